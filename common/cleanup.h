@@ -31,10 +31,10 @@ static inline void vgpu_cleanup_fclose(FILE **file)
         fclose(*file);
 }
 
-#define _cleanup_(f)      __attribute__((cleanup(f)))
-#define _cleanup_free_    _cleanup_(vgpu_cleanup_free)
-#define _cleanup_close_   _cleanup_(vgpu_cleanup_close)
-#define _cleanup_fclose_  _cleanup_(vgpu_cleanup_fclose)
+#define _cleanup_(f)     __attribute__((cleanup(f)))
+#define _cleanup_free_   _cleanup_(vgpu_cleanup_free)
+#define _cleanup_close_  _cleanup_(vgpu_cleanup_close)
+#define _cleanup_fclose_ _cleanup_(vgpu_cleanup_fclose)
 
 static inline int vgpu_steal_fd(int *fd)
 {

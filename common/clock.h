@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* CLOCK_MONOTONIC in nanoseconds. Policy code takes time as an argument; only programs call this. */
+/* CLOCK_MONOTONIC in nanoseconds. Policy code takes time as an argument; only programs call this.
+ */
 #ifndef VGPU_COMMON_CLOCK_H
 #define VGPU_COMMON_CLOCK_H
 
