@@ -1,0 +1,39 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The exported names of a library that implements the driver API (softgpu, libvgpu), and how
+ * cuGetProcAddress looks them up. The table is generated; the three functions below it are the
+ * library's own.
+ */
+#ifndef VGPU_CUDA_EXPORTS_H
+#define VGPU_CUDA_EXPORTS_H
+
+#include "cuda/cuda_abi.h"
+
+struct cuda_export {
+    const char *base;  /* the name that cuGetProcAddress is asked for */
+    int version;       /* CUDA version from which `function` is the answer */
+    void *function;
+    int twin_version;  /* the same for the per-thread default stream; 0 if there is no twin */
+    void *twin;
+};
+
+/* Sorted by base name, then by version. */
+extern const struct cuda_export cuda_exports[];
+extern const size_t cuda_exports_count;
+
+/* Between the two, this thread's default stream is CU_STREAM_PER_THREAD. Calls do not nest. */
+void cuda_per_thread_enter(void);
+void cuda_per_thread_leave(void);
+
+/* Answers CUDA_ERROR_NOT_SUPPORTED and tells the administrator or user once for each name. */
+CUresult cuda_unsupported(const char *name);
+
+/*
+ * As cuGetProcAddress_v2: the newest function of that base name which `version` allows. flags:
+ * CUdriverProcAddress_flags. *ret_status may be NULL. Returns CUDA_SUCCESS or
+ * CUDA_ERROR_NOT_FOUND (status says which way), CUDA_ERROR_INVALID_VALUE for bad arguments.
+ */
+CUresult cuda_exports_find(const char *symbol, void **ret_function, int version, uint64_t flags,
+                           CUdriverProcAddressQueryResult *ret_status);
+
+#endif
