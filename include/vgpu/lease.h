@@ -1,0 +1,80 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Two pages between the mediator and each worker. The lease page is written by the mediator; the
+ * worker has it by a read-only descriptor. The report page is written by the worker, and is hostile
+ * to the mediator: each field is loaded once, and used for speed and for show only.
+ *
+ * Each has an eventfd that kicks its reader: the mediator after it changed the lease page, the
+ * worker after it changed what the mediator waits for (need, turn_done, state).
+ */
+#ifndef VGPU_LEASE_H
+#define VGPU_LEASE_H
+
+#include "status.h"
+#include "types.h"
+#include "version.h"
+
+#define VGPU_LEASE_LAYOUT 1u
+#define VGPU_LEASE_BYTES  4096u
+#define VGPU_TURN_GRANTED 1ull /* bit of `turn`; the rest counts the changes */
+
+#define VGPU_LEASE_QUARANTINED 0x1u /* take no job */
+#define VGPU_LEASE_STOP        0x2u /* end: drain, answer, exit */
+
+struct vgpu_lease_page {
+    uint32_t magic;
+    uint32_t layout;
+    /*
+     * (count << 1) | granted. A worker hands work to the driver only while granted is set. When it
+     * is cleared the worker issues nothing more, waits until all that it issued is done, and then
+     * stores the value in turn_done.
+     */
+    uint64_t turn;
+    uint32_t contended; /* 1: others wait; tell at once when need falls to VGPU_NEED_NOTHING */
+    uint32_t flags;     /* VGPU_LEASE_* */
+    uint32_t inflight_max_jobs;  /* jobs issued and not done, while contended */
+    uint32_t depth_max;          /* jobs taken and not done; explicit ones beyond it are BUSY */
+    uint64_t inflight_max_ns;    /* the same by estimated time */
+    uint64_t jobs_allowed;       /* explicit and posted jobs in all, free running (rate limit) */
+    uint64_t memory_quota_bytes; /* device memory of this channel; 0: no limit */
+    uint64_t retry_ns;           /* hint that goes with BUSY */
+    uint8_t reserved[4096 - 64];
+};
+VGPU_ASSERT_SIZE(struct vgpu_lease_page, 4096);
+
+enum vgpu_need {
+    VGPU_NEED_NOTHING = 0, /* nothing to issue and nothing in flight */
+    VGPU_NEED_GPU = 1      /* a job waits for the turn, or is in flight */
+};
+
+enum vgpu_worker_state {
+    VGPU_WORKER_STARTING = 0,
+    VGPU_WORKER_READY = 1,
+    VGPU_WORKER_ENDED = 2 /* reason and text say why; the process exits next */
+};
+
+struct vgpu_report_page {
+    uint32_t magic;
+    uint32_t layout;
+    uint32_t state;     /* enum vgpu_worker_state */
+    uint32_t reason;    /* enum vgpu_status, once ended */
+    uint32_t need;      /* enum vgpu_need */
+    uint32_t depth;     /* jobs taken and not done */
+    uint64_t turn_done; /* the last value of turn that was carried out */
+    uint64_t jobs_taken;
+    uint64_t jobs_done;
+    uint64_t jobs_failed;
+    uint64_t jobs_refused;
+    uint64_t busy_ns;      /* time with work in flight */
+    uint64_t wait_ns;      /* time that jobs waited for the turn, summed */
+    uint64_t memory_bytes; /* device memory that the guest holds */
+    uint64_t bytes_to_device;
+    uint64_t bytes_from_device;
+    uint64_t
+        oldest_issued_ns; /* CLOCK_MONOTONIC when the oldest job in flight was issued; 0: none */
+    char text[VGPU_STATUS_TEXT_BYTES];
+    uint8_t reserved[4096 - 112 - VGPU_STATUS_TEXT_BYTES];
+};
+VGPU_ASSERT_SIZE(struct vgpu_report_page, 4096);
+
+#endif

@@ -1,0 +1,149 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The control protocol on a VM's socket: the guest's side (a local client, QEMU, a launcher for
+ * Xen) and the mediator. docs/spec/wire.md is the full text.
+ *
+ * A stream of messages: struct vgpu_msg, then size_bytes - 16 bytes of body. Little-endian, fixed
+ * width, natural alignment, reserved fields zero. File descriptors travel with the first byte of a
+ * message. The guest's side speaks first, with HELLO; a request is answered by one message with
+ * its tag. No guest data pass here.
+ */
+#ifndef VGPU_WIRE_H
+#define VGPU_WIRE_H
+
+#include "ring.h"
+#include "status.h"
+#include "types.h"
+#include "version.h"
+
+#define VGPU_MSG_MAX_BYTES      1024u
+#define VGPU_NAME_BYTES         65u /* 64 bytes of UTF-8 and a NUL */
+#define VGPU_TOKEN_BYTES        16u
+#define VGPU_VM_MAX_CHANNELS    64u /* open at once, over all connections of the VM */
+#define VGPU_VM_MAX_CONNECTIONS 64u /* local carrier; other carriers: 1 */
+
+enum vgpu_msg_type {
+    VGPU_MSG_HELLO = 1,   /* guest: struct vgpu_msg_hello */
+    VGPU_MSG_WELCOME = 2, /* mediator: struct vgpu_msg_welcome */
+    VGPU_MSG_REFUSED = 3, /* mediator, to any request: struct vgpu_msg_refused */
+    VGPU_MSG_OPEN = 4,    /* guest: struct vgpu_msg_open */
+    VGPU_MSG_OPENED =
+        5, /* mediator: struct vgpu_msg_opened; fds: memory, submit kick, completion kick */
+    VGPU_MSG_CLOSE = 6,   /* guest: struct vgpu_msg_channel */
+    VGPU_MSG_CLOSED = 7,  /* mediator: struct vgpu_msg_channel */
+    VGPU_MSG_RESUME = 8,  /* guest, after a restart of the mediator: struct vgpu_msg_resume */
+    VGPU_MSG_RESUMED = 9, /* mediator: struct vgpu_msg_channel */
+    VGPU_MSG_GONE = 10,   /* mediator, unasked, tag 0: struct vgpu_msg_gone */
+    VGPU_MSG_STATE = 11   /* mediator, unasked, tag 0: struct vgpu_msg_state */
+};
+
+struct vgpu_msg {
+    uint32_t size_bytes; /* head and body */
+    uint16_t type;
+    uint16_t flags; /* none yet: 0 */
+    uint32_t tag;   /* chosen by the asker, repeated in the answer; 0 for what nobody asked */
+    uint32_t reserved;
+};
+VGPU_ASSERT_SIZE(struct vgpu_msg, 16);
+
+enum vgpu_carrier {
+    VGPU_CARRIER_LOCAL = 1,
+    VGPU_CARRIER_RELAY = 2,
+    VGPU_CARRIER_WINDOW = 3,
+    VGPU_CARRIER_GRANT = 4
+};
+
+struct vgpu_msg_hello {
+    struct vgpu_msg head;
+    uint32_t magic;
+    uint16_t version_major;
+    uint16_t version_minor;
+    uint64_t features;
+    uint32_t carrier; /* enum vgpu_carrier */
+    /* What the device's command line claims; logged when it differs from the store. 0: no claim. */
+    uint32_t claimed_vm_id;
+    uint32_t claimed_priority;
+    uint32_t reserved;
+    char claimed_pool[72];
+};
+VGPU_ASSERT_SIZE(struct vgpu_msg_hello, 120);
+
+struct vgpu_msg_welcome {
+    struct vgpu_msg head;
+    uint32_t magic;
+    uint16_t version_major;
+    uint16_t version_minor;
+    uint64_t features; /* those that both sides use */
+    uint32_t vm_id;
+    uint32_t priority; /* 0 low, 1 medium, 2 high */
+    uint32_t weight_hundredths;
+    uint32_t max_channels;
+    uint64_t max_data_bytes;
+    uint32_t quarantined;
+    uint32_t reserved;
+    char pool[72];
+    char name[72];
+};
+VGPU_ASSERT_SIZE(struct vgpu_msg_welcome, 208);
+
+struct vgpu_msg_refused {
+    struct vgpu_msg head;
+    uint32_t status; /* enum vgpu_status */
+    uint32_t reserved;
+    uint64_t retry_ns; /* hint for retryable ones; 0: none */
+    char text[VGPU_STATUS_TEXT_BYTES];
+};
+VGPU_ASSERT_SIZE(struct vgpu_msg_refused, 224);
+
+struct vgpu_msg_open {
+    struct vgpu_msg head;
+    uint32_t sub_granules;  /* a power of two; 0: the mediator's default */
+    uint32_t comp_granules; /* likewise */
+    uint64_t data_bytes;    /* a multiple of 4096; 0: default */
+    char process[40];       /* name of the guest process, for the administrator */
+};
+VGPU_ASSERT_SIZE(struct vgpu_msg_open, 72);
+
+struct vgpu_msg_opened {
+    struct vgpu_msg head;
+    uint32_t channel;
+    uint32_t reserved;
+    uint8_t token[VGPU_TOKEN_BYTES]; /* proves ownership in RESUME */
+    struct vgpu_channel_geometry geometry;
+};
+VGPU_ASSERT_SIZE(struct vgpu_msg_opened, 88);
+
+struct vgpu_msg_channel {
+    struct vgpu_msg head;
+    uint32_t channel;
+    uint32_t reserved;
+};
+VGPU_ASSERT_SIZE(struct vgpu_msg_channel, 24);
+
+struct vgpu_msg_resume {
+    struct vgpu_msg head;
+    uint32_t channel;
+    uint32_t reserved;
+    uint8_t token[VGPU_TOKEN_BYTES];
+};
+VGPU_ASSERT_SIZE(struct vgpu_msg_resume, 40);
+
+struct vgpu_msg_gone {
+    struct vgpu_msg head;
+    uint32_t channel;
+    uint32_t status; /* why: enum vgpu_status */
+    char text[VGPU_STATUS_TEXT_BYTES];
+};
+VGPU_ASSERT_SIZE(struct vgpu_msg_gone, 216);
+
+struct vgpu_msg_state {
+    struct vgpu_msg head;
+    uint32_t priority;
+    uint32_t weight_hundredths;
+    uint32_t quarantined;
+    uint32_t reserved;
+    char pool[72];
+};
+VGPU_ASSERT_SIZE(struct vgpu_msg_state, 104);
+
+#endif
