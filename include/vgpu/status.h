@@ -6,6 +6,8 @@
 #ifndef VGPU_STATUS_H
 #define VGPU_STATUS_H
 
+#include "types.h"
+
 /* X(name, value, retryable, text) */
 #define VGPU_STATUSES(X)                                                                           \
     X(OK, 0, 0, "done")                                                                            \
