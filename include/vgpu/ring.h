@@ -144,4 +144,14 @@ struct vgpu_slice {
 };
 VGPU_ASSERT_SIZE(struct vgpu_slice, 16);
 
+/* One side of a copy. */
+#define VGPU_PLACE_DEVICE 0u /* address: a device address */
+#define VGPU_PLACE_DATA   1u /* address: an offset in the data area */
+struct vgpu_place {
+    uint64_t address;
+    uint32_t place;
+    uint32_t reserved;
+};
+VGPU_ASSERT_SIZE(struct vgpu_place, 16);
+
 #endif
