@@ -3,6 +3,7 @@
 """End to end over the local carrier: what clients see, alone and together."""
 import os
 import signal
+import subprocess
 import sys
 import time
 
@@ -94,6 +95,21 @@ def test_e2e_client_killed_leaves_nothing():
         client.kill()
         wait_for(lambda: not alive(worker), 10, 'its worker is gone')
         wait_for(lambda: stack.admin_json('status')['vms'][1]['channels'] == 0, 5, 'no channel')
+
+
+def test_e2e_two_processes_of_one_vm_are_apart():
+    with Stack(vms=VMS) as stack:
+        program = os.path.join(stack.build, 'tests/isolation')
+        victim = subprocess.Popen([program, 'victim', stack.vm_socket(1)], text=True,
+                                  stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        stack.clients.append(victim)
+        held = victim.stdout.readline().split()
+        assert len(held) == 3, held
+        intruder = subprocess.run([program, 'intruder', stack.vm_socket(1), *held], text=True,
+                                  capture_output=True, timeout=60, check=False)
+        assert intruder.returncode == 0 and 'apart' in intruder.stdout, intruder
+        output, _errors = victim.communicate(timeout=30)
+        assert 'intact' in output and victim.returncode == 0, output
 
 
 def test_e2e_removed_vm_is_refused():
