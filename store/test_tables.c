@@ -659,6 +659,8 @@ static void test_vm_must_be_named_once(void **state)
 {
     test_refuse(store_of(state), EINVAL, "which VM is missing",
                 "{'command': 'remove-vm', 'args': {}}");
+    test_refuse(store_of(state), EINVAL, "which VM is missing",
+                "{'command': 'remove-vm', 'args': {'uuid': null, 'vm': null}}");
     test_refuse(store_of(state), EINVAL, "named more than once",
                 "{'command': 'remove-vm', 'args': {'vm_id': 1, 'name': 'web'}}");
 }
