@@ -202,7 +202,7 @@ struct sched_vm_stats {
     uint64_t jobs;         /* ever */
     uint64_t window_ns;    /* GPU time in the window */
     uint32_t share_ppm;    /* of the GPU time given to all VMs in the window */
-    uint32_t entitled_ppm; /* of the same: what its share of the VMs with work came to */
+    uint32_t entitled_ppm; /* what its weight among the VMs with work came to, of the same */
     int64_t lag_ns;        /* owed to it (+), by it (-); wfq */
     uint64_t job_mean_ns;  /* moving mean */
     uint64_t slice_ns;     /* its present slice */
