@@ -21,7 +21,7 @@ static uint64_t run_ns(const struct sched_vm *vm, uint64_t now_ns)
     return vm->run_acc_ns + (vm->running ? now_ns - vm->run_since_ns : 0);
 }
 
-/* The hardware divides the GPU between an overrunner and the holder: the holder pays half. */
+/* The hardware divides the GPU between an overrunner and the holder: each pays for its half. */
 static uint64_t less_beside(uint64_t ns, uint64_t beside_ns)
 {
     return ns - min_u64(ns, beside_ns) / 2;
@@ -29,7 +29,7 @@ static uint64_t less_beside(uint64_t ns, uint64_t beside_ns)
 
 static uint64_t beside_until(const struct sched *sched, const struct sched_vm *vm, uint64_t now_ns)
 {
-    if (vm != sched->holder || !sched->overrunner)
+    if (!sched->holder || !sched->overrunner || (vm != sched->holder && vm != sched->overrunner))
         return vm->beside_ns;
     return vm->beside_ns + (now_ns - sched->beside_since_ns);
 }
@@ -86,8 +86,10 @@ static void charge_fair(struct sched *sched, struct sched_vm *vm, uint64_t ns)
 
 void charge_beside(struct sched *sched, uint64_t now_ns)
 {
-    if (sched->holder && sched->overrunner)
+    if (sched->holder && sched->overrunner) {
         sched->holder->beside_ns += now_ns - sched->beside_since_ns;
+        sched->overrunner->beside_ns += now_ns - sched->beside_since_ns;
+    }
     sched->beside_since_ns = now_ns;
 }
 

@@ -260,9 +260,18 @@ static struct sched_vm *first_fair(struct sched *sched, uint64_t now_ns)
     return entity ? sched_vm_of(entity) : NULL;
 }
 
-static uint64_t early_cost(const struct sched *sched, const struct sched_vm *vm)
+uint64_t choose_early_cost(const struct sched *sched, const struct sched_vm *vm)
 {
     return sched->config.slice_min_ns + vm->over_ns;
+}
+
+static bool anybody_wakes_above(const struct sched *sched, enum sched_priority above)
+{
+    for (unsigned p = above + 1; p < SCHED_N_PRIORITIES; p++) {
+        if (sched->waiters[p].waking)
+            return true;
+    }
+    return false;
 }
 
 /* Cost of the early turns that V has not caught up with; forgets the others. */
@@ -283,35 +292,54 @@ static uint64_t early_outstanding(struct sched *sched, uint64_t now_ns)
     return sum;
 }
 
-void choose_note_early(struct sched *sched, struct sched_vm *vm, uint64_t now_ns)
+void choose_note_early(struct sched *sched, struct sched_vm *vm, uint64_t cost_ns, uint64_t v)
 {
-    uint64_t cost = early_cost(sched, vm);
+    unsigned at = 0;
 
-    for (unsigned i = 0; i < SCHED_EARLY_MAX; i++) {
-        if (sched->early[i].queue)
-            continue;
-        sched->early[i].queue = sched_queue_of(sched, vm);
-        sched->early[i].v = vm->entity.v + fairq_distance(cost, vm->entity.weight);
-        sched->early[i].cost_ns = cost;
+    /* The note from the grant, an estimate, gives way to the one of what the turn has cost. */
+    while (at < SCHED_EARLY_MAX && sched->early[at].queue && sched->early[at].seq != vm->seq)
+        at++;
+    if (at == SCHED_EARLY_MAX)
         return;
-    }
+    sched->early[at].queue = sched_queue_of(sched, vm);
+    sched->early[at].seq = vm->seq;
+    sched->early[at].v = v;
+    sched->early[at].cost_ns = cost_ns;
 }
 
-/* A VM above priority that has just woken, owes nothing, and fits into the urgency budget. */
+static bool early_full(const struct sched *sched)
+{
+    for (unsigned i = 0; i < SCHED_EARLY_MAX; i++) {
+        if (!sched->early[i].queue)
+            return false;
+    }
+    return true;
+}
+
+/*
+ * A VM above priority that has just woken and fits into the urgency budget: with what it would
+ * cost, neither the sum of the early turns that V has not caught up with nor its own debt exceeds
+ * it.
+ */
 static struct sched_vm *find_urgent(struct sched *sched, enum sched_priority above, uint64_t now_ns)
 {
-    uint64_t budget = sched->config.urgency_ns / 2, outstanding;
+    uint64_t budget = sched->config.urgency_ns / 2, time, outstanding;
 
-    if (sched->pools_weighted || !budget)
+    if (sched->pools_weighted || !anybody_wakes_above(sched, above))
         return NULL;
+    outstanding = early_outstanding(sched, now_ns);
+    if (early_full(sched))
+        return NULL;
+    time = charge_time(sched, &sched->root, now_ns);
     for (int p = SCHED_PRIORITY_HIGH; p > (int)above; p--) {
         struct sched_vm *vm = sched->waiters[p].waking ? sched->waiters[p].last : NULL;
 
         for (unsigned i = 0; vm && i < LOOK_PER_PRIORITY; i++, vm = vm->prev) {
-            if (!vm->waking || tree_before(charge_time(sched, &sched->root, now_ns), vm->entity.v))
-                continue;
-            outstanding = early_outstanding(sched, now_ns);
-            if (outstanding + early_cost(sched, vm) <= budget)
+            uint64_t cost = choose_early_cost(sched, vm);
+            int64_t lag = fairq_lag_ns(time, vm->entity.v, vm->entity.weight);
+
+            if (vm->waking && outstanding + cost <= budget &&
+                lag + (int64_t)budget >= (int64_t)cost)
                 return vm;
         }
     }
@@ -426,6 +454,8 @@ bool choose_cut(struct sched *sched, struct sched_vm *holder, uint64_t now_ns)
 {
     struct sched_vm *vm;
 
+    if (holder->forced || holder->early)
+        return false;
     if (!sched_is_fair(sched)) {
         vm = first_strict(sched);
         assert(vm);
@@ -457,9 +487,5 @@ bool choose_cut_later(const struct sched *sched, const struct sched_vm *holder)
 {
     if (!sched_is_fair(sched) || sched->pools_weighted)
         return false;
-    for (unsigned p = holder->params.priority + 1; p < SCHED_N_PRIORITIES; p++) {
-        if (sched->waiters[p].waking)
-            return true;
-    }
-    return false;
+    return anybody_wakes_above(sched, holder->params.priority);
 }

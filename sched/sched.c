@@ -80,12 +80,18 @@ static void open_turn(struct sched *sched, struct sched_vm *vm, uint64_t since_n
     sched->grants++;
 }
 
+static void note_early(struct sched *sched, struct sched_vm *vm, uint64_t cost_ns)
+{
+    choose_note_early(sched, vm, cost_ns,
+                      vm->entity.v + fairq_distance(cost_ns, vm->entity.weight));
+}
+
 static void grant(struct sched *sched, struct sched_vm *vm, uint64_t now_ns,
                   struct sched_actions *actions)
 {
     choose_dequeue(sched, vm);
     if (vm->early)
-        choose_note_early(sched, vm, now_ns);
+        note_early(sched, vm, choose_early_cost(sched, vm));
     step(vm, LEASE_EV_GRANT);
     count_wait(vm, now_ns - vm->wait_since_ns);
     open_turn(sched, vm, now_ns);
@@ -331,6 +337,8 @@ static int end_lease(struct sched *sched, uint32_t handle, enum lease_event even
     leave_gpu(sched, vm, now_ns);
     step(vm, event);
     if (vm->state == LEASE_NONE) {
+        if (vm->early)
+            choose_note_early(sched, vm, vm->turn_ns, vm->entity.v);
         charge_end_turn(sched, vm);
         vm->waking = vm->forced = vm->early = vm->detached = false;
         if (vm->has_work) {

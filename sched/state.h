@@ -48,7 +48,7 @@ struct sched_vm {
     bool running;     /* the clock of run_acc_ns runs, since run_since_ns */
     uint64_t run_since_ns;
     uint64_t run_acc_ns;    /* time on the GPU with work, not charged to the fair queue yet */
-    uint64_t beside_ns;     /* part of the time since mark_ns that ran beside an overrunner */
+    uint64_t beside_ns;     /* part of the time since mark_ns in which two ran */
     uint64_t turn_ns;       /* charged to the fair queue in this turn */
     uint64_t turn_allow_ns; /* slices given for it */
     uint64_t job_mean_ns;
@@ -103,7 +103,7 @@ struct sched {
     bool paused;
     struct sched_vm *holder;
     struct sched_vm *overrunner;
-    uint64_t beside_since_ns; /* with both: until when the holder's beside_ns is up to date */
+    uint64_t beside_since_ns; /* with both: until when their beside_ns is up to date */
     uint64_t now_ns;
     uint64_t seq;
     uint64_t preempt_ns; /* theoretical arrival time of the next early revoke */
@@ -111,7 +111,8 @@ struct sched {
     struct vm_list waiters[SCHED_N_PRIORITIES]; /* in order of wait_since_ns */
     struct tree strict[SCHED_N_PRIORITIES];     /* in order of arrival_ns */
     struct {
-        const struct fairq *queue;
+        const struct fairq *queue; /* NULL: unused */
+        uint64_t seq;              /* of the VM when it was granted */
         uint64_t v;
         uint64_t cost_ns;
     } early[SCHED_EARLY_MAX]; /* turns ahead of order that V has not caught up with */
@@ -174,8 +175,9 @@ void choose_extend(struct sched *sched, struct sched_vm *holder, uint64_t now_ns
 void choose_set_priority(struct sched *sched, struct sched_vm *vm, enum sched_priority priority);
 /* Enters all who wait into trees that have been emptied. */
 void choose_refill(struct sched *sched);
-/* Takes note that vm is granted a turn ahead of order. */
-void choose_note_early(struct sched *sched, struct sched_vm *vm, uint64_t now_ns);
+/* Takes note of what a turn ahead of order costs, and up to where it brings vm. */
+void choose_note_early(struct sched *sched, struct sched_vm *vm, uint64_t cost_ns, uint64_t v);
+uint64_t choose_early_cost(const struct sched *sched, const struct sched_vm *vm);
 
 /* charge.c */
 /* Time on the GPU that the fair queue has not been told of, as far as known. */
@@ -190,7 +192,7 @@ void charge_busy(struct sched *sched, struct sched_vm *vm, uint64_t now_ns, uint
                  uint32_t jobs);
 /* Starts or stops the clock of a VM on the GPU. */
 void charge_run(struct sched_vm *vm, bool running, uint64_t now_ns);
-/* Brings beside_ns of the holder up to date. */
+/* Brings beside_ns of holder and overrunner up to date; before either changes. */
 void charge_beside(struct sched *sched, uint64_t now_ns);
 /* Joins or leaves the fair queue as has_work and state demand. */
 void charge_membership(struct sched *sched, struct sched_vm *vm, uint64_t now_ns);
