@@ -71,7 +71,7 @@ static void open_turn(struct sched *sched, struct sched_vm *vm, uint64_t since_n
     vm->slice_ns = charge_slice(sched, vm);
     vm->granted_ns = vm->mark_ns = since_ns;
     vm->slice_end_ns = since_ns + vm->slice_ns;
-    vm->run_acc_ns = vm->beside_ns = vm->turn_ns = 0;
+    vm->beside_ns = vm->run_beside_ns = vm->turn_ns = 0;
     vm->turn_allow_ns = vm->slice_ns;
     charge_run(vm, true, since_ns);
     vm->run_acc_ns = 0;
@@ -216,10 +216,14 @@ void sched_decide(struct sched *sched, uint64_t now_ns, struct sched_actions *ac
         return;
     choose_age(sched, now_ns);
     while (sched->waiting) {
-        if (!sched->holder)
+        if (!sched->holder) {
+            /* So that its pool is not taken to be behind by what it is using right now. */
+            if (sched->overrunner)
+                charge_settle(sched, sched->overrunner, now_ns);
             grant(sched, choose_next(sched, now_ns), now_ns, actions);
-        else if (!decide_holder(sched, sched->holder, now_ns, actions))
+        } else if (!decide_holder(sched, sched->holder, now_ns, actions)) {
             break;
+        }
     }
 }
 
@@ -308,6 +312,21 @@ int sched_charge(struct sched *sched, uint32_t handle, uint64_t now_ns, uint64_t
     if (!lease_on_gpu(vm->state))
         return -EINVAL;
     charge_busy(sched, vm, now_ns, busy_ns, jobs);
+    return 0;
+}
+
+int sched_lease_started(struct sched *sched, uint32_t handle, uint64_t now_ns)
+{
+    struct sched_vm *vm = sched_find(sched, handle);
+
+    sched_begin(sched, &now_ns, NULL);
+    if (!vm)
+        return -ENOENT;
+    if (vm->state != LEASE_HELD && vm->state != LEASE_HELD_IDLE && vm->state != LEASE_REVOKING)
+        return -EINVAL;
+    vm->run_acc_ns = vm->run_beside_ns = vm->beside_ns = 0;
+    vm->run_since_ns = now_ns;
+    sched->beside_since_ns = now_ns;
     return 0;
 }
 

@@ -165,6 +165,11 @@ int sched_vm_backlog(struct sched *sched, uint32_t vm, uint32_t depth, uint64_t 
  */
 int sched_charge(struct sched *sched, uint32_t vm, uint64_t now_ns, uint64_t busy_ns,
                  uint32_t jobs);
+/*
+ * Optional: the worker has taken up the lease that it was granted. Without it the time that the
+ * hand-over takes counts as time on the GPU where an estimate stands in for busy time.
+ */
+int sched_lease_started(struct sched *sched, uint32_t vm, uint64_t now_ns);
 int sched_lease_released(struct sched *sched, uint32_t vm, uint64_t now_ns, uint64_t busy_ns,
                          uint32_t jobs, struct sched_actions *actions);
 /* The worker on the GPU is dead. The VM goes on having work until sched_vm_idle(). */

@@ -56,7 +56,8 @@ struct stay {
     uint64_t kill_ns;
     uint64_t busy_ns; /* by the clock */
     uint32_t jobs;
-    bool leave; /* to be released, now */
+    bool started; /* start_ns has come, and the scheduler knows */
+    bool leave;   /* to be released, now */
 };
 
 struct sim {
@@ -534,6 +535,10 @@ static int gpu_events(struct sim *sim)
         } else if (stay->running && stay->remaining < 0.5) {
             r = finish_job(sim, stay);
         } else {
+            if (!stay->started && stay->start_ns <= sim->now_ns) {
+                stay->started = true;
+                sched_lease_started(sim->sched, sim->guests[stay->vm].handle, sim->now_ns);
+            }
             begin_job(sim, stay);
             i++;
             continue;

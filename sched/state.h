@@ -49,6 +49,7 @@ struct sched_vm {
     uint64_t run_since_ns;
     uint64_t run_acc_ns;    /* time on the GPU with work, not charged to the fair queue yet */
     uint64_t beside_ns;     /* part of the time since mark_ns in which two ran */
+    uint64_t run_beside_ns; /* the same of the time in run_acc_ns and since run_since_ns */
     uint64_t turn_ns;       /* charged to the fair queue in this turn */
     uint64_t turn_allow_ns; /* slices given for it */
     uint64_t job_mean_ns;
