@@ -161,7 +161,7 @@ static void join(struct sched *sched, struct fairq *queue, struct sched_vm *vm, 
     int64_t lag = vm->loaded_lag_ns;
 
     if (vm->loaded && !vm->entity.member) {
-        time = fairq_time(queue, 0);
+        time = queue->reset_at; /* fixed, while each that joins moves V */
         if (lag >= 0)
             time -= fairq_distance((uint64_t)lag, vm->entity.weight);
         else
