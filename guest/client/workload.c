@@ -41,7 +41,7 @@ uint64_t workload_array_bytes(const struct workload_array *array)
     return array->count * workload_type_bytes(array->type);
 }
 
-/* Rounded up, so that a kernel may read whole words; never nothing. */
+/* Rounded up, so that a kernel may read whole words on the device; never nothing. */
 static uint64_t padded_bytes(const struct workload_array *array)
 {
     return (workload_array_bytes(array) / 8 + 1) * 8;
@@ -293,10 +293,13 @@ static int upload(struct workload_job *job, struct vgpu_err *err)
         r = workload_cuda(job, cu->cuMemsetD8(job->out[i].device, DEVICE_POISON, bytes),
                           "cuMemsetD8", err);
     }
-    for (size_t i = 0; r == 0 && i < ops->in_count; i++)
-        r = workload_cuda(
-            job, cu->cuMemcpyHtoD(job->in[i].device, job->in[i].host, padded_bytes(&job->in[i])),
-            "cuMemcpyHtoD", err);
+    for (size_t i = 0; r == 0 && i < ops->in_count; i++) {
+        uint64_t bytes = workload_array_bytes(&job->in[i]);
+
+        if (bytes)
+            r = workload_cuda(job, cu->cuMemcpyHtoD(job->in[i].device, job->in[i].host, bytes),
+                              "cuMemcpyHtoD", err);
+    }
     return r;
 }
 

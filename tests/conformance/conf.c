@@ -10,7 +10,8 @@
 #define DEFAULT_SHARED_BYTES (48 * 1024)
 #define LOG_BYTES            600
 
-static void say(struct conf *conf, const char *format, va_list args)
+static void __attribute__((format(printf, 2, 0)))
+say(struct conf *conf, const char *format, va_list args)
 {
     vsnprintf(conf->text, sizeof(conf->text), format, args);
 }
