@@ -9,7 +9,7 @@
 #
 # The manifest records the compiler, each variant's flags, and a SHA-256 of every source and every
 # PTX file. The check always compares these. Where the recorded version of nvcc is found ($NVCC,
-# --venv, $CUDA_HOME, PATH), it also compiles each source and compares the PTX byte by byte.
+# --venv, $CUDA_HOME, PATH, .cache/*/), it also compiles each source and compares byte by byte.
 set -eu
 export LC_ALL=C
 
@@ -30,8 +30,9 @@ die() {
 }
 
 find_nvcc() {
-    for candidate in "${NVCC:-}" "${venv:+$(echo "$venv"/lib/python3*/site-packages/nvidia/cu13/bin/nvcc)}" \
-        "${CUDA_HOME:+$CUDA_HOME/bin/nvcc}" "$(command -v nvcc || true)"; do
+    for candidate in "${NVCC:-}" "$venv"/lib/python3*/site-packages/nvidia/cu13/bin/nvcc \
+        "${CUDA_HOME:-/nonexistent}/bin/nvcc" "$(command -v nvcc || true)" \
+        .cache/*/lib/python3*/site-packages/nvidia/cu13/bin/nvcc; do
         if [ -n "$candidate" ] && [ -x "$candidate" ]; then
             echo "$candidate"
             return
@@ -65,7 +66,7 @@ update() {
     echo "$variants" | while IFS='|' read -r directory flags; do
         mkdir -p "$directory"
         rm -f "$directory"/*.ptx
-        for source in $sources/*.cu; do
+        for source in "$sources"/*.cu; do
             compile "$source" "$flags" "$directory/$(basename "$source" .cu).ptx"
         done
     done
@@ -77,7 +78,7 @@ check_hashes() {
     make_manifest "$recorded" | diff -u $manifest - ||
         die "sources and PTX differ from $manifest: run tools/ptx-build.sh --update"
     echo "$variants" | cut -d'|' -f1 | while read -r directory; do
-        for source in $sources/*.cu; do
+        for source in "$sources"/*.cu; do
             [ -f "$directory/$(basename "$source" .cu).ptx" ] || die "$directory lacks $source's PTX"
         done
     done
@@ -87,7 +88,7 @@ check_compiled() {
     scratch=$(mktemp -d)
     trap 'rm -rf "$scratch"' EXIT
     echo "$variants" | while IFS='|' read -r directory flags; do
-        for source in $sources/*.cu; do
+        for source in "$sources"/*.cu; do
             name=$(basename "$source" .cu).ptx
             compile "$source" "$flags" "$scratch/$name"
             cmp "$scratch/$name" "$directory/$name" || die "$directory/$name is not $source's PTX"
@@ -95,7 +96,7 @@ check_compiled() {
     done
 }
 
-venv=
+venv=/nonexistent
 action=check
 while [ $# -gt 0 ]; do
     case $1 in
