@@ -235,8 +235,8 @@ static bool has_property(int property, int class)
         return class != FP_NAN;
     case NOT_A_NUMBER:
         return class == FP_NAN;
-    case NORMAL: /* 0 counts neither as normal nor as subnormal */
-        return class == FP_NORMAL;
+    case NORMAL: /* which 0 counts as */
+        return class == FP_NORMAL || class == FP_ZERO;
     default:
         return class == FP_SUBNORMAL;
     }
