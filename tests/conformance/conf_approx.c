@@ -68,12 +68,10 @@ static double allowed(const struct scalar_case *test, double a, double want)
         return exp2(-20.5);
     case LG2: /* absolute between 0.5 and 2 */
         return a > 0.5 && a < 2 ? 0x1p-22 : 0x1p-22 * fabs(want);
-    case EX2:
-        return 0x1p-22 * fabs(want);
     case TANH:
         return 0x1p-11 * fabs(want);
-    default: /* 2 ulp */
-        return 0x1p-22 * fabs(want);
+    default: /* 2 ulp from the correctly rounded result */
+        return 2.5 * 0x1p-23 * fabs(want);
     }
 }
 
