@@ -31,7 +31,8 @@ def area(name):
 def include_fault(name, included):
     here, there = area(name), area(included)
     if here in FREE or here == there or there not in ORDER:
-        return there not in ORDER and 'includes "%s", which is in no known directory' % included
+        known = there in ORDER or there == here
+        return not known and 'includes "%s", which is in no known directory' % included
     if here not in ORDER:
         return 'is in a directory that ARCHITECTURE.md does not list'
     if ORDER.index(there) > ORDER.index(here):
@@ -70,6 +71,8 @@ def self_test():
     assert include_fault('guest/libvgpu/sender.c', 'mediator/vm.h')
     assert not include_fault('worker/main.c', 'ring/ring.h')
     assert not include_fault('tests/x.c', 'worker/channel.h')
+    assert not include_fault('tests/x.c', 'tests/x.h')
+    assert include_fault('tests/x.c', 'nowhere/x.h')
 
 
 def main():
