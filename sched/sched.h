@@ -63,7 +63,7 @@ struct sched_config {
     uint64_t second_grace_ns; /* 100 ms: own GPU time from the revoke to the kill of a second */
     uint64_t kill_grace_ns;   /* 20 ms: a killed VM holds the turn for no longer than this */
     uint64_t max_wait_ns;     /* 10 s: who waits longer is next; 0: no bound */
-    uint64_t urgency_ns;      /* 5 ms: the most that urgency adds to another VM's lag; 0: none */
+    uint64_t urgency_ns;      /* 10 ms: the most that urgency adds to anybody's lag; 0: none */
     uint64_t urgency_wait_ns; /* 500 ms: waiting this long gives half of the urgency */
     uint32_t urgency_depth;   /* 64: jobs queued that give the other half */
     uint32_t preempt_burst;   /* 8: early revokes in a row before preempt_interval applies */
