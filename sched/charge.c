@@ -203,7 +203,7 @@ void charge_membership(struct sched *sched, struct sched_vm *vm, uint64_t now_ns
         fairq_leave(&sched->root, &vm->pool->entity);
 }
 
-/* Moves an ideal clock on to `time` of the layer above, which counts in units of 2^-20 ns. */
+/* Moves an ideal clock on by what the layer above gave it, in units of 2^-20 ns. */
 static void ideal_advance(struct entitlement *ideal, uint64_t ahead)
 {
     unsigned __int128 sum = ahead;
@@ -220,7 +220,8 @@ static void ideal_advance(struct entitlement *ideal, uint64_t ahead)
     }
 }
 
-void charge_ideal(struct sched *sched, struct sched_pool *pool, uint64_t now_ns)
+/* Brings the GPU's ideal clock, and that of a pool, up to date. */
+static void charge_ideal(struct sched *sched, struct sched_pool *pool, uint64_t now_ns)
 {
     uint64_t ns = now_ns - sched->ideal.time, distance;
 

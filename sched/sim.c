@@ -665,7 +665,6 @@ static void conclude_vm(struct sim *sim, uint32_t i)
     const struct fluid_vm *fluid = &sim->fluid.vms[i];
     const struct guest *guest = &sim->guests[i];
     struct sim_vm_result *vm = &sim->result->vms[i];
-    struct sched_vm_stats stats;
 
     vm->served_ns = (uint64_t)(fluid->received + 0.5);
     vm->ideal_ns = fluid->served;
@@ -674,8 +673,6 @@ static void conclude_vm(struct sim *sim, uint32_t i)
     vm->wait_p50_ns = sim_histogram_quantile(&guest->waits, 0.50);
     vm->wait_p95_ns = sim_histogram_quantile(&guest->waits, 0.95);
     vm->wait_p99_ns = sim_histogram_quantile(&guest->waits, 0.99);
-    if (sched_vm_stats(sim->sched, guest->handle, sim->now_ns, &stats) == 0)
-        vm->charged_ns = stats.charged_ns;
 }
 
 static void conclude(struct sim *sim)
