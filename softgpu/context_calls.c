@@ -83,13 +83,13 @@ CUresult cuCtxDestroy_v2(CUcontext ctx)
     return CUDA_SUCCESS;
 }
 
-/* INVALID_CONTEXT for what never was one, CONTEXT_IS_DESTROYED for a primary one at rest. */
+/* A primary context at rest may be made current: it may live again. */
 static CUresult check(CUcontext ctx)
 {
-    if (context_get(ctx))
-        return CUDA_SUCCESS;
-    return handle_get(HANDLE_CONTEXT, ctx) ? CUDA_ERROR_CONTEXT_IS_DESTROYED
-                                           : CUDA_ERROR_INVALID_CONTEXT;
+    const struct context *context = handle_get(HANDLE_CONTEXT, ctx);
+
+    return context && (context->alive || is_primary(context)) ? CUDA_SUCCESS
+                                                              : CUDA_ERROR_INVALID_CONTEXT;
 }
 
 CUresult cuCtxPushCurrent_v2(CUcontext ctx)
@@ -100,6 +100,8 @@ CUresult cuCtxPushCurrent_v2(CUcontext ctx)
 
     if (scope.result != CUDA_SUCCESS)
         return scope.result;
+    if (!ctx)
+        return CUDA_ERROR_INVALID_VALUE;
     result = check(ctx);
     if (result != CUDA_SUCCESS)
         return result;
@@ -194,18 +196,31 @@ CUresult cuCtxGetDevice_v2(CUdevice *device, CUcontext ctx)
 
 CUresult cuCtxGetDevice(CUdevice *device)
 {
-    return cuCtxGetDevice_v2(device, NULL);
+    _scope_ struct scope scope = scope_gpu();
+    const struct context *context;
+
+    if (scope.result != CUDA_SUCCESS)
+        return scope.result;
+    if (!device)
+        return CUDA_ERROR_INVALID_VALUE;
+    if (!thread_current())
+        return CUDA_ERROR_INVALID_CONTEXT;
+    context = handle_get(HANDLE_CONTEXT, thread_current()); /* a primary one may be at rest */
+    if (!context)
+        return CUDA_ERROR_CONTEXT_IS_DESTROYED;
+    *device = context->device->ordinal;
+    return CUDA_SUCCESS;
 }
 
 CUresult cuCtxGetFlags(unsigned int *flags)
 {
-    _scope_ struct scope scope = scope_context();
+    _scope_ struct scope scope = scope_context_any();
 
     if (scope.result != CUDA_SUCCESS)
         return scope.result;
     if (!flags)
         return CUDA_ERROR_INVALID_VALUE;
-    *flags = scope.context->flags;
+    *flags = scope.context->flags | (is_primary(scope.context) ? CU_CTX_MAP_HOST : 0u);
     return CUDA_SUCCESS;
 }
 
@@ -254,6 +269,13 @@ CUresult cuCtxSynchronize(void)
     return cuCtxSynchronize_v2(NULL);
 }
 
+static size_t clamp(size_t value, size_t low, size_t high)
+{
+    if (value < low)
+        return low;
+    return value < high ? value : high;
+}
+
 CUresult cuCtxSetLimit(CUlimit limit, size_t value)
 {
     _scope_ struct scope scope = scope_context();
@@ -262,19 +284,16 @@ CUresult cuCtxSetLimit(CUlimit limit, size_t value)
         return scope.result;
     switch (limit) {
     case CU_LIMIT_STACK_SIZE:
-        if (value > LIMIT_STACK_BYTES)
+        if (value >= LIMIT_STACK_BYTES)
             return CUDA_ERROR_INVALID_VALUE;
         scope.context->stack_bytes = (value + 15) & ~(size_t)15;
         return CUDA_SUCCESS;
     case CU_LIMIT_PRINTF_FIFO_SIZE:
-        if (value > LIMIT_PRINTF_BYTES)
-            return CUDA_ERROR_OUT_OF_MEMORY;
-        context_set_printf(scope.context, value);
+        context_set_printf(scope.context, clamp(value, LIMIT_PRINTF_MIN, LIMIT_PRINTF_MAX));
         return CUDA_SUCCESS;
     case CU_LIMIT_MALLOC_HEAP_SIZE:
-        if (value > scope.context->device->memory_bytes)
-            return CUDA_ERROR_OUT_OF_MEMORY;
-        scope.context->heap_bytes = value;
+        scope.context->heap_bytes =
+            clamp(value, LIMIT_HEAP_MIN, scope.context->device->memory_bytes);
         return CUDA_SUCCESS;
     case CU_LIMIT_DEV_RUNTIME_PENDING_LAUNCH_COUNT:
         scope.context->pending_launches = value;
@@ -284,10 +303,11 @@ CUresult cuCtxSetLimit(CUlimit limit, size_t value)
             return CUDA_ERROR_INVALID_VALUE;
         scope.context->l2_fetch_bytes = value;
         return CUDA_SUCCESS;
-    case CU_LIMIT_DEV_RUNTIME_SYNC_DEPTH:
-    case CU_LIMIT_PERSISTING_L2_CACHE_SIZE:
     case CU_LIMIT_SHMEM_SIZE:
     case CU_LIMIT_CIG_ENABLED:
+        return CUDA_ERROR_NOT_PERMITTED;
+    case CU_LIMIT_DEV_RUNTIME_SYNC_DEPTH:
+    case CU_LIMIT_PERSISTING_L2_CACHE_SIZE:
     case CU_LIMIT_CIG_SHMEM_FALLBACK_ENABLED:
         return CUDA_ERROR_UNSUPPORTED_LIMIT;
     }
@@ -318,12 +338,14 @@ CUresult cuCtxGetLimit(size_t *pvalue, CUlimit limit)
     case CU_LIMIT_MAX_L2_FETCH_GRANULARITY:
         *pvalue = scope.context->l2_fetch_bytes;
         return CUDA_SUCCESS;
+    case CU_LIMIT_SHMEM_SIZE:
+        *pvalue = LIMIT_BLOCK_SHARED_OPTIN;
+        return CUDA_SUCCESS;
     case CU_LIMIT_PERSISTING_L2_CACHE_SIZE:
+    case CU_LIMIT_CIG_ENABLED:
         *pvalue = 0;
         return CUDA_SUCCESS;
     case CU_LIMIT_DEV_RUNTIME_SYNC_DEPTH:
-    case CU_LIMIT_SHMEM_SIZE:
-    case CU_LIMIT_CIG_ENABLED:
     case CU_LIMIT_CIG_SHMEM_FALLBACK_ENABLED:
         return CUDA_ERROR_UNSUPPORTED_LIMIT;
     }

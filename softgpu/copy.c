@@ -9,11 +9,11 @@
 
 #include "common/overflow.h"
 #include "softgpu/context.h"
+#include "softgpu/limits.h"
 #include "softgpu/memory.h"
 #include "softgpu/stream.h"
 
 #define STAGE_MAX_BYTES 65536
-#define MAX_PITCH_BYTES 2147483647u
 
 /* One side of a copy: height rows, pitch apart, depth slices, slice apart. */
 struct side {
@@ -209,7 +209,7 @@ struct origin {
 
 static CUresult side_from(const struct origin *origin, const struct box *box, struct side *ret)
 {
-    uint64_t row_end, rows_end, slice, offset_y, offset_z, address;
+    uint64_t row_end, rows_end, pitch, rows, slice, offset_y, offset_z, address;
 
     switch (origin->type) {
     case CU_MEMORYTYPE_HOST:
@@ -222,25 +222,24 @@ static CUresult side_from(const struct origin *origin, const struct box *box, st
     case CU_MEMORYTYPE_UNIFIED:
         ret->address = origin->device;
         break;
-    case CU_MEMORYTYPE_ARRAY:
-        return CUDA_ERROR_NOT_SUPPORTED;
-    default:
+    default: /* there are no arrays */
         return CUDA_ERROR_INVALID_VALUE;
     }
-    if (origin->pitch > MAX_PITCH_BYTES || !vgpu_add_u64(origin->x, box->width, &row_end) ||
-        !vgpu_add_u64(origin->y, box->height, &rows_end) ||
-        !vgpu_mul_u64(origin->pitch, origin->rows, &slice))
+    if (!vgpu_add_u64(origin->x, box->width, &row_end) ||
+        !vgpu_add_u64(origin->y, box->height, &rows_end))
         return CUDA_ERROR_INVALID_VALUE;
-    if (((box->height > 1 || origin->y > 0) && row_end > origin->pitch) ||
-        ((box->depth > 1 || origin->z > 0) && rows_end > origin->rows))
+    pitch = origin->pitch ? origin->pitch : row_end; /* 0: packed */
+    rows = origin->rows ? origin->rows : rows_end;
+    if (pitch > LIMIT_PITCH_BYTES || row_end > pitch || rows_end > rows ||
+        !vgpu_mul_u64(pitch, rows, &slice))
         return CUDA_ERROR_INVALID_VALUE;
-    if (!vgpu_mul_u64(origin->pitch, origin->y, &offset_y) ||
+    if (!vgpu_mul_u64(pitch, origin->y, &offset_y) ||
         !vgpu_mul_u64(slice, origin->z, &offset_z) ||
         !vgpu_add_u64(ret->address, origin->x, &address) ||
         !vgpu_add_u64(address, offset_y, &address) || !vgpu_add_u64(address, offset_z, &address))
         return CUDA_ERROR_INVALID_VALUE;
     ret->address = address;
-    ret->pitch = origin->pitch;
+    ret->pitch = pitch;
     ret->slice = slice;
     return CUDA_SUCCESS;
 }

@@ -85,8 +85,9 @@ static const char *number(const char *p, const char *end, uint32_t *ret)
     return p;
 }
 
-/* Reads .version and .target, with which every PTX text begins. */
-static bool read_header(const char *text, size_t size, uint32_t *ret_version, uint32_t *ret_sm)
+/* Reads .version and .target, with which every PTX text begins. exact: for that target only. */
+static bool read_header(const char *text, size_t size, uint32_t *ret_version, uint32_t *ret_sm,
+                        bool *ret_exact)
 {
     const char *end = text + size;
     const char *p = expect(skip_blank(text, end), end, ".version");
@@ -97,15 +98,18 @@ static bool read_header(const char *text, size_t size, uint32_t *ret_version, ui
         return false;
     *ret_version = major * 10 + minor;
     *ret_sm = 0;
+    *ret_exact = false;
     p = expect(skip_blank(p, end), end, ".target");
     if (p && end - p > 3 && memcmp(p, "sm_", 3) == 0)
-        number(p + 3, end, ret_sm);
+        p = number(p + 3, end, ret_sm);
+    *ret_exact = p && p < end && *p == 'a';
     return true;
 }
 
 CUresult image_read_ptx(struct image *image, const char *name, const char *text, size_t size_bytes)
 {
     uint32_t version, sm;
+    bool exact;
 
     if (image->n_sources == PTX_MAX_SOURCES) {
         snprintf(image->problem, sizeof(image->problem), "more than %d PTX texts", PTX_MAX_SOURCES);
@@ -113,9 +117,10 @@ CUresult image_read_ptx(struct image *image, const char *name, const char *text,
     }
     while (size_bytes > 0 && text[size_bytes - 1] == '\0')
         size_bytes--;
-    if (!read_header(text, size_bytes, &version, &sm)) {
-        snprintf(image->problem, sizeof(image->problem), "it does not begin with .version");
-        return CUDA_ERROR_INVALID_PTX;
+    if (!read_header(text, size_bytes, &version, &sm, &exact)) {
+        snprintf(image->problem, sizeof(image->problem),
+                 "the image is neither PTX (it does not begin with .version) nor a fatbinary");
+        return CUDA_ERROR_INVALID_IMAGE;
     }
     if (version > SOFTGPU_PTX_VERSION) {
         snprintf(image->problem, sizeof(image->problem),
@@ -123,9 +128,9 @@ CUresult image_read_ptx(struct image *image, const char *name, const char *text,
                  version % 10, SOFTGPU_PTX_VERSION / 10, SOFTGPU_PTX_VERSION % 10);
         return CUDA_ERROR_UNSUPPORTED_PTX_VERSION;
     }
-    if (sm > SOFTGPU_SM) {
-        snprintf(image->problem, sizeof(image->problem), ".target sm_%u is above sm_%d", sm,
-                 SOFTGPU_SM);
+    if (sm > SOFTGPU_SM || (exact && sm != SOFTGPU_SM)) {
+        snprintf(image->problem, sizeof(image->problem), ".target sm_%u%s is not for sm_%d", sm,
+                 exact ? "a" : "", SOFTGPU_SM);
         return CUDA_ERROR_INVALID_PTX;
     }
     if (sm > image->sm)

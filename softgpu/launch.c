@@ -168,9 +168,12 @@ static CUresult copy_params(const struct function *function, const struct reques
         result = params_from_extra(request->extra, &buffer, &size);
         if (result != CUDA_SUCCESS)
             return result;
-        if (size < info->params_bytes || (info->params_bytes > 0 && !buffer))
+        if (info->params_bytes > 0 && (!buffer || size == 0))
             return CUDA_ERROR_INVALID_VALUE;
-        memcpy(ret_params, buffer ? buffer : "", info->params_bytes);
+        if (size > info->params_bytes)
+            return CUDA_ERROR_LAUNCH_OUT_OF_RESOURCES;
+        if (size > 0)
+            memcpy(ret_params, buffer, size); /* what is missing stays zero */
         return CUDA_SUCCESS;
     }
     for (uint32_t i = 0; i < info->n_params; i++) {
@@ -301,31 +304,31 @@ static CUresult read_attribute(const CUlaunchAttribute *attribute, struct reques
     const CUlaunchAttributeValue *value = &attribute->value;
 
     switch (attribute->id) {
-    case CU_LAUNCH_ATTRIBUTE_IGNORE:
-        return CUDA_SUCCESS;
     case CU_LAUNCH_ATTRIBUTE_COOPERATIVE:
         request->cooperative = value->cooperative != 0;
-        return CUDA_SUCCESS;
-    case CU_LAUNCH_ATTRIBUTE_PRIORITY:
-        return CUDA_SUCCESS; /* there is nothing within a kernel to prefer */
-    case CU_LAUNCH_ATTRIBUTE_PREFERRED_SHARED_MEMORY_CARVEOUT:
         return CUDA_SUCCESS;
     case CU_LAUNCH_ATTRIBUTE_CLUSTER_DIMENSION:
         return value->clusterDim.x == 1 && value->clusterDim.y == 1 && value->clusterDim.z == 1
                    ? CUDA_SUCCESS
                    : CUDA_ERROR_NOT_SUPPORTED;
+    /* Hints, and permissions to overlap that need not be used. */
+    case CU_LAUNCH_ATTRIBUTE_IGNORE:
     case CU_LAUNCH_ATTRIBUTE_ACCESS_POLICY_WINDOW:
-    case CU_LAUNCH_ATTRIBUTE_SYNCHRONIZATION_POLICY:
     case CU_LAUNCH_ATTRIBUTE_CLUSTER_SCHEDULING_POLICY_PREFERENCE:
     case CU_LAUNCH_ATTRIBUTE_PROGRAMMATIC_STREAM_SERIALIZATION:
-    case CU_LAUNCH_ATTRIBUTE_PROGRAMMATIC_EVENT:
+    case CU_LAUNCH_ATTRIBUTE_PRIORITY:
     case CU_LAUNCH_ATTRIBUTE_MEM_SYNC_DOMAIN_MAP:
     case CU_LAUNCH_ATTRIBUTE_MEM_SYNC_DOMAIN:
+    case CU_LAUNCH_ATTRIBUTE_PREFERRED_SHARED_MEMORY_CARVEOUT:
+    case CU_LAUNCH_ATTRIBUTE_NVLINK_UTIL_CENTRIC_SCHEDULING:
+        return CUDA_SUCCESS;
+    case CU_LAUNCH_ATTRIBUTE_PROGRAMMATIC_EVENT:
     case CU_LAUNCH_ATTRIBUTE_PREFERRED_CLUSTER_DIMENSION:
     case CU_LAUNCH_ATTRIBUTE_LAUNCH_COMPLETION_EVENT:
     case CU_LAUNCH_ATTRIBUTE_DEVICE_UPDATABLE_KERNEL_NODE:
-    case CU_LAUNCH_ATTRIBUTE_NVLINK_UTIL_CENTRIC_SCHEDULING:
         return CUDA_ERROR_NOT_SUPPORTED;
+    case CU_LAUNCH_ATTRIBUTE_SYNCHRONIZATION_POLICY:
+        break;
     }
     return CUDA_ERROR_INVALID_VALUE;
 }

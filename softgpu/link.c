@@ -217,19 +217,17 @@ CUresult cuLinkComplete(CUlinkState handle, void **cubinOut, size_t *sizeOut)
 {
     _scope_ struct scope scope = scope_context();
     struct link_state *state;
-    CUresult result = CUDA_SUCCESS;
+    CUresult result;
 
     if (scope.result != CUDA_SUCCESS)
         return scope.result;
     state = handle_get(HANDLE_LINK, handle);
-    if (!state)
+    if (!state || state->output.data) /* once only */
         return CUDA_ERROR_INVALID_HANDLE;
     if (!cubinOut)
         return CUDA_ERROR_INVALID_VALUE;
-    if (!state->output.data) {
-        result = complete(state);
-        jit_end(&state->jit);
-    }
+    result = complete(state);
+    jit_end(&state->jit);
     if (result != CUDA_SUCCESS)
         return result;
     *cubinOut = state->output.data;

@@ -21,10 +21,10 @@ CUresult cuMemGetInfo_v2(size_t *free_bytes, size_t *total)
 
     if (scope.result != CUDA_SUCCESS)
         return scope.result;
-    if (!free_bytes || !total)
-        return CUDA_ERROR_INVALID_VALUE;
-    *free_bytes = gpu_free_bytes(scope.context->device);
-    *total = scope.context->device->memory_bytes;
+    if (free_bytes)
+        *free_bytes = gpu_free_bytes(scope.context->device);
+    if (total)
+        *total = scope.context->device->memory_bytes;
     return CUDA_SUCCESS;
 }
 
@@ -126,8 +126,12 @@ CUresult cuMemHostAlloc(void **pp, size_t bytesize, unsigned int flags)
 
     if (scope.result != CUDA_SUCCESS)
         return scope.result;
-    if (!pp || bytesize == 0 || (flags & ~known))
+    if (!pp || (flags & ~known))
         return CUDA_ERROR_INVALID_VALUE;
+    if (bytesize == 0) {
+        *pp = NULL;
+        return CUDA_SUCCESS;
+    }
     p = mmap(NULL, bytesize, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (p == MAP_FAILED)
         return CUDA_ERROR_OUT_OF_MEMORY;
@@ -150,6 +154,8 @@ CUresult cuMemFreeHost(void *p)
 
     if (scope.result != CUDA_SUCCESS)
         return scope.result;
+    if (!p)
+        return CUDA_SUCCESS;
     return remove_idle(scope.context, (uintptr_t)p, MEMORY_HOST, CUDA_ERROR_INVALID_VALUE);
 }
 
@@ -172,6 +178,7 @@ CUresult cuMemHostRegister_v2(void *p, size_t bytesize, unsigned int flags)
     const unsigned known = CU_MEMHOSTREGISTER_PORTABLE | CU_MEMHOSTREGISTER_DEVICEMAP |
                            CU_MEMHOSTREGISTER_IOMEMORY | CU_MEMHOSTREGISTER_READ_ONLY;
     _scope_ struct scope scope = scope_context();
+    struct allocation found;
     enum memory_place place;
     void *host;
     uint64_t end;
@@ -181,8 +188,9 @@ CUresult cuMemHostRegister_v2(void *p, size_t bytesize, unsigned int flags)
     if (!p || bytesize == 0 || (flags & ~known) || !vgpu_add_u64((uintptr_t)p, bytesize, &end))
         return CUDA_ERROR_INVALID_VALUE;
     if (flags & CU_MEMHOSTREGISTER_IOMEMORY)
-        return CUDA_ERROR_NOT_SUPPORTED;
-    if (!memory_resolve((uintptr_t)p, 1, &host, &place) || place == MEMORY_AT_DEVICE)
+        return CUDA_ERROR_INVALID_VALUE;
+    if (!memory_resolve((uintptr_t)p, 1, &host, &place) || place == MEMORY_AT_DEVICE ||
+        (memory_find((uintptr_t)p, &found) && found.kind == MEMORY_HOST))
         return CUDA_ERROR_INVALID_VALUE;
     if (!populate(p, bytesize, flags & CU_MEMHOSTREGISTER_READ_ONLY))
         return CUDA_ERROR_INVALID_VALUE;
@@ -196,10 +204,11 @@ CUresult cuMemHostUnregister(void *p)
 
     if (scope.result != CUDA_SUCCESS)
         return scope.result;
-    if (!p || (memory_find((uintptr_t)p, &found) && found.kind <= MEMORY_VARIABLE))
+    if (!p)
         return CUDA_ERROR_INVALID_VALUE;
-    return remove_idle(scope.context, (uintptr_t)p, MEMORY_REGISTERED,
-                       CUDA_ERROR_HOST_MEMORY_NOT_REGISTERED);
+    if (!memory_find((uintptr_t)p, &found))
+        return CUDA_ERROR_HOST_MEMORY_NOT_REGISTERED;
+    return remove_idle(scope.context, (uintptr_t)p, MEMORY_REGISTERED, CUDA_ERROR_INVALID_VALUE);
 }
 
 CUresult cuMemHostGetDevicePointer_v2(CUdeviceptr *pdptr, void *p, unsigned int flags)
@@ -222,8 +231,10 @@ CUresult cuMemHostGetFlags(unsigned int *pFlags, void *p)
 
     if (scope.result != CUDA_SUCCESS)
         return scope.result;
-    if (!pFlags || !memory_find((uintptr_t)p, &found) || found.kind != MEMORY_HOST)
+    if (!pFlags || !memory_find((uintptr_t)p, &found) || found.kind < MEMORY_HOST)
         return CUDA_ERROR_INVALID_VALUE;
-    *pFlags = found.flags | CU_MEMHOSTALLOC_DEVICEMAP;
+    *pFlags = CU_MEMHOSTALLOC_DEVICEMAP;
+    if (found.kind == MEMORY_HOST)
+        *pFlags |= found.flags & CU_MEMHOSTALLOC_WRITECOMBINED;
     return CUDA_SUCCESS;
 }

@@ -296,8 +296,6 @@ CUresult cuModuleGetGlobal_v2(CUdeviceptr *dptr, size_t *bytes, CUmodule hmod, c
     if (index < 0)
         return CUDA_ERROR_NOT_FOUND;
     ptx_program_variable(module->program, (size_t)index, &variable);
-    if (variable.is_local)
-        return CUDA_ERROR_NOT_FOUND;
     if (dptr)
         *dptr = module->variables[index];
     if (bytes)

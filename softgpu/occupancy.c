@@ -21,7 +21,7 @@ int occupancy_blocks(const struct function *function, unsigned block_threads,
     uint64_t blocks = LIMIT_SM_BLOCKS;
 
     if (block_threads > function->info.max_threads ||
-        dynamic_shared_bytes > LIMIT_BLOCK_SHARED_OPTIN)
+        dynamic_shared_bytes > function->max_dynamic_shared)
         return 0;
     warp_registers = (warp_registers + LIMIT_WARP_REGISTERS_UNIT - 1) / LIMIT_WARP_REGISTERS_UNIT *
                      LIMIT_WARP_REGISTERS_UNIT;
@@ -138,6 +138,6 @@ CUresult cuOccupancyAvailableDynamicSMemPerBlock(size_t *dynamicSmemSize, CUfunc
     each = LIMIT_SM_SHARED_BYTES / (unsigned)numBlocks / SHARED_UNIT_BYTES * SHARED_UNIT_BYTES;
     each = min_u64(each, LIMIT_BLOCK_SHARED_OPTIN + LIMIT_RESERVED_SHARED_BYTES);
     used = function->info.static_shared_bytes + LIMIT_RESERVED_SHARED_BYTES;
-    *dynamicSmemSize = each > used ? each - used : 0;
+    *dynamicSmemSize = each > used ? min_u64(each - used, function->max_dynamic_shared) : 0;
     return CUDA_SUCCESS;
 }

@@ -36,6 +36,7 @@ static bool value_of(const struct allocation *allocation, CUpointer_attribute at
         *ret = on_host ? VALUE(uint64_t, address) : none;
         return true;
     case CU_POINTER_ATTRIBUTE_BUFFER_ID:
+    case CU_POINTER_ATTRIBUTE_MEMORY_BLOCK_ID:
         *ret = VALUE(uint64_t, allocation->id);
         return true;
     case CU_POINTER_ATTRIBUTE_DEVICE_ORDINAL:
@@ -66,7 +67,6 @@ static bool value_of(const struct allocation *allocation, CUpointer_attribute at
     case CU_POINTER_ATTRIBUTE_MEMPOOL_HANDLE:
         *ret = VALUE(uint64_t, 0);
         return true;
-    case CU_POINTER_ATTRIBUTE_MEMORY_BLOCK_ID:
     case CU_POINTER_ATTRIBUTE_P2P_TOKENS:
         *ret = none;
         return true;

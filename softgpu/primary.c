@@ -17,7 +17,6 @@ static struct context *settled(struct device *device)
 
 static void end(struct context *context)
 {
-    context->retained = 0;
     context_end(context);
     pthread_cond_broadcast(&ended);
 }
@@ -61,13 +60,14 @@ CUresult cuDevicePrimaryCtxRelease_v2(CUdevice dev)
     if (!device)
         return CUDA_ERROR_INVALID_DEVICE;
     context = settled(device);
-    if (!context || !context->alive || context->retained == 0)
+    if (!context || context->retained == 0)
         return CUDA_ERROR_INVALID_CONTEXT;
-    if (--context->retained == 0)
+    if (--context->retained == 0 && context->alive)
         end(context);
     return CUDA_SUCCESS;
 }
 
+/* What was retained stays so: it is to be released after a reset as well. */
 CUresult cuDevicePrimaryCtxReset_v2(CUdevice dev)
 {
     _scope_ struct scope scope = scope_gpu();

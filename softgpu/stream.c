@@ -240,6 +240,18 @@ static bool has_work(const struct stream *stream, bool blocking_only)
            !(blocking_only && (stream->flags & CU_STREAM_NON_BLOCKING));
 }
 
+bool stream_is_busy(const struct stream *stream)
+{
+    bool busy = has_work(stream, false);
+
+    if (!stream->is_legacy)
+        return busy;
+    for (const struct stream *other = stream->context->streams; other && !busy;
+         other = other->next)
+        busy = has_work(other, true);
+    return busy;
+}
+
 static CUresult wait_streams(struct context *context, bool blocking_only)
 {
     struct point *points;

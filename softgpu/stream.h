@@ -98,6 +98,9 @@ CUresult stream_wait_all(struct context *context);
 /* The same, without the streams created with CU_STREAM_NON_BLOCKING. */
 CUresult stream_wait_blocking(struct context *context);
 
+/* True if work is pending; the legacy default stream speaks for all blocking streams. */
+bool stream_is_busy(const struct stream *stream);
+
 /* --- For the executor. --- */
 
 /* The first operation is done: wakes waiters and streams that depended on it. */

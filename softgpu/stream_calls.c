@@ -123,7 +123,7 @@ CUresult cuStreamQuery(CUstream hStream)
 
     if (result != CUDA_SUCCESS)
         return result;
-    return stream->completed < stream->submitted ? CUDA_ERROR_NOT_READY : CUDA_SUCCESS;
+    return stream_is_busy(stream) ? CUDA_ERROR_NOT_READY : CUDA_SUCCESS;
 }
 
 CUresult cuStreamSynchronize(CUstream hStream)
