@@ -379,8 +379,10 @@ def send_function(op):
     blobs = [f for f in op.fields if f.kind == 'blob']
     has_flags = 'either' in op.flags or 'job' in op.flags
     flags = 'flags' if has_flags else '0'
-    if 'wait' in op.flags:
-        flags = (flags + ' | ' if has_flags else '') + 'VGPU_RECORD_WAIT'
+    extra = [] if 'wait' not in op.flags else ['VGPU_RECORD_WAIT']
+    extra += ['SENDER_' + f.upper() for f in ('job', 'report') if f in op.flags]
+    if extra:
+        flags = ' | '.join((['flags'] if has_flags else []) + extra)
     answered = 'post' not in op.flags
     out = [send_prototype(op) + '\n{\n']
     out.append('    struct sender_wait wait;\n    struct cuda_op_%s *op;\n    CUresult result;\n\n'

@@ -19,6 +19,10 @@ struct sender; /* the guest library's side of a channel */
 
 #define SENDER_MAX_BLOBS 4
 
+/* What cuda.spec says of an op, in the flags of sender_begin beside VGPU_RECORD_*; not sent. */
+#define SENDER_JOB    0x8000u /* counts against the credit */
+#define SENDER_REPORT 0x4000u /* its answer carries the first error of posted calls */
+
 struct sender_wait {
     struct sender *sender;
     uint16_t op;

@@ -28,7 +28,7 @@
 /* Written by the producer of a ring. */
 struct vgpu_ring_producer {
     uint32_t head;    /* granules published, free running */
-    uint32_t waiting; /* 1: kick me when there is room */
+    uint32_t waiting; /* 1: kick me when there is room, or more credit */
     uint8_t reserved[56];
 };
 VGPU_ASSERT_SIZE(struct vgpu_ring_producer, 64);
