@@ -22,6 +22,7 @@ struct arena {
     uint64_t cursor;   /* where the search for a gap begins */
     struct extent *gaps;
     size_t n_gaps, size_gaps;
+    size_t n_taken; /* n_gaps <= n_taken + 1, so that giving back never needs room */
 };
 
 static void *map(uint64_t size_bytes, int protection)
@@ -43,7 +44,7 @@ struct arena *arena_new(uint64_t memory_bytes)
     void *bytes = map(size, PROT_READ | PROT_WRITE);
 
     if (arena)
-        arena->gaps = malloc(sizeof(*arena->gaps));
+        arena->gaps = malloc(2 * sizeof(*arena->gaps));
     if (!arena || !arena->gaps || !addresses || !bytes) {
         if (addresses)
             munmap(addresses, size);
@@ -57,7 +58,8 @@ struct arena *arena_new(uint64_t memory_bytes)
     arena->base = arena->cursor = (uintptr_t)addresses;
     arena->size_bytes = size;
     arena->distance = (uintptr_t)bytes - arena->base;
-    arena->n_gaps = arena->size_gaps = 1;
+    arena->n_gaps = 1;
+    arena->size_gaps = 2;
     arena->gaps[0] = (struct extent){arena->base, size};
     return arena;
 }
@@ -88,11 +90,12 @@ static size_t gap_at(const struct arena *arena, uint64_t address)
     return low;
 }
 
+/* Room for every gap that there can be once one more extent is taken. */
 static bool make_room(struct arena *arena)
 {
     struct extent *gaps;
 
-    if (arena->n_gaps < arena->size_gaps)
+    if (arena->n_taken + 2 <= arena->size_gaps)
         return true;
     gaps = realloc(arena->gaps, 2 * arena->size_gaps * sizeof(*gaps));
     if (!gaps)
@@ -155,6 +158,7 @@ bool arena_take(struct arena *arena, uint64_t size_bytes, uint64_t align, uint64
         !take_from(arena, 0, arena->n_gaps, 0, size, align, &base))
         return false;
     arena->cursor = base + size;
+    arena->n_taken++;
     *ret_base = base;
     *ret_host = (void *)(uintptr_t)(base + arena->distance);
     return true;
@@ -195,6 +199,7 @@ void arena_give(struct arena *arena, uint64_t base, uint64_t size_bytes)
     uint64_t last = (base + size + PAGE_BYTES - 1) & ~(PAGE_BYTES - 1);
     const struct extent *gap = &arena->gaps[join(arena, base, size)];
 
+    arena->n_taken--;
     /* Pages that hold nothing else now go back to the system. */
     if (first < gap->base)
         first += PAGE_BYTES;

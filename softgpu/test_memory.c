@@ -50,6 +50,22 @@ static void test_memory_bad_frees_are_refused(void **state)
     assert_int_equal(cu.cuMemFree(p), CUDA_ERROR_INVALID_VALUE);
 }
 
+/* Freeing what does not touch makes more gaps than there were allocations' cuts. */
+static void test_memory_scattered_frees_are_whole(void **state)
+{
+    CUdeviceptr p[64];
+
+    (void)state;
+    for (size_t i = 0; i < 64; i++)
+        p[i] = testing_alloc(1024);
+    for (size_t i = 0; i < 64; i += 2)
+        assert_ok(cu.cuMemFree(p[i]));
+    for (size_t i = 0; i < 64; i += 2)
+        p[i] = testing_alloc(4096);
+    for (size_t i = 0; i < 64; i++)
+        assert_ok(cu.cuMemFree(p[i]));
+}
+
 static void test_memory_all_of_the_device_can_be_had_but_no_more(void **state)
 {
     size_t free_bytes, total, after;
@@ -378,6 +394,7 @@ int main(int argc, char **argv)
         TEST(allocations_are_aligned_and_found),
         TEST(bad_allocations_are_refused),
         TEST(bad_frees_are_refused),
+        TEST(scattered_frees_are_whole),
         TEST(all_of_the_device_can_be_had_but_no_more),
         TEST(pitch_is_a_multiple_of_512),
         TEST(pinned_has_one_address),
