@@ -29,7 +29,7 @@ static CUresult answer(void **ret_function, void *function, CUdriverProcAddressQ
     *ret_function = function;
     if (ret_status)
         *ret_status = status;
-    return function ? CUDA_SUCCESS : CUDA_ERROR_NOT_FOUND;
+    return function || ret_status ? CUDA_SUCCESS : CUDA_ERROR_NOT_FOUND;
 }
 
 CUresult cuda_exports_find(const char *symbol, void **ret_function, int version, uint64_t flags,
