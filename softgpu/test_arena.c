@@ -21,6 +21,18 @@ struct block {
     uint8_t *host;
 };
 
+/* An arena lasts as long as its process, so these do. */
+static struct arena *new_arena(void)
+{
+    static struct arena *arenas[8];
+    static unsigned n;
+
+    assert_in_range(n, 0, 7);
+    arenas[n] = arena_new(MEMORY);
+    assert_non_null(arenas[n]);
+    return arenas[n++];
+}
+
 static uint32_t next_random(uint32_t *state)
 {
     *state = *state * 1664525 + 1013904223;
@@ -42,14 +54,13 @@ static int overlaps(const struct block *blocks, size_t n, const struct block *bl
 /* A model test: blocks never overlap, keep their bytes, and all space comes back. */
 static void test_arena_blocks_never_overlap(void **state)
 {
-    struct arena *arena = arena_new(MEMORY);
+    struct arena *arena = new_arena();
     struct block blocks[N] = {0};
     uint32_t random = 1;
     uint64_t base;
     void *host;
 
     (void)state;
-    assert_non_null(arena);
     for (int round = 0; round < ROUNDS; round++) {
         struct block *block = &blocks[next_random(&random) % N];
 
@@ -78,9 +89,26 @@ static void test_arena_blocks_never_overlap(void **state)
     assert_false(arena_take(arena, 1, 1, &base, &host));
 }
 
+/* Every second of many blocks given back makes as many gaps as there can be. */
+static void test_arena_gaps_have_room(void **state)
+{
+    struct arena *arena = new_arena();
+    uint64_t bases[N], base;
+    void *host;
+
+    (void)state;
+    for (int i = 0; i < N; i++)
+        assert_true(arena_take(arena, 64, 1, &bases[i], &host));
+    for (int i = 0; i < N; i += 2)
+        arena_give(arena, bases[i], 64);
+    for (int i = 1; i < N; i += 2)
+        arena_give(arena, bases[i], 64);
+    assert_true(arena_take(arena, 4 * MEMORY - ARENA_GAP_BYTES, 1, &base, &host));
+}
+
 static void test_arena_sizes_are_bounded(void **state)
 {
-    struct arena *arena = arena_new(MEMORY);
+    struct arena *arena = new_arena();
     uint64_t base;
     void *host;
 
@@ -96,7 +124,7 @@ static void test_arena_sizes_are_bounded(void **state)
 
 static void test_arena_freed_space_is_reused_late(void **state)
 {
-    struct arena *arena = arena_new(MEMORY);
+    struct arena *arena = new_arena();
     uint64_t first, second;
     void *host;
 
@@ -109,7 +137,7 @@ static void test_arena_freed_space_is_reused_late(void **state)
 
 static void test_arena_freed_pages_go_back(void **state)
 {
-    struct arena *arena = arena_new(MEMORY);
+    struct arena *arena = new_arena();
     uint64_t base;
     uint8_t *bytes;
     void *host;
@@ -156,6 +184,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_arena_blocks_never_overlap),
+        cmocka_unit_test(test_arena_gaps_have_room),
         cmocka_unit_test(test_arena_sizes_are_bounded),
         cmocka_unit_test(test_arena_freed_space_is_reused_late),
         cmocka_unit_test(test_arena_freed_pages_go_back),
