@@ -22,7 +22,7 @@ struct arena {
     uint64_t cursor;   /* where the search for a gap begins */
     struct extent *gaps;
     size_t n_gaps, size_gaps;
-    size_t n_taken; /* n_gaps <= n_taken + 1, so that giving back never needs room */
+    size_t n_blocks; /* taken and not given back; there are at most that many gaps and one more */
 };
 
 static void *map(uint64_t size_bytes, int protection)
@@ -44,7 +44,7 @@ struct arena *arena_new(uint64_t memory_bytes)
     void *bytes = map(size, PROT_READ | PROT_WRITE);
 
     if (arena)
-        arena->gaps = malloc(2 * sizeof(*arena->gaps));
+        arena->gaps = malloc(sizeof(*arena->gaps));
     if (!arena || !arena->gaps || !addresses || !bytes) {
         if (addresses)
             munmap(addresses, size);
@@ -58,8 +58,7 @@ struct arena *arena_new(uint64_t memory_bytes)
     arena->base = arena->cursor = (uintptr_t)addresses;
     arena->size_bytes = size;
     arena->distance = (uintptr_t)bytes - arena->base;
-    arena->n_gaps = 1;
-    arena->size_gaps = 2;
+    arena->n_gaps = arena->size_gaps = 1;
     arena->gaps[0] = (struct extent){arena->base, size};
     return arena;
 }
@@ -90,12 +89,12 @@ static size_t gap_at(const struct arena *arena, uint64_t address)
     return low;
 }
 
-/* Room for every gap that there can be once one more extent is taken. */
+/* Room for the gaps that there may be once one more block is taken: giving back never fails. */
 static bool make_room(struct arena *arena)
 {
     struct extent *gaps;
 
-    if (arena->n_taken + 2 <= arena->size_gaps)
+    if (arena->n_blocks + 2 <= arena->size_gaps)
         return true;
     gaps = realloc(arena->gaps, 2 * arena->size_gaps * sizeof(*gaps));
     if (!gaps)
@@ -157,8 +156,8 @@ bool arena_take(struct arena *arena, uint64_t size_bytes, uint64_t align, uint64
     if (!take_from(arena, first, arena->n_gaps, arena->cursor, size, align, &base) &&
         !take_from(arena, 0, arena->n_gaps, 0, size, align, &base))
         return false;
+    arena->n_blocks++;
     arena->cursor = base + size;
-    arena->n_taken++;
     *ret_base = base;
     *ret_host = (void *)(uintptr_t)(base + arena->distance);
     return true;
@@ -199,7 +198,7 @@ void arena_give(struct arena *arena, uint64_t base, uint64_t size_bytes)
     uint64_t last = (base + size + PAGE_BYTES - 1) & ~(PAGE_BYTES - 1);
     const struct extent *gap = &arena->gaps[join(arena, base, size)];
 
-    arena->n_taken--;
+    arena->n_blocks--;
     /* Pages that hold nothing else now go back to the system. */
     if (first < gap->base)
         first += PAGE_BYTES;

@@ -106,7 +106,8 @@ static void test_memory_pinned_has_one_address(void **state)
     assert_ok(cu.cuMemHostAlloc((void **)&p, 100,
                                 CU_MEMHOSTALLOC_PORTABLE | CU_MEMHOSTALLOC_WRITECOMBINED));
     assert_ok(cu.cuMemHostGetFlags(&flags, p));
-    assert_int_equal(flags, CU_MEMHOSTALLOC_DEVICEMAP | CU_MEMHOSTALLOC_WRITECOMBINED);
+    assert_int_equal(flags, CU_MEMHOSTALLOC_PORTABLE | CU_MEMHOSTALLOC_DEVICEMAP |
+                                CU_MEMHOSTALLOC_WRITECOMBINED);
     assert_ok(cu.cuMemHostGetDevicePointer(&device, p + 10, 0));
     assert_int_equal(device, (uintptr_t)p + 10);
     assert_int_equal(cu.cuMemHostGetDevicePointer(&device, p + 100, 0), CUDA_ERROR_INVALID_VALUE);

@@ -342,7 +342,7 @@ HANDLER(testp)
             answer = top && mantissa;
             break;
         case TESTP_NORMAL:
-            answer = exponent && !top;
+            answer = !top && (exponent || !mantissa); /* zeros count as normal */
             break;
         default:
             answer = !exponent && mantissa;

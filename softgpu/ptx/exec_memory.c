@@ -281,6 +281,25 @@ static const struct op *store_slow(struct warp *w, const struct op *op, enum spa
     return op + 1;
 }
 
+static bool load_row(struct warp *w, const struct op *op, u64 offset);
+static bool store_row(struct warp *w, const struct op *op, u64 offset);
+
+/* All lanes at one offset of their local memory, in bounds and aligned. */
+static inline bool in_row(const struct warp *w, const struct lanes *lanes, u64 base, u32 bytes)
+{
+    return lanes->min == lanes->max && !((lanes->max - base) & (bytes - 1)) &&
+           lanes->max - base < w->grid->stack_bytes &&
+           bytes <= w->grid->stack_bytes - (lanes->max - base);
+}
+
+/* All lanes in the shared window, in bounds and aligned. */
+static inline bool in_shared(const struct warp *w, const struct lanes *lanes, u32 bytes)
+{
+    return lanes->min >= PTX_SHARED_BASE && !(lanes->all & (bytes - 1)) &&
+           lanes->max - PTX_SHARED_BASE < w->grid->shared_bytes &&
+           bytes <= w->grid->shared_bytes - (lanes->max - PTX_SHARED_BASE);
+}
+
 static inline u32 access_bytes(const struct op *op)
 {
     return 1u << (ELEMENT_LOG2(op->x) + MEM_VECTOR(op->x));
@@ -294,6 +313,13 @@ static inline __attribute__((always_inline)) const struct op *load_device(struct
     const uint8_t *host;
 
     gather_addresses(w, op->a, op->x & MEM_ADDRESS32, (u32)op->imm, &lanes);
+    if (space == SP_GENERIC && lanes.max < PTX_DEVICE_BASE) {
+        if (in_shared(w, &lanes, access_bytes(op)))
+            return load_lanes(w, op, w->block->shared - PTX_SHARED_BASE, &lanes);
+        if (in_row(w, &lanes, PTX_LOCAL_BASE, access_bytes(op)) &&
+            load_row(w, op, lanes.max - PTX_LOCAL_BASE))
+            return op + 1;
+    }
     host = find_host(w, op, &lanes, access_bytes(op), false);
     if (!host)
         return load_slow(w, op, space, &lanes);
@@ -405,6 +431,13 @@ static inline __attribute__((always_inline)) const struct op *store_device(struc
     uint8_t *host;
 
     gather_addresses(w, op->a, op->x & MEM_ADDRESS32, (u32)op->imm, &lanes);
+    if (space == SP_GENERIC && lanes.max < PTX_DEVICE_BASE) {
+        if (in_shared(w, &lanes, access_bytes(op)))
+            return store_lanes(w, op, w->block->shared - PTX_SHARED_BASE, &lanes);
+        if (in_row(w, &lanes, PTX_LOCAL_BASE, access_bytes(op)) &&
+            store_row(w, op, lanes.max - PTX_LOCAL_BASE))
+            return op + 1;
+    }
     host = find_host(w, op, &lanes, access_bytes(op), true);
     if (!host)
         return store_slow(w, op, space, &lanes);
@@ -499,11 +532,9 @@ static bool store_row(struct warp *w, const struct op *op, u64 offset)
 HANDLER(ld_local)
 {
     struct lanes lanes;
-    u32 bytes = access_bytes(op);
 
     gather_addresses(w, op->a, op->x & MEM_ADDRESS32, (u32)op->imm, &lanes);
-    if (lanes.min == lanes.max && !(lanes.all & (bytes - 1)) && lanes.max < w->grid->stack_bytes &&
-        bytes <= w->grid->stack_bytes - lanes.max && load_row(w, op, lanes.max))
+    if (in_row(w, &lanes, 0, access_bytes(op)) && load_row(w, op, lanes.max))
         return op + 1;
     return load_slow(w, op, SP_LOCAL, &lanes);
 }
@@ -511,11 +542,9 @@ HANDLER(ld_local)
 HANDLER(st_local)
 {
     struct lanes lanes;
-    u32 bytes = access_bytes(op);
 
     gather_addresses(w, op->a, op->x & MEM_ADDRESS32, (u32)op->imm, &lanes);
-    if (lanes.min == lanes.max && !(lanes.all & (bytes - 1)) && lanes.max < w->grid->stack_bytes &&
-        bytes <= w->grid->stack_bytes - lanes.max && store_row(w, op, lanes.max))
+    if (in_row(w, &lanes, 0, access_bytes(op)) && store_row(w, op, lanes.max))
         return op + 1;
     return store_slow(w, op, SP_LOCAL, &lanes);
 }

@@ -134,16 +134,67 @@ static void pack_halves(struct parser *p, enum type to, enum type from, enum mod
     lower_emit(p, OPC_pack_16_32, lower_def(p, 0, to), low, high, REF_NONE);
 }
 
+/* One integer clamped to a narrow type, as its bits in 32. */
+static uint32_t clamped_bits(struct parser *p, unsigned i, enum type to, enum type from)
+{
+    uint32_t clamped = lower_temp(p, C_32);
+    uint32_t bits = lower_temp(p, C_32);
+    uint64_t mask = (UINT64_C(1) << type_bits(to)) - 1;
+
+    emit_cvt(p, to, from, clamped, C_32, lower_use(p, i, from), C_32, M_NONE, FLAG_SAT);
+    lower_emit(p, OPC_and_32, bits, clamped, lower_constant(p, C_32, mask), REF_NONE);
+    return bits;
+}
+
+/* cvt.pack.sat.to.from{.b32} d, a, b{, c}: c, a, b from the top, as far as there is room. */
+static void lower_pack(struct parser *p)
+{
+    bool third = p->inst.n_types == 3;
+    enum type to = (enum type)p->inst.types[0];
+    enum type from = (enum type)p->inst.types[1];
+    unsigned bits = type_bits(to);
+    uint32_t a, b, high, pair, above;
+
+    if (p->inst.n_types < 2 || !lower_take(p, M_SAT) || from != T_S32 ||
+        (third ? (to != T_U8 && to != T_S8) || p->inst.types[2] != T_B32
+               : to != T_U16 && to != T_S16)) {
+        parse_unsupported(p);
+        return;
+    }
+    lower_operands(p, third ? 4 : 3, third ? 4 : 3);
+    a = clamped_bits(p, 1, to, from);
+    b = clamped_bits(p, 2, to, from);
+    high = lower_temp(p, C_32);
+    lower_emit(p, OPC_shl_32, high, a, lower_constant(p, C_32, bits), REF_NONE);
+    if (!third) {
+        lower_emit(p, OPC_or_32, lower_def(p, 0, T_B32), high, b, REF_NONE);
+        return;
+    }
+    pair = lower_temp(p, C_32);
+    above = lower_temp(p, C_32);
+    lower_emit(p, OPC_or_32, pair, high, b, REF_NONE);
+    lower_emit(p, OPC_shl_32, above, lower_use(p, 3, T_B32), lower_constant(p, C_32, 2 * bits),
+               REF_NONE);
+    lower_emit(p, OPC_or_32, lower_def(p, 0, T_B32), pair, above, REF_NONE);
+}
+
 void lower_cvt(struct parser *p)
 {
+    bool packs = lower_take(p, M_PACK);
     enum modifier rounding = lower_take_range(p, M_RN, M_RPI);
-    enum type to = lower_type(p, 0, 2);
-    enum type from = lower_type(p, 1, 2);
-    unsigned flags = (lower_take(p, M_FTZ) ? FLAG_FTZ : 0) | (lower_take(p, M_SAT) ? FLAG_SAT : 0) |
-                     (lower_take(p, M_RELU) ? FLAG_RELU : 0);
+    enum type to = packs ? T_B32 : lower_type(p, 0, 2);
+    enum type from = packs ? T_B32 : lower_type(p, 1, 2);
+    unsigned flags = packs ? 0
+                           : (lower_take(p, M_FTZ) ? FLAG_FTZ : 0) |
+                                 (lower_take(p, M_SAT) ? FLAG_SAT : 0) |
+                                 (lower_take(p, M_RELU) ? FLAG_RELU : 0);
     enum rclass source, target;
     uint32_t d, a;
 
+    if (packs) {
+        lower_pack(p);
+        return;
+    }
     if (rounding == M_RNA || to == T_PRED || from == T_PRED || from == T_F16X2 ||
         from == T_BF16X2 || to == T_B128 || from == T_B128) {
         parse_unsupported(p);
