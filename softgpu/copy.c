@@ -9,7 +9,7 @@
 
 #include "common/overflow.h"
 #include "softgpu/context.h"
-#include "softgpu/limits.h"
+#include "softgpu/capability.h"
 #include "softgpu/memory.h"
 #include "softgpu/stream.h"
 

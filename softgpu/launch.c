@@ -9,7 +9,7 @@
 
 #include "common/clock.h"
 #include "softgpu/context.h"
-#include "softgpu/limits.h"
+#include "softgpu/capability.h"
 #include "softgpu/memory.h"
 #include "softgpu/module.h"
 #include "softgpu/occupancy.h"

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What a softgpu multiprocessor and a launch may have: those of compute capability 9.0. */
-#ifndef SOFTGPU_LIMITS_H
-#define SOFTGPU_LIMITS_H
+#ifndef SOFTGPU_CAPABILITY_H
+#define SOFTGPU_CAPABILITY_H
 
 #define LIMIT_WARP                  32
 #define LIMIT_BLOCK_THREADS         1024
