@@ -35,6 +35,7 @@ static int load(struct client *client, const char *path, CUmodule *ret_module)
     if (result == CUDA_SUCCESS)
         return CLIENT_OK;
     snprintf(what, sizeof(what), "cannot load '%.200s'", path);
+    log[strcspn(log, "\n")] = '\0';
     if (log[0])
         client_complain("%s: %s", what, log);
     return client_cuda_failed(client, result, what);

@@ -78,6 +78,7 @@ struct sender {
     struct waiter *leader; /* whose */
     struct waiter *waiters;
     struct ticket *open;
+    uint32_t open_count; /* at most VGPU_CHANNEL_MAX_WAITS */
     uint64_t progress;   /* grows whenever a waiter should look again */
     CUresult late_error; /* of a posted ticket; told by the next report */
     struct callback_queue *callbacks;

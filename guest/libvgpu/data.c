@@ -7,7 +7,7 @@
 #include "common/clock.h"
 #include "common/flag.h"
 #include "guest/libvgpu/receive.h"
-#include "ring/notice.h"
+#include "ring/pages.h"
 
 #define PAGE_BYTES        4096u
 #define CHUNK_MAX_BYTES   (8u << 20)
@@ -71,7 +71,7 @@ static void reap_staging_locked(struct sender *sender)
 
 static void reap_posted_locked(struct sender *sender)
 {
-    uint64_t issued = ring_notice_issued(sender->map.page);
+    uint64_t issued = page_load_u64(&sender->map.page->notice.issued);
     size_t kept = 0;
 
     for (size_t i = 0; i < sender->posted_count; i++) {

@@ -16,6 +16,7 @@
 
 #include "common/fdpass.h"
 #include "cuda/cuda_abi.h"
+#include "ring/pages.h"
 
 static void check(bool good, const char *what)
 {
@@ -111,7 +112,7 @@ static void reply_device(struct fake_host *host, const struct vgpu_record *recor
     info.attributes[CU_DEVICE_ATTRIBUTE_MAX_THREADS_PER_MULTIPROCESSOR] = 2048;
     info.attributes[CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR] = 9;
     info.attributes[CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR] = 0;
-    info.attributes[CU_DEVICE_ATTRIBUTE_MANAGED_MEMORY] = 1;
+    info.attributes[CU_DEVICE_ATTRIBUTE_UNIFIED_ADDRESSING] = 1;
     info.attributes[CU_DEVICE_ATTRIBUTE_COOPERATIVE_LAUNCH] = 1;
     reply_blob(host, record, sizeof(struct cuda_re_device_info),
                offsetof(struct cuda_re_device_info, info), &info, sizeof(info));
@@ -296,8 +297,7 @@ static void take_record(struct fake_host *host, const struct vgpu_record *record
         return;
     if (!carry_out(host, record) && (record->flags & VGPU_RECORD_WAIT))
         fake_reply(host, record->seq, CUDA_SUCCESS);
-    /* Released: pairs with the guest's loads in ring/notice.h. */
-    __atomic_store_n(&host->page->notice.issued, record->seq, __ATOMIC_RELEASE);
+    page_store_u64(&host->page->notice.issued, record->seq);
 }
 
 static void *worker_main(void *argument)

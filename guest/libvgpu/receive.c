@@ -54,6 +54,7 @@ static struct ticket *take_ticket_locked(struct sender *sender, uint64_t seq)
 
         if (ticket->seq == seq) {
             *at = ticket->next;
+            sender->open_count--;
             return ticket;
         }
     }
@@ -263,6 +264,7 @@ void receive_open(struct sender *sender, struct ticket *ticket, uint64_t seq, ui
     } else {
         ticket->next = sender->open;
         sender->open = ticket;
+        sender->open_count++;
     }
     pthread_mutex_unlock(&sender->wait_lock);
 }
@@ -280,6 +282,16 @@ void receive_await(struct sender *sender, struct ticket *ticket)
     ticket->waiter = &thread_peek()->waiter;
     pthread_mutex_unlock(&sender->wait_lock);
     receive_until(sender, ticket_done, ticket, false, RECEIVE_FOREVER);
+}
+
+bool receive_may_open(struct sender *sender)
+{
+    bool may;
+
+    pthread_mutex_lock(&sender->wait_lock);
+    may = sender->open_count < VGPU_CHANNEL_MAX_WAITS;
+    pthread_mutex_unlock(&sender->wait_lock);
+    return may;
 }
 
 bool receive_is_done(struct sender *sender, const struct ticket *ticket)

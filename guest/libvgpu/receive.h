@@ -14,6 +14,9 @@
 void receive_open(struct sender *sender, struct ticket *ticket, uint64_t seq, uint8_t *answer,
                   bool posted);
 
+/* False while as many wait as a channel may have; asked with submit_lock held. */
+bool receive_may_open(struct sender *sender);
+
 /* Waits until the ticket is done. */
 void receive_await(struct sender *sender, struct ticket *ticket);
 

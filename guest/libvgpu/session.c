@@ -20,7 +20,6 @@
 #include "guest/libvgpu/guest.h"
 #include "guest/libvgpu/receive.h"
 #include "guest/libvgpu/status_result.h"
-#include "ring/notice.h"
 
 #define RECONNECT_FIRST_NS (20 * VGPU_NS_PER_MS)
 #define RECONNECT_MOST_NS  (1 * VGPU_NS_PER_S)

@@ -15,7 +15,7 @@
 #include "guest/libvgpu/data.h"
 #include "guest/libvgpu/receive.h"
 #include "guest/libvgpu/thread.h"
-#include "ring/notice.h"
+#include "ring/pages.h"
 
 /* Blobs up to this go into the record; larger ones into the data area. */
 #define INLINE_MAX_BYTES 8192u
@@ -130,6 +130,15 @@ static bool needs_credit(const struct sender_wait *wait)
     return (wait->flags & SENDER_JOB) && !(wait->flags & VGPU_RECORD_EXPLICIT);
 }
 
+static bool may_submit(const struct sender_wait *wait)
+{
+    struct sender *sender = wait->sender;
+
+    if (needs_credit(wait) && sender->jobs_sent >= page_load_u64(&sender->map.page->notice.credit))
+        return false;
+    return !(wait->flags & VGPU_RECORD_WAIT) || receive_may_open(sender);
+}
+
 /*
  * Tries to reserve, with submit_lock held on return of CUDA_SUCCESS only. CUDA_ERROR_NOT_READY: no
  * credit or no room yet.
@@ -145,7 +154,7 @@ static CUresult try_reserve(struct sender_wait *wait, uint32_t bytes)
         pthread_mutex_unlock(&sender->submit_lock);
         return sender->gone_result;
     }
-    if (!needs_credit(wait) || sender->jobs_sent < ring_notice_credit(sender->map.page))
+    if (may_submit(wait))
         status = ring_reserve(&sender->submission, bytes, &record);
     if (status == 0) {
         wait->record = record;

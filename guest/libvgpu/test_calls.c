@@ -32,7 +32,7 @@ static void test_device_comes_from_the_snapshot(void **state)
     assert_ok(cuDeviceGetAttribute(&value, CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR, 0));
     assert_int_equal(value, 9);
     /* What this library does not carry is not claimed. */
-    assert_ok(cuDeviceGetAttribute(&value, CU_DEVICE_ATTRIBUTE_MANAGED_MEMORY, 0));
+    assert_ok(cuDeviceGetAttribute(&value, CU_DEVICE_ATTRIBUTE_UNIFIED_ADDRESSING, 0));
     assert_int_equal(value, 0);
     assert_int_equal(cuDeviceGetAttribute(&value, (CUdevice_attribute)148, 0),
                      CUDA_ERROR_INVALID_VALUE);
