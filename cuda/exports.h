@@ -10,10 +10,10 @@
 #include "cuda/cuda_abi.h"
 
 struct cuda_export {
-    const char *base;  /* the name that cuGetProcAddress is asked for */
-    int version;       /* CUDA version from which `function` is the answer */
+    const char *base; /* the name that cuGetProcAddress is asked for */
+    int version;      /* CUDA version from which `function` is the answer */
     void *function;
-    int twin_version;  /* the same for the per-thread default stream; 0 if there is no twin */
+    int twin_version; /* the same for the per-thread default stream; 0 if there is no twin */
     void *twin;
 };
 

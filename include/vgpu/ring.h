@@ -28,7 +28,7 @@
 /* Written by the producer of a ring. */
 struct vgpu_ring_producer {
     uint32_t head;    /* granules published, free running */
-    uint32_t waiting; /* 1: kick me when there is room */
+    uint32_t waiting; /* 1: kick me when there is room, or more credit */
     uint8_t reserved[56];
 };
 VGPU_ASSERT_SIZE(struct vgpu_ring_producer, 64);
@@ -143,5 +143,15 @@ struct vgpu_slice {
     uint64_t bytes;
 };
 VGPU_ASSERT_SIZE(struct vgpu_slice, 16);
+
+/* One side of a copy. */
+#define VGPU_PLACE_DEVICE 0u /* address: a device address */
+#define VGPU_PLACE_DATA   1u /* address: an offset in the data area */
+struct vgpu_place {
+    uint64_t address;
+    uint32_t place;
+    uint32_t reserved;
+};
+VGPU_ASSERT_SIZE(struct vgpu_place, 16);
 
 #endif

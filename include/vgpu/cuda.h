@@ -1,0 +1,69 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Structures inside the blobs of cuda.spec's records and answers. The records themselves are
+ * generated from cuda.spec (cuda/cuda_ops.h).
+ */
+#ifndef VGPU_CUDA_H
+#define VGPU_CUDA_H
+
+#include "types.h"
+#include "version.h"
+
+#define VGPU_DEVICE_ATTRIBUTES   160
+#define VGPU_FUNCTION_ATTRIBUTES 16
+#define VGPU_FUNCTION_MAX_PARAMS 480
+#define VGPU_LAUNCH_PARAM_BYTES  32764
+
+/* Handles: (kind << 28) | (generation << 16) | index. Streams have three values of their own. */
+#define VGPU_HANDLE_KIND(handle)       ((handle) >> 28)
+#define VGPU_HANDLE_GENERATION(handle) (((handle) >> 16) & 0xfffu)
+#define VGPU_HANDLE_INDEX(handle)      ((handle)&0xffffu)
+#define VGPU_HANDLE(kind, generation, index)                                                       \
+    (((uint32_t)(kind) << 28) | (((uint32_t)(generation)&0xfffu) << 16) | ((uint32_t)(index)))
+#define VGPU_STREAM_DEFAULT    0u /* the legacy default stream, as CUDA's NULL */
+#define VGPU_STREAM_LEGACY     1u
+#define VGPU_STREAM_PER_THREAD 2u /* the default stream of the record's thread */
+
+/* Answer to device_info. Attributes that the driver refused are VGPU_ATTRIBUTE_UNKNOWN. */
+#define VGPU_ATTRIBUTE_UNKNOWN INT32_MIN
+struct cuda_device_info {
+    int32_t driver_version;
+    uint32_t attribute_count;
+    uint64_t total_memory_bytes;
+    int32_t least_priority;
+    int32_t greatest_priority;
+    uint32_t module_loading_mode;
+    uint32_t primary_flags;
+    uint8_t uuid[16];
+    char name[128];
+    char pci_bus_id[32];
+    int32_t attributes[VGPU_DEVICE_ATTRIBUTES]; /* [n]: CUdevice_attribute n */
+};
+VGPU_ASSERT_SIZE(struct cuda_device_info, 848);
+
+/* One JIT option of module_load or link_create; log buffers and outputs are not sent. */
+struct cuda_jit_option {
+    uint32_t option; /* CUjit_option */
+    uint32_t reserved;
+    uint64_t value;
+};
+VGPU_ASSERT_SIZE(struct cuda_jit_option, 16);
+#define VGPU_JIT_MAX_OPTIONS 64
+
+/* Answer to module_get_function and function_set_attribute. */
+struct cuda_function_info {
+    int32_t attributes[VGPU_FUNCTION_ATTRIBUTES]; /* [n]: CUfunction_attribute n */
+    uint32_t param_count;
+    uint32_t param_bytes; /* size of the packed buffer; 0 and count 0: none or unknown */
+    uint32_t params_known;
+    uint32_t reserved;
+};
+VGPU_ASSERT_SIZE(struct cuda_function_info, 80);
+
+struct cuda_param_info {
+    uint32_t offset;
+    uint32_t size;
+};
+VGPU_ASSERT_SIZE(struct cuda_param_info, 8);
+
+#endif
