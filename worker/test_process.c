@@ -90,7 +90,7 @@ static void test_process_launch_and_copy(void **state)
             ->result,
         CUDA_SUCCESS);
     memcpy(&value, client->data + 8, sizeof(value));
-    /* All 32 lanes add to the same word: what is left is at least one. */
+    /* All 32 lanes write the same sum. */
     assert_int_equal(value, 43);
     client_close(client);
 }
