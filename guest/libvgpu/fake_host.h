@@ -52,7 +52,7 @@ struct fake_host {
     uint64_t jobs;
     uint16_t seen[FAKE_MAX_RECORDS]; /* op of each record, by sequence number */
     uint64_t seen_count;
-    struct vgpu_record heads[64]; /* of the last ones, by sequence number modulo 64 */
+    uint32_t last_thread;
     _Alignas(8) uint8_t last_launch[VGPU_RECORD_MAX_BYTES];
 };
 
@@ -76,6 +76,9 @@ void fake_message(struct fake_host *host, const struct vgpu_msg *message);
 /* Waits until `count` records of that op were taken. */
 void fake_await_op(struct fake_host *host, uint16_t op, unsigned count);
 unsigned fake_count_op(struct fake_host *host, uint16_t op);
+
+/* The thread that submitted the last record. */
+uint32_t fake_last_thread(struct fake_host *host);
 
 /* A byte of the device's memory. */
 uint8_t *fake_device(struct fake_host *host, uint64_t address);
