@@ -55,6 +55,11 @@ void fake_complete(struct fake_host *host, const struct vgpu_completion *complet
     pthread_mutex_unlock(&host->lock);
 }
 
+void fake_kick(struct fake_host *host)
+{
+    kick(host->completion_kick);
+}
+
 void fake_reply(struct fake_host *host, uint64_t seq, int32_t result)
 {
     struct vgpu_completion completion = {

@@ -70,6 +70,9 @@ void fake_reply(struct fake_host *host, uint64_t seq, int32_t result);
 /* Writes any completion; size_bytes must be set. */
 void fake_complete(struct fake_host *host, const struct vgpu_completion *completion);
 
+/* Kicks the guest, with nothing behind it. */
+void fake_kick(struct fake_host *host);
+
 /* Sends a message on the connection. */
 void fake_message(struct fake_host *host, const struct vgpu_msg *message);
 

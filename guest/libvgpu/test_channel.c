@@ -572,8 +572,9 @@ static bool malformed(struct fake_host *host, const struct vgpu_record *record)
 {
     if (record->op != CUDA_OP_CONTEXT_SYNC)
         return false;
-    /* A head index far beyond the ring. */
+    /* A head index far beyond the ring, and a kick for a guest that sleeps. */
     page_store_u32(&host->page->completion.producer.head, 0x40000000);
+    fake_kick(host);
     return true;
 }
 
