@@ -21,9 +21,9 @@
 #define LIMIT_CONST_BYTES           65536
 #define LIMIT_PITCH_BYTES           2147483647
 #define LIMIT_STACK_BYTES           (512u << 10) /* CU_LIMIT_STACK_SIZE is below it */
-#define LIMIT_PRINTF_MIN             (512u << 10)
-#define LIMIT_PRINTF_MAX             (1u << 30)
-#define LIMIT_HEAP_MIN               (4u << 20)
+#define LIMIT_PRINTF_MIN            (512u << 10)
+#define LIMIT_PRINTF_MAX            (1u << 30)
+#define LIMIT_HEAP_MIN              (4u << 20)
 #define LIMIT_L2_FETCH_BYTES        128
 #define LIMIT_LAUNCH_ATTRIBUTES     64
 

@@ -57,6 +57,18 @@ static CUresult result_of(enum ptx_fault_kind kind)
     return CUDA_ERROR_UNKNOWN;
 }
 
+/* The engine has one way out for printf and for assertions; CUDA prints the latter on stderr. */
+static void launch_print(void *context, const char *text, size_t size_bytes)
+{
+    static const char mark[] = "` failed.\n";
+    size_t mark_bytes = sizeof(mark) - 1;
+
+    if (size_bytes > mark_bytes && memcmp(text + size_bytes - mark_bytes, mark, mark_bytes) == 0)
+        fwrite(text, 1, size_bytes, stderr);
+    else
+        context_print(context, text, size_bytes);
+}
+
 static CUresult launch_run(struct op *op, struct context *context, CUresult status)
 {
     struct launch *launch = (struct launch *)op;
@@ -224,7 +236,7 @@ static CUresult launch_new(struct function *function, const struct request *requ
         .params_bytes = info->params_bytes,
         .variable_addresses = function->module->variables,
         .memory = memory_engine(context),
-        .print = context_print,
+        .print = launch_print,
         .print_ctx = context,
         .stack_bytes = (uint32_t)context->stack_bytes,
         .cooperative = request->cooperative,

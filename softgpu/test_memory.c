@@ -50,6 +50,22 @@ static void test_memory_bad_frees_are_refused(void **state)
     assert_int_equal(cu.cuMemFree(p), CUDA_ERROR_INVALID_VALUE);
 }
 
+/* Freeing what does not touch makes more gaps than there were allocations' cuts. */
+static void test_memory_scattered_frees_are_whole(void **state)
+{
+    CUdeviceptr p[64];
+
+    (void)state;
+    for (size_t i = 0; i < 64; i++)
+        p[i] = testing_alloc(1024);
+    for (size_t i = 0; i < 64; i += 2)
+        assert_ok(cu.cuMemFree(p[i]));
+    for (size_t i = 0; i < 64; i += 2)
+        p[i] = testing_alloc(4096);
+    for (size_t i = 0; i < 64; i++)
+        assert_ok(cu.cuMemFree(p[i]));
+}
+
 static void test_memory_all_of_the_device_can_be_had_but_no_more(void **state)
 {
     size_t free_bytes, total, after;
@@ -90,7 +106,8 @@ static void test_memory_pinned_has_one_address(void **state)
     assert_ok(cu.cuMemHostAlloc((void **)&p, 100,
                                 CU_MEMHOSTALLOC_PORTABLE | CU_MEMHOSTALLOC_WRITECOMBINED));
     assert_ok(cu.cuMemHostGetFlags(&flags, p));
-    assert_int_equal(flags, CU_MEMHOSTALLOC_DEVICEMAP | CU_MEMHOSTALLOC_WRITECOMBINED);
+    assert_int_equal(flags, CU_MEMHOSTALLOC_PORTABLE | CU_MEMHOSTALLOC_DEVICEMAP |
+                                CU_MEMHOSTALLOC_WRITECOMBINED);
     assert_ok(cu.cuMemHostGetDevicePointer(&device, p + 10, 0));
     assert_int_equal(device, (uintptr_t)p + 10);
     assert_int_equal(cu.cuMemHostGetDevicePointer(&device, p + 100, 0), CUDA_ERROR_INVALID_VALUE);
@@ -378,6 +395,7 @@ int main(int argc, char **argv)
         TEST(allocations_are_aligned_and_found),
         TEST(bad_allocations_are_refused),
         TEST(bad_frees_are_refused),
+        TEST(scattered_frees_are_whole),
         TEST(all_of_the_device_can_be_had_but_no_more),
         TEST(pitch_is_a_multiple_of_512),
         TEST(pinned_has_one_address),

@@ -42,24 +42,41 @@ host_wait()
     done
 }
 
+# host_install BUILD DIRECTORY: the programs in one folder that the workers' users can read, too;
+# a checkout in somebody's home often is none.
+host_install()
+{
+    local build=$1 run=$2
+    mkdir -p "$run/bin"
+    install -m 755 "$build/worker/vgpu-worker" "$build/launcher/vgpu-launcher" \
+        "$build/mediator/vgpu-mediator" "$build/mediator/vgpu-nvml" "$build/store/vgpu-store" \
+        "$run/bin/"
+    if [ -f "$HOST_DRIVER" ]; then
+        install -m 755 "$HOST_DRIVER" "$run/bin/"
+        HOST_DRIVER=$run/bin/$(basename "$HOST_DRIVER")
+    fi
+}
+
 # host_start BUILD DIRECTORY
 host_start()
 {
-    local build=$1 run=$2 pid
-    "$build/launcher/vgpu-launcher" --socket "$run/launcher.sock" \
-        --worker "$PWD/$build/worker/vgpu-worker" --driver "$HOST_DRIVER" 2>>"$run/log" &
+    local build=$1 run=$2 pid user=()
+    host_install "$build" "$run"
+    [ "$(id -u)" = 0 ] && user=(--base-uid 880000)
+    "$run/bin/vgpu-launcher" --socket "$run/launcher.sock" "${user[@]}" \
+        --worker "$run/bin/vgpu-worker" --driver "$HOST_DRIVER" 2>>"$run/log" &
     pid=$!
     echo "$pid" >"$run/launcher.pid"
     host_wait "$run/launcher.sock" "$pid" || return 1
-    host_start_mediator "$build" "$run"
+    host_start_mediator "$run"
 }
 
 host_start_mediator()
 {
-    local build=$1 run=$2 pid
-    "$build/mediator/vgpu-mediator" --run-dir "$run" --database "$run/vgpu.db" --create-database \
-        --launcher-socket "$run/launcher.sock" --helper-dir "$PWD/$build" --nvml "$HOST_NVML" \
-        2>>"$run/log" &
+    local run=$1 pid
+    "$run/bin/vgpu-mediator" --run-dir "$run" --database "$run/vgpu.db" --create-database \
+        --launcher-socket "$run/launcher.sock" --helper-dir "$run/bin" --nvml "$HOST_NVML" \
+        --driver-name "$HOST_DRIVER_NAME" 2>>"$run/log" &
     pid=$!
     echo "$pid" >"$run/host-mediator.pid"
     host_wait "$run/admin.sock" "$pid"

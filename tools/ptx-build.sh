@@ -44,10 +44,12 @@ nvcc_version() {
     "$1" --version | sed -n 's/^Cuda compilation tools, release .*, //p'
 }
 
-# Writes the PTX of one source with one variant's flags to standard output's file $3.
+# Writes the PTX of one source $1 with one variant's flags $2 to file $3. The names of internal
+# functions hold a number made from the source's absolute path: it becomes zeros.
 compile() {
     # shellcheck disable=SC2086 # the flags are several words
     "$nvcc" -ptx $2 -o "$3" "$1"
+    sed -i 's/_INTERNAL_[0-9a-f]\{8\}_/_INTERNAL_00000000_/g' "$3"
 }
 
 # The manifest for what lies in the tree now.

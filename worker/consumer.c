@@ -322,6 +322,7 @@ static bool continue_partial(struct channel *channel)
         return false;
     before = item->progress;
     channel->partial = NULL;
+    channel->hold.dirty = true;
     execute(channel, item);
     return channel->partial != item || item->progress != before;
 }
@@ -413,6 +414,7 @@ static bool ring_is_empty(struct channel *channel)
 
 bool consumer_round(struct channel *channel)
 {
+    uint64_t first_seq = channel->next_seq;
     bool any;
 
     channel->now_ns = vgpu_clock_ns();
@@ -423,6 +425,7 @@ bool consumer_round(struct channel *channel)
     any |= beside_poll(channel);
     any |= replies_flush(channel);
     any |= issue_records(channel);
+    any |= channel->next_seq != first_seq;
     if (any)
         channel->progress_ns = channel->now_ns;
     if (!any && channel->now_ns - channel->progress_ns >= COVER_NS)

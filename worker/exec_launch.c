@@ -4,6 +4,9 @@
 
 #include "worker/channel.h"
 
+/* What a kernel counts for in flight until it was measured. */
+#define UNMEASURED_NS VGPU_NS_PER_MS
+
 static CUresult launch_with_attributes(struct channel *channel, const struct cuda_in_launch *in,
                                        CUstream stream, void **extra)
 {
@@ -55,6 +58,7 @@ CUresult exec_launch(struct channel *channel, const struct cuda_call *call,
     if (result != CUDA_SUCCESS)
         return result;
     item->batched = true;
-    stream_add_unit(channel, item->stream, function, 0, function->estimate_ns, true);
+    stream_add_unit(channel, item->stream, function, 0,
+                    function->estimate_ns ? function->estimate_ns : UNMEASURED_NS, true);
     return CUDA_SUCCESS;
 }

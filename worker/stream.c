@@ -125,9 +125,12 @@ static void list_stream(struct channel *channel, struct stream *stream)
 
 static bool batch_is_full(const struct channel *channel, const struct batch *batch)
 {
+    uint32_t most = turn_most_units(channel) / 4;
+
     if (!channel->turn.contended)
         return batch->units >= BATCH_UNITS;
-    return batch->units >= BATCH_UNITS_CONTENDED || batch->estimate_ns >= BATCH_CONTENDED_NS;
+    return batch->units >= BATCH_UNITS_CONTENDED || batch->units > most ||
+           batch->estimate_ns >= BATCH_CONTENDED_NS;
 }
 
 void stream_add_unit(struct channel *channel, struct stream *stream, struct function *function,

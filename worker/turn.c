@@ -83,7 +83,7 @@ static uint64_t inflight_ns(const struct channel *channel)
     return most ? most : UINT64_MAX;
 }
 
-static uint32_t inflight_units(const struct channel *channel)
+uint32_t turn_most_units(const struct channel *channel)
 {
     uint32_t most = page_load_u32(&channel->map.lease->inflight_max_jobs);
 
@@ -98,11 +98,8 @@ bool turn_allows(struct channel *channel, uint64_t estimate_ns, uint64_t job)
     bool may = turn_granted(channel) && !channel->stopping &&
                job <= page_load_u64(&channel->map.lease->jobs_allowed);
 
-    /* Not measured yet: alone in flight while others wait. */
-    if (estimate_ns == 0 && turn->contended)
-        estimate_ns = inflight_ns(channel);
     if (may && turn->units > 0)
-        may = turn->units < inflight_units(channel) && estimate_ns <= inflight_ns(channel) &&
+        may = (estimate_ns > 0 || !turn->contended) && turn->units < turn_most_units(channel) && estimate_ns <= inflight_ns(channel) &&
               turn->estimate_ns <= inflight_ns(channel) - estimate_ns;
     if (!may)
         turn->wants = true;

@@ -49,7 +49,13 @@ enum admission turn_admit(struct channel *channel, bool is_explicit, uint64_t *r
 /* True if jobs may still be read. Clears `stalled` when the limits allow. */
 bool turn_may_read(struct channel *channel);
 
-/* True if a job of that estimate and number may be issued now; says that one waits if not. */
+/* How many units may be in flight. */
+uint32_t turn_most_units(const struct channel *channel);
+
+/*
+ * True if a job of that estimate and number may be issued now; says that one waits if not. One that
+ * was never measured (estimate 0) is alone in flight while others wait.
+ */
 bool turn_allows(struct channel *channel, uint64_t estimate_ns, uint64_t job);
 
 uint64_t turn_copy_estimate(const struct channel *channel, uint64_t bytes);

@@ -93,7 +93,7 @@ static void print_help(void)
          "\nrun:\n"
          "  --list            list the kernels\n"
          "  --all             run each of them\n"
-         "  --seconds N       with --all: again and again for N seconds\n"
+         "  --seconds N       again and again for N seconds\n"
          "  --size N          elements; --list tells what they are\n"
          "  --rounds N        how often the device runs it\n"
          "  --work N          steps an element, where the kernel has them\n"

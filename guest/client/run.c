@@ -99,18 +99,18 @@ static int run_one(const struct client *client, const struct workload *workload,
     return CLIENT_OK;
 }
 
-/* Each kernel once, and again and again while there is time. */
-static int run_all(const struct client *client)
+/* Each kernel of the list once, and again and again while there is time. */
+static int run_list(const struct client *client, const struct workload *list, size_t count,
+                    bool defaults)
 {
     const struct client_options *options = client->options;
     uint64_t began = vgpu_clock_ns();
     uint64_t end = began + options->seconds * VGPU_NS_PER_S;
-    size_t count, runs = 0;
-    const struct workload *table = workload_table(&count);
+    size_t runs = 0;
 
     do {
         for (size_t i = 0; i < count; i++) {
-            int status = run_one(client, &table[i], true, options->seed + runs);
+            int status = run_one(client, &list[i], defaults, options->seed + runs);
 
             if (status != CLIENT_OK)
                 return status;
@@ -119,8 +119,8 @@ static int run_all(const struct client *client)
                 break;
         }
     } while (vgpu_clock_ns() < end);
-    if (!options->json)
-        printf("%zu kernels, %zu runs in %.1f s, %s\n", count, runs,
+    if (!options->json && runs > 1)
+        printf("%zu kernel%s, %zu runs in %.1f s, %s\n", count, count == 1 ? "" : "s", runs,
                (double)(vgpu_clock_ns() - began) / 1e9,
                options->no_verify ? "not verified" : "all verified");
     return CLIENT_OK;
@@ -138,7 +138,8 @@ static int check_numbers(const struct client_options *options)
 int client_run(struct client *client, int argc, char **argv)
 {
     const struct client_options *options = client->options;
-    const struct workload *workload = NULL;
+    const struct workload *workloads = NULL;
+    size_t count = 1;
     int status = check_numbers(options);
 
     if (status != CLIENT_OK)
@@ -149,9 +150,11 @@ int client_run(struct client *client, int argc, char **argv)
         client_complain("run takes one kernel, or --all, or --list");
         return CLIENT_USAGE;
     }
-    if (!options->all) {
-        workload = workload_find(argv[0]);
-        if (!workload) {
+    if (options->all) {
+        workloads = workload_table(&count);
+    } else {
+        workloads = workload_find(argv[0]);
+        if (!workloads) {
             client_complain("there is no kernel '%.60s'; see vgpu-client run --list", argv[0]);
             return CLIENT_USAGE;
         }
@@ -159,5 +162,5 @@ int client_run(struct client *client, int argc, char **argv)
     status = client_open_context(client);
     if (status != CLIENT_OK)
         return status;
-    return options->all ? run_all(client) : run_one(client, workload, false, options->seed);
+    return run_list(client, workloads, count, options->all);
 }

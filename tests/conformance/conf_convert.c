@@ -90,7 +90,7 @@ static uint64_t float_bits(int type, __float128 value, enum rounding mode, int f
     volatile double number;
 
     if (flags & SAT)
-        value = isnan((double)value) || value < 0 ? 0 : value > 1 ? 1 : value;
+        value = isnan((double)value) || value <= 0 ? 0 : value > 1 ? 1 : value;
     if (type == F16)
         return f16_round(value, mode);
     host_rounding(mode);

@@ -89,6 +89,7 @@ static enum conf_result misaligned_vector(struct conf *conf)
 {
     return expect(conf,
                   CONF_HEADER CONF_ENTRY "ld.global.v2.u32 {%r0, %r1}, [%out+4];\n"
+                                         "xor.b32 %r0, %r0, %r1;\n" /* both are wanted */
                                          "st.global.u32 [%out], %r0;\nret;\n}\n",
                   CUDA_ERROR_MISALIGNED_ADDRESS);
 }

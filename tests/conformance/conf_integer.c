@@ -172,6 +172,9 @@ REFERENCE(bfind)
     return UINT32_MAX;
 }
 
+/* Position and length are defined from 0 to 255 only; beyond, an H200 differs in 64 bits. */
+#define BYTE_SIZED "and.b32 %b, %b, 255;\nand.b32 %c, %c, 255;\n"
+
 /* p0: bits; p1: signed. */
 REFERENCE(bfe)
 {
@@ -445,9 +448,10 @@ static const struct scalar_case cases[] = {
     L("min.u64", "min.u64 %D, %A, %B", "ii", min_u64),
     L("max.u64", "max.u64 %D, %A, %B", "ii", max_u64),
     L("brev.b64", "brev.b64 %D, %A", "i", brev64),
-    L("bfe.u64", "bfe.u64 %D, %A, %b, %c", "iss", bfe, .p0 = 64),
-    L("bfe.s64", "bfe.s64 %D, %A, %b, %c", "iss", bfe, .p0 = 64, .p1 = 1),
-    L("bfi.b64", "bfi.b64 %D, %A, %B, %c, %chi", "iii", bfi, .p0 = 64),
+    L("bfe.u64", BYTE_SIZED "bfe.u64 %D, %A, %b, %c", "iss", bfe, .p0 = 64),
+    L("bfe.s64", BYTE_SIZED "bfe.s64 %D, %A, %b, %c", "iss", bfe, .p0 = 64, .p1 = 1),
+    L("bfi.b64", BYTE_SIZED "and.b32 %chi, %chi, 255;\nbfi.b64 %D, %A, %B, %c, %chi", "iii", bfi,
+      .p0 = 64),
     L("and.b64", "and.b64 %D, %A, %B", "ii", and64),
     L("or.b64", "or.b64 %D, %A, %B", "ii", or64),
     L("xor.b64", "xor.b64 %D, %A, %B", "ii", xor64),

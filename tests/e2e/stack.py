@@ -84,16 +84,31 @@ class Stack:
         return os.path.join(self.build, places[name], name)
 
     def __enter__(self):
-        if self.start_wanted:
-            self.start_launcher()
-            self.start_mediator()
-            self.configure()
+        try:
+            if self.start_wanted:
+                self.start_launcher()
+                self.start_mediator()
+                self.configure()
+        except BaseException as error:
+            self.__exit__(type(error), error, None)
+            raise
         return self
 
+    def install(self):
+        """Programs where the workers' users can read them; a checkout may be private."""
+        os.makedirs(self.path('bin'), exist_ok=True)
+        for name in ('worker/vgpu-worker', 'store/vgpu-store', 'mediator/vgpu-nvml'):
+            shutil.copy(os.path.join(self.build, name), self.path('bin'))
+        if os.path.isfile(self.driver):
+            shutil.copy(self.driver, self.path('bin'))
+            self.driver = os.path.join(self.path('bin'), os.path.basename(self.driver))
+
     def start_launcher(self):
+        self.install()
+        user = ['--base-uid', '880000'] if os.getuid() == 0 else []
         self.launcher = subprocess.Popen(
-            [self.program('vgpu-launcher'), '--socket', self.path('launcher.sock'),
-             '--worker', self.program('vgpu-worker'), '--driver', self.driver],
+            [self.program('vgpu-launcher'), '--socket', self.path('launcher.sock'), *user,
+             '--worker', self.path('bin/vgpu-worker'), '--driver', self.driver],
             stderr=self.log, stdin=subprocess.DEVNULL)
         wait_for(lambda: os.path.exists(self.path('launcher.sock')), 10, 'launcher socket')
 
@@ -101,7 +116,7 @@ class Stack:
         return [self.program('vgpu-mediator'), '--run-dir', self.run_dir,
                 '--database', self.path('vgpu.db'), '--create-database',
                 '--launcher-socket', self.path('launcher.sock'),
-                '--helper-dir', self.build, '--nvml', self.nvml]
+                '--helper-dir', self.path('bin'), '--nvml', self.nvml]
 
     def start_mediator(self):
         self.mediator = subprocess.Popen(self.mediator_command(), stderr=self.log,
@@ -192,7 +207,7 @@ class Stack:
             wait_for(lambda p=pid: not alive(p), 5, 'process %d gone' % pid)
 
     def left_behind(self):
-        known = {'log', 'vgpu.db', 'vgpu.db.lock', 'vm'}
+        known = {'log', 'vgpu.db', 'vgpu.db.lock', 'vm', 'bin'}
         left = [n for n in os.listdir(self.run_dir) if n not in known and not n.startswith('keep')]
         if os.path.isdir(self.path('vm')):
             left += os.listdir(self.path('vm'))
