@@ -55,6 +55,11 @@ void fake_complete(struct fake_host *host, const struct vgpu_completion *complet
     pthread_mutex_unlock(&host->lock);
 }
 
+void fake_kick(struct fake_host *host)
+{
+    kick(host->completion_kick);
+}
+
 void fake_reply(struct fake_host *host, uint64_t seq, int32_t result)
 {
     struct vgpu_completion completion = {
@@ -239,9 +244,6 @@ static bool carry_out(struct fake_host *host, const struct vgpu_record *record)
     case CUDA_OP_FILL:
         fill(host, record);
         return false;
-    case CUDA_OP_LAUNCH:
-        memcpy(host->last_launch, record, record->size_bytes);
-        return false;
     case CUDA_OP_DEVICE_INFO:
         reply_device(host, record);
         return true;
@@ -289,8 +291,10 @@ static void take_record(struct fake_host *host, const struct vgpu_record *record
     pthread_mutex_lock(&host->lock);
     check(record->seq == host->seen_count + 1, "a sequence number is wrong");
     host->seen[host->seen_count++ % FAKE_MAX_RECORDS] = record->op;
-    host->heads[record->seq % 64] = *record;
+    host->last_thread = record->thread;
     host->jobs += job;
+    if (record->op == CUDA_OP_LAUNCH)
+        memcpy(host->last_launch, record, record->size_bytes);
     pthread_cond_broadcast(&host->changed);
     pthread_mutex_unlock(&host->lock);
     if (host->on_record && host->on_record(host, record))
@@ -570,6 +574,16 @@ unsigned fake_count_op(struct fake_host *host, uint16_t op)
     count = count_locked(host, op);
     pthread_mutex_unlock(&host->lock);
     return count;
+}
+
+uint32_t fake_last_thread(struct fake_host *host)
+{
+    uint32_t thread;
+
+    pthread_mutex_lock(&host->lock);
+    thread = host->last_thread;
+    pthread_mutex_unlock(&host->lock);
+    return thread;
 }
 
 void fake_await_op(struct fake_host *host, uint16_t op, unsigned count)

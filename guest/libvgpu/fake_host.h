@@ -52,7 +52,7 @@ struct fake_host {
     uint64_t jobs;
     uint16_t seen[FAKE_MAX_RECORDS]; /* op of each record, by sequence number */
     uint64_t seen_count;
-    struct vgpu_record heads[64]; /* of the last ones, by sequence number modulo 64 */
+    uint32_t last_thread;
     _Alignas(8) uint8_t last_launch[VGPU_RECORD_MAX_BYTES];
 };
 
@@ -70,12 +70,18 @@ void fake_reply(struct fake_host *host, uint64_t seq, int32_t result);
 /* Writes any completion; size_bytes must be set. */
 void fake_complete(struct fake_host *host, const struct vgpu_completion *completion);
 
+/* Kicks the guest, with nothing behind it. */
+void fake_kick(struct fake_host *host);
+
 /* Sends a message on the connection. */
 void fake_message(struct fake_host *host, const struct vgpu_msg *message);
 
 /* Waits until `count` records of that op were taken. */
 void fake_await_op(struct fake_host *host, uint16_t op, unsigned count);
 unsigned fake_count_op(struct fake_host *host, uint16_t op);
+
+/* The thread that submitted the last record. */
+uint32_t fake_last_thread(struct fake_host *host);
 
 /* A byte of the device's memory. */
 uint8_t *fake_device(struct fake_host *host, uint64_t address);

@@ -139,7 +139,7 @@ static void test_launch_packs_its_parameters(void **state)
 
     begin(&host, &context);
     assert_ok(launch(load_function(), 3, 64));
-    assert_ok(cuCtxSynchronize());
+    fake_await_op(&host, CUDA_OP_LAUNCH, 1);
     assert_int_equal(op->grid_x, 3);
     assert_int_equal(op->block_x, 64);
     assert_int_equal(op->params.size_bytes, 12);
@@ -195,7 +195,7 @@ static void test_launch_extra_buffer_and_its_limit(void **state)
     /* Too large for a record: by the data area, and given back, or the area would run out. */
     for (int i = 0; i < 200; i++)
         assert_ok(cuLaunchKernel(function, 1, 1, 1, 1, 1, 1, 0, NULL, NULL, extra));
-    assert_ok(cuCtxSynchronize());
+    fake_await_op(&host, CUDA_OP_LAUNCH, 200);
     assert_int_equal(op->params.place, VGPU_BLOB_DATA);
     bytes++;
     assert_int_equal(cuLaunchKernel(function, 1, 1, 1, 1, 1, 1, 0, NULL, NULL, extra),
@@ -234,7 +234,7 @@ static void test_launch_attributes(void **state)
     attribute.id = CU_LAUNCH_ATTRIBUTE_PRIORITY;
     attribute.value.priority = -2;
     assert_ok(cuLaunchKernelEx(&config, function, params, NULL));
-    assert_ok(cuCtxSynchronize());
+    fake_await_op(&host, CUDA_OP_LAUNCH, 2);
     assert_int_equal(op->priority, -2);
     end(&host);
 }

@@ -123,26 +123,36 @@ static void test_thread_end_is_told_and_its_number_used_again(void **state)
     start_syncers(&syncer, 1, context);
     pthread_join(syncer.thread, NULL);
     fake_await_op(&host, CUDA_OP_THREAD_EXIT, 1);
-    first = host.heads[host.seen_count % 64].thread;
+    first = fake_last_thread(&host);
     start_syncers(&syncer, 1, context);
     pthread_join(syncer.thread, NULL);
     fake_await_op(&host, CUDA_OP_THREAD_EXIT, 2);
-    assert_int_equal(host.heads[host.seen_count % 64].thread, first);
+    assert_int_equal(fake_last_thread(&host), first);
     end(&host);
 }
 
+static pthread_mutex_t told_lock = PTHREAD_MUTEX_INITIALIZER;
+static pthread_cond_t told_changed = PTHREAD_COND_INITIALIZER;
 static char order[16];
 static CUresult inside;
 
+static void note_order(const char *what)
+{
+    pthread_mutex_lock(&told_lock);
+    strcat(order, what);
+    pthread_cond_signal(&told_changed);
+    pthread_mutex_unlock(&told_lock);
+}
+
 static void note_a(void *data)
 {
-    strcat(order, "a");
     inside = cuCtxSynchronize();
+    note_order("a");
 }
 
 static void note_b(CUstream stream, CUresult status, void *data)
 {
-    strcat(order, status == CUDA_SUCCESS ? "b" : "e");
+    note_order(status == CUDA_SUCCESS ? "b" : "e");
 }
 
 static bool call_back(struct fake_host *host, const struct vgpu_record *record)
@@ -167,8 +177,12 @@ static void test_callback_runs_in_order_without_anyone_waiting(void **state)
     begin(&host, &context);
     assert_ok(cuLaunchHostFunc(NULL, note_a, NULL));
     assert_ok(cuStreamAddCallback(NULL, note_b, NULL, 0));
-    fake_await_op(&host, CUDA_OP_HOST_FUNCTION_DONE, 2);
+    pthread_mutex_lock(&told_lock);
+    while (strlen(order) < 2)
+        pthread_cond_wait(&told_changed, &told_lock);
+    pthread_mutex_unlock(&told_lock);
     assert_string_equal(order, "ab");
+    fake_await_op(&host, CUDA_OP_HOST_FUNCTION_DONE, 2);
     assert_int_equal(inside, CUDA_ERROR_NOT_PERMITTED);
     assert_int_equal(cuLaunchHostFunc(NULL, NULL, NULL), CUDA_ERROR_INVALID_VALUE);
     assert_int_equal(cuStreamAddCallback(NULL, note_b, NULL, 1), CUDA_ERROR_INVALID_VALUE);
@@ -216,8 +230,6 @@ static bool hold_callback(struct fake_host *host, const struct vgpu_record *reco
     return record->op == CUDA_OP_HOST_FUNCTION;
 }
 
-static pthread_mutex_t told_lock = PTHREAD_MUTEX_INITIALIZER;
-static pthread_cond_t told_changed = PTHREAD_COND_INITIALIZER;
 static CUresult told = CUDA_SUCCESS;
 
 static void tell_status(CUstream stream, CUresult status, void *data)
@@ -560,8 +572,9 @@ static bool malformed(struct fake_host *host, const struct vgpu_record *record)
 {
     if (record->op != CUDA_OP_CONTEXT_SYNC)
         return false;
-    /* A head index far beyond the ring. */
+    /* A head index far beyond the ring, and a kick for a guest that sleeps. */
     page_store_u32(&host->page->completion.producer.head, 0x40000000);
+    fake_kick(host);
     return true;
 }
 
