@@ -27,16 +27,13 @@ static uint64_t less_beside(uint64_t ns, uint64_t beside_ns)
     return ns - min_u64(ns, beside_ns) / 2;
 }
 
-static uint64_t beside_until(const struct sched *sched, const struct sched_vm *vm, uint64_t now_ns)
-{
-    if (!sched->holder || !sched->overrunner || (vm != sched->holder && vm != sched->overrunner))
-        return vm->beside_ns;
-    return vm->beside_ns + (now_ns - sched->beside_since_ns);
-}
-
 uint64_t charge_unsettled(const struct sched *sched, const struct sched_vm *vm, uint64_t now_ns)
 {
-    return less_beside(run_ns(vm, now_ns), beside_until(sched, vm, now_ns));
+    uint64_t beside_ns = vm->run_beside_ns;
+
+    if (sched->holder && sched->overrunner && (vm == sched->holder || vm == sched->overrunner))
+        beside_ns += now_ns - sched->beside_since_ns;
+    return less_beside(run_ns(vm, now_ns), beside_ns);
 }
 
 uint64_t charge_pool_unsettled(const struct sched *sched, const struct sched_pool *pool,
@@ -84,11 +81,17 @@ static void charge_fair(struct sched *sched, struct sched_vm *vm, uint64_t ns)
                       pool->entity.wait.seq);
 }
 
+static void add_beside(struct sched_vm *vm, uint64_t ns)
+{
+    vm->beside_ns += ns;
+    vm->run_beside_ns += ns;
+}
+
 void charge_beside(struct sched *sched, uint64_t now_ns)
 {
     if (sched->holder && sched->overrunner) {
-        sched->holder->beside_ns += now_ns - sched->beside_since_ns;
-        sched->overrunner->beside_ns += now_ns - sched->beside_since_ns;
+        add_beside(sched->holder, now_ns - sched->beside_since_ns);
+        add_beside(sched->overrunner, now_ns - sched->beside_since_ns);
     }
     sched->beside_since_ns = now_ns;
 }
@@ -102,7 +105,7 @@ void charge_run(struct sched_vm *vm, bool running, uint64_t now_ns)
 
 static void restart_run(struct sched_vm *vm, uint64_t now_ns)
 {
-    vm->run_acc_ns = 0;
+    vm->run_acc_ns = vm->run_beside_ns = 0;
     vm->run_since_ns = now_ns;
 }
 
@@ -135,7 +138,7 @@ void charge_busy(struct sched *sched, struct sched_vm *vm, uint64_t now_ns, uint
     charge_beside(sched, now_ns);
     charge_entitle(sched, vm, now_ns);
     cost = less_beside(busy_ns, vm->beside_ns);
-    charge_fair(sched, vm, min_u64(cost, run_ns(vm, now_ns)));
+    charge_fair(sched, vm, min_u64(cost, charge_unsettled(sched, vm, now_ns)));
     restart_run(vm, now_ns);
     window_add(&vm->used, vm->mark_ns, now_ns, cost);
     window_add(&sched->used, vm->mark_ns, now_ns, cost);
@@ -158,7 +161,7 @@ static void join(struct sched *sched, struct fairq *queue, struct sched_vm *vm, 
     int64_t lag = vm->loaded_lag_ns;
 
     if (vm->loaded && !vm->entity.member) {
-        time = fairq_time(queue, 0);
+        time = queue->reset_at; /* fixed, while each that joins moves V */
         if (lag >= 0)
             time -= fairq_distance((uint64_t)lag, vm->entity.weight);
         else
@@ -200,7 +203,7 @@ void charge_membership(struct sched *sched, struct sched_vm *vm, uint64_t now_ns
         fairq_leave(&sched->root, &vm->pool->entity);
 }
 
-/* Moves an ideal clock on to `time` of the layer above, which counts in units of 2^-20 ns. */
+/* Moves an ideal clock on by what the layer above gave it, in units of 2^-20 ns. */
 static void ideal_advance(struct entitlement *ideal, uint64_t ahead)
 {
     unsigned __int128 sum = ahead;
@@ -217,7 +220,8 @@ static void ideal_advance(struct entitlement *ideal, uint64_t ahead)
     }
 }
 
-void charge_ideal(struct sched *sched, struct sched_pool *pool, uint64_t now_ns)
+/* Brings the GPU's ideal clock, and that of a pool, up to date. */
+static void charge_ideal(struct sched *sched, struct sched_pool *pool, uint64_t now_ns)
 {
     uint64_t ns = now_ns - sched->ideal.time, distance;
 

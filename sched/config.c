@@ -143,9 +143,10 @@ static void take_standings(struct sched *sched, uint64_t now_ns)
         take_entity(&sched->root, &sched->pools[i]->entity);
 }
 
-static void enter(struct fairq *queue, struct fairq_entity *entity, uint64_t time, bool active)
+static void enter(struct fairq *queue, struct fairq_entity *entity, bool active)
 {
     int64_t lag = (int64_t)entity->v;
+    uint64_t time = queue->reset_at;
 
     if (lag >= 0)
         fairq_join_at(queue, entity, time - fairq_distance((uint64_t)lag, entity->weight));
@@ -199,37 +200,46 @@ static void count_vm(struct sched *sched, struct sched_vm *vm)
     vm->entitled_v = sched->pools_weighted ? pool->ideal.v : sched->ideal.v;
 }
 
-/* now is the time of take_standings(). */
+/* First those with work, then those that only owe: else V would seem to have reached them. */
+static void enter_pools(struct sched *sched, bool active)
+{
+    for (uint32_t i = 0; i < sched->n_pools; i++) {
+        struct sched_pool *pool = sched->pools[i];
+
+        if (sched->pools_weighted && (pool->active != 0) == active &&
+            (active || pool->entity.member))
+            enter(&sched->root, &pool->entity, active);
+    }
+}
+
+static void enter_vms(struct sched *sched, bool active)
+{
+    for (uint32_t i = 0; i < sched->n_slots; i++) {
+        struct sched_vm *vm = sched->vms[i];
+
+        if (vm && sched_is_fair(sched) && vm->active == active && (active || vm->entity.member))
+            enter(sched_queue_of(sched, vm), &vm->entity, active);
+    }
+}
+
 static void restore_standings(struct sched *sched)
 {
     uint64_t shown = sched->root.base + sched->root.shift;
-    bool fair = sched_is_fair(sched);
 
     reset_structure(sched);
     for (uint32_t i = 0; i < sched->n_slots; i++) {
-        struct sched_vm *vm = sched->vms[i];
-
-        if (vm)
-            count_vm(sched, vm);
+        if (sched->vms[i])
+            count_vm(sched, sched->vms[i]);
     }
-    for (uint32_t i = 0; i < sched->n_pools; i++) {
-        struct sched_pool *pool = sched->pools[i];
-        bool member = sched->pools_weighted && (pool->active || pool->entity.member);
-
-        pool->entity.member = false;
-        if (member)
-            enter(&sched->root, &pool->entity, sched->root.base, pool->active);
-    }
-    for (uint32_t i = 0; i < sched->n_slots; i++) {
-        struct sched_vm *vm = sched->vms[i];
-        bool member = vm && fair && (vm->active || vm->entity.member);
-
-        if (!vm)
-            continue;
-        vm->entity.member = false;
-        if (member)
-            enter(sched_queue_of(sched, vm), &vm->entity, sched_queue_of(sched, vm)->base,
-                  vm->active);
+    enter_pools(sched, true);
+    enter_pools(sched, false);
+    enter_vms(sched, true);
+    enter_vms(sched, false);
+    for (uint32_t i = 0; !sched->pools_weighted && i < sched->n_pools; i++)
+        sched->pools[i]->entity.member = false;
+    for (uint32_t i = 0; !sched_is_fair(sched) && i < sched->n_slots; i++) {
+        if (sched->vms[i])
+            sched->vms[i]->entity.member = false;
     }
     sched->root.shift = shown - sched->root.base;
     choose_refill(sched);

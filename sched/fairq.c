@@ -135,6 +135,7 @@ void fairq_reset(struct fairq *queue)
 {
     queue->remainder = 0;
     queue->weight = 0;
+    queue->reset_at = queue->base;
     queue->waiting = (struct tree){0};
     queue->leaving = (struct tree){0};
 }

@@ -34,10 +34,11 @@ struct fairq_entity {
 };
 
 struct fairq {
-    uint64_t base;      /* V, rounded down */
-    uint64_t remainder; /* of V, in 1/weight: 0 <= remainder < weight */
-    uint64_t weight;    /* of all members */
-    uint64_t shift;
+    uint64_t base;       /* V, rounded down */
+    uint64_t remainder;  /* of V, in 1/weight: 0 <= remainder < weight */
+    uint64_t weight;     /* of all members */
+    uint64_t shift;      /* added to V where it is shown */
+    uint64_t reset_at;   /* V at the last fairq_reset() */
     struct tree waiting; /* by deadline */
     struct tree leaving; /* by v */
 };

@@ -71,7 +71,7 @@ static void open_turn(struct sched *sched, struct sched_vm *vm, uint64_t since_n
     vm->slice_ns = charge_slice(sched, vm);
     vm->granted_ns = vm->mark_ns = since_ns;
     vm->slice_end_ns = since_ns + vm->slice_ns;
-    vm->run_acc_ns = vm->beside_ns = vm->turn_ns = 0;
+    vm->beside_ns = vm->run_beside_ns = vm->turn_ns = 0;
     vm->turn_allow_ns = vm->slice_ns;
     charge_run(vm, true, since_ns);
     vm->run_acc_ns = 0;
@@ -127,6 +127,15 @@ static void end_slice(struct sched *sched, struct sched_vm *vm, uint64_t now_ns,
     act(actions, SCHED_EXTEND, vm, vm->slice_ns);
 }
 
+/* When the holder's turn is to be looked at again. */
+static void say_when(const struct sched *sched, const struct sched_vm *vm, uint64_t now_ns,
+                     struct sched_actions *actions)
+{
+    actions->next_ns = vm->slice_end_ns;
+    if (now_ns + SCHED_RECHECK_NS < vm->slice_end_ns && choose_cut_later(sched, vm))
+        actions->next_ns = now_ns + SCHED_RECHECK_NS;
+}
+
 /* The holder has work and somebody waits. */
 static void decide_held(struct sched *sched, struct sched_vm *vm, uint64_t now_ns,
                         struct sched_actions *actions)
@@ -135,11 +144,8 @@ static void decide_held(struct sched *sched, struct sched_vm *vm, uint64_t now_n
         end_slice(sched, vm, now_ns, actions);
     else if (choose_cut(sched, vm, now_ns))
         revoke(sched, vm, true, now_ns, actions);
-    if (vm->state != LEASE_HELD)
-        return;
-    actions->next_ns = vm->slice_end_ns;
-    if (now_ns + SCHED_RECHECK_NS < vm->slice_end_ns && choose_cut_later(sched, vm))
-        actions->next_ns = now_ns + SCHED_RECHECK_NS;
+    if (vm->state == LEASE_HELD)
+        say_when(sched, vm, now_ns, actions);
 }
 
 /* The holder has been revoked and somebody waits. True: it no longer holds up the turn. */
@@ -215,12 +221,16 @@ void sched_decide(struct sched *sched, uint64_t now_ns, struct sched_actions *ac
     if (sched->paused)
         return;
     choose_age(sched, now_ns);
-    while (sched->waiting) {
-        if (!sched->holder)
-            grant(sched, choose_next(sched, now_ns), now_ns, actions);
-        else if (!decide_holder(sched, sched->holder, now_ns, actions))
-            break;
-    }
+    if (sched->holder && sched->waiting && !decide_holder(sched, sched->holder, now_ns, actions))
+        return;
+    if (sched->holder || !sched->waiting)
+        return;
+    /* So that its pool is not taken to be behind by what it is using right now. */
+    if (sched->overrunner)
+        charge_settle(sched, sched->overrunner, now_ns);
+    grant(sched, choose_next(sched, now_ns), now_ns, actions);
+    if (sched->waiting)
+        say_when(sched, sched->holder, now_ns, actions);
 }
 
 /* Until now the holder was alone: its time so far counts as used, and its slice goes on. */
@@ -308,6 +318,21 @@ int sched_charge(struct sched *sched, uint32_t handle, uint64_t now_ns, uint64_t
     if (!lease_on_gpu(vm->state))
         return -EINVAL;
     charge_busy(sched, vm, now_ns, busy_ns, jobs);
+    return 0;
+}
+
+int sched_lease_started(struct sched *sched, uint32_t handle, uint64_t now_ns)
+{
+    struct sched_vm *vm = sched_find(sched, handle);
+
+    sched_begin(sched, &now_ns, NULL);
+    if (!vm)
+        return -ENOENT;
+    if (vm->state != LEASE_HELD && vm->state != LEASE_HELD_IDLE && vm->state != LEASE_REVOKING)
+        return -EINVAL;
+    vm->run_acc_ns = vm->run_beside_ns = vm->beside_ns = 0;
+    vm->run_since_ns = now_ns;
+    sched->beside_since_ns = now_ns;
     return 0;
 }
 

@@ -56,17 +56,17 @@ uint32_t sched_priority_multiplier(enum sched_priority priority);
 /* All can change live through sched_configure(). sched_config_default() fills in the defaults. */
 struct sched_config {
     enum sched_policy policy;
-    uint64_t slice_ns;        /* 10 ms: a turn when somebody waits */
-    uint64_t slice_min_ns;    /* 2 ms: first turn of a VM that wakes; turn forced by max_wait */
-    uint64_t slice_max_ns;    /* 40 ms: how far a slice stretches to hold whole jobs */
-    uint64_t grace_ns;        /* 3 ms: from the revoke to being an overrunner */
-    uint64_t second_grace_ns; /* 100 ms: own GPU time from the revoke to the kill of a second */
-    uint64_t kill_grace_ns;   /* 20 ms: a killed VM holds the turn for no longer than this */
-    uint64_t max_wait_ns;     /* 10 s: who waits longer is next; 0: no bound */
-    uint64_t urgency_ns;      /* 5 ms: the most that urgency adds to another VM's lag; 0: none */
-    uint64_t urgency_wait_ns; /* 500 ms: waiting this long gives half of the urgency */
-    uint32_t urgency_depth;   /* 64: jobs queued that give the other half */
-    uint32_t preempt_burst;   /* 8: early revokes in a row before preempt_interval applies */
+    uint64_t slice_ns;            /* 10 ms: a turn when somebody waits */
+    uint64_t slice_min_ns;        /* 2 ms: first turn of a VM that wakes; turn forced by max_wait */
+    uint64_t slice_max_ns;        /* 40 ms: how far a slice stretches to hold whole jobs */
+    uint64_t grace_ns;            /* 3 ms: from the revoke to being an overrunner */
+    uint64_t second_grace_ns;     /* 100 ms: own GPU time from the revoke to the kill of a second */
+    uint64_t kill_grace_ns;       /* 20 ms: a killed VM holds the turn for no longer than this */
+    uint64_t max_wait_ns;         /* 10 s: who waits longer is next; 0: no bound */
+    uint64_t urgency_ns;          /* 10 ms: the most that urgency adds to anybody's lag; 0: none */
+    uint64_t urgency_wait_ns;     /* 500 ms: waiting this long gives half of the urgency */
+    uint32_t urgency_depth;       /* 64: jobs queued that give the other half */
+    uint32_t preempt_burst;       /* 8: early revokes in a row before preempt_interval applies */
     uint64_t preempt_interval_ns; /* 5 ms: mean distance of early revokes, for throughput's sake */
     uint64_t aging_ns;            /* 5 s: strict: waiting this long counts as one level more */
 };
@@ -165,6 +165,11 @@ int sched_vm_backlog(struct sched *sched, uint32_t vm, uint32_t depth, uint64_t 
  */
 int sched_charge(struct sched *sched, uint32_t vm, uint64_t now_ns, uint64_t busy_ns,
                  uint32_t jobs);
+/*
+ * Optional: the worker has taken up the lease that it was granted. Without it the time that the
+ * hand-over takes counts as time on the GPU where an estimate stands in for busy time.
+ */
+int sched_lease_started(struct sched *sched, uint32_t vm, uint64_t now_ns);
 int sched_lease_released(struct sched *sched, uint32_t vm, uint64_t now_ns, uint64_t busy_ns,
                          uint32_t jobs, struct sched_actions *actions);
 /* The worker on the GPU is dead. The VM goes on having work until sched_vm_idle(). */

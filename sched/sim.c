@@ -56,7 +56,8 @@ struct stay {
     uint64_t kill_ns;
     uint64_t busy_ns; /* by the clock */
     uint32_t jobs;
-    bool leave; /* to be released, now */
+    bool started; /* start_ns has come, and the scheduler knows */
+    bool leave;   /* to be released, now */
 };
 
 struct sim {
@@ -534,6 +535,10 @@ static int gpu_events(struct sim *sim)
         } else if (stay->running && stay->remaining < 0.5) {
             r = finish_job(sim, stay);
         } else {
+            if (!stay->started && stay->start_ns <= sim->now_ns) {
+                stay->started = true;
+                sched_lease_started(sim->sched, sim->guests[stay->vm].handle, sim->now_ns);
+            }
             begin_job(sim, stay);
             i++;
             continue;
@@ -660,7 +665,6 @@ static void conclude_vm(struct sim *sim, uint32_t i)
     const struct fluid_vm *fluid = &sim->fluid.vms[i];
     const struct guest *guest = &sim->guests[i];
     struct sim_vm_result *vm = &sim->result->vms[i];
-    struct sched_vm_stats stats;
 
     vm->served_ns = (uint64_t)(fluid->received + 0.5);
     vm->ideal_ns = fluid->served;
@@ -669,8 +673,6 @@ static void conclude_vm(struct sim *sim, uint32_t i)
     vm->wait_p50_ns = sim_histogram_quantile(&guest->waits, 0.50);
     vm->wait_p95_ns = sim_histogram_quantile(&guest->waits, 0.95);
     vm->wait_p99_ns = sim_histogram_quantile(&guest->waits, 0.99);
-    if (sched_vm_stats(sim->sched, guest->handle, sim->now_ns, &stats) == 0)
-        vm->charged_ns = stats.charged_ns;
 }
 
 static void conclude(struct sim *sim)

@@ -103,7 +103,6 @@ struct sim_vm_result {
     uint64_t wait_max_ns;
     uint64_t turn_wait_max_ns; /* longest wait of the VM for the lease */
     uint64_t grants, overruns, kills;
-    uint64_t charged_ns;
 };
 
 struct sim_result {

@@ -49,6 +49,7 @@ struct sched_vm {
     uint64_t run_since_ns;
     uint64_t run_acc_ns;    /* time on the GPU with work, not charged to the fair queue yet */
     uint64_t beside_ns;     /* part of the time since mark_ns in which two ran */
+    uint64_t run_beside_ns; /* the same of the time in run_acc_ns and since run_since_ns */
     uint64_t turn_ns;       /* charged to the fair queue in this turn */
     uint64_t turn_allow_ns; /* slices given for it */
     uint64_t job_mean_ns;
@@ -202,7 +203,6 @@ void charge_end_loading(struct sched *sched, struct sched_vm *vm, uint64_t now_n
 void charge_set_work(struct sched *sched, struct sched_vm *vm, bool has_work, uint64_t now_ns);
 /* Brings the window of what vm is entitled to up to date. */
 void charge_entitle(struct sched *sched, struct sched_vm *vm, uint64_t now_ns);
-void charge_ideal(struct sched *sched, struct sched_pool *pool, uint64_t now_ns);
 uint64_t charge_slice(const struct sched *sched, const struct sched_vm *vm);
 /* What a turn will probably cost: its slice, and what it usually needs beyond. */
 uint64_t charge_request(const struct sched *sched, const struct sched_vm *vm);

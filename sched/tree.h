@@ -12,7 +12,7 @@
 #include <stdint.h>
 
 struct tree_node {
-    struct tree_node *left, *right;
+    struct tree_node *left, *right, *parent;
     uint64_t key; /* set key, seq and v before tree_insert(); unchanged while in the tree */
     uint64_t seq;
     uint64_t v;
