@@ -183,12 +183,12 @@ static int recognise_ours(sqlite3 *db, int version, struct vgpu_err *err)
 {
     if (version > STORE_SCHEMA_VERSION)
         return vgpu_err_set(err, EPROTO,
-                            "the database has schema version %d, this program knows %d at most; "
+                            "it has schema version %d, this program knows %d at most; "
                             "not touched",
                             version, STORE_SCHEMA_VERSION);
     if (version < migrations[0].to)
         return vgpu_err_set(err, EPROTO,
-                            "the database has schema version %d, which never was; "
+                            "it has schema version %d, which never was; "
                             "not touched",
                             version);
     return version == STORE_SCHEMA_VERSION ? check_current(db, err) : 0;
@@ -205,7 +205,7 @@ static int recognise_foreign(sqlite3 *db, int version, int *ret_version, struct 
         return rc;
     if (version > MIGRATION_PHASE2)
         return vgpu_err_set(err, EPROTO,
-                            "the database has user_version %d and no mark of this program; not "
+                            "it has user_version %d and no mark of this program; not "
                             "touched",
                             version);
     if (objects == 0) {
@@ -234,7 +234,7 @@ int migration_recognise(sqlite3 *db, int *ret_version, struct vgpu_err *err)
         return recognise_foreign(db, (int)version, ret_version, err);
     if (application != STORE_APPLICATION_ID)
         return vgpu_err_set(err, EPROTO,
-                            "the database belongs to another program (application id 0x%08x); not "
+                            "it belongs to another program (application id 0x%08x); not "
                             "touched",
                             (unsigned)application);
     if ((rc = recognise_ours(db, (int)version, err)) < 0)

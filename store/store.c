@@ -116,7 +116,8 @@ static int inspect(const char *path, unsigned wait_ms, int *ret_version, struct 
     if (rc == -EROFS)
         return vgpu_err_set(err, EROFS,
                             "the database %s has an unfinished transaction of the program that "
-                            "wrote it last; let that program open it once; not touched",
+                            "wrote it last; let that program, or sqlite3, open it once; not "
+                            "touched",
                             path);
     if (rc < 0 && rc != -EUCLEAN)
         vgpu_err_prefix(err, "the database %s", path);

@@ -102,6 +102,17 @@ static void test_open_creates_when_told(void **state)
     assert_int_equal(test_count(fixture->store, "PRAGMA synchronous"), 2);
 }
 
+#ifndef TEST_SQLITE_VERSION
+#define TEST_SQLITE_VERSION SQLITE_VERSION
+#endif
+
+/* tests/store-sqlite-3717.sh says which version it must be. */
+static void test_open_runs_on_the_sqlite_it_was_built_for(void **state)
+{
+    assert_string_equal(sqlite3_libversion(), TEST_SQLITE_VERSION);
+    assert_string_equal(SQLITE_VERSION, TEST_SQLITE_VERSION);
+}
+
 static void test_open_uses_wal(void **state)
 {
     struct fixture *fixture = *state;
@@ -570,6 +581,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(test_open_missing_is_refused),
         TEST(test_open_creates_when_told),
+        TEST(test_open_runs_on_the_sqlite_it_was_built_for),
         TEST(test_open_uses_wal),
         TEST(test_open_creating_keeps_what_is_there),
         TEST(test_open_in_missing_directory_is_refused),

@@ -611,6 +611,17 @@ static void test_vm_name_of_two_is_ambiguous(void **state)
                 "{'command': 'remove-vm', 'args': {'name': 'web'}}");
 }
 
+static void test_vm_name_of_many_lists_some(void **state)
+{
+    create_pool(store_of(state), "A");
+    for (int i = 1; i <= 100; i++)
+        register_vm(store_of(state), i, "A", "web");
+    test_refuse(store_of(state), ENOTUNIQ, "'web' fits 100 VMs: 1 ('web'), 2 ('web'), ",
+                "{'command': 'remove-vm', 'args': {'vm': 'web'}}");
+    test_refuse(store_of(state), ENOTUNIQ, " more; choose one with --vm-id",
+                "{'command': 'remove-vm', 'args': {'vm': 'web'}}");
+}
+
 static void test_vm_name_that_is_anothers_id_is_ambiguous(void **state)
 {
     create_pool(store_of(state), "A");
@@ -648,6 +659,8 @@ static void test_vm_must_be_named_once(void **state)
 {
     test_refuse(store_of(state), EINVAL, "which VM is missing",
                 "{'command': 'remove-vm', 'args': {}}");
+    test_refuse(store_of(state), EINVAL, "which VM is missing",
+                "{'command': 'remove-vm', 'args': {'uuid': null, 'vm': null}}");
     test_refuse(store_of(state), EINVAL, "named more than once",
                 "{'command': 'remove-vm', 'args': {'vm_id': 1, 'name': 'web'}}");
 }
@@ -702,6 +715,24 @@ static void test_request_each_command_is_there(void **state)
     assert_true(store_has_command("register-vm"));
     assert_true(store_has_command("snapshot"));
     assert_false(store_has_command("status"));
+}
+
+static void test_error_with_a_cut_character_is_still_json(void **state)
+{
+    struct vgpu_err err = {.code = ENOTUNIQ, .text = "caf\xc3"};
+    _cleanup_json_ json_t *json = store_error_json(&err);
+
+    assert_string_equal(text_of(json, "text"), "caf?");
+    assert_string_equal(text_of(json, "code"), "ambiguous");
+    assert_int_equal(integer_of(json, "errno"), ENOTUNIQ);
+}
+
+static void test_error_of_another_kind_has_the_general_code(void **state)
+{
+    struct vgpu_err err = {.code = EXDEV, .text = "x"};
+    _cleanup_json_ json_t *json = store_error_json(&err);
+
+    assert_string_equal(text_of(json, "code"), "failed");
 }
 
 static void test_audit_log_limit(void **state)
@@ -833,6 +864,7 @@ int main(void)
         TEST(test_vm_set_pool_moves),
         TEST(test_vm_is_found_by_id_uuid_and_name),
         TEST(test_vm_name_of_two_is_ambiguous),
+        TEST(test_vm_name_of_many_lists_some),
         TEST(test_vm_name_that_is_anothers_id_is_ambiguous),
         TEST(test_vm_name_that_is_anothers_uuid_is_ambiguous),
         TEST(test_vm_name_that_is_its_own_id_is_clear),
@@ -844,6 +876,8 @@ int main(void)
         TEST(test_request_unknown_argument),
         TEST(test_request_missing_argument),
         TEST(test_request_each_command_is_there),
+        TEST(test_error_with_a_cut_character_is_still_json),
+        TEST(test_error_of_another_kind_has_the_general_code),
         TEST(test_audit_log_limit),
         TEST(test_audit_who_is_cut),
         TEST(test_changes_survive_reopening),

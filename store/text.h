@@ -28,7 +28,7 @@ bool text_decimal(const char *value, int64_t *ret_number);
 
 /* A text of limited size that lists are appended to, for messages. */
 struct text_list {
-    char text[192];
+    char text[352];
     size_t used;
     size_t items;
     size_t hidden;

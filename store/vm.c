@@ -106,6 +106,13 @@ static int read_any(const json_t *args, struct selector *selector, struct vgpu_e
     return 0;
 }
 
+static bool is_given(const json_t *args, const char *key)
+{
+    const json_t *value = json_object_get(args, key);
+
+    return value && !json_is_null(value);
+}
+
 static int read_selector(const json_t *args, struct selector *ret, struct vgpu_err *err)
 {
     static const char *const keys[] = {"vm", "vm_id", "uuid", "name"};
@@ -113,11 +120,11 @@ static int read_selector(const json_t *args, struct selector *ret, struct vgpu_e
 
     *ret = (struct selector){.vm_id = -1};
     for (size_t i = 0; i < VGPU_ARRAY_SIZE(keys); i++)
-        given += json_object_get(args, keys[i]) != NULL;
+        given += is_given(args, keys[i]);
     if (given != 1)
         return vgpu_err_set(err, EINVAL, "%s: name it by exactly one of vm, vm_id, uuid, name",
                             given ? "the VM is named more than once" : "which VM is missing");
-    if (json_object_get(args, "vm"))
+    if (is_given(args, "vm"))
         return read_any(args, ret, err);
     if ((rc = args_text(args, "uuid", false, &ret->uuid, err)) < 0 ||
         (rc = args_text(args, "name", false, &ret->name, err)) < 0 ||
