@@ -216,7 +216,7 @@ static bool init_list(struct parser *p, struct init *init, uint32_t level, uint6
     uint64_t stride = 1;
     uint64_t at = first;
 
-    if (level > init->dimensions->n)
+    if (level > init->dimensions->n && level > 1)
         return parse_error(p, PTX_SYNTAX, p->token.line, "initialiser is nested too deeply");
     for (uint32_t i = level; i < init->dimensions->n; i++)
         stride *= init->dimensions->count[i];
