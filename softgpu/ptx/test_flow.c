@@ -243,7 +243,7 @@ static void test_flow_labels_in_scopes(void **state)
             ENTRY("", "{\n.reg .pred p;\nagain:\nadd.u32 %v, %v, 1;\n"
                       "setp.lt.u32 p, %v, 5;\n@p bra again;\nbra done;\ndone:\n}\n"
                       "{\n.reg .pred p;\nagain:\nadd.u32 %v, %v, 10;\n"
-                      "setp.lt.u32 p, %v, 50;\n@p bra again;\nbra out;\ndone:\n}\nout:\n"),
+                      "setp.lt.u32 p, %v, 50;\n@p bra again;\nbra past;\ndone:\n}\npast:\n"),
             32);
 
     assert_int_equal(out[0], 55);

@@ -133,7 +133,7 @@ static void test_memory_initialisers_with_addresses(void **state)
                               "0xff0000(value), 0xff000000(value), 0xff00000000(value), "
                               "0xff0000000000(value), 0xff000000000000(value), "
                               "0xff00000000000000(value)};\n"
-                              ".global .f32 f[2][3] = {{1.5, 2}, {0f40400000, 4.0, 5.0}};\n"
+                              ".global .f32 f[2][3] = {{1.5, 2.0}, {0f40400000, 4.0, 5.0}};\n"
                               ".global .u64 second = f+4;\n",
                               "ld.global.u64 %l1, [pointer];\nld.u32 %v, [%l1];\n"
                               "ld.const.u64 %l2, [bytes];\nld.global.u32 %r1, [%l2];\n"
@@ -160,7 +160,8 @@ static void test_memory_atomics_of_many_blocks(void **state)
         uint32_t half, min;
     } * sum;
 
-    kit_load(kit, ".visible .entry k(.param .u64 out)\n{\n.reg .u64 %o;\n.reg .u32 %t, %r<8>;\n"
+    kit_load(kit, ".visible .entry k(.param .u64 out)\n{\n.reg .u64 %o;\n.reg .u32 %t, "
+                  "%r<8>;\n.reg .b32 %w;\n"
                   ".reg .f32 %f;\n.reg .u64 %l;\n.reg .pred %p;\n.reg .f64 %d;\n"
                   "ld.param.u64 %o, [out];\nmov.u32 %t, %tid.x;\nmov.u32 %r1, %ctaid.x;\n"
                   "mov.u32 %r2, %ntid.x;\nmad.lo.u32 %t, %r1, %r2, %t;\n"
@@ -171,8 +172,8 @@ static void test_memory_atomics_of_many_blocks(void **state)
                   "red.global.add.f32 [%o+24], %f;\nl:\nld.volatile.global.u32 %r6, [%o+28];\n"
                   "add.u32 %r7, %r6, 2;\natom.global.cas.b32 %r3, [%o+28], %r6, %r7;\n"
                   "setp.ne.u32 %p, %r3, %r6;\n@%p bra l;\nmov.f64 %d, 0d3FE0000000000000;\n"
-                  "atom.add.f64 %d, [%o+32], %d;\nmov.u32 %r3, 0x3c003c00;\n"
-                  "atom.global.add.noftz.f16x2 %r3, [%o+40], %r3;\nneg.s32 %r3, %t;\n"
+                  "atom.add.f64 %d, [%o+32], %d;\nmov.b32 %w, 0x3c003c00;\n"
+                  "atom.global.add.noftz.f16x2 %w, [%o+40], %w;\nneg.s32 %r3, %t;\n"
                   "red.global.min.s32 [%o+44], %r3;\nret;\n}\n");
     params[0] = kit_alloc(kit, sizeof(*sum), &sum);
     kit_run_ok(kit, "k", 16, 64, params, 1);

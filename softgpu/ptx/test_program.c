@@ -261,9 +261,9 @@ static void test_program_bad_launches(void **state)
                      PTX_FAULT_LAUNCH);
 }
 
-#define PRINT(format, size, fill)                                                                  \
+#define PRINT(size, fill)                                                                          \
     ".extern .func (.param .b32 r) vprintf(.param .b64 f, .param .b64 a);\n"                       \
-    ".global .align 1 .b8 form[200] = " format ";\n.global .align 1 .b8 word[6] = \"hello\";\n"    \
+    ".global .align 1 .b8 form[200];\n.global .align 1 .b8 word[6];\n"                             \
     ".visible .entry k(.param .u64 out)\n{\n.local .align 8 .b8 depot[" size "];\n"                \
     ".reg .u64 %l<6>;\n.reg .u32 %r<4>;\n.reg .f64 %d;\nmov.u64 %l1, depot;\n"                     \
     "cvta.local.u64 %l1, %l1;\n" fill "mov.u64 %l2, form;\ncvta.global.u64 %l2, %l2;\n"            \
@@ -277,12 +277,14 @@ static void test_program_vprintf(void **state)
     uint64_t params[1];
     uint32_t *out;
 
-    kit_load(kit, PRINT("\"%d %5.2f|%-6s|%08llx %c%% %u %+d %x\"", "64",
-                        "mov.u32 %r2, -7;\nst.u32 [%l1], %r2;\nmov.f64 %d, 0d400921FB54442D18;\n"
-                        "st.f64 [%l1+8], %d;\nmov.u64 %l4, word;\ncvta.global.u64 %l4, %l4;\n"
-                        "st.u64 [%l1+16], %l4;\nmov.u64 %l5, 0xabcdef;\nst.u64 [%l1+24], %l5;\n"
-                        "mov.u32 %r2, 65;\nst.u32 [%l1+32], %r2;\nst.u32 [%l1+36], -1;\n"
-                        "st.u32 [%l1+40], 9;\nst.u32 [%l1+44], 255;\n"));
+    kit_load(kit,
+             PRINT("64", "mov.u32 %r2, -7;\nst.u32 [%l1], %r2;\nmov.f64 %d, 0d400921FB54442D18;\n"
+                         "st.f64 [%l1+8], %d;\nmov.u64 %l4, word;\ncvta.global.u64 %l4, %l4;\n"
+                         "st.u64 [%l1+16], %l4;\nmov.u64 %l5, 0xabcdef;\nst.u64 [%l1+24], %l5;\n"
+                         "mov.u32 %r2, 65;\nst.u32 [%l1+32], %r2;\nst.u32 [%l1+36], -1;\n"
+                         "st.u32 [%l1+40], 9;\nst.u32 [%l1+44], 255;\n"));
+    kit_write(kit, "form", "%d %5.2f|%-6s|%08llx %c%% %u %+d %x");
+    kit_write(kit, "word", "hello");
     params[0] = kit_alloc(kit, 4, &out);
     kit_run_ok(kit, "k", 1, 1, params, 1);
     assert_string_equal(kit->printed, "-7  3.14|hello |00abcdef A% 4294967295 +9 ff");
@@ -298,11 +300,12 @@ static void test_program_vprintf_stars_and_odd_formats(void **state)
     uint64_t params[1];
 
     kit_load(kit,
-             PRINT("\"[%*d][%.*f][%-*d][%hhd][%5c][%q][%999999999d]\"", "64",
+             PRINT("64",
                    "st.u32 [%l1], 5;\nst.u32 [%l1+4], 42;\nst.u32 [%l1+8], 1;\n"
                    "mov.f64 %d, 0d3FF8000000000000;\nst.f64 [%l1+16], %d;\nst.u32 [%l1+24], 4;\n"
                    "st.u32 [%l1+28], 7;\nst.u32 [%l1+32], 511;\nst.u32 [%l1+36], 66;\n"
                    "st.u32 [%l1+40], 1;\n"));
+    kit_write(kit, "form", "[%*d][%.*f][%-*d][%hhd][%5c][%q][%999999999d]");
     params[0] = kit_alloc(kit, 4, NULL);
     kit_run_ok(kit, "k", 1, 1, params, 1);
     assert_memory_equal(kit->printed, "[   42][1.5][7   ][-1][    B][]", 31);
@@ -314,12 +317,15 @@ static void test_program_assertfail(void **state)
     struct kit *kit = *state;
 
     kit_load(kit, ".extern .func __assertfail(.param .b64 a, .param .b64 b, .param .b32 c, "
-                  ".param .b64 d, .param .b64 e);\n.global .b8 m[6] = \"x > 0\";\n"
-                  ".global .b8 f[5] = \"a.cu\";\n.global .b8 n[4] = \"fun\";\n"
+                  ".param .b64 d, .param .b64 e);\n.global .b8 m[6];\n"
+                  ".global .b8 f[5];\n.global .b8 n[4];\n"
                   ".visible .entry k()\n{\n.reg .u64 %l<4>;\n.reg .pred %p;\n.reg .u32 %t;\n"
                   "mov.u32 %t, %tid.x;\nsetp.ne.u32 %p, %t, 3;\n@%p bra ok;\nmov.u64 %l1, m;\n"
                   "mov.u64 %l2, f;\nmov.u64 %l3, n;\ncall __assertfail, (%l1, %l2, 17, %l3, 1);\n"
                   "ok:\nret;\n}\n");
+    kit_write(kit, "m", "x > 0");
+    kit_write(kit, "f", "a.cu");
+    kit_write(kit, "n", "fun");
     assert_int_equal(kit_run(kit, "k", 1, 32, NULL, 0), PTX_FAULT_ASSERT);
     assert_string_equal(kit->printed, "a.cu:17: fun: block: [0,0,0], thread: [3,0,0] Assertion "
                                       "`x > 0` failed.\n");
