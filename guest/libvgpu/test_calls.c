@@ -2,7 +2,10 @@
 /* libvgpu: handles, errors at once, launches, modules, memory, against a fake host. */
 #include "guest/libvgpu/test_host.h"
 
+#include "guest/libvgpu/copy.h"
+
 #include <stdio.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 static void test_init_before_connect_has_no_context(void **state)
@@ -361,7 +364,7 @@ static void test_host_memory_has_two_addresses(void **state)
     assert_ok(cuMemHostGetDevicePointer_v2(&pointer, (char *)memory + 10, 0));
     assert_int_equal(cuMemHostGetDevicePointer_v2(&pointer, &pointer, 0), CUDA_ERROR_INVALID_VALUE);
     assert_ok(cuMemHostGetFlags(&flags, memory));
-    assert_int_equal(flags, CU_MEMHOSTALLOC_PORTABLE);
+    assert_int_equal(flags, CU_MEMHOSTALLOC_PORTABLE | CU_MEMHOSTALLOC_DEVICEMAP);
     assert_ok(cuPointerGetAttribute(&type, CU_POINTER_ATTRIBUTE_MEMORY_TYPE,
                                     (CUdeviceptr)(uintptr_t)memory));
     assert_int_equal(type, CU_MEMORYTYPE_HOST);
@@ -391,6 +394,51 @@ static void test_host_registered_memory_is_noted(void **state)
                      CUDA_ERROR_NOT_SUPPORTED);
     assert_ok(cuMemHostUnregister(memory));
     assert_int_equal(cuMemHostUnregister(memory), CUDA_ERROR_HOST_MEMORY_NOT_REGISTERED);
+    end(&host);
+}
+
+static void test_host_whole_pages_are_moved(void **state)
+{
+    const size_t bytes = 2 * 4096;
+    struct fake_host host = {0};
+    CUcontext context;
+    CUdeviceptr pointer;
+    uint8_t *memory = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    uint8_t *area;
+    uint64_t offset;
+
+    begin(&host, &context);
+    memset(memory, 0x5a, bytes);
+    assert_ok(cuMemHostRegister_v2(memory, bytes, CU_MEMHOSTREGISTER_DEVICEMAP));
+    assert_ok(cuMemHostGetDevicePointer_v2(&pointer, memory + 8, 0));
+    assert_true(copy_side_host(memory).place == COPY_PINNED);
+    offset = copy_side_host(memory + 4096).area;
+    area = guest_sender()->map.data + offset;
+    assert_int_equal(area[5], 0x5a);
+    memory[4096 + 5] = 1;
+    assert_int_equal(area[5], 1);
+    assert_ok(cuMemHostUnregister(memory));
+    area[5] = 2;
+    assert_int_equal(memory[4096 + 5], 1);
+    assert_int_equal(memory[bytes - 1], 0x5a);
+    assert_true(copy_side_host(memory).place == COPY_PAGEABLE);
+    munmap(memory, bytes);
+    end(&host);
+}
+
+static void test_host_shared_memory_is_not_moved(void **state)
+{
+    struct fake_host host = {0};
+    CUcontext context;
+    void *memory = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+
+    begin(&host, &context);
+    assert_int_equal(cuMemHostRegister_v2(memory, 4096, CU_MEMHOSTREGISTER_DEVICEMAP),
+                     CUDA_ERROR_NOT_SUPPORTED);
+    assert_ok(cuMemHostRegister_v2(memory, 4096, 0));
+    assert_true(copy_side_host(memory).place == COPY_PAGEABLE);
+    assert_ok(cuMemHostUnregister(memory));
+    munmap(memory, 4096);
     end(&host);
 }
 
@@ -494,12 +542,13 @@ static void test_proc_address_versions_and_flags(void **state)
     assert_ok(cuGetProcAddress_v2("cuMemcpyHtoD", &twin, 12000, 2, &why));
     assert_ptr_equal(found, (void *)cuMemcpyHtoD_v2);
     assert_ptr_not_equal(found, twin);
-    assert_int_equal(cuGetProcAddress_v2("cuCtxCreate", &found, 1000, 0, &why),
-                     CUDA_ERROR_NOT_FOUND);
+    assert_ok(cuGetProcAddress_v2("cuCtxCreate", &found, 1000, 0, &why));
     assert_int_equal(why, CU_GET_PROC_ADDRESS_VERSION_NOT_SUFFICIENT);
-    assert_int_equal(cuGetProcAddress_v2("cuNothing", &found, 13000, 0, &why),
-                     CUDA_ERROR_NOT_FOUND);
+    assert_ok(cuGetProcAddress_v2("cuNothing", &found, 13000, 0, &why));
     assert_null(found);
+    assert_int_equal(why, CU_GET_PROC_ADDRESS_SYMBOL_NOT_FOUND);
+    assert_int_equal(cuGetProcAddress_v2("cuNothing", &found, 13000, 0, NULL),
+                     CUDA_ERROR_NOT_FOUND);
     assert_int_equal(cuGetProcAddress_v2("cuInit", &found, 13000, 4, &why),
                      CUDA_ERROR_INVALID_VALUE);
 }
@@ -592,6 +641,8 @@ int main(void)
         cmocka_unit_test(test_memory_is_checked_against_the_table),
         cmocka_unit_test(test_host_memory_has_two_addresses),
         cmocka_unit_test(test_host_registered_memory_is_noted),
+        cmocka_unit_test(test_host_whole_pages_are_moved),
+        cmocka_unit_test(test_host_shared_memory_is_not_moved),
         cmocka_unit_test(test_pointer_attributes),
         cmocka_unit_test(test_event_times_need_a_record),
         cmocka_unit_test(test_occupancy_seeks_the_best_block),
