@@ -144,7 +144,7 @@ static bool parse_version(struct parser *p)
     parse_next(p);
     if (p->token.kind == TOK_F64) {
         memcpy(&version, &p->token.value, sizeof(version));
-        p->version = (uint32_t)(version * 10 + 0.5);
+        p->version = version > 0 && version < 100 ? (uint32_t)(version * 10 + 0.5) : 0;
     }
     if (p->token.kind != TOK_F64 || p->version < 10 || p->version > 999)
         return parse_error(p, PTX_SYNTAX, p->token.line, "bad .version");
