@@ -62,7 +62,7 @@ struct server {
     struct peer peer;
     struct cgroup cgroup;
     struct channel_table channels;
-    struct vgpu_log_limit refusals;
+    struct vgpu_log_limit refusals, workers;
 };
 
 static int watch(struct server *server, int op, int fd, uint32_t events, enum source source,
@@ -248,6 +248,18 @@ static void accept_peer(struct server *server)
     server->peer = (struct peer){.sock = vgpu_steal_fd(&sock)};
 }
 
+/* How often workers come and go is up to guests; the log is not. */
+static bool may_log(struct server *server)
+{
+    uint32_t held_back = 0;
+
+    if (!vgpu_log_allowed(&server->workers, vgpu_clock_ns(), 100, 50 * VGPU_NS_PER_MS, &held_back))
+        return false;
+    if (held_back)
+        vgpu_log(VGPU_LOG_INFO, "log-held-back", "lines=%" PRIu32, held_back);
+    return true;
+}
+
 static void answer_hello(struct server *server)
 {
     server->peer.greeted = true;
@@ -342,11 +354,12 @@ static void handle_spawn(struct server *server, const struct vgpu_launch_spawn *
     struct vgpu_err err = {.code = 0};
     pid_t pid = 0;
 
-    if (spawn_channel(server, spawn, fds, &pid, &err) < 0)
+    spawn_channel(server, spawn, fds, &pid, &err);
+    if (err.code && may_log(server))
         vgpu_log(VGPU_LOG_WARN, "worker-refused", "channel=%" PRIu32 " vm=%" PRIu32 " reason=%s",
                  spawn->channel, spawn->keep.vm_id,
                  vgpu_log_quote(quoted, sizeof(quoted), err.text));
-    else
+    else if (!err.code && may_log(server))
         vgpu_log(VGPU_LOG_INFO, "worker-start", "channel=%" PRIu32 " vm=%" PRIu32 " worker=%d",
                  spawn->channel, spawn->keep.vm_id, (int)pid);
     answer_spawn(server, spawn->channel, pid, &err);
@@ -461,12 +474,13 @@ static void worker_ended(struct server *server, struct channel *channel, int sta
         .cpu_ns = cpu_ns(usage),
         .peak_rss_bytes = (uint64_t)usage->ru_maxrss * 1024,
     };
-    vgpu_log(VGPU_LOG_INFO, "worker-exit",
-             "channel=%" PRIu32 " vm=%" PRIu32 " worker=%d exit=%d signal=%d killed=%u"
-             " cpu_ns=%" PRIu64 " peak_rss_bytes=%" PRIu64,
-             channel->number, channel->keep.vm_id, (int)channel->pid, channel->end.exit_code,
-             channel->end.signal, channel->end.killed, channel->end.cpu_ns,
-             channel->end.peak_rss_bytes);
+    if (may_log(server))
+        vgpu_log(VGPU_LOG_INFO, "worker-exit",
+                 "channel=%" PRIu32 " vm=%" PRIu32 " worker=%d exit=%d signal=%d killed=%u"
+                 " cpu_ns=%" PRIu64 " peak_rss_bytes=%" PRIu64,
+                 channel->number, channel->keep.vm_id, (int)channel->pid, channel->end.exit_code,
+                 channel->end.signal, channel->end.killed, channel->end.cpu_ns,
+                 channel->end.peak_rss_bytes);
     vgpu_close(&channel->sock);
     rc = cgroup_remove(&server->cgroup, channel->number);
     if (rc < 0)

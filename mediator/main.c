@@ -24,12 +24,12 @@
 #define MIB        (UINT64_C(1) << 20)
 
 static const char usage[] =
-    "usage: vgpu-mediator --run-dir DIR --database PATH --launcher-socket PATH [OPTION]...\n"
+    "usage: vgpu-mediator [OPTION]...\n"
     "Admits, schedules and watches the VMs that share this host's GPUs.\n"
-    "  --run-dir DIR          for admin.sock, vm/ID.sock and mediator.pid\n"
-    "  --database PATH        the configuration (SQLite)\n"
+    "  --run-dir DIR          for admin.sock, vm/ID.sock and mediator.pid (default /run/vgpu)\n"
+    "  --database PATH        the configuration (default /var/lib/vgpu/vgpu.db)\n"
     "  --create-database      make a new one if there is none\n"
-    "  --launcher-socket PATH where vgpu-launcher listens\n"
+    "  --launcher-socket PATH where vgpu-launcher listens (default launcher.sock in the run-dir)\n"
     "  --helper-dir DIR       where vgpu-store and vgpu-nvml are\n"
     "  --nvml PATH            the NVML library; without it there is no scan-gpus\n"
     "  --driver-name TEXT     what workers load, as status shows it\n"
@@ -197,12 +197,10 @@ static int parse_options(int argc, char **argv, struct cli *cli)
     while ((option = getopt_long(argc, argv, "", options, NULL)) != -1)
         if ((status = take_option(cli, option, optarg)) >= 0)
             return status;
-    if (!cli->settings.run_dir || !cli->settings.database || !cli->settings.launcher_socket ||
-        optind != argc) {
-        fputs(usage, stderr);
-        return EXIT_USAGE;
-    }
-    return -1;
+    if (optind == argc)
+        return -1;
+    fputs(usage, stderr);
+    return EXIT_USAGE;
 }
 
 static int open_lock(const char *run_dir, const char *path)
@@ -334,6 +332,8 @@ out:
 int main(int argc, char **argv)
 {
     struct cli cli = {.settings = {
+                          .run_dir = "/run/vgpu",
+                          .database = "/var/lib/vgpu/vgpu.db",
                           .helper_dir = VGPU_HELPER_DIR,
                           .max_data_bytes = 16384 * MIB,
                           .default_data_bytes = 256 * MIB,
@@ -345,11 +345,14 @@ int main(int argc, char **argv)
                                     .drain_ns = 2 * VGPU_NS_PER_S,
                                     .kill = kill_hook},
                       }};
-    char pid_path[512];
+    char pid_path[512], launcher_path[512];
     int lock, status = parse_options(argc, argv, &cli);
 
     if (status >= 0)
         return status;
+    snprintf(launcher_path, sizeof(launcher_path), "%s/launcher.sock", cli.settings.run_dir);
+    if (!cli.settings.launcher_socket)
+        cli.settings.launcher_socket = launcher_path;
     vgpu_log_open("vgpu-mediator", cli.verbose ? VGPU_LOG_DEBUG : VGPU_LOG_INFO);
     raise_file_limit();
     lock = lock_run_dir(cli.settings.run_dir, pid_path, sizeof(pid_path));

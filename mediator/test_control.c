@@ -360,6 +360,41 @@ static void test_corrupt_database_is_refused(void **state)
     assert_int_equal(wait_exit(host_spawn_mediator(&other, NULL)), 1);
 }
 
+/* The store cannot quarantine yet: another one says that VM 1 is. */
+static void test_quarantined_vm_is_refused(void **state)
+{
+    static const char script[] =
+        "#!/bin/sh\n"
+        "echo '{\"hello\": 1, \"snapshot\": {\"gpus\": [], \"pools\": [{\"pool\": \"A\"}], "
+        "\"pool_gpus\": [], \"vms\": [{\"vm_id\": 1, \"pool\": \"A\", \"priority\": \"low\", "
+        "\"weight\": 1, \"quarantined\": true}]}}'\n"
+        "exec cat >/dev/null\n";
+    struct host *host = *state;
+    struct guest guest;
+    struct vgpu_msg_hello hello;
+    struct vgpu_msg_open open_one;
+    union message message;
+    char path[128];
+    int fd;
+
+    host_kill(&host->mediator, SIGTERM);
+    snprintf(path, sizeof(path), "%s/vgpu-store", host->bin);
+    assert_int_equal(unlink(path), 0);
+    fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0755);
+    assert_int_equal(write(fd, script, sizeof(script) - 1), sizeof(script) - 1);
+    close(fd);
+    host_start_mediator(host, NULL);
+    guest = guest_connect(host, 1);
+    hello = good_hello(&guest);
+    guest_send(&guest, &hello, sizeof(hello));
+    guest_expect(&guest, VGPU_MSG_WELCOME, &message);
+    assert_int_equal(message.welcome.quarantined, 1);
+    open_one = good_open(&guest);
+    guest_send(&guest, &open_one, sizeof(open_one));
+    guest_expect_refused(&guest, open_one.head.tag, VGPU_QUARANTINED, &message);
+    guest_close(&guest);
+}
+
 static void test_bad_options_are_refused(void **state)
 {
     static const char *const bad[][4] = {
@@ -430,7 +465,8 @@ int main(int argc, char **argv)
         CASE(test_slow_client_blocks_nobody),   CASE(test_dead_store_helper_is_replaced),
         CASE(test_second_mediator_is_refused),  CASE(test_admin_socket_in_use_is_refused),
         CASE(test_missing_database_is_refused), CASE(test_corrupt_database_is_refused),
-        CASE(test_bad_options_are_refused),     CASE(test_thirty_vms_fit_in_16_mib),
+        CASE(test_quarantined_vm_is_refused),   CASE(test_bad_options_are_refused),
+        CASE(test_thirty_vms_fit_in_16_mib),
     };
 
     support_init(argc, argv);

@@ -296,8 +296,11 @@ void vm_kill_channel(struct channel *channel, enum vgpu_status status, const cha
     channel_blame(channel, status, text);
     if (status == VGPU_TIMEOUT || status == VGPU_KILLED) {
         channel->vm->faults++;
-        vgpu_log(VGPU_LOG_WARN, "worker-kill", "vm=%" PRIu32 " channel=%" PRIu32 " status=%s",
-                 channel->vm->config.id, channel->number, vgpu_status_name(status));
+        if (mediator_may_log(channel->vm->mediator))
+            vgpu_log(VGPU_LOG_WARN, "worker-kill",
+                     "vm=%" PRIu32 " channel=%" PRIu32 " status=%s faults=%" PRIu64,
+                     channel->vm->config.id, channel->number, vgpu_status_name(status),
+                     channel->vm->faults);
     }
     channel_step(channel, CHANNEL_EV_KILL);
     loop_timer_clear(loop_of(channel->vm), &channel->timer);
@@ -334,8 +337,9 @@ static void channel_opened(struct channel *channel)
 {
     channel_step(channel, CHANNEL_EV_READY);
     loop_timer_clear(loop_of(channel->vm), &channel->timer);
-    vgpu_log(VGPU_LOG_INFO, "channel-open", "vm=%" PRIu32 " channel=%" PRIu32 " gpu=%" PRIu32,
-             channel->vm->config.id, channel->number, channel->gpu_id);
+    if (mediator_may_log(channel->vm->mediator))
+        vgpu_log(VGPU_LOG_INFO, "channel-open", "vm=%" PRIu32 " channel=%" PRIu32 " gpu=%" PRIu32,
+                 channel->vm->config.id, channel->number, channel->gpu_id);
     if (channel->connection)
         answer_open(channel);
 }
@@ -567,8 +571,9 @@ static void ended(struct channel *channel, enum channel_event event)
     lease_channel_gone(channel);
     loop_watch_remove(loop_of(vm), &channel->kick);
     channel_step(channel, event);
-    vgpu_log(VGPU_LOG_INFO, "channel-end", "vm=%" PRIu32 " channel=%" PRIu32 " status=%s",
-             vm->config.id, channel->number, vgpu_status_name(channel->end_status));
+    if (mediator_may_log(vm->mediator))
+        vgpu_log(VGPU_LOG_INFO, "channel-end", "vm=%" PRIu32 " channel=%" PRIu32 " status=%s",
+                 vm->config.id, channel->number, vgpu_status_name(channel->end_status));
     tell_end(channel);
     if (orphan)
         return; /* until its guest has come back to hear why, or the time for that is over */
