@@ -5,6 +5,7 @@
  * noted: its copies are staged, and the device cannot see it.
  */
 #include <string.h>
+#include <sys/mman.h>
 
 #include "cuda/cuda_api.h"
 #include "cuda/cuda_send.h"
@@ -159,8 +160,17 @@ CUresult cuMemHostGetFlags(unsigned int *pFlags, void *p)
         return result;
     if (!pFlags || !find_range(p, &range))
         return CUDA_ERROR_INVALID_VALUE;
-    *pFlags = range.flags;
+    /* All page-locked memory of ours is mapped, asked for or not. */
+    *pFlags = range.what == RANGE_HOST ? range.flags | CU_MEMHOSTALLOC_DEVICEMAP : range.flags;
     return CUDA_SUCCESS;
+}
+
+/* Every page is there: msync says so without touching any. */
+static bool is_mapped(uint64_t start, uint64_t bytes)
+{
+    uint64_t first = start & ~UINT64_C(4095);
+
+    return msync((void *)(uintptr_t)first, start + bytes - first, MS_ASYNC) == 0;
 }
 
 CUresult cuMemHostRegister_v2(void *p, size_t bytesize, unsigned int Flags)
@@ -172,6 +182,8 @@ CUresult cuMemHostRegister_v2(void *p, size_t bytesize, unsigned int Flags)
     if (result != CUDA_SUCCESS)
         return result;
     if (!p || bytesize == 0 || bytesize > UINT64_MAX - start || (Flags & ~(unsigned)REGISTER_FLAGS))
+        return CUDA_ERROR_INVALID_VALUE;
+    if (!is_mapped(start, bytesize))
         return CUDA_ERROR_INVALID_VALUE;
     if (Flags & ~(unsigned)CU_MEMHOSTREGISTER_PORTABLE)
         return cuda_unsupported("cuMemHostRegister with device mapping");
@@ -198,6 +210,7 @@ CUresult cuMemHostUnregister(void *p)
         return result;
     if (!p)
         return CUDA_ERROR_INVALID_VALUE;
-    return take_range(p, RANGE_REGISTERED, &range) ? CUDA_SUCCESS
-                                                   : CUDA_ERROR_HOST_MEMORY_NOT_REGISTERED;
+    if (take_range(p, RANGE_REGISTERED, &range))
+        return CUDA_SUCCESS;
+    return find_range(p, &range) ? CUDA_ERROR_INVALID_VALUE : CUDA_ERROR_HOST_MEMORY_NOT_REGISTERED;
 }
