@@ -30,6 +30,13 @@ static int count_fds_above(int first)
     return n;
 }
 
+/* Without the handler of a sanitizer, which would exit. */
+static void abort_hard(void)
+{
+    signal(SIGSEGV, SIG_DFL);
+    raise(SIGSEGV);
+}
+
 static void *map(int fd, int prot)
 {
     void *page = mmap(NULL, 4096, prot, MAP_SHARED, fd, 0);
@@ -73,7 +80,7 @@ int main(int argc, char **argv)
         read(3 + VGPU_FD_SUBMIT_KICK, &command, sizeof(command)) != sizeof(command))
         return 98;
     if (command == FAKE_CRASH)
-        raise(SIGSEGV);
+        abort_hard();
     if (command == FAKE_CLOSE_SOCKET)
         close(10);
     if (command == FAKE_CLOSE_SOCKET || command == FAKE_HANG)

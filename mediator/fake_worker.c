@@ -29,6 +29,13 @@ struct worker {
     bool need, hanging;
 };
 
+/* Without the handler of a sanitizer, which would exit. */
+static void abort_hard(void)
+{
+    signal(SIGSEGV, SIG_DFL);
+    raise(SIGSEGV);
+}
+
 static int fd_of(enum vgpu_channel_fd fd)
 {
     return 3 + (int)fd;
@@ -161,7 +168,7 @@ int main(void)
     if (start && strcmp(start, "refuse") == 0)
         end(&worker, VGPU_DRIVER, "no driver here");
     if (start && strcmp(start, "crash") == 0)
-        raise(SIGSEGV);
+        abort_hard();
     if (start && strcmp(start, "sleep") == 0)
         for (;;)
             pause();

@@ -22,11 +22,12 @@
 #define DEFAULT_NVML "libnvidia-ml.so.1"
 #define GPUS_MAX     64u
 
-static const char usage[] = "usage: vgpu-nvml [--nvml PATH] [--scan]\n"
-                            "The NVML helper of vgpu-mediator: JSON lines on descriptors 0 and 1.\n"
-                            "  --nvml PATH  the NVML library (default: $VGPU_NVML, or " DEFAULT_NVML ")\n"
-                            "  --scan       print the GPUs as a JSON array, and end\n"
-                            "  --help, --version\n";
+static const char usage[] =
+    "usage: vgpu-nvml [--nvml PATH] [--scan]\n"
+    "The NVML helper of vgpu-mediator: JSON lines on descriptors 0 and 1.\n"
+    "  --nvml PATH  the NVML library (default: $VGPU_NVML, or " DEFAULT_NVML ")\n"
+    "  --scan       print the GPUs as a JSON array, and end\n"
+    "  --help, --version\n";
 
 struct nvml {
 #define NVML_MEMBER(result, name, arguments) result(*name) arguments;

@@ -340,20 +340,25 @@ static void channel_opened(struct channel *channel)
         answer_open(channel);
 }
 
+static void look(struct channel *channel)
+{
+    struct channel_report report;
+
+    channel_report(channel, &report);
+    if (report.state == VGPU_WORKER_READY && channel->state == CHANNEL_LOADING)
+        channel_opened(channel);
+    if (channel->seat)
+        lease_channel_reported(channel);
+}
+
 /* The worker kicked. */
 static void reported(void *context, uint32_t events)
 {
     struct channel *channel = context;
-    struct channel_report report;
     uint64_t count;
 
-    if (read(channel->fds[VGPU_FD_REPORT_KICK], &count, sizeof(count)) < 0 && errno == EAGAIN)
-        return;
-    channel_report(channel, &report);
-    if (report.state == VGPU_WORKER_READY && channel->state == CHANNEL_LOADING)
-        channel_opened(channel);
-    if (channel_has_worker(channel) && channel->seat)
-        lease_channel_reported(channel);
+    if (read(channel->fds[VGPU_FD_REPORT_KICK], &count, sizeof(count)) == sizeof(count))
+        look(channel);
 }
 
 static int watch_kicks(struct channel *channel)
@@ -580,7 +585,7 @@ void vm_spawned(struct channel *channel, int error, const char *text)
         return;
     if (!error) {
         channel_step(channel, CHANNEL_EV_SPAWNED);
-        reported(channel, 0); /* it may have been faster than this message */
+        look(channel); /* its kick may have come before this message */
         return;
     }
     snprintf(why, sizeof(why), "the worker did not start: %.128s", text);

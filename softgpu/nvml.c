@@ -297,14 +297,34 @@ nvmlReturn_t nvmlDeviceGetPciInfo_v3(nvmlDevice_t device, nvmlPciInfo_t *pci)
     return NVML_SUCCESS;
 }
 
-nvmlReturn_t nvmlDeviceGetPciInfo_v2(nvmlDevice_t device, nvmlPciInfo_t *pci)
+nvmlReturn_t nvmlDeviceGetPciInfo_v2(nvmlDevice_t device, nvmlPciInfo_v2_t *pci)
 {
-    return nvmlDeviceGetPciInfo_v3(device, pci);
+    nvmlPciInfo_t newest;
+    nvmlReturn_t result =
+        pci ? nvmlDeviceGetPciInfo_v3(device, &newest) : NVML_ERROR_INVALID_ARGUMENT;
+
+    if (result != NVML_SUCCESS)
+        return result;
+    *pci = (nvmlPciInfo_v2_t){
+        .domain = newest.domain,
+        .bus = newest.bus,
+        .device = newest.device,
+        .pciDeviceId = newest.pciDeviceId,
+        .pciSubSystemId = newest.pciSubSystemId,
+    };
+    memcpy(pci->busId, newest.busIdLegacy, sizeof(pci->busId));
+    return NVML_SUCCESS;
 }
 
-nvmlReturn_t nvmlDeviceGetPciInfo(nvmlDevice_t device, nvmlPciInfo_t *pci)
+nvmlReturn_t nvmlDeviceGetPciInfo(nvmlDevice_t device, nvmlPciInfo_v1_t *pci)
 {
-    return nvmlDeviceGetPciInfo_v3(device, pci);
+    nvmlPciInfo_v2_t newer;
+    nvmlReturn_t result =
+        pci ? nvmlDeviceGetPciInfo_v2(device, &newer) : NVML_ERROR_INVALID_ARGUMENT;
+
+    if (result == NVML_SUCCESS)
+        memcpy(pci, &newer, sizeof(*pci)); /* the newer one only has more at its end */
+    return result;
 }
 
 static nvmlReturn_t give_index(nvmlDevice_t device, unsigned *ret)

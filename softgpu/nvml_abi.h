@@ -65,6 +65,25 @@ typedef struct {
     char busId[NVML_DEVICE_PCI_BUS_ID_BUFFER_SIZE];
 } nvmlPciInfo_t;
 
+/* Of nvmlDeviceGetPciInfo and nvmlDeviceGetPciInfo_v2. */
+typedef struct {
+    char busId[NVML_DEVICE_PCI_BUS_ID_V1_SIZE];
+    unsigned int domain;
+    unsigned int bus;
+    unsigned int device;
+    unsigned int pciDeviceId;
+} nvmlPciInfo_v1_t;
+
+typedef struct {
+    char busId[NVML_DEVICE_PCI_BUS_ID_V1_SIZE];
+    unsigned int domain;
+    unsigned int bus;
+    unsigned int device;
+    unsigned int pciDeviceId;
+    unsigned int pciSubSystemId;
+    unsigned int reserved[4];
+} nvmlPciInfo_v2_t;
+
 typedef struct {
     unsigned long long total;
     unsigned long long free;
@@ -148,6 +167,8 @@ typedef enum {
 #define NVML_LAYOUT(type, size)                                                                    \
     _Static_assert(sizeof(type) == (size), #type " must have NVML's size")
 NVML_LAYOUT(nvmlPciInfo_t, 68);
+NVML_LAYOUT(nvmlPciInfo_v2_t, 52);
+NVML_LAYOUT(nvmlPciInfo_v1_t, 32);
 NVML_LAYOUT(nvmlMemory_t, 24);
 NVML_LAYOUT(nvmlMemory_v2_t, 40);
 NVML_LAYOUT(nvmlUtilization_t, 8);

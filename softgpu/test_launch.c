@@ -2,6 +2,9 @@
 /* Launches: shapes, parameters, faults and what they do to the context. */
 #include "softgpu/testing.h"
 
+#include <pthread.h>
+#include <semaphore.h>
+
 #define LAUNCHES 500
 
 static CUresult launch_shape(CUfunction function, unsigned gx, unsigned gy, unsigned gz,
@@ -188,6 +191,11 @@ static void remember(CUstream stream, CUresult status, void *arg)
     *(CUresult *)arg = status;
 }
 
+static void wait_at(void *semaphore)
+{
+    sem_wait(semaphore);
+}
+
 static void test_launch_fault_sticks_to_the_context(void **state)
 {
     CUresult status = CUDA_SUCCESS;
@@ -196,13 +204,17 @@ static void test_launch_fault_sticks_to_the_context(void **state)
     CUstream stream;
     CUevent event;
     uint32_t value;
+    sem_t open;
 
     (void)state;
     testing_softgpu_only(); /* NVIDIA's driver poisons the whole process */
     assert_ok(cu.cuEventCreate(&event, 0));
     assert_ok(cu.cuStreamCreate(&stream, 0));
+    assert_int_equal(sem_init(&open, 0, 0), 0); /* so that all is queued before the fault */
+    assert_ok(cu.cuLaunchHostFunc(stream, wait_at, &open));
     assert_ok(launch_store(0, 1, stream));
     assert_ok(cu.cuStreamAddCallback(stream, remember, &status, 0));
+    sem_post(&open);
     assert_int_equal(cu.cuCtxSynchronize(), CUDA_ERROR_ILLEGAL_ADDRESS);
     assert_int_equal(status, CUDA_ERROR_ILLEGAL_ADDRESS);
     assert_int_equal(cu.cuMemAlloc(&p, 4), CUDA_ERROR_ILLEGAL_ADDRESS);
@@ -273,6 +285,71 @@ static void test_launch_memory_of_another_context_is_out_of_reach(void **state)
     assert_ok(cu.cuCtxDestroy(other));
 }
 
+struct stress {
+    uint32_t seed;
+    CUresult result;
+    bool wrong;
+};
+
+/* One round of a thread: everything it touches is its own, so the outcome is known. */
+static CUresult stress_round(struct stress *stress, CUstream stream, uint32_t i)
+{
+    uint32_t value = 0;
+    CUfunction function;
+    CUmodule module;
+    CUdeviceptr p;
+    CUevent event;
+    CUresult result = CUDA_SUCCESS;
+    void *params[] = {&p};
+
+    result |= cu.cuModuleLoadData(&module, testing_ptx);
+    result |= cu.cuModuleGetFunction(&function, module, "increment");
+    result |= cu.cuMemAlloc(&p, 64 + 512 * (i % 7));
+    result |= cu.cuMemsetD32Async(p, stress->seed + i, 1, stream);
+    for (int k = 0; k < 3; k++)
+        result |= cu.cuLaunchKernel(function, 2, 1, 1, 40, 1, 1, 0, stream, params, NULL);
+    result |= cu.cuEventCreate(&event, 0);
+    result |= cu.cuEventRecord(event, stream);
+    result |= cu.cuMemcpyDtoHAsync(&value, p, 4, stream);
+    result |= cu.cuEventSynchronize(event);
+    result |= cu.cuStreamSynchronize(stream);
+    stress->wrong |= value != stress->seed + i + 3 * 80;
+    result |= cu.cuEventDestroy(event);
+    result |= cu.cuMemFree(p);
+    result |= cu.cuModuleUnload(module);
+    return result;
+}
+
+static void *stress_run(void *arg)
+{
+    struct stress *stress = arg;
+    CUstream stream;
+
+    stress->result |= cu.cuCtxSetCurrent(testing_context);
+    stress->result |= cu.cuStreamCreate(&stream, stress->seed & 1);
+    for (uint32_t i = 0; i < 40 && stress->result == CUDA_SUCCESS; i++)
+        stress->result |= stress_round(stress, stress->seed == 3 ? NULL : stream, i);
+    stress->result |= cu.cuStreamDestroy(stream);
+    return NULL;
+}
+
+static void test_launch_threads_do_not_disturb_each_other(void **state)
+{
+    struct stress stress[6] = {0};
+    pthread_t threads[6];
+
+    (void)state;
+    for (uint32_t i = 0; i < 6; i++) {
+        stress[i].seed = i;
+        pthread_create(&threads[i], NULL, stress_run, &stress[i]);
+    }
+    for (int i = 0; i < 6; i++) {
+        pthread_join(threads[i], NULL);
+        assert_ok(stress[i].result);
+        assert_false(stress[i].wrong);
+    }
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(test_launch_##name, testing_open, testing_close)
 
 int main(int argc, char **argv)
@@ -288,6 +365,7 @@ int main(int argc, char **argv)
         TEST(attributes_are_read),
         TEST(cooperative_must_fit),
         TEST(function_of_another_context_is_refused),
+        TEST(threads_do_not_disturb_each_other),
         TEST(fault_sticks_to_the_context),
         TEST(fault_ends_with_a_primary_reset),
         TEST(faults_have_their_codes),

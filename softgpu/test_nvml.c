@@ -74,6 +74,7 @@ static void test_nvml_devices_are_found_by_every_name(void **state)
     struct fixture *fixture = *state;
     char uuid[NVML_DEVICE_UUID_BUFFER_SIZE];
     nvmlDevice_t device;
+    nvmlPciInfo_v2_t older[2];
     nvmlPciInfo_t pci;
     unsigned count, index;
 
@@ -88,6 +89,10 @@ static void test_nvml_devices_are_found_by_every_name(void **state)
     assert_ptr_equal(device, fixture->device);
     assert_int_equal(nvmlDeviceGetHandleByPciBusId_v2("0000:ff:00.0", &device),
                      NVML_ERROR_NOT_FOUND);
+    memset(older, 0xaa, sizeof(older));
+    assert_int_equal(nvmlDeviceGetPciInfo_v2(device, older), NVML_SUCCESS);
+    assert_int_equal(older[0].bus, pci.bus);
+    assert_int_equal(older[1].domain, 0xaaaaaaaa); /* the older form is smaller */
     assert_int_equal(nvmlDeviceGetIndex(fixture->device, &index), NVML_SUCCESS);
     assert_int_equal(index, 1);
 }

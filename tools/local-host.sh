@@ -5,6 +5,12 @@
 # Starts and stops the host side (launcher and mediator) in a directory of its own. Sourced by
 # quickstart; run by hand: tools/local-host.sh start BUILD DIRECTORY | stop DIRECTORY.
 
+# host_library NAME: the file behind a library's name, as the loader finds it.
+host_library()
+{
+    /sbin/ldconfig -p | awk -v name="$1" '$1 == name && /x86-64/ { print $NF; exit }'
+}
+
 # host_choose_driver BUILD auto|softgpu|PATH: sets HOST_DRIVER, HOST_NVML and HOST_DRIVER_NAME.
 host_choose_driver()
 {
@@ -17,8 +23,8 @@ host_choose_driver()
     auto)
         if [ -e /dev/nvidiactl ] && command -v nvidia-smi >/dev/null 2>&1 &&
             nvidia-smi -L 2>/dev/null | grep -q '^GPU 0'; then
-            HOST_DRIVER=libcuda.so.1
-            HOST_NVML=libnvidia-ml.so.1
+            HOST_DRIVER=$(host_library libcuda.so.1)
+            HOST_NVML=$(host_library libnvidia-ml.so.1)
             HOST_DRIVER_NAME="NVIDIA's driver"
         fi
         ;;
@@ -51,7 +57,7 @@ host_install()
     install -m 755 "$build/worker/vgpu-worker" "$build/launcher/vgpu-launcher" \
         "$build/mediator/vgpu-mediator" "$build/mediator/vgpu-nvml" "$build/store/vgpu-store" \
         "$run/bin/"
-    if [ -f "$HOST_DRIVER" ]; then
+    if [ "$HOST_DRIVER_NAME" = softgpu ]; then
         install -m 755 "$HOST_DRIVER" "$run/bin/"
         HOST_DRIVER=$run/bin/$(basename "$HOST_DRIVER")
     fi

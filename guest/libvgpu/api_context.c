@@ -5,6 +5,7 @@
 #include "cuda/exports.h"
 #include "guest/libvgpu/data.h"
 #include "guest/libvgpu/lookup.h"
+#include "guest/libvgpu/move.h"
 
 /* The version that contexts say they were made for: the plain API, as NVIDIA's driver answers. */
 #define CONTEXT_API_VERSION 3020
@@ -21,8 +22,11 @@ static void give_host_range(const struct range *range)
 {
     struct sender *sender = guest_sender();
 
-    if (range->what == RANGE_HOST && sender)
-        data_give_host(sender, range->start - (uint64_t)(uintptr_t)sender->map.data, range->bytes);
+    /* Should moving back fail, the pages stay both the program's and taken. */
+    if (range->what == RANGE_MOVED && move_out(range->start, range->bytes) < 0)
+        return;
+    if (range_is_pinned(range) && sender)
+        data_give_host(sender, range->area, range->bytes);
 }
 
 /* All that belongs to a context is gone with it. */

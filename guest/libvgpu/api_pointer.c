@@ -48,7 +48,7 @@ static CUresult put_u64(void *data, uint64_t value)
 /* The address of the same byte on the other side; 0 if there is none. */
 static uint64_t device_address(const struct range *range, CUdeviceptr ptr)
 {
-    if (range->what == RANGE_HOST)
+    if (range_is_pinned(range))
         return range->other + (ptr - range->start);
     return range->what == RANGE_REGISTERED ? 0 : ptr;
 }

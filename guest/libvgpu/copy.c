@@ -25,8 +25,10 @@ struct copy_side copy_side_host(const void *address)
 
     guest_lock();
     range = ranges_find(&guest.host, side.address);
-    if (range && range->what == RANGE_HOST)
+    if (range && range_is_pinned(range)) {
         side.place = COPY_PINNED;
+        side.area = range->area + (side.address - range->start);
+    }
     side.registered = range && range->what == RANGE_REGISTERED;
     guest_unlock();
     return side;
@@ -63,7 +65,7 @@ static struct vgpu_place direct_place(const struct copy_side *side)
     struct vgpu_place place = {.address = side->address, .place = VGPU_PLACE_DEVICE};
 
     if (side->place == COPY_PINNED) {
-        place.address -= (uint64_t)(uintptr_t)guest_sender()->map.data;
+        place.address = side->area;
         place.place = VGPU_PLACE_DATA;
     }
     return place;

@@ -19,6 +19,7 @@ struct copy_side {
     enum copy_place place;
     bool registered;     /* COPY_PAGEABLE: the program page-locked it itself */
     uint64_t address;    /* of the first byte; device or host address */
+    uint64_t area;       /* COPY_PINNED: its offset in the data area */
     uint64_t pitch;      /* from row to row */
     uint64_t slice_rows; /* from slice to slice */
 };

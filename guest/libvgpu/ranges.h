@@ -16,6 +16,7 @@ enum range_what {
     RANGE_GLOBAL,     /* device: a module's variable */
     RANGE_HOST_VIEW,  /* device: page-locked host memory as the device sees it */
     RANGE_HOST,       /* host: page-locked, in the data area */
+    RANGE_MOVED,      /* host: the program's own memory, moved onto the data area */
     RANGE_REGISTERED, /* host: the program's own memory, staged when copied */
 };
 
@@ -25,7 +26,8 @@ struct range {
     uint32_t context; /* it dies with it */
     uint32_t module;  /* of a RANGE_GLOBAL */
     unsigned flags;   /* as the program gave them */
-    uint64_t other;   /* RANGE_HOST: the device's address; RANGE_HOST_VIEW: the host's */
+    uint64_t other;   /* RANGE_HOST, _MOVED: the device's address; RANGE_HOST_VIEW: the host's */
+    uint64_t area;    /* RANGE_HOST, _MOVED: offset in the data area */
     uint64_t id;      /* never used twice in a process */
 };
 
@@ -33,6 +35,12 @@ struct ranges {
     struct range *at;
     size_t count, room;
 };
+
+/* True for host memory that lies in the data area. */
+static inline bool range_is_pinned(const struct range *range)
+{
+    return range->what == RANGE_HOST || range->what == RANGE_MOVED;
+}
 
 /* False if memory is out. A range with the same start is replaced. */
 bool ranges_add(struct ranges *ranges, const struct range *range);

@@ -2,7 +2,10 @@
 /* libvgpu: handles, errors at once, launches, modules, memory, against a fake host. */
 #include "guest/libvgpu/test_host.h"
 
+#include "guest/libvgpu/copy.h"
+
 #include <stdio.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 static void test_init_before_connect_has_no_context(void **state)
@@ -428,6 +431,51 @@ static void test_host_registered_memory_is_noted(void **state)
     end(&host);
 }
 
+static void test_host_whole_pages_are_moved(void **state)
+{
+    const size_t bytes = 2 * 4096;
+    struct fake_host host = {0};
+    CUcontext context;
+    CUdeviceptr pointer;
+    uint8_t *memory = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    uint8_t *area;
+    uint64_t offset;
+
+    begin(&host, &context);
+    memset(memory, 0x5a, bytes);
+    assert_ok(cuMemHostRegister_v2(memory, bytes, CU_MEMHOSTREGISTER_DEVICEMAP));
+    assert_ok(cuMemHostGetDevicePointer_v2(&pointer, memory + 8, 0));
+    assert_true(copy_side_host(memory).place == COPY_PINNED);
+    offset = copy_side_host(memory + 4096).area;
+    area = guest_sender()->map.data + offset;
+    assert_int_equal(area[5], 0x5a);
+    memory[4096 + 5] = 1;
+    assert_int_equal(area[5], 1);
+    assert_ok(cuMemHostUnregister(memory));
+    area[5] = 2;
+    assert_int_equal(memory[4096 + 5], 1);
+    assert_int_equal(memory[bytes - 1], 0x5a);
+    assert_true(copy_side_host(memory).place == COPY_PAGEABLE);
+    munmap(memory, bytes);
+    end(&host);
+}
+
+static void test_host_shared_memory_is_not_moved(void **state)
+{
+    struct fake_host host = {0};
+    CUcontext context;
+    void *memory = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+
+    begin(&host, &context);
+    assert_int_equal(cuMemHostRegister_v2(memory, 4096, CU_MEMHOSTREGISTER_DEVICEMAP),
+                     CUDA_ERROR_NOT_SUPPORTED);
+    assert_ok(cuMemHostRegister_v2(memory, 4096, 0));
+    assert_true(copy_side_host(memory).place == COPY_PAGEABLE);
+    assert_ok(cuMemHostUnregister(memory));
+    munmap(memory, 4096);
+    end(&host);
+}
+
 static void test_pointer_attributes(void **state)
 {
     struct fake_host host = {0};
@@ -630,6 +678,8 @@ int main(void)
         cmocka_unit_test(test_memory_is_checked_against_the_table),
         cmocka_unit_test(test_host_memory_has_two_addresses),
         cmocka_unit_test(test_host_registered_memory_is_noted),
+        cmocka_unit_test(test_host_whole_pages_are_moved),
+        cmocka_unit_test(test_host_shared_memory_is_not_moved),
         cmocka_unit_test(test_pointer_attributes),
         cmocka_unit_test(test_event_times_need_a_record),
         cmocka_unit_test(test_occupancy_seeks_the_best_block),

@@ -117,6 +117,8 @@ static u64 uniform_sreg(const struct warp *w, unsigned sreg)
     case SREG_TOTAL_SMEM_SIZE:
     case SREG_AGGR_SMEM_SIZE:
         return grid->shared_bytes;
+    case SREG_ONE:
+        return 1;
     case SREG_ENVREG + 1:
         return grid->launch.grid_workspace >> 32;
     case SREG_ENVREG + 2:

@@ -101,13 +101,12 @@ static bool parse_sreg(struct parser *p, struct operand *ret)
     ret->value = sreg_find(name.text, name.length, suffix, suffix_length, &wide);
     ret->n_parts = wide;
     if (ret->value == SREG_NONE)
-        return parse_error(p, PTX_UNSUPPORTED, name.line,
-                           "register %.*s: unknown or not supported by softgpu",
+        return parse_error(p, PTX_SYNTAX, name.line, "'%.*s' is not declared",
                            (int)(name.length < 60 ? name.length : 60), name.text);
     return true;
 }
 
-/* A name: register, address, special register, WARP_SZ, or else a label. */
+/* A name: label of a bra, register, address, special register, or WARP_SZ. */
 static bool parse_name_operand(struct parser *p, struct operand *ret)
 {
     struct token token = p->token;
@@ -117,6 +116,11 @@ static bool parse_name_operand(struct parser *p, struct operand *ret)
         ret->kind = O_SINK;
         parse_next(p);
         return true;
+    }
+    if (p->inst.mnemonic == MN_bra) {
+        ret->kind = O_LABEL;
+        parse_next(p);
+        return parse_label_reference(p, token.text, token.length, &ret->reg);
     }
     if (find_register(p, token.text, token.length, &ret->reg)) {
         ret->kind = O_REG;
@@ -152,12 +156,8 @@ static bool parse_name_operand(struct parser *p, struct operand *ret)
         parse_next(p);
         return true;
     }
-    if (p->inst.mnemonic != MN_bra)
-        return parse_error(p, PTX_SYNTAX, token.line, "'%.*s' is not declared",
-                           (int)(token.length < 100 ? token.length : 100), token.text);
-    ret->kind = O_LABEL;
-    parse_next(p);
-    return parse_label_reference(p, token.text, token.length, &ret->reg);
+    return parse_error(p, PTX_SYNTAX, token.line, "'%.*s' is not declared",
+                       (int)(token.length < 100 ? token.length : 100), token.text);
 }
 
 static bool parse_number_operand(struct parser *p, struct operand *ret)

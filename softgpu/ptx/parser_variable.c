@@ -216,7 +216,7 @@ static bool init_list(struct parser *p, struct init *init, uint32_t level, uint6
     uint64_t stride = 1;
     uint64_t at = first;
 
-    if (level > init->dimensions->n)
+    if (level > init->dimensions->n && level > 1)
         return parse_error(p, PTX_SYNTAX, p->token.line, "initialiser is nested too deeply");
     for (uint32_t i = level; i < init->dimensions->n; i++)
         stride *= init->dimensions->count[i];
@@ -243,16 +243,6 @@ static bool parse_initialiser(struct parser *p, struct init *init, uint64_t *ret
     init->variable->has_init = true;
     if (parse_take(p, '{'))
         return init_list(p, init, 1, 0, ret_count);
-    if (p->token.kind == TOK_STRING && init->element_bytes == 1) {
-        *ret_count = p->token.length;
-        if (!init->dimensions->open && p->token.length > init->dimensions->total)
-            return parse_error(p, PTX_SYNTAX, p->token.line, "string is too long");
-        if (!init_room(p, init->variable, p->token.length + 1ul))
-            return false;
-        memcpy(init->variable->init, p->token.text, p->token.length);
-        parse_next(p);
-        return true;
-    }
     *ret_count = 1;
     return init_element(p, init, 0);
 }

@@ -41,6 +41,8 @@ enum sreg {
     SREG_TOTAL_SMEM_SIZE,
     SREG_AGGR_SMEM_SIZE,
     SREG_PM,
+    SREG_ZERO, /* of clusters: each block is one of its own */
+    SREG_ONE,
     SREG_ENVREG = 64, /* + 0 .. 31 */
 };
 

@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define HEADER ".version 8.0\n.target sm_90\n.address_size 64\n"
+#define HEADER ".version 8.4\n.target sm_90\n.address_size 64\n"
 
 static bool kit_find(void *ctx, uint64_t address, struct ptx_range *ret)
 {
@@ -72,6 +72,14 @@ uint64_t kit_alloc(struct kit *kit, size_t size_bytes, void *ret_host)
     if (ret_host)
         *(void **)ret_host = kit->arena + at;
     return KIT_BASE + at;
+}
+
+void kit_write(struct kit *kit, const char *variable, const char *text)
+{
+    long index = ptx_program_find_variable(kit->program, variable);
+
+    assert_true(index >= 0);
+    strcpy((char *)kit->arena + (kit->addresses[index] - KIT_BASE), text);
 }
 
 static void place_variables(struct kit *kit)

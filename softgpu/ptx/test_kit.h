@@ -45,6 +45,8 @@ enum ptx_status kit_compile_all(struct kit *kit, const char *const *texts, size_
 
 /* Device memory, zeroed; *ret_host is where it is. */
 uint64_t kit_alloc(struct kit *kit, size_t size_bytes, void *ret_host);
+/* Copies a string with its NUL to the program's variable of that name. */
+void kit_write(struct kit *kit, const char *variable, const char *text);
 /* Forgets all allocations. */
 void kit_reset(struct kit *kit);
 

@@ -59,6 +59,18 @@ def memory_kib(pid, key):
     raise AssertionError('no %s of %d' % (key, pid))
 
 
+def library_path(name):
+    """The file behind a library's name, as the loader finds it."""
+    if os.path.exists(name):
+        return name
+    listing = subprocess.run(['/sbin/ldconfig', '-p'], capture_output=True, text=True, check=True)
+    for line in listing.stdout.split('\n'):
+        words = line.split()
+        if words and words[0] == name and 'x86-64' in line:
+            return os.path.realpath(words[-1])
+    raise AssertionError('no library %s here' % name)
+
+
 class Stack:
     def __init__(self, build=None, driver=None, nvml=None, vms=None, start=True):
         self.build = build or os.environ.get('VGPU_BUILD', os.path.join(ROOT, 'build/check'))
@@ -66,6 +78,8 @@ class Stack:
             'VGPU_DRIVER', os.path.join(self.build, 'softgpu/libsoftgpu.so'))
         self.nvml = nvml or os.environ.get(
             'VGPU_NVML', os.path.join(self.build, 'softgpu/libsoftgpu-nvml.so'))
+        self.driver = library_path(self.driver)
+        self.nvml = library_path(self.nvml)
         self.run_dir = tempfile.mkdtemp(prefix='vgpu-e2e.', dir='/tmp')
         os.chmod(self.run_dir, 0o755)
         self.log = open(os.path.join(self.run_dir, 'log'), 'ab')
@@ -99,7 +113,7 @@ class Stack:
         os.makedirs(self.path('bin'), exist_ok=True)
         for name in ('worker/vgpu-worker', 'store/vgpu-store', 'mediator/vgpu-nvml'):
             shutil.copy(os.path.join(self.build, name), self.path('bin'))
-        if os.path.isfile(self.driver):
+        if self.driver.startswith(self.build):
             shutil.copy(self.driver, self.path('bin'))
             self.driver = os.path.join(self.path('bin'), os.path.basename(self.driver))
 
