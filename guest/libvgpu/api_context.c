@@ -74,21 +74,61 @@ static bool flags_valid(unsigned flags)
             how == CU_CTX_SCHED_BLOCKING_SYNC);
 }
 
-/* With primary_lock held. */
+/* The functions named *_primary are called with primary_lock held. */
+
+static void suspend_primary(void)
+{
+    forget_contents(guest.primary);
+    guest_lock();
+    object_suspend(CUDA_KIND_CONTEXT, guest.primary);
+    guest_unlock();
+}
+
+/* The handle is the same each time, as programs expect; made at the first use. */
+static bool revive_primary(void)
+{
+    struct context_object *context;
+
+    if (!guest.primary) {
+        guest.primary = add_context(guest.primary_flags, true);
+        return guest.primary != 0;
+    }
+    guest_lock();
+    object_revive(CUDA_KIND_CONTEXT, guest.primary);
+    context = object_at(CUDA_KIND_CONTEXT, guest.primary);
+    context->flags = guest.primary_flags;
+    context->id = ++guest.last_id;
+    guest_unlock();
+    return true;
+}
+
 static CUresult activate_primary(void)
 {
     struct cuda_args_context_retain args = {.flags = guest.primary_flags};
     CUresult result;
 
-    args.context = add_context(guest.primary_flags, true);
-    if (!args.context)
+    if (!revive_primary())
         return CUDA_ERROR_OUT_OF_MEMORY;
+    args.context = guest.primary;
     result = cuda_send_context_retain(guest_sender(), &args);
-    if (result == CUDA_SUCCESS)
-        guest.primary = args.context;
-    else
-        forget_context(args.context);
+    if (result != CUDA_SUCCESS)
+        suspend_primary();
     return result;
+}
+
+static CUresult retain_primary(void)
+{
+    CUresult result = CUDA_SUCCESS;
+
+    if (guest.primary_refs == 0)
+        result = activate_primary();
+    else if (guest.primary_reset)
+        revive_primary();
+    if (result != CUDA_SUCCESS)
+        return result;
+    guest.primary_reset = false;
+    guest.primary_refs++;
+    return CUDA_SUCCESS;
 }
 
 CUresult cuDevicePrimaryCtxRetain(CUcontext *pctx, CUdevice dev)
@@ -100,12 +140,9 @@ CUresult cuDevicePrimaryCtxRetain(CUcontext *pctx, CUdevice dev)
     if (result != CUDA_SUCCESS)
         return result;
     pthread_mutex_lock(&primary_lock);
-    if (guest.primary_refs == 0)
-        result = activate_primary();
-    if (result == CUDA_SUCCESS) {
-        guest.primary_refs++;
+    result = retain_primary();
+    if (result == CUDA_SUCCESS)
         *pctx = (CUcontext)(uintptr_t)guest.primary;
-    }
     pthread_mutex_unlock(&primary_lock);
     return result;
 }
@@ -124,8 +161,8 @@ CUresult cuDevicePrimaryCtxRelease_v2(CUdevice dev)
     } else if (--guest.primary_refs == 0) {
         result = cuda_send_context_release(
             guest_sender(), &(struct cuda_args_context_release){.context = guest.primary});
-        forget_context(guest.primary);
-        guest.primary = 0;
+        suspend_primary();
+        guest.primary_reset = false;
     }
     pthread_mutex_unlock(&primary_lock);
     return result;
@@ -165,7 +202,7 @@ CUresult cuDevicePrimaryCtxGetState(CUdevice dev, unsigned int *flags, int *acti
         return CUDA_ERROR_INVALID_VALUE;
     pthread_mutex_lock(&primary_lock);
     *flags = guest.primary_flags;
-    *active = guest.primary_refs > 0;
+    *active = guest.primary_refs > 0 && !guest.primary_reset;
     pthread_mutex_unlock(&primary_lock);
     return CUDA_SUCCESS;
 }
@@ -182,7 +219,8 @@ CUresult cuDevicePrimaryCtxReset_v2(CUdevice dev)
     if (guest.primary_refs > 0) {
         result = cuda_send_context_reset(
             guest_sender(), &(struct cuda_args_context_reset){.context = guest.primary});
-        forget_contents(guest.primary);
+        suspend_primary();
+        guest.primary_reset = true;
     }
     pthread_mutex_unlock(&primary_lock);
     return result;
@@ -261,7 +299,7 @@ CUresult cuCtxPushCurrent_v2(CUcontext ctx)
     CUresult result = guest_enter(&thread);
 
     if (result == CUDA_SUCCESS)
-        result = lookup_context(ctx, &context);
+        result = ctx ? lookup_context(ctx, &context) : CUDA_ERROR_INVALID_VALUE;
     if (result != CUDA_SUCCESS)
         return result;
     return thread_push(thread, context.head.handle) ? CUDA_SUCCESS : CUDA_ERROR_OUT_OF_MEMORY;
@@ -415,7 +453,7 @@ CUresult cuCtxSetLimit(CUlimit limit, size_t value)
     if (result != CUDA_SUCCESS)
         return result;
     if (!limit_known(limit))
-        return CUDA_ERROR_UNSUPPORTED_LIMIT;
+        return CUDA_ERROR_INVALID_VALUE;
     return cuda_send_context_set_limit(
         guest_sender(), &(struct cuda_args_context_set_limit){.limit = limit, .value = value});
 }
@@ -430,7 +468,7 @@ CUresult cuCtxGetLimit(size_t *pvalue, CUlimit limit)
     if (!pvalue)
         return CUDA_ERROR_INVALID_VALUE;
     if (!limit_known(limit))
-        return CUDA_ERROR_UNSUPPORTED_LIMIT;
+        return CUDA_ERROR_INVALID_VALUE;
     result = cuda_send_context_get_limit(
         guest_sender(), &(struct cuda_args_context_get_limit){.limit = limit}, &out);
     if (result == CUDA_SUCCESS)

@@ -31,7 +31,7 @@ static CUresult copy_bytes(enum direction direction, CUdeviceptr target, CUdevic
         box.source = direction == HOST_TO_DEVICE ? copy_side_host((const void *)(uintptr_t)source)
                                                  : copy_side_device(source);
     }
-    return copy_run(thread, &box);
+    return copy_run(&box);
 }
 
 static CUdeviceptr host_value(const void *address)
@@ -146,7 +146,7 @@ static CUresult copy_strided(struct guest_thread *thread, struct copy_box *box,
     result = place_side(target, box, &box->target);
     if (result == CUDA_SUCCESS)
         result = place_side(source, box, &box->source);
-    return result == CUDA_SUCCESS ? copy_run(thread, box) : result;
+    return result == CUDA_SUCCESS ? copy_run(box) : result;
 }
 
 static bool pitch_too_large(const CUDA_MEMCPY2D *copy)
@@ -165,7 +165,9 @@ static CUresult copy_2d(const CUDA_MEMCPY2D *copy, CUstream stream, bool async, 
 
     if (result != CUDA_SUCCESS)
         return result;
-    if (!copy || (aligned && pitch_too_large(copy)))
+    if (!copy)
+        return CUDA_ERROR_INVALID_VALUE;
+    if (aligned && copy->WidthInBytes && copy->Height && pitch_too_large(copy))
         return CUDA_ERROR_INVALID_VALUE;
     box.width = copy->WidthInBytes;
     box.height = copy->Height;

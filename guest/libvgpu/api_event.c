@@ -18,6 +18,8 @@ CUresult cuEventCreate(CUevent *phEvent, unsigned int Flags)
         return result;
     if (!phEvent || (Flags & ~(unsigned)KNOWN_FLAGS))
         return CUDA_ERROR_INVALID_VALUE;
+    if ((Flags & CU_EVENT_INTERPROCESS) && !(Flags & CU_EVENT_DISABLE_TIMING))
+        return CUDA_ERROR_INVALID_VALUE;
     if (Flags & CU_EVENT_INTERPROCESS)
         return cuda_unsupported("cuEventCreate for other processes");
     guest_lock();
@@ -54,7 +56,7 @@ CUresult cuEventDestroy_v2(CUevent hEvent)
     guest_lock();
     object_drop(CUDA_KIND_EVENT, event.head.handle);
     guest_unlock();
-    return result;
+    return result == CUDA_SUCCESS ? guest_poison() : result;
 }
 
 static void note_recorded(uint32_t handle)
@@ -93,6 +95,8 @@ CUresult cuEventRecordWithFlags(CUevent hEvent, CUstream hStream, unsigned int f
     if (result != CUDA_SUCCESS)
         return result;
     /* An external record only means something while a graph is captured. */
+    if (flags == CU_EVENT_RECORD_EXTERNAL)
+        return CUDA_ERROR_ILLEGAL_STATE;
     if (flags != CU_EVENT_RECORD_DEFAULT)
         return CUDA_ERROR_INVALID_VALUE;
     result = lookup_event(hEvent, &event);

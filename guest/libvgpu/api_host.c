@@ -6,6 +6,7 @@
  * copies are staged, and the device cannot see it.
  */
 #include <string.h>
+#include <sys/mman.h>
 
 #include "cuda/cuda_api.h"
 #include "cuda/cuda_send.h"
@@ -178,8 +179,17 @@ CUresult cuMemHostGetFlags(unsigned int *pFlags, void *p)
         return result;
     if (!pFlags || !find_range(p, &range))
         return CUDA_ERROR_INVALID_VALUE;
-    *pFlags = range.flags;
+    /* All page-locked memory of ours is mapped, asked for or not. */
+    *pFlags = range.what == RANGE_HOST ? range.flags | CU_MEMHOSTALLOC_DEVICEMAP : range.flags;
     return CUDA_SUCCESS;
+}
+
+/* Every page is there: msync says so without touching any. */
+static bool is_mapped(uint64_t start, uint64_t bytes)
+{
+    uint64_t first = start & ~UINT64_C(4095);
+
+    return msync((void *)(uintptr_t)first, start + bytes - first, MS_ASYNC) == 0;
 }
 
 /* The range is whole pages of private memory: it goes onto the data area under its address. */
@@ -254,6 +264,8 @@ CUresult cuMemHostRegister_v2(void *p, size_t bytesize, unsigned int Flags)
     if (!p || bytesize == 0 || bytesize > UINT64_MAX - range.start ||
         (Flags & ~(unsigned)REGISTER_FLAGS))
         return CUDA_ERROR_INVALID_VALUE;
+    if (!is_mapped(range.start, bytesize))
+        return CUDA_ERROR_INVALID_VALUE;
     if (Flags & ~(unsigned)(CU_MEMHOSTREGISTER_PORTABLE | CU_MEMHOSTREGISTER_DEVICEMAP))
         return cuda_unsupported("cuMemHostRegister of device or read-only memory");
     range.context = thread_context(thread);
@@ -275,7 +287,8 @@ CUresult cuMemHostUnregister(void *p)
     if (take_range(p, RANGE_REGISTERED, &range))
         return CUDA_SUCCESS;
     if (!take_range(p, RANGE_MOVED, &range))
-        return CUDA_ERROR_HOST_MEMORY_NOT_REGISTERED;
+        return find_range(p, &range) ? CUDA_ERROR_INVALID_VALUE
+                                     : CUDA_ERROR_HOST_MEMORY_NOT_REGISTERED;
     if (move_out(range.start, range.bytes) < 0)
         return CUDA_ERROR_OUT_OF_MEMORY;
     return unlock_area(range.area, range.bytes);

@@ -35,6 +35,22 @@ static uint64_t threads_of(const struct launch *launch)
     return (uint64_t)launch->block[0] * launch->block[1] * launch->block[2];
 }
 
+/*
+ * A function's own limit of threads is the source's .maxntid, or what its registers leave room for:
+ * the two have different errors. Registers are given out to warps of 32 threads, 8 a thread at a
+ * time.
+ */
+static bool bounded_by_registers(const struct function_object *function)
+{
+    int registers = (function->info.attributes[CU_FUNC_ATTRIBUTE_NUM_REGS] + 7) / 8 * 8;
+    int file = guest_attribute(CU_DEVICE_ATTRIBUTE_MAX_REGISTERS_PER_BLOCK);
+
+    if (registers <= 0 || file <= 0)
+        return false;
+    return function->info.attributes[CU_FUNC_ATTRIBUTE_MAX_THREADS_PER_BLOCK] >=
+           file / registers / 32 * 32;
+}
+
 static CUresult check_shape(const struct launch *launch, const struct function_object *function)
 {
     const int32_t *attributes = function->info.attributes;
@@ -50,7 +66,8 @@ static CUresult check_shape(const struct launch *launch, const struct function_o
     if (dynamic >= 0 && launch->shared_bytes > (uint32_t)dynamic)
         return CUDA_ERROR_INVALID_VALUE;
     if (own > 0 && threads_of(launch) > (uint64_t)own)
-        return CUDA_ERROR_LAUNCH_OUT_OF_RESOURCES;
+        return bounded_by_registers(function) ? CUDA_ERROR_LAUNCH_OUT_OF_RESOURCES
+                                              : CUDA_ERROR_INVALID_VALUE;
     return CUDA_SUCCESS;
 }
 
@@ -113,10 +130,13 @@ static CUresult pack(const struct function_object *function, void **params, void
         result = find_buffer(extra, &given, &bytes);
         if (result != CUDA_SUCCESS)
             return result;
-        if (info->params_known && bytes < info->param_bytes)
-            return CUDA_ERROR_INVALID_VALUE;
+        if (info->params_known && bytes > info->param_bytes)
+            return CUDA_ERROR_LAUNCH_OUT_OF_RESOURCES;
         memcpy(buffer, given, bytes);
-        *ret_bytes = (uint32_t)bytes;
+        /* What a shorter buffer leaves out is zero. */
+        if (info->params_known)
+            memset(buffer + bytes, 0, info->param_bytes - bytes);
+        *ret_bytes = info->params_known ? info->param_bytes : (uint32_t)bytes;
         return CUDA_SUCCESS;
     }
     if (!info->params_known && params)
@@ -224,8 +244,13 @@ static CUresult take_attribute(struct launch *launch, const CUlaunchAttribute *a
     case CU_LAUNCH_ATTRIBUTE_PREFERRED_SHARED_MEMORY_CARVEOUT:
     case CU_LAUNCH_ATTRIBUTE_NVLINK_UTIL_CENTRIC_SCHEDULING:
         return CUDA_SUCCESS;
-    default:
+    case CU_LAUNCH_ATTRIBUTE_PROGRAMMATIC_EVENT:
+    case CU_LAUNCH_ATTRIBUTE_PREFERRED_CLUSTER_DIMENSION:
+    case CU_LAUNCH_ATTRIBUTE_LAUNCH_COMPLETION_EVENT:
+    case CU_LAUNCH_ATTRIBUTE_DEVICE_UPDATABLE_KERNEL_NODE:
         return cuda_unsupported("cuLaunchKernelEx with an attribute that is not carried");
+    default:
+        return CUDA_ERROR_INVALID_VALUE;
     }
 }
 

@@ -219,10 +219,10 @@ static CUresult fetch_function(const struct guest_thread *thread, uint32_t modul
 /* A symbol's name as a record takes it. */
 static CUresult check_name(const char *name)
 {
-    if (!name)
+    if (!name || !name[0])
         return CUDA_ERROR_INVALID_VALUE;
-    return name[0] && strnlen(name, NAME_MAX_BYTES + 1) <= NAME_MAX_BYTES ? CUDA_SUCCESS
-                                                                          : CUDA_ERROR_NOT_FOUND;
+    return strnlen(name, NAME_MAX_BYTES + 1) <= NAME_MAX_BYTES ? CUDA_SUCCESS
+                                                               : CUDA_ERROR_NOT_FOUND;
 }
 
 CUresult cuModuleGetFunction(CUfunction *hfunc, CUmodule hmod, const char *name)
@@ -321,7 +321,7 @@ CUresult cuModuleGetGlobal_v2(CUdeviceptr *dptr, size_t *bytes, CUmodule hmod, c
 
     if (result != CUDA_SUCCESS)
         return result;
-    if (!name)
+    if (!name || (!dptr && !bytes))
         return CUDA_ERROR_INVALID_VALUE;
     result = lookup_module(hmod, &module);
     if (result == CUDA_SUCCESS)

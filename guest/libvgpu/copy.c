@@ -44,7 +44,8 @@ struct copy_side copy_side_unified(CUdeviceptr address)
     return device ? copy_side_device(address) : copy_side_host((const void *)(uintptr_t)address);
 }
 
-CUresult copy_settle(uint32_t stream)
+/* Waits until the stream is idle. */
+static CUresult copy_settle(uint32_t stream)
 {
     return cuda_send_stream_sync(guest_sender(), &(struct cuda_args_stream_sync){.stream = stream});
 }
@@ -332,7 +333,7 @@ static void demote(struct copy_side *side, const struct copy_box *box)
         side->place = COPY_PAGEABLE;
 }
 
-CUresult copy_run(const struct guest_thread *thread, struct copy_box *box)
+CUresult copy_run(struct copy_box *box)
 {
     CUresult result;
 

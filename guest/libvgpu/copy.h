@@ -40,9 +40,6 @@ struct copy_side copy_side_unified(CUdeviceptr address);
  * Carries it out as far as CUDA does before its function returns. CUDA_ERROR_INVALID_VALUE if a
  * device side lies outside of the program's memory.
  */
-CUresult copy_run(const struct guest_thread *thread, struct copy_box *box);
-
-/* Waits until the stream is idle. */
-CUresult copy_settle(uint32_t stream);
+CUresult copy_run(struct copy_box *box);
 
 #endif

@@ -134,6 +134,8 @@ static void reply_function(struct fake_host *host, const struct vgpu_record *rec
         .params = {{0, 8}, {8, 4}},
     };
 
+    if (host->large_params)
+        details.info.param_bytes = VGPU_LAUNCH_PARAM_BYTES;
     details.info.attributes[CU_FUNC_ATTRIBUTE_MAX_THREADS_PER_BLOCK] = 512;
     details.info.attributes[CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES] = 49152;
     reply_blob(host, record, sizeof(struct cuda_re_module_get_function),

@@ -31,6 +31,7 @@ struct fake_host {
     uint64_t data_bytes;
     uint64_t credit;        /* added to the jobs taken; UINT64_MAX: no limit */
     uint32_t refuse_status; /* OPEN is refused with this, if not 0 */
+    bool large_params;      /* functions take as many bytes as a launch can have */
     fake_record_fn on_record;
 
     int listener, connection;

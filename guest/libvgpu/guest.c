@@ -33,11 +33,6 @@ struct sender *guest_sender(void)
     return session_is_forked() ? NULL : session_sender();
 }
 
-bool guest_is_forked(void)
-{
-    return session_is_forked();
-}
-
 CUresult guest_enter(struct guest_thread **ret_thread)
 {
     struct sender *sender = guest_sender();
@@ -61,15 +56,23 @@ CUresult guest_enter(struct guest_thread **ret_thread)
     return CUDA_SUCCESS;
 }
 
-CUresult guest_enter_context(struct guest_thread **ret_thread)
+CUresult guest_poison(void)
 {
     const struct sender *sender = guest_sender();
+
+    if (!sender)
+        return CUDA_ERROR_NOT_INITIALIZED;
+    return (CUresult)page_load_u32(&sender->map.page->notice.poisoned);
+}
+
+CUresult guest_enter_context(struct guest_thread **ret_thread)
+{
     struct guest_thread *thread = NULL;
     CUresult result = guest_enter(&thread);
     uint32_t context;
     bool live;
 
-    if (result != CUDA_SUCCESS || !sender)
+    if (result != CUDA_SUCCESS)
         return result;
     context = thread_context(thread);
     if (context == 0)
@@ -81,7 +84,7 @@ CUresult guest_enter_context(struct guest_thread **ret_thread)
         return CUDA_ERROR_CONTEXT_IS_DESTROYED;
     if (ret_thread)
         *ret_thread = thread;
-    return (CUresult)page_load_u32(&sender->map.page->notice.poisoned);
+    return guest_poison();
 }
 
 const struct cuda_device_info *guest_device(void)
@@ -163,8 +166,11 @@ void guest_reset(void)
     vgpu_flag_set(&sessions, sessions + 1);
     ranges_release(&guest.device);
     ranges_release(&guest.host);
+    if (guest.primary)
+        object_revive(CUDA_KIND_CONTEXT, guest.primary);
     objects_reset();
     guest.primary = 0;
+    guest.primary_reset = false;
     guest.primary_refs = 0;
     guest.primary_flags = 0;
     guest_unlock();

@@ -17,7 +17,8 @@ struct guest {
     pthread_mutex_t lock; /* what follows, and objects.h */
     struct ranges device; /* by device address */
     struct ranges host;   /* by the program's address */
-    uint32_t primary;     /* handle of the primary context, or 0 */
+    uint32_t primary;     /* handle of the primary context since its first use, or 0 */
+    bool primary_reset;   /* retained, and dead until it is retained again */
     unsigned primary_refs;
     unsigned primary_flags;
     uint64_t last_id; /* of contexts, streams and ranges */
@@ -41,6 +42,9 @@ CUresult guest_enter(struct guest_thread **ret_thread);
 /* The same, and a live context is current, whose work has not failed. */
 CUresult guest_enter_context(struct guest_thread **ret_thread);
 
+/* The sticky error of the channel's work, or CUDA_SUCCESS. */
+CUresult guest_poison(void);
+
 /* The channel, or NULL. Valid until vgpu_disconnect. */
 struct sender *guest_sender(void);
 
@@ -53,9 +57,6 @@ int guest_attribute(CUdevice_attribute attribute);
 /* Connects if there is no connection yet, and fetches the snapshot. */
 CUresult guest_prepare(void);
 void guest_set_initialised(void);
-
-/* Whether this is the child of a fork after a connection was made. */
-bool guest_is_forked(void);
 
 /* Sets what vgpu_last_error tells. */
 void guest_note_failure(uint32_t status, const char *text);

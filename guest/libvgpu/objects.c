@@ -135,6 +135,16 @@ void object_drop(enum cuda_kind kind, uint32_t handle)
         drop_index(kind, VGPU_HANDLE_INDEX(handle));
 }
 
+void object_suspend(enum cuda_kind kind, uint32_t handle)
+{
+    tables[kind].slots[VGPU_HANDLE_INDEX(handle)].live = 0;
+}
+
+void object_revive(enum cuda_kind kind, uint32_t handle)
+{
+    tables[kind].slots[VGPU_HANDLE_INDEX(handle)].live = 1;
+}
+
 void objects_drop_context(uint32_t context)
 {
     for (int kind = CUDA_KIND_MODULE; kind < CUDA_KINDS; kind++) {

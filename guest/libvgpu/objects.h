@@ -88,6 +88,13 @@ void *object_at(enum cuda_kind kind, uint32_t handle);
 /* The handle is dead from now on; frees what the object owns. */
 void object_drop(enum cuda_kind kind, uint32_t handle);
 
+/*
+ * The primary context keeps its handle: dead from now on, until it is revived. The index is not
+ * used for another object meanwhile.
+ */
+void object_suspend(enum cuda_kind kind, uint32_t handle);
+void object_revive(enum cuda_kind kind, uint32_t handle);
+
 /* Drops all objects of a context, the context itself excepted. */
 void objects_drop_context(uint32_t context);
 

@@ -126,6 +126,15 @@ static void test_context_primary_is_counted(void **state)
     assert_ok(cuDevicePrimaryCtxRelease_v2(0));
     assert_int_equal(fake_count_op(&host, CUDA_OP_CONTEXT_RELEASE), 1);
     assert_int_equal(cuCtxSynchronize(), CUDA_ERROR_CONTEXT_IS_DESTROYED);
+    /* The same handle lives again, and a reset kills it until it is retained. */
+    assert_ok(cuDevicePrimaryCtxRetain(&second, 0));
+    assert_ptr_equal(first, second);
+    assert_ok(cuCtxSynchronize());
+    assert_ok(cuDevicePrimaryCtxReset_v2(0));
+    assert_int_equal(cuCtxSynchronize(), CUDA_ERROR_CONTEXT_IS_DESTROYED);
+    assert_ok(cuDevicePrimaryCtxRetain(&second, 0));
+    assert_ok(cuCtxSynchronize());
+    assert_int_equal(fake_count_op(&host, CUDA_OP_CONTEXT_RETAIN), 2);
     assert_ok(cuCtxPopCurrent_v2(&current));
     assert_ptr_equal(current, first);
     assert_int_equal(cuCtxPopCurrent_v2(&current), CUDA_ERROR_INVALID_CONTEXT);
@@ -166,7 +175,7 @@ static void test_launch_wrong_shapes_are_told_at_once(void **state)
     assert_int_equal(launch(function, 0, 1), CUDA_ERROR_INVALID_VALUE);
     assert_int_equal(launch(function, 1, 0), CUDA_ERROR_INVALID_VALUE);
     assert_int_equal(launch(function, 1, 1025), CUDA_ERROR_INVALID_VALUE);
-    assert_int_equal(launch(function, 1, 513), CUDA_ERROR_LAUNCH_OUT_OF_RESOURCES);
+    assert_int_equal(launch(function, 1, 513), CUDA_ERROR_INVALID_VALUE);
     assert_int_equal(cuLaunchKernel(function, 1, 65536, 1, 1, 1, 1, 0, NULL, NULL, NULL),
                      CUDA_ERROR_INVALID_VALUE);
     assert_int_equal(cuLaunchKernel(function, 1, 1, 1, 1, 1, 1, 49153, NULL, NULL, NULL),
@@ -195,17 +204,42 @@ static void test_launch_extra_buffer_and_its_limit(void **state)
 
     begin(&host, &context);
     function = load_function();
-    /* Too large for a record: by the data area, and given back, or the area would run out. */
+    assert_int_equal(cuLaunchKernel(function, 1, 1, 1, 1, 1, 1, 0, NULL, NULL, extra),
+                     CUDA_ERROR_LAUNCH_OUT_OF_RESOURCES);
+    bytes = 12;
+    assert_ok(cuLaunchKernel(function, 1, 1, 1, 1, 1, 1, 0, NULL, NULL, extra));
+    buffer[7] = 0xff;
+    bytes = 8;
+    assert_ok(cuLaunchKernel(function, 1, 1, 1, 1, 1, 1, 0, NULL, NULL, extra));
+    fake_await_op(&host, CUDA_OP_LAUNCH, 2);
+    assert_int_equal(op->params.size_bytes, 12);
+    assert_int_equal(host.last_launch[op->params.offset + 7], 0xff);
+    assert_int_equal(host.last_launch[op->params.offset + 8], 0);
+    bytes = VGPU_LAUNCH_PARAM_BYTES + 1;
+    assert_int_equal(cuLaunchKernel(function, 1, 1, 1, 1, 1, 1, 0, NULL, NULL, extra),
+                     CUDA_ERROR_INVALID_VALUE);
+    end(&host);
+}
+
+/* Too large for a record: by the data area, and given back, or that would run out. */
+static void test_launch_large_parameters_come_back(void **state)
+{
+    struct fake_host host = {.large_params = true};
+    CUcontext context;
+    CUfunction function;
+    static uint8_t buffer[VGPU_LAUNCH_PARAM_BYTES];
+    size_t bytes = sizeof(buffer);
+    void *extra[] = {CU_LAUNCH_PARAM_BUFFER_POINTER, buffer, CU_LAUNCH_PARAM_BUFFER_SIZE, &bytes,
+                     CU_LAUNCH_PARAM_END};
+    const struct cuda_op_launch *op = (const void *)host.last_launch;
+
+    begin(&host, &context);
+    function = load_function();
     for (int i = 0; i < 200; i++)
         assert_ok(cuLaunchKernel(function, 1, 1, 1, 1, 1, 1, 0, NULL, NULL, extra));
     fake_await_op(&host, CUDA_OP_LAUNCH, 200);
     assert_int_equal(op->params.place, VGPU_BLOB_DATA);
-    bytes++;
-    assert_int_equal(cuLaunchKernel(function, 1, 1, 1, 1, 1, 1, 0, NULL, NULL, extra),
-                     CUDA_ERROR_INVALID_VALUE);
-    bytes = 11;
-    assert_int_equal(cuLaunchKernel(function, 1, 1, 1, 1, 1, 1, 0, NULL, NULL, extra),
-                     CUDA_ERROR_INVALID_VALUE);
+    assert_int_equal(op->params.size_bytes, VGPU_LAUNCH_PARAM_BYTES);
     end(&host);
 }
 
@@ -482,7 +516,9 @@ static void test_event_times_need_a_record(void **state)
     assert_int_equal(cuEventElapsedTime_v2(&ms, start, end_event), CUDA_ERROR_INVALID_HANDLE);
     assert_ok(cuEventRecord(silent, NULL));
     assert_int_equal(cuEventElapsedTime_v2(&ms, start, silent), CUDA_ERROR_INVALID_HANDLE);
-    assert_int_equal(cuEventCreate(&silent, CU_EVENT_INTERPROCESS), CUDA_ERROR_NOT_SUPPORTED);
+    assert_int_equal(cuEventCreate(&silent, CU_EVENT_INTERPROCESS), CUDA_ERROR_INVALID_VALUE);
+    assert_int_equal(cuEventCreate(&silent, CU_EVENT_INTERPROCESS | CU_EVENT_DISABLE_TIMING),
+                     CUDA_ERROR_NOT_SUPPORTED);
     assert_int_equal(cuEventCreate(&silent, 8), CUDA_ERROR_INVALID_VALUE);
     end(&host);
 }
@@ -542,13 +578,13 @@ static void test_proc_address_versions_and_flags(void **state)
     assert_ok(cuGetProcAddress_v2("cuMemcpyHtoD", &twin, 12000, 2, &why));
     assert_ptr_equal(found, (void *)cuMemcpyHtoD_v2);
     assert_ptr_not_equal(found, twin);
+    /* Who asks for the status is told there; who does not, by the result. */
     assert_ok(cuGetProcAddress_v2("cuCtxCreate", &found, 1000, 0, &why));
+    assert_null(found);
     assert_int_equal(why, CU_GET_PROC_ADDRESS_VERSION_NOT_SUFFICIENT);
     assert_ok(cuGetProcAddress_v2("cuNothing", &found, 13000, 0, &why));
-    assert_null(found);
     assert_int_equal(why, CU_GET_PROC_ADDRESS_SYMBOL_NOT_FOUND);
-    assert_int_equal(cuGetProcAddress_v2("cuNothing", &found, 13000, 0, NULL),
-                     CUDA_ERROR_NOT_FOUND);
+    assert_int_equal(cuGetProcAddress("cuNothing", &found, 13000, 0), CUDA_ERROR_NOT_FOUND);
     assert_int_equal(cuGetProcAddress_v2("cuInit", &found, 13000, 4, &why),
                      CUDA_ERROR_INVALID_VALUE);
 }
@@ -634,6 +670,7 @@ int main(void)
         cmocka_unit_test(test_launch_packs_its_parameters),
         cmocka_unit_test(test_launch_wrong_shapes_are_told_at_once),
         cmocka_unit_test(test_launch_extra_buffer_and_its_limit),
+        cmocka_unit_test(test_launch_large_parameters_come_back),
         cmocka_unit_test(test_launch_attributes),
         cmocka_unit_test(test_module_functions_and_globals_are_kept),
         cmocka_unit_test(test_module_jit_log_comes_back),
