@@ -263,7 +263,8 @@ struct vgpu_blob client_blob(void *record, size_t *size, const void *bytes, size
     size_t padded = (count + 7) & ~(size_t)7;
 
     memset((uint8_t *)record + *size, 0, padded);
-    memcpy((uint8_t *)record + *size, bytes, count);
+    if (count > 0)
+        memcpy((uint8_t *)record + *size, bytes, count);
     *size += padded;
     return blob;
 }

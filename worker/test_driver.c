@@ -82,6 +82,41 @@ static struct {
 
 static __thread CUcontext current;
 
+/* What the driver made for its user and owns: gone with a reset at the latest. */
+struct object {
+    struct object *next, **at;
+    _Alignas(16) char body[];
+};
+
+static struct object *objects;
+static pthread_mutex_t objects_lock = PTHREAD_MUTEX_INITIALIZER;
+
+static void *make(size_t bytes)
+{
+    struct object *object = calloc(1, sizeof(*object) + bytes);
+
+    pthread_mutex_lock(&objects_lock);
+    object->next = objects;
+    object->at = &objects;
+    if (objects)
+        objects->at = &object->next;
+    objects = object;
+    pthread_mutex_unlock(&objects_lock);
+    return object->body;
+}
+
+static void unmake(void *body)
+{
+    struct object *object = (struct object *)(void *)((char *)body - offsetof(struct object, body));
+
+    pthread_mutex_lock(&objects_lock);
+    *object->at = object->next;
+    if (object->next)
+        object->next->at = object->at;
+    pthread_mutex_unlock(&objects_lock);
+    free(object);
+}
+
 static void note(const char *name)
 {
     if (gpu.journal_count < JOURNAL_MAX)
@@ -171,6 +206,8 @@ static void forget(void)
         gpu.allocations = next;
     }
     gpu.allocation_count = 0;
+    while (objects)
+        unmake(objects->body);
 }
 
 void test_driver_reset(void)
@@ -362,7 +399,7 @@ static CUresult primary_reset(CUdevice device)
 
 static CUresult context_create(CUcontext *context, unsigned int flags, CUdevice device)
 {
-    *context = calloc(1, sizeof(**context));
+    *context = make(sizeof(**context));
     current = *context;
     return CUDA_SUCCESS;
 }
@@ -372,7 +409,7 @@ static CUresult context_destroy(CUcontext context)
     LOCKED(note("destroy-context"); for (struct CUstream_st *stream = gpu.streams; stream;
                                          stream = stream->next) if (stream->context == context)
                                         stream->context = &gpu.primary;);
-    free(context);
+    unmake(context);
     return CUDA_SUCCESS;
 }
 
@@ -409,7 +446,7 @@ static CUresult module_load(CUmodule *module, const void *image)
 {
     if (strstr(image, "broken"))
         return CUDA_ERROR_INVALID_PTX;
-    *module = calloc(1, sizeof(**module));
+    *module = make(sizeof(**module));
     return CUDA_SUCCESS;
 }
 
@@ -428,10 +465,10 @@ static CUresult module_unload(CUmodule module)
     while (module->functions) {
         struct CUfunc_st *next = module->functions->next;
 
-        free(module->functions);
+        unmake(module->functions);
         module->functions = next;
     }
-    free(module);
+    unmake(module);
     return CUDA_SUCCESS;
 }
 
@@ -439,8 +476,8 @@ static CUresult module_function(CUfunction *function, CUmodule module, const cha
 {
     if (strncmp(name, "missing", 7) == 0)
         return CUDA_ERROR_NOT_FOUND;
-    *function = calloc(1, sizeof(**function));
-    snprintf((*function)->name, NAME_BYTES, "%s", name);
+    *function = make(sizeof(**function));
+    strncpy((*function)->name, name, NAME_BYTES - 1);
     (*function)->params = strncmp(name, "one", 3) == 0;
     (*function)->next = module->functions;
     module->functions = *function;
@@ -478,7 +515,7 @@ static CUresult function_parameter(CUfunction function, size_t index, size_t *of
 static CUresult link_create(unsigned int count, CUjit_option *options, void **values,
                             CUlinkState *state)
 {
-    *state = calloc(1, sizeof(**state));
+    *state = make(sizeof(**state));
     return CUDA_SUCCESS;
 }
 
@@ -497,7 +534,7 @@ static CUresult link_complete(CUlinkState state, void **image, size_t *size)
 
 static CUresult link_destroy(CUlinkState state)
 {
-    free(state);
+    unmake(state);
     return CUDA_SUCCESS;
 }
 
@@ -767,7 +804,7 @@ static CUresult stream_wait(CUstream stream, CUevent event, unsigned int flags)
 
 static CUresult event_create(CUevent *event, unsigned int flags)
 {
-    *event = calloc(1, sizeof(**event));
+    *event = make(sizeof(**event));
     (*event)->context = current;
     return CUDA_SUCCESS;
 }
@@ -808,7 +845,7 @@ static CUresult event_destroy(CUevent event)
                 stream = stream->next) for (struct work *work = stream->first; work;
                                             work = work->next) used |= work->event == event;);
     if (!used)
-        free(event);
+        unmake(event);
     return CUDA_SUCCESS;
 }
 
