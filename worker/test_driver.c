@@ -62,6 +62,7 @@ struct CUlinkState_st {
 
 struct allocation {
     struct allocation *next;
+    CUcontext owner;
     uint8_t *base;
     size_t bytes;
 };
@@ -73,7 +74,6 @@ static struct {
     uint64_t units_issued, units_allowed, tickets;
     CUresult break_next, refuse_next;
     struct CUctx_st primary;
-    bool primary_live;
     struct CUstream_st *streams;
     struct allocation *allocations;
     size_t allocation_count, largest_copy, journal_count;
@@ -82,9 +82,10 @@ static struct {
 
 static __thread CUcontext current;
 
-/* What the driver made for its user and owns: gone with a reset at the latest. */
+/* What the driver made for its user and owns: gone with its context at the latest. */
 struct object {
     struct object *next, **at;
+    CUcontext owner; /* NULL: a context, which only a reset of the whole double ends */
     _Alignas(16) char body[];
 };
 
@@ -96,6 +97,7 @@ static void *make(size_t bytes)
     struct object *object = calloc(1, sizeof(*object) + bytes);
 
     pthread_mutex_lock(&objects_lock);
+    object->owner = current;
     object->next = objects;
     object->at = &objects;
     if (objects)
@@ -184,12 +186,18 @@ static void settle(void)
     }
 }
 
-static void forget(void)
+static void forget_streams(CUcontext owner)
 {
-    while (gpu.streams) {
-        struct CUstream_st *stream = gpu.streams;
+    struct CUstream_st **at = &gpu.streams;
 
-        gpu.streams = stream->next;
+    while (*at) {
+        struct CUstream_st *stream = *at;
+
+        if (owner && stream->context != owner) {
+            at = &stream->next;
+            continue;
+        }
+        *at = stream->next;
         while (stream->first) {
             struct work *next = stream->first->next;
 
@@ -198,22 +206,46 @@ static void forget(void)
         }
         free(stream);
     }
-    while (gpu.allocations) {
-        struct allocation *next = gpu.allocations->next;
+}
 
-        munmap(gpu.allocations->base, gpu.allocations->bytes);
-        free(gpu.allocations);
-        gpu.allocations = next;
+static void forget_allocations(CUcontext owner)
+{
+    struct allocation **at = &gpu.allocations;
+
+    while (*at) {
+        struct allocation *allocation = *at;
+
+        if (owner && allocation->owner != owner) {
+            at = &allocation->next;
+            continue;
+        }
+        *at = allocation->next;
+        munmap(allocation->base, allocation->bytes);
+        free(allocation);
+        gpu.allocation_count--;
     }
-    gpu.allocation_count = 0;
-    while (objects)
-        unmake(objects->body);
+}
+
+/* All that belongs to a context; owner NULL: everything. */
+static void forget(CUcontext owner)
+{
+    struct object *object = objects;
+
+    forget_streams(owner);
+    forget_allocations(owner);
+    while (object) {
+        struct object *next = object->next;
+
+        if (!owner || object->owner == owner)
+            unmake(object->body);
+        object = next;
+    }
 }
 
 void test_driver_reset(void)
 {
     pthread_mutex_lock(&gpu.lock);
-    forget();
+    forget(NULL);
     gpu.held = gpu.free_blocked = false;
     gpu.break_next = gpu.refuse_next = CUDA_SUCCESS;
     gpu.primary.broken = CUDA_SUCCESS;
@@ -386,19 +418,19 @@ static CUresult primary_retain(CUcontext *context, CUdevice device)
 {
     gpu.primary.broken = CUDA_SUCCESS;
     gpu.primary.primary = true;
-    gpu.primary_live = true;
     *context = &gpu.primary;
     return CUDA_SUCCESS;
 }
 
 static CUresult primary_reset(CUdevice device)
 {
-    LOCKED(note("reset"); forget(); gpu.primary_live = false;);
+    LOCKED(note("reset"); forget(&gpu.primary););
     return CUDA_SUCCESS;
 }
 
 static CUresult context_create(CUcontext *context, unsigned int flags, CUdevice device)
 {
+    current = NULL;
     *context = make(sizeof(**context));
     current = *context;
     return CUDA_SUCCESS;
@@ -406,9 +438,7 @@ static CUresult context_create(CUcontext *context, unsigned int flags, CUdevice 
 
 static CUresult context_destroy(CUcontext context)
 {
-    LOCKED(note("destroy-context"); for (struct CUstream_st *stream = gpu.streams; stream;
-                                         stream = stream->next) if (stream->context == context)
-                                        stream->context = &gpu.primary;);
+    LOCKED(note("destroy-context"); forget(context););
     unmake(context);
     return CUDA_SUCCESS;
 }
@@ -557,6 +587,7 @@ static CUresult memory_alloc(CUdeviceptr *address, size_t bytes)
     allocation = calloc(1, sizeof(*allocation));
     allocation->base = base;
     allocation->bytes = bytes;
+    allocation->owner = current;
     LOCKED(allocation->next = gpu.allocations; gpu.allocations = allocation;
            gpu.allocation_count++;);
     *address = (CUdeviceptr)(uintptr_t)base;

@@ -147,12 +147,12 @@ static void must_still_live(struct hostile *hostile)
 /* Returns how many records it sent. */
 static uint64_t attack(uint64_t cases, bool racing)
 {
-    struct hostile hostile = {.client = client_open(&options)};
+    struct hostile hostile = {.client = client_open(&options), .gentle = channels % 2};
     struct racer racer = {.client = hostile.client, .state = random_state};
     bool ended;
 
     learn_foreign(&hostile);
-    if (racing)
+    if (racing && !hostile.gentle)
         pthread_create(&racer.thread, NULL, race, &racer);
     for (uint64_t i = 0; i < cases && !has_ended(hostile.client); i++) {
         struct hostile_command command = random_command();
@@ -165,7 +165,7 @@ static uint64_t attack(uint64_t cases, bool racing)
     }
     must_still_live(&hostile);
     page_store_u32(&racer.stop, 1);
-    if (racing)
+    if (racing && !hostile.gentle)
         pthread_join(racer.thread, NULL);
     ended = has_ended(hostile.client);
     if (ended)

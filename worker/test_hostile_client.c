@@ -15,7 +15,8 @@ const char hostile_ptx[] = ".version 6.4\n.target sm_75\n.address_size 64\n"
                            "st.global.u32 [%rd2], %r2;\nret;\n}\n";
 
 /*
- * Fields: 1-6 a handle of that kind, S one of a stream, s the same or a default stream, 4 a number,
+ * Fields: 1-6 a handle of that kind, A-F a new one, S one of a stream, s that or a default stream,
+ * n a count, e the size of an element, 4 a number,
  * 8 a size, a a device address, p a place, l a slice, z a reserved word; b a name, i an image, o
  * options, v numbers, q parameters.
  */
@@ -25,21 +26,21 @@ static const struct {
 } shapes[] = {
     {CUDA_OP_DEVICE_INFO, ""},
     {CUDA_OP_THREAD_EXIT, ""},
-    {CUDA_OP_JOB_VECTOR_ADD, "4zvv"},
-    {CUDA_OP_CONTEXT_RETAIN, "14"},
+    {CUDA_OP_JOB_VECTOR_ADD, "nzvv"},
+    {CUDA_OP_CONTEXT_RETAIN, "A4"},
     {CUDA_OP_CONTEXT_RELEASE, "1z"},
-    {CUDA_OP_CONTEXT_CREATE, "14"},
+    {CUDA_OP_CONTEXT_CREATE, "A4"},
     {CUDA_OP_CONTEXT_DESTROY, "1z"},
     {CUDA_OP_CONTEXT_RESET, "1z"},
     {CUDA_OP_CONTEXT_SYNC, ""},
     {CUDA_OP_CONTEXT_SET_LIMIT, "4z8"},
     {CUDA_OP_CONTEXT_GET_LIMIT, "4z"},
     {CUDA_OP_CONTEXT_SET_CACHE_CONFIG, "4z"},
-    {CUDA_OP_MODULE_LOAD, "2zio44"},
+    {CUDA_OP_MODULE_LOAD, "Bzio44"},
     {CUDA_OP_MODULE_UNLOAD, "2z"},
-    {CUDA_OP_MODULE_GET_FUNCTION, "23b"},
+    {CUDA_OP_MODULE_GET_FUNCTION, "2Cb"},
     {CUDA_OP_MODULE_GET_GLOBAL, "2zb"},
-    {CUDA_OP_LINK_CREATE, "6zo44"},
+    {CUDA_OP_LINK_CREATE, "Fzo44"},
     {CUDA_OP_LINK_ADD, "64ib"},
     {CUDA_OP_LINK_COMPLETE, "6z"},
     {CUDA_OP_LINK_IMAGE, "6z8l"},
@@ -49,22 +50,22 @@ static const struct {
     {CUDA_OP_OCCUPANCY_BLOCKS, "344z8"},
     {CUDA_OP_OCCUPANCY_SHARED, "344z"},
     {CUDA_OP_MEMORY_ALLOC, "8"},
-    {CUDA_OP_MEMORY_ALLOC_PITCH, "884z"},
+    {CUDA_OP_MEMORY_ALLOC_PITCH, "88ez"},
     {CUDA_OP_MEMORY_FREE, "a"},
     {CUDA_OP_MEMORY_INFO, ""},
     {CUDA_OP_HOST_REGISTER, "l4z"},
     {CUDA_OP_HOST_UNREGISTER, "l"},
     {CUDA_OP_COPY, "pp8sz"},
     {CUDA_OP_COPY_3D, "pp8888888sz"},
-    {CUDA_OP_FILL, "a88844sz"},
-    {CUDA_OP_STREAM_CREATE, "S44z"},
+    {CUDA_OP_FILL, "a888e4sz"},
+    {CUDA_OP_STREAM_CREATE, "D44z"},
     {CUDA_OP_STREAM_DESTROY, "Sz"},
     {CUDA_OP_STREAM_WAIT_EVENT, "s54z"},
     {CUDA_OP_STREAM_QUERY, "sz"},
     {CUDA_OP_STREAM_SYNC, "sz"},
     {CUDA_OP_HOST_FUNCTION, "sz8"},
     {CUDA_OP_HOST_FUNCTION_DONE, "8"},
-    {CUDA_OP_EVENT_CREATE, "54"},
+    {CUDA_OP_EVENT_CREATE, "E4"},
     {CUDA_OP_EVENT_DESTROY, "5z"},
     {CUDA_OP_EVENT_RECORD, "5s4z"},
     {CUDA_OP_EVENT_QUERY, "5z"},
@@ -88,12 +89,23 @@ static uint32_t next_word(struct source *source)
     return source->command->words[at % 7] + (at / 7) * 0x9e3779b9u;
 }
 
-static uint32_t handle_of(unsigned kind, uint32_t word)
+static uint32_t handle_of(const struct hostile *hostile, unsigned kind, uint32_t word)
 {
+    if (hostile->gentle && word % 64 != 63)
+        return VGPU_HANDLE(kind, 1, hostile->next[kind] ? (word >> 16) % hostile->next[kind] : 0);
     /* Few of each kind, so that they meet; at times one that cannot be. */
     if (word % 64 == 63)
         return word;
     return VGPU_HANDLE(kind, 1 + (word >> 8) % 2, (word >> 16) % 3);
+}
+
+static uint32_t new_handle(struct hostile *hostile, unsigned kind, uint32_t word)
+{
+    if (!hostile->gentle)
+        return handle_of(hostile, kind, word);
+    if (hostile->next[kind] == 0 && kind == CUDA_KIND_CONTEXT)
+        hostile->next[kind] = 1; /* the client's own */
+    return VGPU_HANDLE(kind, 1, hostile->next[kind]++ % cuda_kind_rows[kind].most);
 }
 
 static uint32_t small_number(uint32_t word)
@@ -149,7 +161,7 @@ static uint64_t offset_of(const struct hostile *hostile, uint32_t word, uint32_t
 {
     uint64_t bytes = hostile->client->geometry.data_bytes;
 
-    if (word % 16 < 12)
+    if (word % 16 < 12 || hostile->gentle)
         return more % 4096 * 8 % bytes;
     return word % 16 < 15 ? bytes - more % 64 : size_number(more, word);
 }
@@ -225,13 +237,17 @@ static void put_field(struct hostile *hostile, struct writer *writer, char field
         put_32(writer, 0);
         return;
     case '4':
-        put_32(writer, small_number(word));
+        put_32(writer, hostile->gentle ? 0 : small_number(word));
+        return;
+    case 'n':
+    case 'e':
+        put_32(writer, hostile->gentle ? 4 : small_number(word));
         return;
     case 's':
-        put_32(writer, word % 4 ? handle_of(CUDA_KIND_STREAM, word) : (word >> 8) % 3);
+        put_32(writer, word % 4 ? handle_of(hostile, CUDA_KIND_STREAM, word) : (word >> 8) % 3);
         return;
     case '8':
-        put_64(writer, size_number(word, more));
+        put_64(writer, hostile->gentle ? 1 + word % 64 : size_number(word, more));
         return;
     case 'a':
         put_64(writer, address_of(hostile, word, more));
@@ -243,13 +259,19 @@ static void put_field(struct hostile *hostile, struct writer *writer, char field
         return;
     case 'l':
         put_64(writer, offset_of(hostile, word, more) & (word & 1 ? ~0ull : ~4095ull));
-        put_64(writer, size_number(more, word));
+        put_64(writer, hostile->gentle ? more % 4096 : size_number(more, word));
         return;
     default:
         break;
     }
+    if (field >= 'A' && field <= 'F') {
+        put_32(writer, new_handle(hostile, (unsigned)(field - 'A') + 1, word));
+        return;
+    }
     if (field == 'S' || (field >= '1' && field <= '6')) {
-        put_32(writer, handle_of(field == 'S' ? CUDA_KIND_STREAM : (unsigned)(field - '0'), word));
+        unsigned kind = field == 'S' ? CUDA_KIND_STREAM : (unsigned)(field - '0');
+
+        put_32(writer, handle_of(hostile, kind, word));
         return;
     }
     writer->blob_kind[writer->blobs] = field;
@@ -272,7 +294,7 @@ static void place_blob(struct hostile *hostile, struct writer *writer, unsigned 
         memcpy(writer->record + writer->used, text, (bytes + 7) & ~(size_t)7);
         writer->used += (bytes + 7) & ~(size_t)7;
     }
-    if (word >> 26 == 63)
+    if (word >> 26 == 63 && !hostile->gentle)
         blob.size_bytes = small_number(word << 3);
     memcpy(writer->record + writer->blob_at[index], &blob, sizeof(blob));
 }
@@ -348,18 +370,18 @@ static void send_record(struct hostile *hostile, const struct hostile_command *c
         put_field(hostile, &writer, *field, &source);
     for (unsigned i = 0; i < writer.blobs; i++)
         place_blob(hostile, &writer, i, &source);
-    *head = (struct vgpu_record){.size_bytes = (uint32_t)writer.used,
-                                 .op = row->code,
-                                 .seq = ++hostile->client->seq,
-                                 .thread = 1 + command->flags % 4,
-                                 .context = command->flags & 0x40
-                                                ? handle_of(CUDA_KIND_CONTEXT, command->words[0])
-                                                : CLIENT_CONTEXT};
+    *head = (struct vgpu_record){
+        .size_bytes = (uint32_t)writer.used,
+        .op = row->code,
+        .seq = ++hostile->client->seq,
+        .thread = 1 + command->flags % 4,
+        .context = command->flags & 0x40 ? handle_of(hostile, CUDA_KIND_CONTEXT, command->words[0])
+                                         : CLIENT_CONTEXT};
     if ((row->flags & CUDA_OPF_WAIT) || ((row->flags & CUDA_OPF_EITHER) && (command->flags & 0x80)))
         head->flags = VGPU_RECORD_WAIT;
     if ((row->flags & CUDA_OPF_JOB) && head->flags && (command->flags & 0x20))
         head->flags |= VGPU_RECORD_EXPLICIT;
-    if (command->spoil < 8)
+    if (command->spoil < 8 && !hostile->gentle)
         spoil(&writer, command);
     submit(hostile, &writer);
 }
@@ -417,7 +439,7 @@ void hostile_do(struct hostile *hostile, const struct hostile_command *command)
         mediate(hostile, command);
         break;
     case 1:
-        if (command->spoil < 8)
+        if (command->spoil < 8 && !hostile->gentle)
             scribble(hostile, command);
         break;
     default:

@@ -25,6 +25,8 @@ struct hostile {
     uint64_t foreign[HOSTILE_ADDRESSES]; /* of the worker's heap, ring, stack, other ranges */
     unsigned foreign_count;
     uint64_t sent, dropped;
+    bool gentle;               /* keeps to the form, so that a channel lives long */
+    uint32_t next[CUDA_KINDS]; /* indices that a gentle client has used */
 };
 
 /* PTX of a kernel `add_one(u32 *)`. */
