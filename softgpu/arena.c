@@ -22,6 +22,7 @@ struct arena {
     uint64_t cursor;   /* where the search for a gap begins */
     struct extent *gaps;
     size_t n_gaps, size_gaps;
+    size_t n_blocks; /* taken and not given back; there are at most that many gaps and one more */
 };
 
 static void *map(uint64_t size_bytes, int protection)
@@ -88,11 +89,12 @@ static size_t gap_at(const struct arena *arena, uint64_t address)
     return low;
 }
 
+/* Room for the gaps that there may be once one more block is taken: giving back never fails. */
 static bool make_room(struct arena *arena)
 {
     struct extent *gaps;
 
-    if (arena->n_gaps < arena->size_gaps)
+    if (arena->n_blocks + 2 <= arena->size_gaps)
         return true;
     gaps = realloc(arena->gaps, 2 * arena->size_gaps * sizeof(*gaps));
     if (!gaps)
@@ -154,6 +156,7 @@ bool arena_take(struct arena *arena, uint64_t size_bytes, uint64_t align, uint64
     if (!take_from(arena, first, arena->n_gaps, arena->cursor, size, align, &base) &&
         !take_from(arena, 0, arena->n_gaps, 0, size, align, &base))
         return false;
+    arena->n_blocks++;
     arena->cursor = base + size;
     *ret_base = base;
     *ret_host = (void *)(uintptr_t)(base + arena->distance);
@@ -195,6 +198,7 @@ void arena_give(struct arena *arena, uint64_t base, uint64_t size_bytes)
     uint64_t last = (base + size + PAGE_BYTES - 1) & ~(PAGE_BYTES - 1);
     const struct extent *gap = &arena->gaps[join(arena, base, size)];
 
+    arena->n_blocks--;
     /* Pages that hold nothing else now go back to the system. */
     if (first < gap->base)
         first += PAGE_BYTES;

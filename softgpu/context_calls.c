@@ -2,7 +2,7 @@
 /* cuCtx*: making contexts, each thread's stack of them, and their settings. */
 #include "softgpu/context.h"
 #include "softgpu/handle.h"
-#include "softgpu/limits.h"
+#include "softgpu/capability.h"
 #include "softgpu/stream.h"
 #include "softgpu/thread.h"
 

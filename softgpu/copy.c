@@ -9,7 +9,7 @@
 
 #include "common/overflow.h"
 #include "softgpu/context.h"
-#include "softgpu/limits.h"
+#include "softgpu/capability.h"
 #include "softgpu/memory.h"
 #include "softgpu/stream.h"
 
@@ -233,8 +233,7 @@ static CUresult side_from(const struct origin *origin, const struct box *box, st
     if (pitch > LIMIT_PITCH_BYTES || row_end > pitch || rows_end > rows ||
         !vgpu_mul_u64(pitch, rows, &slice))
         return CUDA_ERROR_INVALID_VALUE;
-    if (!vgpu_mul_u64(pitch, origin->y, &offset_y) ||
-        !vgpu_mul_u64(slice, origin->z, &offset_z) ||
+    if (!vgpu_mul_u64(pitch, origin->y, &offset_y) || !vgpu_mul_u64(slice, origin->z, &offset_z) ||
         !vgpu_add_u64(ret->address, origin->x, &address) ||
         !vgpu_add_u64(address, offset_y, &address) || !vgpu_add_u64(address, offset_z, &address))
         return CUDA_ERROR_INVALID_VALUE;

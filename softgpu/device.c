@@ -5,7 +5,7 @@
 #include <string.h>
 
 #include "softgpu/gpu.h"
-#include "softgpu/limits.h"
+#include "softgpu/capability.h"
 
 #define CLOCK_KHZ        1980000
 #define MEMORY_CLOCK_KHZ 3201000

@@ -2,7 +2,7 @@
 /* cuFunc*: what is known of a kernel, and what may be set. */
 #include "softgpu/context.h"
 #include "softgpu/handle.h"
-#include "softgpu/limits.h"
+#include "softgpu/capability.h"
 #include "softgpu/module.h"
 
 CUresult function_get(CUfunction handle, struct function **ret_function)

@@ -128,6 +128,10 @@ CUresult image_read_ptx(struct image *image, const char *name, const char *text,
                  version % 10, SOFTGPU_PTX_VERSION / 10, SOFTGPU_PTX_VERSION % 10);
         return CUDA_ERROR_UNSUPPORTED_PTX_VERSION;
     }
+    if (sm == 0) {
+        snprintf(image->problem, sizeof(image->problem), ".version is not followed by .target");
+        return CUDA_ERROR_INVALID_PTX;
+    }
     if (sm > SOFTGPU_SM || (exact && sm != SOFTGPU_SM)) {
         snprintf(image->problem, sizeof(image->problem), ".target sm_%u%s is not for sm_%d", sm,
                  exact ? "a" : "", SOFTGPU_SM);
@@ -176,8 +180,10 @@ static CUresult read_fatbin(struct image *image, struct fatbin *fatbin)
             found = true;
         }
     }
-    if (r < 0)
+    if (r < 0) {
+        snprintf(image->problem, sizeof(image->problem), "the container is damaged");
         return CUDA_ERROR_INVALID_IMAGE;
+    }
     if (linked)
         return CUDA_SUCCESS;
     if (!found) {

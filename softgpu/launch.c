@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * cuLaunch*: a launch is checked and its parameters are copied when it is submitted; the engine
- * runs it in its stream, and a fault becomes the context's error. Host functions are here as well.
+ * runs it in its stream, and a fault becomes the context's error.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -9,12 +9,11 @@
 
 #include "common/clock.h"
 #include "softgpu/context.h"
-#include "softgpu/limits.h"
+#include "softgpu/capability.h"
 #include "softgpu/memory.h"
 #include "softgpu/module.h"
 #include "softgpu/occupancy.h"
 #include "softgpu/stream.h"
-#include "softgpu/thread.h"
 #include "softgpu/usage.h"
 
 #define GRID_WORKSPACE_BYTES 64
@@ -55,6 +54,18 @@ static CUresult result_of(enum ptx_fault_kind kind)
         return CUDA_ERROR_LAUNCH_FAILED;
     }
     return CUDA_ERROR_UNKNOWN;
+}
+
+/* The engine has one way out for printf and for assertions; CUDA prints the latter on stderr. */
+static void launch_print(void *context, const char *text, size_t size_bytes)
+{
+    static const char mark[] = "` failed.\n";
+    size_t mark_bytes = sizeof(mark) - 1;
+
+    if (size_bytes > mark_bytes && memcmp(text + size_bytes - mark_bytes, mark, mark_bytes) == 0)
+        fwrite(text, 1, size_bytes, stderr);
+    else
+        context_print(context, text, size_bytes);
 }
 
 static CUresult launch_run(struct op *op, struct context *context, CUresult status)
@@ -224,7 +235,7 @@ static CUresult launch_new(struct function *function, const struct request *requ
         .params_bytes = info->params_bytes,
         .variable_addresses = function->module->variables,
         .memory = memory_engine(context),
-        .print = context_print,
+        .print = launch_print,
         .print_ctx = context,
         .stack_bytes = (uint32_t)context->stack_bytes,
         .cooperative = request->cooperative,
@@ -357,72 +368,4 @@ CUresult cuLaunchKernelEx(const CUlaunchConfig *config, CUfunction f, void **ker
             return result;
     }
     return launch(&request);
-}
-
-struct host_call {
-    struct op op;
-    CUhostFn function; /* or: */
-    CUstreamCallback callback;
-    CUstream stream; /* as the program named it */
-    void *user_data;
-};
-
-static CUresult host_call_run(struct op *op, struct context *context, CUresult status)
-{
-    struct host_call *call = (struct host_call *)op;
-    struct thread *thread = thread_self();
-
-    (void)context;
-    if (!thread)
-        return CUDA_ERROR_OUT_OF_MEMORY;
-    thread->in_host_function = true;
-    if (call->callback)
-        call->callback(call->stream, status, call->user_data);
-    else
-        call->function(call->user_data);
-    thread->in_host_function = false;
-    return CUDA_SUCCESS;
-}
-
-static void host_call_free(struct op *op)
-{
-    free(op);
-}
-
-static CUresult submit_host_call(CUstream handle, CUhostFn function, CUstreamCallback callback,
-                                 void *user_data)
-{
-    _scope_ struct scope scope = scope_context();
-    struct host_call *call;
-    struct stream *stream;
-    CUresult result;
-
-    if (scope.result != CUDA_SUCCESS)
-        return scope.result;
-    result = stream_resolve(scope.context, handle, &stream);
-    if (result != CUDA_SUCCESS)
-        return result;
-    call = calloc(1, sizeof(*call));
-    if (!call)
-        return CUDA_ERROR_OUT_OF_MEMORY;
-    call->op.run = host_call_run;
-    call->op.free = host_call_free;
-    call->op.always = callback != NULL;
-    call->function = function;
-    call->callback = callback;
-    call->stream = handle;
-    call->user_data = user_data;
-    return stream_submit(stream, &call->op);
-}
-
-CUresult cuLaunchHostFunc(CUstream hStream, CUhostFn fn, void *userData)
-{
-    return fn ? submit_host_call(hStream, fn, NULL, userData) : CUDA_ERROR_INVALID_VALUE;
-}
-
-CUresult cuStreamAddCallback(CUstream hStream, CUstreamCallback callback, void *userData,
-                             unsigned int flags)
-{
-    return callback && flags == 0 ? submit_host_call(hStream, NULL, callback, userData)
-                                  : CUDA_ERROR_INVALID_VALUE;
 }

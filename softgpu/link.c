@@ -14,12 +14,25 @@
 
 struct link_state {
     CUlinkState handle;
+    unsigned refs;
+    bool busy; /* a thread works on it without the lock; others are refused meanwhile */
     struct link_state *next; /* in its context's list */
     struct context *context; /* not a reference: the state ends with it */
     struct jit jit;
     struct image image; /* all of its texts are owned */
     struct fatbin_writer output;
 };
+
+static void link_unref(struct link_state *state)
+{
+    if (--state->refs > 0)
+        return;
+    for (size_t i = 0; i < state->image.n_sources; i++)
+        free((void *)(uintptr_t)state->image.sources[i].name);
+    image_release(&state->image);
+    free(state->output.data);
+    free(state);
+}
 
 static void link_end(struct link_state *state)
 {
@@ -30,11 +43,34 @@ static void link_end(struct link_state *state)
         }
     }
     handle_free(state->handle);
-    for (size_t i = 0; i < state->image.n_sources; i++)
-        free((void *)(uintptr_t)state->image.sources[i].name);
-    image_release(&state->image);
-    free(state->output.data);
-    free(state);
+    link_unref(state);
+}
+
+/*
+ * Compiling may take long: the lock is released meanwhile. The state is kept, and this thread has
+ * it alone, until link_leave; it may have ended by then. Programs that share one between threads
+ * get ILLEGAL_STATE.
+ */
+static CUresult link_enter(CUlinkState handle, struct link_state **ret_state)
+{
+    struct link_state *state = handle_get(HANDLE_LINK, handle);
+
+    if (!state)
+        return CUDA_ERROR_INVALID_HANDLE;
+    if (state->busy)
+        return CUDA_ERROR_ILLEGAL_STATE;
+    state->busy = true;
+    state->refs++;
+    pthread_mutex_unlock(&gpu.lock);
+    *ret_state = state;
+    return CUDA_SUCCESS;
+}
+
+static void link_leave(struct link_state *state)
+{
+    pthread_mutex_lock(&gpu.lock);
+    state->busy = false;
+    link_unref(state);
 }
 
 void link_end_all(struct context *context)
@@ -65,6 +101,7 @@ CUresult cuLinkCreate_v2(unsigned int numOptions, CUjit_option *options, void **
         free(state);
         return CUDA_ERROR_OUT_OF_MEMORY;
     }
+    state->refs = 1;
     state->jit = jit;
     state->context = scope.context;
     state->next = scope.context->links;
@@ -160,13 +197,17 @@ static CUresult add(CUlinkState handle, CUjitInputType type, const char *data, s
 
     if (scope.result != CUDA_SUCCESS)
         return scope.result;
-    state = handle_get(HANDLE_LINK, handle);
-    if (!state)
-        return CUDA_ERROR_INVALID_HANDLE;
-    if (!data || size == 0 || state->output.data)
-        return CUDA_ERROR_INVALID_VALUE;
     result = jit_begin(&ignored, n, options, values);
-    return result == CUDA_SUCCESS ? add_image(state, type, data, size, name) : result;
+    if (result == CUDA_SUCCESS)
+        result = link_enter(handle, &state);
+    if (result != CUDA_SUCCESS)
+        return result;
+    if (!data || size == 0 || state->output.data)
+        result = CUDA_ERROR_INVALID_VALUE;
+    else
+        result = add_image(state, type, data, size, name);
+    link_leave(state);
+    return result;
 }
 
 CUresult cuLinkAddData_v2(CUlinkState state, CUjitInputType type, void *data, size_t size,
@@ -221,19 +262,24 @@ CUresult cuLinkComplete(CUlinkState handle, void **cubinOut, size_t *sizeOut)
 
     if (scope.result != CUDA_SUCCESS)
         return scope.result;
-    state = handle_get(HANDLE_LINK, handle);
-    if (!state || state->output.data) /* once only */
-        return CUDA_ERROR_INVALID_HANDLE;
     if (!cubinOut)
         return CUDA_ERROR_INVALID_VALUE;
-    result = complete(state);
-    jit_end(&state->jit);
+    result = link_enter(handle, &state);
     if (result != CUDA_SUCCESS)
         return result;
-    *cubinOut = state->output.data;
-    if (sizeOut)
-        *sizeOut = state->output.size_bytes;
-    return CUDA_SUCCESS;
+    if (state->output.data) { /* once only */
+        result = CUDA_ERROR_INVALID_HANDLE;
+    } else {
+        result = complete(state);
+        jit_end(&state->jit);
+    }
+    if (result == CUDA_SUCCESS) {
+        *cubinOut = state->output.data;
+        if (sizeOut)
+            *sizeOut = state->output.size_bytes;
+    }
+    link_leave(state);
+    return result;
 }
 
 CUresult cuLinkDestroy(CUlinkState handle)

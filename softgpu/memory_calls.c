@@ -235,6 +235,6 @@ CUresult cuMemHostGetFlags(unsigned int *pFlags, void *p)
         return CUDA_ERROR_INVALID_VALUE;
     *pFlags = CU_MEMHOSTALLOC_DEVICEMAP;
     if (found.kind == MEMORY_HOST)
-        *pFlags |= found.flags & CU_MEMHOSTALLOC_WRITECOMBINED;
+        *pFlags |= found.flags & (CU_MEMHOSTALLOC_PORTABLE | CU_MEMHOSTALLOC_WRITECOMBINED);
     return CUDA_SUCCESS;
 }

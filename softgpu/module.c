@@ -7,7 +7,7 @@
 #include "softgpu/context.h"
 #include "softgpu/handle.h"
 #include "softgpu/jit.h"
-#include "softgpu/limits.h"
+#include "softgpu/capability.h"
 #include "softgpu/memory.h"
 #include "softgpu/stream.h"
 

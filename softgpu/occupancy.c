@@ -3,7 +3,7 @@
 #include "softgpu/occupancy.h"
 
 #include "softgpu/context.h"
-#include "softgpu/limits.h"
+#include "softgpu/capability.h"
 
 #define SHARED_UNIT_BYTES 128
 

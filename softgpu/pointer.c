@@ -6,109 +6,95 @@
 #include "softgpu/memory.h"
 
 #define ACCESS_READ_WRITE 3
+#define NO_ORDINAL        (-2)
 
-/* An attribute's value and how many bytes of it are written. */
-struct value {
-    uint64_t bits;
-    size_t size_bytes; /* 0: this attribute has no value here */
+/* How many bytes of each attribute are written; 0: there is no such attribute. */
+static const uint8_t sizes[] = {
+    [CU_POINTER_ATTRIBUTE_CONTEXT] = 8,
+    [CU_POINTER_ATTRIBUTE_MEMORY_TYPE] = 4,
+    [CU_POINTER_ATTRIBUTE_DEVICE_POINTER] = 8,
+    [CU_POINTER_ATTRIBUTE_HOST_POINTER] = 8,
+    [CU_POINTER_ATTRIBUTE_SYNC_MEMOPS] = 4,
+    [CU_POINTER_ATTRIBUTE_BUFFER_ID] = 8,
+    [CU_POINTER_ATTRIBUTE_IS_MANAGED] = 4,
+    [CU_POINTER_ATTRIBUTE_DEVICE_ORDINAL] = 4,
+    [CU_POINTER_ATTRIBUTE_IS_LEGACY_CUDA_IPC_CAPABLE] = 4,
+    [CU_POINTER_ATTRIBUTE_RANGE_START_ADDR] = 8,
+    [CU_POINTER_ATTRIBUTE_RANGE_SIZE] = 8,
+    [CU_POINTER_ATTRIBUTE_MAPPED] = 4,
+    [CU_POINTER_ATTRIBUTE_ALLOWED_HANDLE_TYPES] = 8,
+    [CU_POINTER_ATTRIBUTE_IS_GPU_DIRECT_RDMA_CAPABLE] = 4,
+    [CU_POINTER_ATTRIBUTE_ACCESS_FLAGS] = 4,
+    [CU_POINTER_ATTRIBUTE_MEMPOOL_HANDLE] = 8,
+    [CU_POINTER_ATTRIBUTE_MAPPING_SIZE] = 8,
+    [CU_POINTER_ATTRIBUTE_MAPPING_BASE_ADDR] = 8,
+    [CU_POINTER_ATTRIBUTE_MEMORY_BLOCK_ID] = 8,
+    [CU_POINTER_ATTRIBUTE_IS_HW_DECOMPRESS_CAPABLE] = 4,
 };
 
-#define VALUE(type, v) ((struct value){(uint64_t)(type)(v), sizeof(type)})
-
-/* Returns false if the attribute is unknown. */
-static bool value_of(const struct allocation *allocation, CUpointer_attribute attribute,
-                     uint64_t address, struct value *ret)
+static size_t size_of(CUpointer_attribute attribute)
 {
-    bool on_host = allocation->kind >= MEMORY_HOST;
-    struct value none = {0};
+    return (size_t)attribute < VGPU_ARRAY_SIZE(sizes) ? sizes[attribute] : 0;
+}
 
+/* The value of an attribute of an address within an allocation. */
+static uint64_t value_of(const struct allocation *allocation, CUpointer_attribute attribute,
+                         uint64_t address)
+{
     switch (attribute) {
     case CU_POINTER_ATTRIBUTE_CONTEXT:
-        *ret = VALUE(uintptr_t, allocation->context->handle);
-        return true;
+        return (uintptr_t)allocation->context->handle;
     case CU_POINTER_ATTRIBUTE_MEMORY_TYPE:
-        *ret = VALUE(uint32_t, on_host ? CU_MEMORYTYPE_HOST : CU_MEMORYTYPE_DEVICE);
-        return true;
+        return allocation->kind >= MEMORY_HOST ? CU_MEMORYTYPE_HOST : CU_MEMORYTYPE_DEVICE;
     case CU_POINTER_ATTRIBUTE_DEVICE_POINTER:
-        *ret = VALUE(uint64_t, address);
-        return true;
     case CU_POINTER_ATTRIBUTE_HOST_POINTER:
-        *ret = on_host ? VALUE(uint64_t, address) : none;
-        return true;
+        return address;
     case CU_POINTER_ATTRIBUTE_BUFFER_ID:
     case CU_POINTER_ATTRIBUTE_MEMORY_BLOCK_ID:
-        *ret = VALUE(uint64_t, allocation->id);
-        return true;
+        return allocation->id;
     case CU_POINTER_ATTRIBUTE_DEVICE_ORDINAL:
-        *ret = VALUE(uint32_t, allocation->context->device->ordinal);
-        return true;
+        return (uint64_t)allocation->context->device->ordinal;
     case CU_POINTER_ATTRIBUTE_RANGE_START_ADDR:
     case CU_POINTER_ATTRIBUTE_MAPPING_BASE_ADDR:
-        *ret = VALUE(uint64_t, allocation->base);
-        return true;
+        return allocation->base;
     case CU_POINTER_ATTRIBUTE_RANGE_SIZE:
     case CU_POINTER_ATTRIBUTE_MAPPING_SIZE:
-        *ret = VALUE(uint64_t, allocation->size_bytes);
-        return true;
+        return allocation->size_bytes;
     case CU_POINTER_ATTRIBUTE_MAPPED:
-        *ret = VALUE(uint32_t, 1);
-        return true;
-    case CU_POINTER_ATTRIBUTE_SYNC_MEMOPS:
-    case CU_POINTER_ATTRIBUTE_IS_MANAGED:
-    case CU_POINTER_ATTRIBUTE_IS_LEGACY_CUDA_IPC_CAPABLE:
-    case CU_POINTER_ATTRIBUTE_IS_GPU_DIRECT_RDMA_CAPABLE:
-    case CU_POINTER_ATTRIBUTE_IS_HW_DECOMPRESS_CAPABLE:
-        *ret = VALUE(uint32_t, 0);
-        return true;
+        return 1;
     case CU_POINTER_ATTRIBUTE_ACCESS_FLAGS:
-        *ret = VALUE(uint32_t, ACCESS_READ_WRITE);
-        return true;
-    case CU_POINTER_ATTRIBUTE_ALLOWED_HANDLE_TYPES:
-    case CU_POINTER_ATTRIBUTE_MEMPOOL_HANDLE:
-        *ret = VALUE(uint64_t, 0);
-        return true;
-    case CU_POINTER_ATTRIBUTE_P2P_TOKENS:
-        *ret = none;
-        return true;
+        return ACCESS_READ_WRITE;
+    default:
+        return 0;
     }
-    return false;
 }
 
 CUresult cuPointerGetAttribute(void *data, CUpointer_attribute attribute, CUdeviceptr ptr)
 {
     _scope_ struct scope scope = scope_gpu();
     struct allocation found;
-    struct value value;
+    uint64_t value;
 
     if (scope.result != CUDA_SUCCESS)
         return scope.result;
-    if (!data || !memory_find(ptr, &found) || !value_of(&found, attribute, ptr, &value) ||
-        value.size_bytes == 0)
+    if (!data || size_of(attribute) == 0 || !memory_find(ptr, &found) ||
+        (attribute == CU_POINTER_ATTRIBUTE_HOST_POINTER && found.kind < MEMORY_HOST))
         return CUDA_ERROR_INVALID_VALUE;
-    memcpy(data, &value.bits, value.size_bytes);
+    value = value_of(&found, attribute, ptr);
+    memcpy(data, &value, size_of(attribute));
     return CUDA_SUCCESS;
 }
 
-/* What cuPointerGetAttributes stores for an address that is not known. */
-static struct value value_of_unknown(CUpointer_attribute attribute, uint64_t address)
+/* What cuPointerGetAttributes stores where there is no answer. */
+static uint64_t value_of_unknown(CUpointer_attribute attribute, uint64_t address)
 {
     switch (attribute) {
     case CU_POINTER_ATTRIBUTE_HOST_POINTER:
-        return VALUE(uint64_t, address);
+        return address;
     case CU_POINTER_ATTRIBUTE_DEVICE_ORDINAL:
-        return VALUE(uint32_t, -2);
-    default: {
-        struct allocation none = {0};
-        struct context context = {0};
-        struct device device = {0};
-        struct value value = {0};
-
-        context.device = &device;
-        none.context = &context;
-        value_of(&none, attribute, 0, &value);
-        value.bits = 0;
-        return value;
-    }
+        return (uint64_t)NO_ORDINAL;
+    default:
+        return 0;
     }
 }
 
@@ -125,11 +111,14 @@ CUresult cuPointerGetAttributes(unsigned int numAttributes, CUpointer_attribute 
         return CUDA_ERROR_INVALID_VALUE;
     known = memory_find(ptr, &found);
     for (unsigned i = 0; i < numAttributes; i++) {
-        struct value value = value_of_unknown(attributes[i], ptr);
+        uint64_t value =
+            known ? value_of(&found, attributes[i], ptr) : value_of_unknown(attributes[i], ptr);
 
-        if (!data[i] || (known && !value_of(&found, attributes[i], ptr, &value)))
+        if (!data[i] || size_of(attributes[i]) == 0)
             return CUDA_ERROR_INVALID_VALUE;
-        memcpy(data[i], &value.bits, value.size_bytes);
+        if (known && attributes[i] == CU_POINTER_ATTRIBUTE_HOST_POINTER && found.kind < MEMORY_HOST)
+            value = 0;
+        memcpy(data[i], &value, size_of(attributes[i]));
     }
     return CUDA_SUCCESS;
 }

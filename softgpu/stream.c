@@ -246,8 +246,7 @@ bool stream_is_busy(const struct stream *stream)
 
     if (!stream->is_legacy)
         return busy;
-    for (const struct stream *other = stream->context->streams; other && !busy;
-         other = other->next)
+    for (const struct stream *other = stream->context->streams; other && !busy; other = other->next)
         busy = has_work(other, true);
     return busy;
 }

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* cuStream*, but for callbacks, which are with the launches. */
+/* cuStream*, but for callbacks, which are with the host functions. */
 #include <stdlib.h>
 
 #include "softgpu/context.h"

@@ -21,6 +21,7 @@ static void thread_end(void *arg)
     while ((entry = thread->streams)) {
         thread->streams = entry->next;
         stream_retire(entry->stream);
+        stream_unref(entry->stream);
         free(entry);
     }
     pthread_mutex_unlock(&gpu.lock);

@@ -4,6 +4,8 @@
 #ifndef VGPU_WORKER_LIMITS_H
 #define VGPU_WORKER_LIMITS_H
 
+#include <vgpu/ring.h>
+
 #define WORKER_MAX_WAITS          1024u      /* records that want an answer and have none yet */
 #define WORKER_MAX_THREAD_STREAMS 1024u      /* per-thread default streams */
 #define WORKER_MAX_HELD           4096u      /* calls behind host functions */

@@ -1,0 +1,170 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "admin/client.h"
+
+#include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/time.h>
+#include <sys/un.h>
+
+/* A scan may have to wait for a driver that is being loaded. */
+#define REPLY_TIMEOUT_S 60
+
+static int connect_socket(const char *path, struct vgpu_err *err)
+{
+    const struct timeval timeout = {.tv_sec = REPLY_TIMEOUT_S};
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+    _cleanup_close_ int fd = -1;
+
+    if (strlen(path) >= sizeof(address.sun_path))
+        return vgpu_err_set(err, ENAMETOOLONG, "the socket's path is longer than %zu bytes: %s",
+                            sizeof(address.sun_path) - 1, path);
+    strcpy(address.sun_path, path);
+    fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    if (fd < 0)
+        return vgpu_err_set(err, errno, "cannot make a socket: %s", strerror(errno));
+    if (connect(fd, (const struct sockaddr *)&address, sizeof(address)) < 0)
+        return vgpu_err_set(err, errno, "cannot connect to the mediator at %s: %s", path,
+                            strerror(errno));
+    if (setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &timeout, sizeof(timeout)) < 0 ||
+        setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &timeout, sizeof(timeout)) < 0)
+        return vgpu_err_set(err, errno, "cannot set the socket's timeout: %s", strerror(errno));
+    return vgpu_steal_fd(&fd);
+}
+
+int client_open(struct client *client, const struct invocation *invocation, struct vgpu_err *err)
+{
+    const struct store_options options = {
+        .create = invocation->create, .holder = "vgpu-admin", .lock_wait_ms = STORE_LOCK_WAIT_MS};
+    int rc;
+
+    *client = (struct client){.fd = -1, .next_id = 1};
+    rc = connect_socket(invocation->socket_path, err);
+    if (rc >= 0) {
+        client->fd = rc;
+        line_reader_init(&client->reader, rc, STORE_REPLY_BYTES_MAX);
+        return 0;
+    }
+    if (rc != -ENOENT && rc != -ECONNREFUSED)
+        return rc;
+    rc = store_open(invocation->database, &options, &client->store, err);
+    if (rc < 0) {
+        vgpu_err_prefix(err, "no mediator runs at %s", invocation->socket_path);
+        return rc;
+    }
+    if (store_backup_path(client->store))
+        fprintf(stderr, "vgpu-admin: upgraded the database; as it was before: %s\n",
+                store_backup_path(client->store));
+    return 0;
+}
+
+void client_close(struct client *client)
+{
+    store_close(client->store);
+    client->store = NULL;
+    if (client->fd >= 0)
+        line_reader_release(&client->reader);
+    vgpu_close(&client->fd);
+}
+
+static int call_store(struct client *client, const json_t *request, json_t **ret_result,
+                      struct vgpu_err *err)
+{
+    _cleanup_json_ json_t *reply = NULL;
+    char who[64];
+    int rc;
+
+    snprintf(who, sizeof(who), "uid=%ld pid=%ld offline", (long)getuid(), (long)getpid());
+    rc = store_execute(client->store, request, who, &reply, err);
+    if (rc == 0)
+        *ret_result = json_incref(json_object_get(reply, "result"));
+    return rc;
+}
+
+static int broken(int rc, struct vgpu_err *err)
+{
+    if (rc == -EAGAIN)
+        return vgpu_err_set(err, ETIMEDOUT, "the mediator did not answer within %d s",
+                            REPLY_TIMEOUT_S);
+    if (rc == 0 || rc == -EPIPE || rc == -ECONNRESET)
+        return vgpu_err_set(err, ECONNRESET, "the mediator closed the connection");
+    return vgpu_err_set(err, -rc, "cannot talk to the mediator: %s", strerror(-rc));
+}
+
+/* Takes the result, or the error, out of a reply line. */
+static int read_reply(const char *line, json_int_t id, json_t **ret_result, struct vgpu_err *err)
+{
+    _cleanup_json_ json_t *reply = json_loads(line, JSON_REJECT_DUPLICATES, NULL);
+    const json_t *error = json_object_get(reply, "error");
+    json_t *result = json_object_get(reply, "result");
+    const char *text = json_string_value(json_object_get(error, "text"));
+    json_int_t number = json_integer_value(json_object_get(error, "errno"));
+
+    if (text && json_is_false(json_object_get(reply, "ok")))
+        return vgpu_err_set(err, number > 0 && number < 4096 ? (int)number : EIO, "%s", text);
+    if (!json_is_true(json_object_get(reply, "ok")) || !json_is_object(result) ||
+        json_integer_value(json_object_get(reply, "id")) != id)
+        return vgpu_err_set(err, EPROTO, "the mediator's answer is not understood");
+    *ret_result = json_incref(result);
+    return 0;
+}
+
+int client_call(struct client *client, const char *command, json_t *args, json_t **ret_result,
+                struct vgpu_err *err)
+{
+    json_int_t id = client->next_id++;
+    _cleanup_json_ json_t *request =
+        json_pack("{s:I, s:s, s:O}", "id", id, "command", command, "args", args);
+    const char *line;
+    int rc;
+
+    if (!request)
+        return vgpu_err_set(err, ENOMEM, "out of memory");
+    if (client_is_offline(client))
+        return call_store(client, request, ret_result, err);
+    rc = line_write(client->fd, request, STORE_REQUEST_BYTES_MAX);
+    if (rc < 0)
+        return broken(rc, err);
+    rc = line_read(&client->reader, &line);
+    if (rc <= 0)
+        return broken(rc, err);
+    return read_reply(line, id, ret_result, err);
+}
+
+void client_print_json(const json_t *result)
+{
+    json_dumpf(result, stdout, JSON_INDENT(2) | JSON_REAL_PRECISION(10));
+    putchar('\n');
+}
+
+void client_say_offline(const json_t *result)
+{
+    const json_t *changed = json_object_get(result, "changed");
+
+    fprintf(stderr, "vgpu-admin: mediator is not running; %s\n",
+            json_is_true(changed)    ? "changed the database only"
+            : json_is_false(changed) ? "the database is as asked already"
+                                     : "read from the database only");
+}
+
+int client_run(const struct invocation *invocation, struct vgpu_err *err)
+{
+    const struct command *command = invocation->command;
+    _cleanup_json_ json_t *result = NULL;
+    struct client client;
+    int rc = client_open(&client, invocation, err);
+
+    if (rc < 0)
+        return rc;
+    rc = client_call(&client, command->name, invocation->args, &result, err);
+    if (rc == 0 && client_is_offline(&client))
+        client_say_offline(result);
+    client_close(&client);
+    if (rc < 0)
+        return rc;
+    if (invocation->json)
+        client_print_json(result);
+    else
+        command->print(result);
+    return 0;
+}

@@ -1,0 +1,91 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What a subcommand of vgpu-admin is: its options, as a table that parsing, help and the test of
+ * the man page read, and the function that runs it.
+ *
+ * Each subcommand is a file named after it that defines one `const struct command`.
+ */
+#ifndef VGPU_ADMIN_COMMAND_H
+#define VGPU_ADMIN_COMMAND_H
+
+#include <stdbool.h>
+
+#include <jansson.h>
+
+#include "common/cleanup.h"
+#include "common/err.h"
+
+#define EXIT_USAGE 2
+
+enum option_kind { OPTION_TEXT, OPTION_INTEGER, OPTION_NUMBER };
+
+struct command_option {
+    const char *name; /* without dashes; NULL ends a table */
+    enum option_kind kind;
+    const char *metavar;
+    const char *key; /* in invocation->args, or in ->local */
+    const char *help;
+    bool required;
+    bool local;       /* for vgpu-admin itself, not for the mediator */
+    const char *bare; /* the value where it is given without one; NULL: it needs one */
+};
+
+struct invocation;
+
+struct command {
+    const char *name;
+    const char *summary;
+    const char *positional; /* key of the one argument that needs no option; NULL: none */
+    bool names_vm;          /* one of vm, vm_id, uuid, name must be given */
+    const struct command_option *options;
+    /* Prints the result of the request that has the command's name and arguments ... */
+    void (*print)(const json_t *result);
+    /* ... or, where there is more to do, does it all, printing included. 0 or -errno. */
+    int (*run)(const struct invocation *invocation, struct vgpu_err *err);
+};
+
+struct invocation {
+    const struct command *command;
+    const char *socket_path;
+    const char *database;
+    bool json;
+    bool help;
+    bool version;
+    bool create;
+    json_t *args;  /* what goes into the request */
+    json_t *local; /* what stays here */
+};
+
+/* The four ways to name a VM; for the start of an option table. */
+#define COMMAND_VM_OPTIONS                                                                         \
+    {.name = "vm",                                                                                 \
+     .kind = OPTION_TEXT,                                                                          \
+     .metavar = "VM",                                                                              \
+     .key = "vm",                                                                                  \
+     .help = "the VM, by id, UUID or name"},                                                       \
+        {.name = "vm-id",                                                                          \
+         .kind = OPTION_INTEGER,                                                                   \
+         .metavar = "ID",                                                                          \
+         .key = "vm_id",                                                                           \
+         .help = "the VM, by its numeric id only"},                                                \
+        {.name = "uuid",                                                                           \
+         .kind = OPTION_TEXT,                                                                      \
+         .metavar = "UUID",                                                                        \
+         .key = "uuid",                                                                            \
+         .help = "the VM, by its UUID only"},                                                      \
+    {                                                                                              \
+        .name = "name", .kind = OPTION_TEXT, .metavar = "NAME", .key = "name",                     \
+        .help = "the VM, by its name only"                                                         \
+    }
+
+/* All subcommands, by name; NULL ends it. */
+extern const struct command *const commands[];
+
+static inline void cleanup_json(json_t **json)
+{
+    json_decref(*json);
+}
+
+#define _cleanup_json_ _cleanup_(cleanup_json)
+
+#endif

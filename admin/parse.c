@@ -1,0 +1,284 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "admin/parse.h"
+
+#include <limits.h>
+#include <math.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "admin/suggest.h"
+
+#define WORD_SHOWN_BYTES 64 /* of a mistyped option, in messages */
+
+/* Options that each subcommand has; field: a bool, or (with a metavar) a text. */
+static const struct global_option {
+    const char *name;
+    const char *metavar;
+    size_t field;
+    const char *help;
+} global_options[] = {
+    {"socket", "PATH", offsetof(struct invocation, socket_path),
+     "the mediator's admin socket (/run/vgpu/admin.sock, or admin.sock in $VGPU_RUN_DIR)"},
+    {"database", "PATH", offsetof(struct invocation, database),
+     "the database, used while no mediator runs (/var/lib/vgpu/vgpu.db)"},
+    {"create", NULL, offsetof(struct invocation, create),
+     "make a new database if there is none and no mediator runs"},
+    {"json", NULL, offsetof(struct invocation, json), "print JSON"},
+    {"help", NULL, offsetof(struct invocation, help), "print help, also for one command"},
+    {"version", NULL, offsetof(struct invocation, version), "print the version"},
+};
+
+/* Where parsing stands. */
+struct parser {
+    int argc;
+    char **argv;
+    int next;
+    struct invocation *invocation;
+    bool seen[VGPU_ARRAY_SIZE(global_options)];
+};
+
+static int usage(struct vgpu_err *err, const char *what, const char *text, const char *nearest)
+{
+    return vgpu_err_set(err, EINVAL, nearest ? "%s '%s'; did you mean '%s'?" : "%s '%s'", what,
+                        text, nearest);
+}
+
+static int unknown_command(const char *name, struct vgpu_err *err)
+{
+    struct suggestion suggestion = {.typed = name};
+
+    for (const struct command *const *command = commands; *command; command++)
+        suggestion_offer(&suggestion, (*command)->name);
+    return usage(err, "unknown command", name, suggestion.nearest);
+}
+
+static int unknown_option(const struct command *command, const char *name, struct vgpu_err *err)
+{
+    struct suggestion suggestion = {.typed = name};
+    char shown[WORD_SHOWN_BYTES + 2], nearest[WORD_SHOWN_BYTES + 2];
+
+    for (size_t i = 0; i < VGPU_ARRAY_SIZE(global_options); i++)
+        suggestion_offer(&suggestion, global_options[i].name);
+    if (command)
+        for (const struct command_option *option = command->options; option->name; option++)
+            suggestion_offer(&suggestion, option->name);
+    snprintf(shown, sizeof(shown), "--%.*s", WORD_SHOWN_BYTES - 1, name);
+    if (suggestion.nearest)
+        snprintf(nearest, sizeof(nearest), "--%s", suggestion.nearest);
+    return usage(err, "unknown option", shown, suggestion.nearest ? nearest : NULL);
+}
+
+/* The value after '=', the next word, or bare. */
+static int take_value(struct parser *parser, const char *name, const char *inlined,
+                      const char *bare, const char **ret_value, struct vgpu_err *err)
+{
+    if (!inlined && !bare && parser->next == parser->argc)
+        return vgpu_err_set(err, EINVAL, "the option --%s needs a value", name);
+    *ret_value = inlined ? inlined : bare ? bare : parser->argv[parser->next++];
+    return 0;
+}
+
+static json_t *convert(enum option_kind kind, const char *text)
+{
+    char *end;
+
+    errno = 0;
+    if (kind == OPTION_TEXT)
+        return json_string(text);
+    if (text[0] == '\0' || strchr(" \t\n\v\f\r", text[0]))
+        return NULL;
+    if (kind == OPTION_INTEGER) {
+        long long integer = strtoll(text, &end, 10);
+
+        return errno == 0 && *end == '\0' ? json_integer(integer) : NULL;
+    } else {
+        double number = strtod(text, &end);
+
+        return *end == '\0' && isfinite(number) ? json_real(number) : NULL;
+    }
+}
+
+static int set_option(struct invocation *invocation, const struct command_option *option,
+                      const char *text, struct vgpu_err *err)
+{
+    static const char *const wanted[] = {"UTF-8 text", "an integer", "a number"};
+    json_t *object = option->local ? invocation->local : invocation->args;
+    json_t *value;
+
+    if (json_object_get(object, option->key))
+        return vgpu_err_set(err, EINVAL, "--%s is given more than once", option->name);
+    value = convert(option->kind, text);
+    if (!value)
+        return vgpu_err_set(err, EINVAL, "--%s=%s is not %s", option->name, text,
+                            wanted[option->kind]);
+    return json_object_set_new(object, option->key, value) < 0
+               ? vgpu_err_set(err, ENOMEM, "out of memory")
+               : 0;
+}
+
+static bool name_is(const char *name, size_t size, const char *text)
+{
+    return strlen(name) == size && strncmp(name, text, size) == 0;
+}
+
+/* 1: it was a global option; 0: it is none. */
+static int parse_global(struct parser *parser, const char *text, size_t size, const char *inlined,
+                        struct vgpu_err *err)
+{
+    for (size_t i = 0; i < VGPU_ARRAY_SIZE(global_options); i++) {
+        const struct global_option *option = &global_options[i];
+        char *field = (char *)parser->invocation + option->field;
+        int rc = 1;
+
+        if (!name_is(option->name, size, text))
+            continue;
+        if (parser->seen[i])
+            return vgpu_err_set(err, EINVAL, "--%s is given more than once", option->name);
+        parser->seen[i] = true;
+        if (option->metavar) {
+            rc = take_value(parser, option->name, inlined, NULL, (const char **)(void *)field, err);
+            return rc < 0 ? rc : 1;
+        }
+        if (inlined)
+            return vgpu_err_set(err, EINVAL, "the option --%s has no value", option->name);
+        *(bool *)field = true;
+        return rc;
+    }
+    return 0;
+}
+
+static int parse_option(struct parser *parser, const char *text, struct vgpu_err *err)
+{
+    const char *equals = strchr(text, '=');
+    size_t size = equals ? (size_t)(equals - text) : strlen(text);
+    const char *inlined = equals ? equals + 1 : NULL, *value = NULL;
+    const struct command *command = parser->invocation->command;
+    char name[WORD_SHOWN_BYTES];
+    int rc = parse_global(parser, text, size, inlined, err);
+
+    if (rc != 0)
+        return rc < 0 ? rc : 0;
+    for (const struct command_option *option = command ? command->options : NULL;
+         option && option->name; option++) {
+        if (!name_is(option->name, size, text))
+            continue;
+        rc = take_value(parser, option->name, inlined, option->bare, &value, err);
+        return rc < 0 ? rc : set_option(parser->invocation, option, value, err);
+    }
+    snprintf(name, sizeof(name), "%.*s", (int)(size < sizeof(name) ? size : sizeof(name) - 1),
+             text);
+    return unknown_option(command, name, err);
+}
+
+static int parse_word(struct parser *parser, const char *text, struct vgpu_err *err)
+{
+    struct invocation *invocation = parser->invocation;
+    json_t *value;
+
+    if (!invocation->command) {
+        for (const struct command *const *command = commands; *command; command++)
+            if (strcmp((*command)->name, text) == 0)
+                invocation->command = *command;
+        return invocation->command ? 0 : unknown_command(text, err);
+    }
+    if (!invocation->command->positional ||
+        json_object_get(invocation->args, invocation->command->positional))
+        return vgpu_err_set(err, EINVAL, "unexpected argument '%s'", text);
+    value = json_string(text);
+    if (!value)
+        return vgpu_err_set(err, EINVAL, "the argument is not UTF-8 text");
+    return json_object_set_new(invocation->args, invocation->command->positional, value) < 0
+               ? vgpu_err_set(err, ENOMEM, "out of memory")
+               : 0;
+}
+
+static int check_complete(const struct invocation *invocation, struct vgpu_err *err)
+{
+    static const char *const ways[] = {"vm", "vm_id", "uuid", "name"};
+    const struct command *command = invocation->command;
+    int named = 0;
+
+    if (invocation->help || invocation->version)
+        return 0;
+    if (!command)
+        return vgpu_err_set(err, EINVAL, "which command? See: vgpu-admin --help");
+    for (const struct command_option *option = command->options; option->name; option++)
+        if (option->required && !json_object_get(invocation->args, option->key))
+            return vgpu_err_set(err, EINVAL, "--%s=%s is missing", option->name, option->metavar);
+    for (size_t i = 0; i < VGPU_ARRAY_SIZE(ways); i++)
+        named += json_object_get(invocation->args, ways[i]) != NULL;
+    if (command->names_vm && named != 1)
+        return vgpu_err_set(err, EINVAL,
+                            named ? "the VM is named more than once"
+                                  : "which VM? Give its id, UUID or name");
+    return 0;
+}
+
+int parse_command_line(int argc, char **argv, struct invocation *invocation, struct vgpu_err *err)
+{
+    struct parser parser = {.argc = argc, .argv = argv, .next = 1, .invocation = invocation};
+    bool words_only = false;
+
+    while (parser.next < argc) {
+        const char *text = argv[parser.next++];
+        int rc;
+
+        if (!words_only && strcmp(text, "--") == 0) {
+            words_only = true;
+            continue;
+        }
+        if (!words_only && strncmp(text, "--", 2) == 0)
+            rc = parse_option(&parser, text + 2, err);
+        else if (!words_only && text[0] == '-' && text[1])
+            rc = usage(err, "unknown option", text, strcmp(text, "-h") == 0 ? "--help" : NULL);
+        else
+            rc = parse_word(&parser, text, err);
+        if (rc < 0)
+            return rc;
+    }
+    return check_complete(invocation, err);
+}
+
+#define HELP_COLUMN 24
+
+static void print_option(const char *name, const char *metavar, bool bare, const char *help)
+{
+    char left[64];
+
+    snprintf(left, sizeof(left), "--%s%s%s%s%s", name, bare ? "[" : "", metavar ? "=" : "",
+             metavar ? metavar : "", bare ? "]" : "");
+    printf("  %-*s %s\n", HELP_COLUMN, left, help);
+}
+
+static void print_global_options(void)
+{
+    for (size_t i = 0; i < VGPU_ARRAY_SIZE(global_options); i++)
+        print_option(global_options[i].name, global_options[i].metavar, false,
+                     global_options[i].help);
+}
+
+static void print_program_help(void)
+{
+    printf("usage: vgpu-admin [OPTIONS] COMMAND [OPTIONS]\n"
+           "Shows and changes who may use which GPU, and how much of it.\n\ncommands:\n");
+    for (const struct command *const *command = commands; *command; command++)
+        printf("  %-*s %s\n", HELP_COLUMN, (*command)->name, (*command)->summary);
+    printf("\noptions:\n");
+    print_global_options();
+    printf("\nExit status: 0 done, 1 failed, 2 wrong usage. More: man vgpu-admin\n");
+}
+
+void parse_print_help(const struct command *command)
+{
+    if (!command) {
+        print_program_help();
+        return;
+    }
+    printf("usage: vgpu-admin %s%s [OPTIONS]\n%s\n\noptions:\n", command->name,
+           command->positional ? (command->names_vm ? " VM" : " POOL") : "", command->summary);
+    for (const struct command_option *option = command->options; option->name; option++)
+        print_option(option->name, option->metavar, option->bare != NULL, option->help);
+    printf("\noptions of all commands:\n");
+    print_global_options();
+}

@@ -1,0 +1,241 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "admin/table.h"
+
+#include <stdarg.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <wchar.h>
+
+#define GAP          2
+#define SHRUNK_WIDTH 6 /* no column is cut below this */
+
+void table_init(struct table *table, const struct table_column *columns, size_t n_columns)
+{
+    *table = (struct table){.columns = columns, .n_columns = n_columns};
+}
+
+void table_release(struct table *table)
+{
+    free(table->cells);
+    table->cells = NULL;
+}
+
+/* Length in bytes of the UTF-8 character at text, and the columns it takes. */
+static size_t character(const char *text, size_t *ret_columns)
+{
+    const unsigned char *at = (const unsigned char *)text;
+    size_t length = at[0] < 0xc0 ? 1 : at[0] < 0xe0 ? 2 : at[0] < 0xf0 ? 3 : 4;
+    wchar_t point = length == 1 ? at[0] : at[0] & (0x7f >> length);
+    int columns;
+
+    for (size_t i = 1; i < length; i++) {
+        if ((at[i] & 0xc0) != 0x80) {
+            length = i;
+            break;
+        }
+        point = point << 6 | (at[i] & 0x3f);
+    }
+    columns = wcwidth(point);
+    /* A locale that does not know the character says -1. */
+    *ret_columns = columns < 0 ? 1 : (size_t)columns;
+    return length;
+}
+
+static size_t columns_of(const char *text)
+{
+    size_t total = 0, columns;
+
+    while (*text) {
+        text += character(text, &columns);
+        total += columns;
+    }
+    return total;
+}
+
+/* Makes control characters (C0 and C1) visible, and drops a character that was cut. */
+static void clean(char *text)
+{
+    size_t columns;
+
+    for (char *at = text; *at; at += character(at, &columns)) {
+        unsigned char first = (unsigned char)at[0], second = first ? (unsigned char)at[1] : 0;
+
+        if (first < 0x20 || first == 0x7f)
+            at[0] = '?';
+        else if (first == 0xc2 && second >= 0x80 && second < 0xa0)
+            at[0] = at[1] = '?';
+        else if (first >= 0x80 && (first < 0xc2 || (second & 0xc0) != 0x80))
+            at[0] = '?';
+    }
+}
+
+static char *next_cell(struct table *table)
+{
+    if (table->n_cells == table->room) {
+        size_t room = table->room ? table->room * 2 : TABLE_COLUMNS_MAX * 8;
+        void *cells = realloc(table->cells, room * sizeof(table->cells[0]));
+
+        if (!cells)
+            return NULL;
+        table->cells = cells;
+        table->room = room;
+    }
+    return table->cells[table->n_cells++];
+}
+
+bool table_add(struct table *table, const char *format, ...)
+{
+    char *cell = next_cell(table);
+    va_list args;
+
+    if (!cell)
+        return false;
+    va_start(args, format);
+    vsnprintf(cell, TABLE_CELL_BYTES, format, args);
+    va_end(args);
+    clean(cell);
+    return true;
+}
+
+static void format_array(const json_t *array, char *text, size_t size)
+{
+    const json_t *item;
+    size_t i, used = 0;
+
+    snprintf(text, size, "-");
+    json_array_foreach (array, i, item) {
+        char word[TABLE_CELL_BYTES];
+        int added;
+
+        table_format_json(item, word, sizeof(word));
+        added = snprintf(text + used, size - used, "%s%s", i ? "," : "", word);
+        if (added < 0 || (size_t)added >= size - used)
+            return;
+        used += (size_t)added;
+    }
+}
+
+void table_format_json(const json_t *value, char *text, size_t size)
+{
+    switch (value ? json_typeof(value) : JSON_NULL) {
+    case JSON_STRING:
+        snprintf(text, size, "%s", json_string_value(value));
+        break;
+    case JSON_INTEGER:
+        snprintf(text, size, "%lld", (long long)json_integer_value(value));
+        break;
+    case JSON_REAL:
+        snprintf(text, size, "%.6g", json_real_value(value));
+        break;
+    case JSON_ARRAY:
+        format_array(value, text, size);
+        break;
+    default:
+        snprintf(text, size, "-");
+    }
+}
+
+bool table_add_json(struct table *table, const json_t *value)
+{
+    char text[TABLE_CELL_BYTES];
+
+    table_format_json(value, text, sizeof(text));
+    return table_add(table, "%s", text);
+}
+
+static size_t total_width(const struct table *table)
+{
+    size_t total = 0;
+
+    for (size_t i = 0; i < table->n_columns; i++)
+        total += table->widths[i] + (i ? GAP : 0);
+    return total;
+}
+
+/* Takes columns off the widest of those that may shrink, until all fits. */
+static void fit(struct table *table, size_t width)
+{
+    while (total_width(table) > width) {
+        size_t widest = table->n_columns;
+
+        for (size_t i = 0; i < table->n_columns; i++)
+            if (table->columns[i].shrink && table->widths[i] > SHRUNK_WIDTH &&
+                (widest == table->n_columns || table->widths[i] > table->widths[widest]))
+                widest = i;
+        if (widest == table->n_columns)
+            return;
+        table->widths[widest]--;
+    }
+}
+
+/* Prints text in exactly width columns; what is too long ends in "…". */
+static void print_cell(const char *text, size_t width, bool right, bool last)
+{
+    size_t size = columns_of(text), used = 0, columns;
+
+    if (size <= width) {
+        printf("%*s%s%*s", right ? (int)(width - size) : 0, "", text,
+               right || last ? 0 : (int)(width - size), "");
+        return;
+    }
+    while (*text) {
+        size_t length = character(text, &columns);
+
+        if (used + columns > width - 1)
+            break;
+        fwrite(text, 1, length, stdout);
+        text += length;
+        used += columns;
+    }
+    printf("…%*s", last ? 0 : (int)(width - 1 - used), "");
+}
+
+static void measure(struct table *table)
+{
+    for (size_t i = 0; i < table->n_columns; i++)
+        table->widths[i] = columns_of(table->columns[i].title);
+    for (size_t i = 0; i < table->n_cells; i++) {
+        size_t columns = columns_of(table->cells[i]);
+
+        if (columns > table->widths[i % table->n_columns])
+            table->widths[i % table->n_columns] = columns;
+    }
+}
+
+void table_print(struct table *table, size_t width, size_t max_rows)
+{
+    size_t rows = table->n_cells / table->n_columns;
+
+    measure(table);
+    fit(table, width);
+    for (size_t row = 0; row <= rows && row <= max_rows; row++) {
+        for (size_t i = 0; i < table->n_columns; i++) {
+            const char *text =
+                row ? table->cells[(row - 1) * table->n_columns + i] : table->columns[i].title;
+
+            printf("%*s", i ? GAP : 0, "");
+            print_cell(text, table->widths[i], table->columns[i].right, i + 1 == table->n_columns);
+        }
+        putchar('\n');
+    }
+    if (rows > max_rows)
+        printf("… and %zu more\n", rows - max_rows);
+}
+
+void table_print_objects(const json_t *rows, const struct table_column *columns,
+                         const char *const *keys, size_t n_columns)
+{
+    struct table table;
+    const json_t *row;
+    size_t i;
+
+    table_init(&table, columns, n_columns);
+    json_array_foreach (rows, i, row)
+        for (size_t k = 0; k < n_columns; k++)
+            if (!table_add_json(&table, json_object_get(row, keys[k])))
+                break;
+    table_print(&table, SIZE_MAX, SIZE_MAX);
+    table_release(&table);
+}

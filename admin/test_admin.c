@@ -1,0 +1,684 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Tests of vgpu-admin as its users run it: on a database without a mediator, and against an admin
+ * socket that the test itself serves. argv[1]: the program.
+ */
+#include <dirent.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <setjmp.h>
+#include <spawn.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <sys/wait.h>
+
+#include <cmocka.h>
+
+#include "common/cleanup.h"
+#include "store/line.h"
+#include "store/store.h"
+
+#define OUTPUT_BYTES 65536
+
+static void cleanup_json(json_t **json)
+{
+    json_decref(*json);
+}
+
+#define _cleanup_json_ _cleanup_(cleanup_json)
+
+extern char **environ;
+
+static const char *program;
+
+struct fixture {
+    char directory[64];
+    char database[96];
+    int listener; /* -1: no mediator */
+    pid_t pid;
+    char out[OUTPUT_BYTES], err[OUTPUT_BYTES];
+};
+
+static int setup(void **state)
+{
+    struct fixture *fixture = calloc(1, sizeof(*fixture));
+
+    strcpy(fixture->directory, "/tmp/vgpu-admin-test-XXXXXX");
+    if (!mkdtemp(fixture->directory))
+        return -1;
+    snprintf(fixture->database, sizeof(fixture->database), "%s/vgpu.db", fixture->directory);
+    fixture->listener = -1;
+    *state = fixture;
+    return 0;
+}
+
+static int teardown(void **state)
+{
+    struct fixture *fixture = *state;
+    DIR *directory = opendir(fixture->directory);
+    const struct dirent *entry;
+
+    while (directory && (entry = readdir(directory)))
+        unlinkat(dirfd(directory), entry->d_name, 0);
+    if (directory)
+        closedir(directory);
+    rmdir(fixture->directory);
+    vgpu_close(&fixture->listener);
+    free(fixture);
+    return 0;
+}
+
+/* Starts the program through a shell, which takes the arguments apart. */
+static void start(struct fixture *fixture, const char *arguments)
+{
+    char command[4096];
+    char *argv[] = {(char[]){"sh"}, (char[]){"-c"}, command, NULL};
+
+    assert_true((size_t)snprintf(command, sizeof(command),
+                                 "cd '%s'; export VGPU_RUN_DIR='%s' LC_ALL=C.UTF-8; "
+                                 "vgpu() { '%s' --database vgpu.db \"$@\"; }; "
+                                 "{ vgpu %s; } >out 2>err",
+                                 fixture->directory, fixture->directory, program,
+                                 arguments) < sizeof(command));
+    assert_int_equal(posix_spawn(&fixture->pid, "/bin/sh", NULL, NULL, argv, environ), 0);
+}
+
+static void read_output(const struct fixture *fixture, const char *name, char text[OUTPUT_BYTES])
+{
+    _cleanup_fclose_ FILE *file = NULL;
+    char path[128];
+    size_t size;
+
+    snprintf(path, sizeof(path), "%s/%s", fixture->directory, name);
+    file = fopen(path, "re");
+    assert_non_null(file);
+    size = fread(text, 1, OUTPUT_BYTES - 1, file);
+    text[size] = '\0';
+}
+
+static int finish(struct fixture *fixture)
+{
+    int status;
+
+    assert_int_equal(waitpid(fixture->pid, &status, 0), fixture->pid);
+    assert_true(WIFEXITED(status));
+    read_output(fixture, "out", fixture->out);
+    read_output(fixture, "err", fixture->err);
+    return WEXITSTATUS(status);
+}
+
+static int run(struct fixture *fixture, const char *arguments)
+{
+    start(fixture, arguments);
+    return finish(fixture);
+}
+
+static void expect(struct fixture *fixture, int status, const char *arguments)
+{
+    int got = run(fixture, arguments);
+
+    if (got != status)
+        fail_msg("%s: exit status %d, not %d: %s", arguments, got, status, fixture->err);
+}
+
+static void assert_has(const char *text, const char *part)
+{
+    if (!strstr(text, part))
+        fail_msg("'%s' is not in '%s'", part, text);
+}
+
+static void assert_has_not(const char *text, const char *part)
+{
+    if (strstr(text, part))
+        fail_msg("'%s' is in '%s'", part, text);
+}
+
+/* Takes the place of a mediator. */
+static void listen_as_mediator(struct fixture *fixture)
+{
+    /* A program that never connects must fail its test, not hang it. */
+    const struct timeval patience = {.tv_sec = 20};
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+
+    snprintf(address.sun_path, sizeof(address.sun_path), "%.80s/admin.sock", fixture->directory);
+    fixture->listener = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    assert_int_equal(bind(fixture->listener, (struct sockaddr *)&address, sizeof(address)), 0);
+    assert_int_equal(listen(fixture->listener, 4), 0);
+    setsockopt(fixture->listener, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience));
+}
+
+/* Accepts one connection, reads one request, and answers with these bytes; then closes. */
+static json_t *answer(const struct fixture *fixture, const char *reply)
+{
+    _cleanup_close_ int fd = accept4(fixture->listener, NULL, NULL, SOCK_CLOEXEC);
+    struct line_reader reader;
+    const char *line;
+    json_t *request;
+
+    assert_true(fd >= 0);
+    line_reader_init(&reader, fd, STORE_REQUEST_BYTES_MAX);
+    assert_int_equal(line_read(&reader, &line), 1);
+    request = json_loads(line, 0, NULL);
+    assert_non_null(request);
+    assert_int_equal(write(fd, reply, strlen(reply)), strlen(reply));
+    line_reader_release(&reader);
+    return request;
+}
+
+static int run_online(struct fixture *fixture, const char *arguments, const char *reply)
+{
+    listen_as_mediator(fixture);
+    start(fixture, arguments);
+    json_decref(answer(fixture, reply));
+    return finish(fixture);
+}
+
+/* without a mediator */
+
+static void test_admin_offline_changes_the_database_and_says_so(void **state)
+{
+    struct fixture *fixture = *state;
+
+    expect(fixture, 0, "create-pool --create --pool=A");
+    assert_string_equal(fixture->out, "pool A created, policy wfq\n");
+    assert_string_equal(fixture->err,
+                        "vgpu-admin: mediator is not running; changed the database only\n");
+    expect(fixture, 0, "register-vm --pool=A --priority=high --vm-id=1 --name=web");
+    assert_string_equal(fixture->out, "VM 1 (web) registered: pool A, priority high, weight 50\n");
+}
+
+static void test_admin_offline_missing_database(void **state)
+{
+    struct fixture *fixture = *state;
+
+    expect(fixture, 1, "list-vms");
+    assert_has(fixture->err, "vgpu.db does not exist; make a new one with --create");
+    assert_string_equal(fixture->out, "");
+    assert_int_equal(access(fixture->database, F_OK), -1);
+}
+
+static void test_admin_offline_error_is_one_line(void **state)
+{
+    struct fixture *fixture = *state;
+
+    expect(fixture, 0, "create-pool A --create");
+    expect(fixture, 1, "register-vm --pool=B --vm-id=1");
+    assert_string_equal(fixture->err,
+                        "vgpu-admin: register-vm: pool 'B' does not exist (have: A); create it "
+                        "with: vgpu-admin create-pool --pool=B\n");
+    assert_string_equal(fixture->out, "");
+}
+
+static void test_admin_offline_all_settings_of_a_vm(void **state)
+{
+    struct fixture *fixture = *state;
+
+    expect(fixture, 0, "create-pool A --create");
+    expect(fixture, 0, "create-pool B --policy=strict --description 'for batch'");
+    expect(fixture, 0, "register-vm --vm-id 7 --pool A --name db --weight 12.5");
+    expect(fixture, 0, "set-priority db --priority=low");
+    assert_string_equal(fixture->out, "VM 7 (db) has priority low\n");
+    expect(fixture, 0, "set-weight --vm=7 --weight=99.5");
+    assert_string_equal(fixture->out, "VM 7 (db) has weight 99.5\n");
+    expect(fixture, 0, "set-pool --vm-id=7 --pool=B");
+    assert_string_equal(fixture->out, "VM 7 (db) has pool B\n");
+    expect(fixture, 0, "list-vms --pool=B");
+    assert_string_equal(fixture->out, "ID  NAME  UUID  POOL  PRIORITY  WEIGHT\n"
+                                      " 7  db    -     B     low         99.5\n");
+    expect(fixture, 0, "list-pools");
+    assert_has(fixture->out, "for batch");
+    expect(fixture, 0, "remove-vm --name=db");
+    expect(fixture, 0, "remove-pool B");
+}
+
+static void test_admin_offline_same_again_is_said(void **state)
+{
+    struct fixture *fixture = *state;
+
+    expect(fixture, 0, "create-pool A --create");
+    expect(fixture, 0, "register-vm --vm-id 7 --pool A");
+    expect(fixture, 0, "set-weight 7 --weight=50");
+    assert_string_equal(fixture->out, "VM 7 already has weight 50\n");
+    assert_has(fixture->err, "the database is as asked already");
+}
+
+static void test_admin_offline_ambiguous_name_lists_candidates(void **state)
+{
+    struct fixture *fixture = *state;
+
+    expect(fixture, 0, "create-pool A --create");
+    expect(fixture, 0, "register-vm --vm-id 1 --pool A --name web");
+    expect(fixture, 0, "register-vm --vm-id 2 --pool A --name web");
+    expect(fixture, 1, "remove-vm web");
+    assert_has(fixture->err, "'web' fits 2 VMs: 1 ('web'), 2 ('web'); choose one with --vm-id");
+}
+
+static void test_admin_offline_values_out_of_range(void **state)
+{
+    static const char *const arguments[] = {
+        "set-weight 1 --weight=0.99", "set-weight 1 --weight=100.01",
+        "set-priority 1 --priority=top", "register-vm --pool=A --vm-id=0",
+        "register-vm --pool=A --vm-id=1"};
+    struct fixture *fixture = *state;
+
+    expect(fixture, 0, "create-pool A --create");
+    expect(fixture, 0, "register-vm --vm-id 1 --pool A");
+    for (size_t i = 0; i < VGPU_ARRAY_SIZE(arguments); i++)
+        expect(fixture, 1, arguments[i]);
+}
+
+static void test_admin_offline_database_in_use(void **state)
+{
+    const struct store_options options = {.create = true, .holder = "the mediator's store helper"};
+    struct fixture *fixture = *state;
+    struct store *store;
+
+    assert_int_equal(store_open(fixture->database, &options, &store, NULL), 0);
+    expect(fixture, 1, "create-pool A");
+    assert_has(fixture->err, "is in use by the mediator's store helper (pid ");
+    store_close(store);
+}
+
+static void test_admin_offline_stale_socket_counts_as_none(void **state)
+{
+    struct fixture *fixture = *state;
+
+    listen_as_mediator(fixture);
+    vgpu_close(&fixture->listener);
+    expect(fixture, 0, "create-pool A --create");
+    assert_has(fixture->err, "mediator is not running");
+}
+
+static void test_admin_offline_corrupt_database(void **state)
+{
+    struct fixture *fixture = *state;
+
+    FILE *file = fopen(fixture->database, "we");
+
+    assert_non_null(file);
+    fputs("this is no database, however one looks at it", file);
+    fclose(file);
+    expect(fixture, 1, "list-vms");
+    assert_has(fixture->err, "is not a sound SQLite database; not touched");
+}
+
+/* scans without a mediator */
+
+static void write_script(const struct fixture *fixture, const char *text)
+{
+    char path[128];
+    _cleanup_fclose_ FILE *file = NULL;
+
+    snprintf(path, sizeof(path), "%s/nvml", fixture->directory);
+    file = fopen(path, "we");
+    assert_non_null(file);
+    fprintf(file, "#!/bin/sh\n%s\n", text);
+    assert_int_equal(fchmod(fileno(file), 0700), 0);
+}
+
+#define ONE_GPU                                                                                    \
+    "[{\"index\":0,\"uuid\":\"GPU-1\",\"pci\":\"00000000:65:00.0\",\"model\":\"H200\","            \
+    "\"memory_bytes\":1073741824,\"temperature\":40}]"
+
+static void test_admin_scan_offline_asks_the_helper(void **state)
+{
+    struct fixture *fixture = *state;
+
+    write_script(fixture, "test \"$1\" = --scan && echo '" ONE_GPU "'");
+    expect(fixture, 0, "scan-gpus --create --nvml-helper=./nvml");
+    assert_string_equal(
+        fixture->out, "ID  MODEL   MEMORY  PCI               STATE    POOLS  UUID\n"
+                      " 0  H200   1.0 GiB  00000000:65:00.0  present  -      GPU-1\nnew: GPU 0\n");
+    expect(fixture, 0, "create-pool A");
+    expect(fixture, 0, "assign-gpu --gpu-id=0 --pool=A");
+    assert_string_equal(fixture->out, "GPU 0 serves: A\n");
+    expect(fixture, 1, "assign-gpu --gpu-id=1 --pool=A");
+    assert_has(fixture->err, "GPU 1 does not exist (have: 0)");
+    expect(fixture, 0, "unassign-gpu --gpu-id=0");
+    assert_string_equal(fixture->out, "GPU 0 serves: -\n");
+}
+
+static void test_admin_scan_offline_bad_helpers(void **state)
+{
+    static const struct {
+        const char *script, *text;
+    } cases[] = {
+        {"exit 3", "vgpu-nvml failed (exit status 3)"},
+        {"kill -9 $$", "vgpu-nvml failed (signal 9)"},
+        {"echo nonsense", "did not print a JSON array"},
+        {"echo '[{}]'", "the argument 'index' is missing"},
+        {"head -c 1048577 /dev/zero", "printed more than 1048576 bytes"},
+    };
+    struct fixture *fixture = *state;
+
+    for (size_t i = 0; i < VGPU_ARRAY_SIZE(cases); i++) {
+        write_script(fixture, cases[i].script);
+        expect(fixture, 1, "scan-gpus --create --nvml-helper=./nvml");
+        assert_has(fixture->err, cases[i].text);
+    }
+}
+
+static void test_admin_scan_offline_without_helper(void **state)
+{
+    struct fixture *fixture = *state;
+
+    expect(fixture, 1, "scan-gpus --create --nvml-helper=./none");
+    assert_has(fixture->err, "cannot start ./none");
+}
+
+/* with a mediator */
+
+static void test_admin_online_sends_the_request(void **state)
+{
+    struct fixture *fixture = *state;
+    _cleanup_json_ json_t *expected =
+        json_pack("{s:i, s:s, s:{s:i, s:s, s:s, s:f}}", "id", 1, "command", "register-vm", "args",
+                  "vm_id", 3, "pool", "A", "priority", "high", "weight", 2.5);
+    _cleanup_json_ json_t *request = NULL;
+
+    listen_as_mediator(fixture);
+    start(fixture, "register-vm --pool=A --priority=high --vm-id=3 --weight=2.5");
+    request = answer(fixture, "{\"id\":1,\"ok\":true,\"result\":{\"changed\":true,\"vm\":{"
+                              "\"vm_id\":3,\"pool\":\"A\",\"priority\":\"high\",\"weight\":2.5}}}"
+                              "\n");
+    assert_int_equal(finish(fixture), 0);
+    assert_true(json_equal(request, expected));
+    assert_string_equal(fixture->out, "VM 3 registered: pool A, priority high, weight 2.5\n");
+    assert_string_equal(fixture->err, "");
+    assert_int_equal(access(fixture->database, F_OK), -1);
+}
+
+static void test_admin_online_prints_the_mediators_error(void **state)
+{
+    struct fixture *fixture = *state;
+
+    assert_int_equal(run_online(fixture, "remove-pool A",
+                                "{\"id\":1,\"ok\":false,\"error\":{\"code\":\"in-use\",\"errno\":"
+                                "16,\"text\":\"pool 'A' still has 2 VMs\"}}\n"),
+                     1);
+    assert_string_equal(fixture->err, "vgpu-admin: remove-pool: pool 'A' still has 2 VMs\n");
+}
+
+static void test_admin_online_never_passes_on_escapes(void **state)
+{
+    struct fixture *fixture = *state;
+
+    assert_int_equal(run_online(fixture, "list-vms",
+                                "{\"id\":1,\"ok\":true,\"result\":{\"vms\":[{\"vm_id\":1,\"name\":"
+                                "\"a\\u001b[31m\\u009b\",\"pool\":\"A\"}]}}\n"),
+                     0);
+    assert_has_not(fixture->out, "\033");
+    assert_has_not(fixture->out, "\302\233");
+    assert_has(fixture->out, "a?[31m??");
+}
+
+static void test_admin_online_errors_never_pass_on_escapes(void **state)
+{
+    struct fixture *fixture = *state;
+
+    assert_int_equal(run_online(fixture, "list-vms",
+                                "{\"id\":1,\"ok\":false,\"error\":{\"code\":\"failed\",\"errno\":"
+                                "5,\"text\":\"x\\u001b[2Jy\"}}\n"),
+                     1);
+    assert_has(fixture->err, "x?[2Jy");
+}
+
+static void test_admin_online_bad_answers(void **state)
+{
+    static const char *const replies[] = {"nonsense\n", "{}\n",
+                                          "{\"id\":2,\"ok\":true,\"result\":"
+                                          "{}}\n",
+                                          "{\"id\":1,\"ok\":true}\n", "{\"id\":1,\"ok\":false}\n"};
+    struct fixture *fixture = *state;
+
+    listen_as_mediator(fixture);
+    for (size_t i = 0; i < VGPU_ARRAY_SIZE(replies); i++) {
+        start(fixture, "list-vms");
+        json_decref(answer(fixture, replies[i]));
+        assert_int_equal(finish(fixture), 1);
+        assert_has(fixture->err, "the mediator's answer is not understood");
+    }
+}
+
+static void test_admin_online_closed_without_an_answer(void **state)
+{
+    struct fixture *fixture = *state;
+
+    assert_int_equal(run_online(fixture, "create-pool A --create", ""), 1);
+    assert_has(fixture->err, "the mediator closed the connection");
+    assert_int_equal(access(fixture->database, F_OK), -1);
+}
+
+static void test_admin_online_socket_option(void **state)
+{
+    struct fixture *fixture = *state;
+
+    listen_as_mediator(fixture);
+    start(fixture, "--socket=./admin.sock list-vms");
+    json_decref(answer(fixture, "{\"id\":1,\"ok\":true,\"result\":{\"vms\":[]}}\n"));
+    assert_int_equal(finish(fixture), 0);
+    assert_has(fixture->out, "no VMs; register one with");
+}
+
+static void test_admin_socket_path_limit(void **state)
+{
+    struct fixture *fixture = *state;
+
+    expect(fixture, 1, "list-vms --socket=$(printf %0108d 0)");
+    assert_has(fixture->err, "the socket's path is longer than 107 bytes");
+}
+
+#define STATUS                                                                                     \
+    "{\"id\":1,\"ok\":true,\"result\":{\"mediator\":{\"version\":\"0.1.0\",\"pid\":77,"            \
+    "\"uptime_s\":3723.5,\"driver\":\"softgpu\",\"window_s\":10.0,\"channels\":2,\"workers\":2},"  \
+    "\"gpus\":[{\"gpu_id\":0,\"uuid\":\"GPU-1\",\"model\":\"a model with quite a long name\","     \
+    "\"memory_total_bytes\":85899345920,\"memory_used_bytes\":1073741824,\"utilization\":97,"      \
+    "\"temperature\":61,\"state\":\"ok\",\"pools\":[\"A\",\"B\"],\"holder_vm_id\":7}],"            \
+    "\"pools\":[{\"pool\":\"A\",\"policy\":\"wfq\",\"gpus\":[0],\"vms\":1}],"                      \
+    "\"vms\":[{\"vm_id\":7,\"uuid\":null,\"name\":\"a name that is as long as names may get, "     \
+    "sixty-four bytes..\",\"pool\":\"a pool with a name that is long as well\",\"priority\":"      \
+    "\"medium\",\"weight\":33.33,\"state\":\"quarantined\",\"gpu_id\":0,\"channels\":128,"         \
+    "\"queue_depth\":10000,\"jobs_done\":123456789,\"jobs_failed\":12345,\"jobs_refused\":1234,"   \
+    "\"gpu_time_ns\":1,\"wait_ns\":1,\"share\":0.6667,\"entitlement\":0.5}]}}\n"
+
+static void test_admin_status_fits_the_screen(void **state)
+{
+    struct fixture *fixture = *state;
+    char *line;
+
+    assert_int_equal(run_online(fixture, "status", STATUS), 0);
+    for (line = strtok(fixture->out, "\n"); line; line = strtok(NULL, "\n")) {
+        size_t columns = 0;
+
+        for (const char *at = line; *at; at++)
+            columns += (*at & 0xc0) != 0x80;
+        if (columns > 100)
+            fail_msg("%zu columns: %s", columns, line);
+    }
+}
+
+static void test_admin_status_shows_what_the_mediator_says(void **state)
+{
+    static const char *const parts[] = {
+        "mediator 0.1.0, pid 77, up 1 h 02 min 03 s, driver softgpu",
+        "1.0 GiB / 80.0 GiB",
+        "97",
+        "61",
+        "A,B",
+        "quarantined",
+        "66.7",
+        "50.0",
+        "123456789",
+        "12345/1234",
+        "10000"};
+    struct fixture *fixture = *state;
+
+    assert_int_equal(run_online(fixture, "status", STATUS), 0);
+    for (size_t i = 0; i < VGPU_ARRAY_SIZE(parts); i++)
+        assert_has(fixture->out, parts[i]);
+    assert_has_not(fixture->out, "\033");
+}
+
+static void test_admin_status_survives_an_empty_answer(void **state)
+{
+    struct fixture *fixture = *state;
+
+    assert_int_equal(run_online(fixture, "status",
+                                "{\"id\":1,\"ok\":true,\"result\":{\"mediator\":{},\"vms\":[{},7]"
+                                ",\"gpus\":7}}\n"),
+                     0);
+}
+
+static void test_admin_status_offline_shows_the_configuration(void **state)
+{
+    struct fixture *fixture = *state;
+
+    expect(fixture, 0, "create-pool A --create");
+    expect(fixture, 0, "register-vm --vm-id 7 --pool A --name db");
+    expect(fixture, 0, "status");
+    assert_has(fixture->out, "no mediator runs: the configuration only\n");
+    assert_has(fixture->out, " 7  db    A     medium        50  -       -      -       -     -"
+                             "     -         -\n");
+}
+
+static void test_admin_status_watch_repeats(void **state)
+{
+    struct fixture *fixture = *state;
+
+    expect(fixture, 0, "create-pool A --create");
+    expect(fixture, 0, "status --watch=0.1 --json | head -n 3");
+    assert_int_equal(fixture->out[0], '{');
+    assert_string_equal(strchr(strchr(strchr(fixture->out, '\n') + 1, '\n') + 1, '\n'), "\n");
+}
+
+static void test_admin_status_watch_limits(void **state)
+{
+    struct fixture *fixture = *state;
+
+    expect(fixture, 1, "status --watch=0.05");
+    assert_has(fixture->err, "is out of range: 0.1 to 3600");
+    expect(fixture, 1, "status --watch=3601");
+}
+
+/* the command line */
+
+static void test_admin_usage_errors(void **state)
+{
+    static const struct {
+        const char *arguments, *text;
+    } cases[] = {
+        {"", "vgpu-admin: which command? See: vgpu-admin --help\n"},
+        {"regster-vm", "vgpu-admin: unknown command 'regster-vm'; did you mean 'register-vm'?\n"},
+        {"zzz", "vgpu-admin: unknown command 'zzz'\n"},
+        {"set-weight 1 --wieght=2",
+         "vgpu-admin: set-weight: unknown option '--wieght'; did you mean '--weight'?\n"},
+        {"--jsno list-vms", "unknown option '--jsno'; did you mean '--json'?"},
+        {"list-vms --qqqqqqqq", "list-vms: unknown option '--qqqqqqqq'\n"},
+        {"list-vms -x", "unknown option '-x'"},
+        {"list-vms extra", "unexpected argument 'extra'"},
+        {"register-vm --pool=A", "--vm-id=ID is missing"},
+        {"register-vm --vm-id=1 --pool", "the option --pool needs a value"},
+        {"register-vm --vm-id=1x --pool=A", "--vm-id=1x is not an integer"},
+        {"register-vm --vm-id= --pool=A", "--vm-id= is not an integer"},
+        {"register-vm --vm-id=99999999999999999999 --pool=A", "is not an integer"},
+        {"set-weight 1 --weight=nan", "--weight=nan is not a number"},
+        {"set-weight 1 --weight=inf", "--weight=inf is not a number"},
+        {"set-weight 1 --weight=' 5'", "is not a number"},
+        {"set-weight --weight=5", "which VM? Give its id, UUID or name"},
+        {"set-weight 1 --vm-id=1 --weight=5", "the VM is named more than once"},
+        {"set-weight 1 --weight=5 --weight=6", "--weight is given more than once"},
+        {"list-vms --json --json", "--json is given more than once"},
+        {"list-vms --json=yes", "the option --json has no value"},
+        {"create-pool --pool=$(printf '\\377')", "is not UTF-8 text"},
+        {"create-pool -- --pool=A --pool=B", "unexpected argument '--pool=B'"},
+    };
+    struct fixture *fixture = *state;
+
+    for (size_t i = 0; i < VGPU_ARRAY_SIZE(cases); i++) {
+        expect(fixture, 2, cases[i].arguments);
+        assert_has(fixture->err, cases[i].text);
+        assert_string_equal(fixture->out, "");
+    }
+    assert_int_equal(access(fixture->database, F_OK), -1);
+}
+
+static void test_admin_help_and_version(void **state)
+{
+    struct fixture *fixture = *state;
+
+    expect(fixture, 0, "--help");
+    assert_has(fixture->out, "register-vm");
+    expect(fixture, 0, "set-weight --help");
+    assert_has(fixture->out, "--weight=WEIGHT");
+    expect(fixture, 0, "--version");
+    assert_has(fixture->out, "vgpu-admin ");
+}
+
+static void test_admin_json_is_whole(void **state)
+{
+    struct fixture *fixture = *state;
+    _cleanup_json_ json_t *json = NULL;
+
+    expect(fixture, 0, "create-pool A --create --json");
+    json = json_loads(fixture->out, 0, NULL);
+    assert_true(json_is_true(json_object_get(json, "changed")));
+}
+
+static void test_admin_full_disk_behind_stdout_is_an_error(void **state)
+{
+    struct fixture *fixture = *state;
+
+    expect(fixture, 0, "create-pool A --create");
+    expect(fixture, 1, "list-vms >/dev/full; exit $?; true");
+    assert_has(fixture->err, "cannot write to standard output");
+}
+
+#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+
+int main(int argc, char **argv)
+{
+    const struct CMUnitTest tests[] = {
+        TEST(test_admin_offline_changes_the_database_and_says_so),
+        TEST(test_admin_offline_missing_database),
+        TEST(test_admin_offline_error_is_one_line),
+        TEST(test_admin_offline_all_settings_of_a_vm),
+        TEST(test_admin_offline_same_again_is_said),
+        TEST(test_admin_offline_ambiguous_name_lists_candidates),
+        TEST(test_admin_offline_values_out_of_range),
+        TEST(test_admin_offline_database_in_use),
+        TEST(test_admin_offline_stale_socket_counts_as_none),
+        TEST(test_admin_offline_corrupt_database),
+        TEST(test_admin_scan_offline_asks_the_helper),
+        TEST(test_admin_scan_offline_bad_helpers),
+        TEST(test_admin_scan_offline_without_helper),
+        TEST(test_admin_online_sends_the_request),
+        TEST(test_admin_online_prints_the_mediators_error),
+        TEST(test_admin_online_never_passes_on_escapes),
+        TEST(test_admin_online_errors_never_pass_on_escapes),
+        TEST(test_admin_online_bad_answers),
+        TEST(test_admin_online_closed_without_an_answer),
+        TEST(test_admin_online_socket_option),
+        TEST(test_admin_socket_path_limit),
+        TEST(test_admin_status_fits_the_screen),
+        TEST(test_admin_status_shows_what_the_mediator_says),
+        TEST(test_admin_status_survives_an_empty_answer),
+        TEST(test_admin_status_offline_shows_the_configuration),
+        TEST(test_admin_status_watch_repeats),
+        TEST(test_admin_status_watch_limits),
+        TEST(test_admin_usage_errors),
+        TEST(test_admin_help_and_version),
+        TEST(test_admin_json_is_whole),
+        TEST(test_admin_full_disk_behind_stdout_is_an_error),
+    };
+
+    if (argc != 2)
+        return 2;
+    program = realpath(argv[1], NULL);
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,177 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""Runs each subcommand with --json and checks what it prints against docs/spec/schema/.
+
+Usage: test_json.py VGPU_ADMIN SCHEMA_DIRECTORY. Needs the standard library only; the part of JSON
+Schema that the schemas use is checked here, and a schema that uses more is an error.
+"""
+import json
+import os
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import unittest
+
+PROGRAM = SCHEMAS = None
+
+TYPES = {
+    "object": lambda v: isinstance(v, dict),
+    "array": lambda v: isinstance(v, list),
+    "string": lambda v: isinstance(v, str),
+    "boolean": lambda v: isinstance(v, bool),
+    "integer": lambda v: isinstance(v, int) and not isinstance(v, bool),
+    "number": lambda v: isinstance(v, (int, float)) and not isinstance(v, bool),
+    "null": lambda v: v is None,
+}
+KNOWN = {"$schema", "$comment", "$ref", "title", "type", "properties", "required", "items", "enum",
+         "additionalProperties", "minimum", "maximum"}
+
+
+class Mismatch(Exception):
+    pass
+
+
+def load(name):
+    with open(os.path.join(SCHEMAS, name), encoding="utf-8") as file:
+        return json.load(file)
+
+
+def check_number(value, schema, where):
+    if not TYPES["number"](value):
+        return
+    if value < schema.get("minimum", value) or value > schema.get("maximum", value):
+        raise Mismatch(f"{where}: {value} is out of range")
+
+
+def check(value, schema, where="$"):
+    """Raises Mismatch unless value is as the schema says."""
+    if set(schema) - KNOWN:
+        raise Mismatch(f"{where}: the schema uses {sorted(set(schema) - KNOWN)}")
+    if "$ref" in schema:
+        check(value, load(schema["$ref"]), where)
+        return
+    names = schema["type"] if isinstance(schema["type"], list) else [schema["type"]]
+    if not any(TYPES[name](value) for name in names):
+        raise Mismatch(f"{where}: {value!r} is not of type {names}")
+    if "enum" in schema and value not in schema["enum"]:
+        raise Mismatch(f"{where}: {value!r} is none of {schema['enum']}")
+    check_number(value, schema, where)
+    if isinstance(value, dict):
+        missing = set(schema["required"]) - set(value)
+        surplus = set(value) - set(schema["properties"])
+        if missing or (surplus and schema["additionalProperties"] is False):
+            raise Mismatch(f"{where}: missing {sorted(missing)}, surplus {sorted(surplus)}")
+        for key, member in value.items():
+            check(member, schema["properties"][key], f"{where}.{key}")
+    if isinstance(value, list):
+        for i, item in enumerate(value):
+            check(item, schema["items"], f"{where}[{i}]")
+
+
+STATUS = {
+    "mediator": {"version": "0.1.0", "pid": 7, "uptime_s": 1.5, "driver": "softgpu",
+                 "window_s": 10.0, "channels": 1, "workers": 1},
+    "gpus": [{"gpu_id": 0, "uuid": "GPU-1", "model": "M", "memory_total_bytes": 2,
+              "memory_used_bytes": 1, "utilization": 50, "temperature": 40, "state": "ok",
+              "pools": ["A"], "holder_vm_id": 1}],
+    "pools": [{"pool": "A", "policy": "wfq", "gpus": [0], "vms": 1}],
+    "vms": [{"vm_id": 1, "uuid": None, "name": "web", "pool": "A", "priority": "high",
+             "weight": 50.0, "state": "running", "gpu_id": 0, "channels": 1, "queue_depth": 2,
+             "jobs_done": 3, "jobs_failed": 0, "jobs_refused": 0, "gpu_time_ns": 4, "wait_ns": 5,
+             "share": 1.0, "entitlement": 1.0}],
+}
+
+SCAN = """#!/bin/sh
+echo '[{"index": 0, "uuid": "GPU-1", "pci": "00000000:65:00.0", "model": "M", "memory_bytes": 42}]'
+"""
+
+
+class Json(unittest.TestCase):
+    def setUp(self):
+        self.directory = tempfile.TemporaryDirectory(prefix="vgpu-admin-json-")
+        self.scan = os.path.join(self.directory.name, "nvml")
+        with open(self.scan, "w", encoding="utf-8") as file:
+            file.write(SCAN)
+        os.chmod(self.scan, 0o700)
+
+    def tearDown(self):
+        self.directory.cleanup()
+
+    def run_json(self, command, *arguments):
+        """Runs the command and gives what it printed, checked against its schema."""
+        done = subprocess.run(
+            [PROGRAM, "--database", os.path.join(self.directory.name, "vgpu.db"), "--create",
+             "--json", command, *arguments],
+            env={**os.environ, "VGPU_RUN_DIR": self.directory.name}, capture_output=True,
+            check=False)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        result = json.loads(done.stdout)
+        check(result, load(command + ".json"))
+        return result
+
+    def configure(self):
+        self.run_json("scan-gpus", "--nvml-helper=" + self.scan)
+        self.run_json("create-pool", "A", "--policy=strict", "--description=d")
+        self.run_json("assign-gpu", "--gpu-id=0", "--pool=A")
+        self.run_json("register-vm", "--pool=A", "--vm-id=1", "--name=web")
+
+    def test_every_command_without_a_mediator(self):
+        self.configure()
+        self.run_json("set-priority", "web", "--priority=high")
+        self.run_json("set-weight", "web", "--weight=33.33")
+        self.run_json("create-pool", "B")
+        self.run_json("set-pool", "web", "--pool=B")
+        self.assertEqual(self.run_json("list-vms")["vms"][0]["weight"], 33.33)
+        self.assertEqual(self.run_json("list-gpus")["gpus"][0]["pools"], ["A"])
+        self.assertEqual(len(self.run_json("list-pools")["pools"]), 2)
+        self.assertIsNone(self.run_json("status")["mediator"])
+        self.run_json("unassign-gpu", "--gpu-id=0")
+        self.run_json("remove-vm", "web")
+        self.run_json("remove-pool", "B")
+
+    def test_lists_of_an_empty_store(self):
+        for command in ("list-vms", "list-gpus", "list-pools", "status"):
+            self.run_json(command)
+
+    def test_status_of_a_mediator_is_passed_on_whole(self):
+        with socket.socket(socket.AF_UNIX) as listener:
+            listener.bind(os.path.join(self.directory.name, "admin.sock"))
+            listener.listen(1)
+
+            def serve():
+                connection, _ = listener.accept()
+                with connection, connection.makefile("rwb") as lines:
+                    request = json.loads(lines.readline())
+                    reply = {"id": request["id"], "ok": True, "result": STATUS}
+                    lines.write(json.dumps(reply).encode() + b"\n")
+
+            server = threading.Thread(target=serve)
+            server.start()
+            self.assertEqual(self.run_json("status"), STATUS)
+            server.join()
+
+    def test_there_is_a_schema_for_every_command_and_no_other(self):
+        output = subprocess.run([PROGRAM, "--help"], capture_output=True, check=True, text=True)
+        listed = output.stdout.split("commands:\n")[1].split("\n\n")[0]
+        commands = {line.split()[0] for line in listed.splitlines()}
+        schemas = {name[:-5] for name in os.listdir(SCHEMAS)} - {"gpu", "pool", "vm"}
+        self.assertEqual(commands, schemas)
+
+    def test_the_check_itself_refuses(self):
+        vm = {**STATUS["vms"][0]}
+        schema = load("status.json")["properties"]["vms"]["items"]
+        check(vm, schema)
+        for key, value in (("weight", 101), ("priority", "top"), ("name", 7), ("extra", 1),
+                           ("channels", True), ("share", -0.1)):
+            with self.subTest(key=key), self.assertRaises(Mismatch):
+                check({**vm, key: value}, schema)
+        del vm["pool"]
+        with self.assertRaises(Mismatch):
+            check(vm, schema)
+
+
+if __name__ == "__main__":
+    PROGRAM, SCHEMAS = sys.argv[1:3]
+    unittest.main(argv=sys.argv[:1])

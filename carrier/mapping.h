@@ -1,0 +1,35 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A channel's memory, mapped: what the geometry must fulfil and where the parts lie. Called by the
+ * local carrier's guest side; the object is checked to be sealed, so that it cannot shrink.
+ */
+#ifndef VGPU_CARRIER_MAPPING_H
+#define VGPU_CARRIER_MAPPING_H
+
+#include <stddef.h>
+#include <vgpu/ring.h>
+
+#include "common/err.h"
+
+struct channel_mapping {
+    uint8_t *base;
+    size_t bytes;
+    struct vgpu_channel_geometry geometry; /* private copy, checked */
+    struct vgpu_channel_page *page;
+    uint8_t *submission;
+    uint8_t *completion;
+    uint8_t *data;
+};
+
+/* 0, or -EPROTO with the field that is wrong in err. */
+int channel_geometry_check(const struct vgpu_channel_geometry *geometry, struct vgpu_err *err);
+
+/*
+ * Maps the object behind fd, which stays the caller's. Returns 0, -EPROTO if object or page do not
+ * agree with the geometry, or what mmap answers.
+ */
+int channel_mapping_init(struct channel_mapping *mapping, int fd,
+                         const struct vgpu_channel_geometry *geometry, struct vgpu_err *err);
+void channel_mapping_release(struct channel_mapping *mapping);
+
+#endif

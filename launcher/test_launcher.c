@@ -1,0 +1,794 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * vgpu-launcher from outside: a raw mediator written here against <vgpu/launch.h>, and a fake
+ * worker. Arguments: the launcher and the fake worker program.
+ */
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <setjmp.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <sys/wait.h>
+#include <unistd.h>
+#include <vgpu/launch.h>
+#include <vgpu/lease.h>
+
+#include <cmocka.h>
+
+#include "common/cleanup.h"
+#include "common/fdpass.h"
+#include "launcher/fake_worker.h"
+
+#define TIMEOUT_MS  20000
+#define MAX_WORKERS "3"
+#define BASE_UID    70000
+#define TOTAL_BYTES 20480
+
+static const char *launcher_path, *worker_path;
+
+struct fixture {
+    char dir[64], socket[96], cgroup[96];
+    pid_t launcher;
+    pid_t worker; /* spawned last */
+    int sock;     /* the mediator's connection */
+    int fds[VGPU_CHANNEL_FDS];
+    struct fake_report *report;
+};
+
+union packet {
+    struct vgpu_launch head;
+    struct vgpu_launch_hello hello;
+    struct vgpu_launch_spawn spawn;
+    struct vgpu_launch_channel channel;
+    struct vgpu_launch_answer answer;
+    struct vgpu_launch_exited exited;
+    struct vgpu_launch_entry entry;
+    uint8_t bytes[512];
+};
+
+static pid_t start_launcher(const struct fixture *f, const char *const *extra)
+{
+    const char *argv[24] = {launcher_path, "--socket",      f->socket,   "--worker",
+                            worker_path,   "--driver",      worker_path, "--env",
+                            "SOFTGPU_X=1", "--max-workers", MAX_WORKERS};
+    int n = 11;
+    pid_t pid;
+
+    while (extra && *extra)
+        argv[n++] = *extra++;
+    pid = fork();
+    assert_true(pid >= 0);
+    if (pid == 0) {
+        setenv("LEAKED", "1", 1);
+        if (!getenv("LAUNCHER_TEST_LOG"))
+            dup2(open("/dev/null", O_WRONLY), STDERR_FILENO);
+        execv(launcher_path, (char *const *)(uintptr_t)argv);
+        _exit(127);
+    }
+    return pid;
+}
+
+static int try_connect(const struct fixture *f)
+{
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+    int sock = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
+
+    snprintf(address.sun_path, sizeof(address.sun_path), "%s", f->socket);
+    if (connect(sock, (struct sockaddr *)&address, sizeof(address)) == 0)
+        return sock;
+    close(sock);
+    return -1;
+}
+
+static int connect_launcher(const struct fixture *f)
+{
+    for (int i = 0; i < TIMEOUT_MS / 5; i++) {
+        int sock = try_connect(f);
+
+        if (sock >= 0)
+            return sock;
+        poll(NULL, 0, 5); /* until its socket is there */
+    }
+    fail_msg("the launcher does not listen");
+    return -1;
+}
+
+static ssize_t receive(int sock, union packet *packet, int *fds, size_t *n_fds)
+{
+    struct pollfd wait = {.fd = sock, .events = POLLIN};
+    int got[VGPU_FDPASS_MAX];
+    size_t n;
+    ssize_t size;
+
+    assert_int_equal(poll(&wait, 1, TIMEOUT_MS), 1);
+    size = vgpu_fdpass_recv(sock, packet, sizeof(*packet), got, VGPU_FDPASS_MAX, &n);
+    for (size_t i = 0; i < n && !fds; i++)
+        close(got[i]);
+    if (fds)
+        memcpy(fds, got, n * sizeof(int));
+    if (n_fds)
+        *n_fds = n;
+    return size;
+}
+
+static void expect(int sock, uint32_t type, union packet *packet)
+{
+    assert_true(receive(sock, packet, NULL, NULL) > 0);
+    assert_int_equal(packet->head.type, type);
+}
+
+static void send_packet(int sock, const void *packet, size_t size, const int *fds, size_t n)
+{
+    assert_int_equal(vgpu_fdpass_send(sock, packet, size, fds, n), (ssize_t)size);
+}
+
+static void send_hello(int sock)
+{
+    struct vgpu_launch_hello hello = {{sizeof(hello), VGPU_LAUNCH_HELLO}, VGPU_MAGIC, 1, 0};
+
+    send_packet(sock, &hello, sizeof(hello), NULL, 0);
+}
+
+static void greet(int sock)
+{
+    union packet packet;
+    int fds[VGPU_FDPASS_MAX];
+    struct stat status;
+    size_t n;
+
+    send_hello(sock);
+    assert_int_equal(receive(sock, &packet, fds, &n), sizeof(packet.hello));
+    assert_int_equal(packet.head.type, VGPU_LAUNCH_WELCOME);
+    assert_int_equal(n, 1);
+    assert_int_equal(fstat(fds[0], &status), 0);
+    assert_int_equal(status.st_size, VGPU_ACCOUNTS_BYTES);
+    close(fds[0]);
+}
+
+static int make_memory(uint64_t bytes, int seals, mode_t mode)
+{
+    int fd = memfd_create("test", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+
+    assert_true(fd >= 0);
+    assert_int_equal(fchmod(fd, mode), 0);
+    assert_int_equal(ftruncate(fd, (off_t)bytes), 0);
+    assert_int_equal(fcntl(fd, F_ADD_SEALS, seals), 0);
+    return fd;
+}
+
+#define SEALS (F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL)
+
+static void close_fds(struct fixture *f)
+{
+    for (int i = 0; i < VGPU_CHANNEL_FDS; i++)
+        vgpu_close(&f->fds[i]);
+    if (f->report)
+        munmap(f->report, 4096);
+    f->report = NULL;
+}
+
+static void make_fds(struct fixture *f)
+{
+    struct vgpu_channel_page *page;
+
+    close_fds(f);
+    for (int i = 0; i < VGPU_CHANNEL_FDS; i++)
+        f->fds[i] = i == VGPU_FD_MEMORY ? make_memory(TOTAL_BYTES, SEALS, 0600)
+                    : i == VGPU_FD_LEASE || i == VGPU_FD_REPORT
+                        ? make_memory(VGPU_LEASE_BYTES, SEALS, 0600)
+                        : eventfd(0, EFD_CLOEXEC);
+    f->report = mmap(NULL, 4096, PROT_READ, MAP_SHARED, f->fds[VGPU_FD_REPORT], 0);
+    page = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED, f->fds[VGPU_FD_MEMORY], 0);
+    page->magic = VGPU_MAGIC;
+    munmap(page, 4096);
+}
+
+static struct vgpu_launch_spawn good_spawn(uint32_t channel)
+{
+    struct vgpu_launch_spawn spawn = {
+        .head = {sizeof(spawn), VGPU_LAUNCH_SPAWN},
+        .channel = channel,
+        .geometry = {.sub_granules = 64,
+                     .comp_granules = 64,
+                     .sub_offset = 4096,
+                     .comp_offset = 8192,
+                     .data_offset = 12288,
+                     .data_bytes = 8192,
+                     .total_bytes = TOTAL_BYTES},
+        .keep = {.vm_id = 7, .gpu_id = 3, .token = {1, 2, 3}, .process = "program"},
+        .gpu_uuid = "GPU-0123-abcd",
+    };
+    return spawn;
+}
+
+static int spawn_result(struct fixture *f, const struct vgpu_launch_spawn *spawn)
+{
+    union packet packet;
+
+    send_packet(f->sock, spawn, sizeof(*spawn), f->fds, VGPU_CHANNEL_FDS);
+    expect(f->sock, VGPU_LAUNCH_SPAWNED, &packet);
+    assert_int_equal(packet.answer.channel, spawn->channel);
+    assert_true(packet.answer.result != 0 || packet.answer.pid > 0);
+    assert_true(packet.answer.result == 0 || packet.answer.text[0] != '\0');
+    f->worker = packet.answer.pid;
+    return packet.answer.result;
+}
+
+/* Spawns a worker and waits until it has reported. */
+static void spawn_ready(struct fixture *f, uint32_t channel)
+{
+    struct vgpu_launch_spawn spawn = good_spawn(channel);
+    struct pollfd wait;
+    uint64_t count;
+
+    make_fds(f);
+    assert_int_equal(spawn_result(f, &spawn), 0);
+    wait = (struct pollfd){.fd = f->fds[VGPU_FD_REPORT_KICK], .events = POLLIN};
+    assert_int_equal(poll(&wait, 1, TIMEOUT_MS), 1);
+    assert_int_equal(read(wait.fd, &count, sizeof(count)), sizeof(count));
+}
+
+static void command(const struct fixture *f, uint64_t value)
+{
+    assert_int_equal(write(f->fds[VGPU_FD_SUBMIT_KICK], &value, sizeof(value)), sizeof(value));
+}
+
+static void send_channel(int sock, uint32_t type, uint32_t channel)
+{
+    struct vgpu_launch_channel body = {{sizeof(body), type}, channel, 0};
+
+    send_packet(sock, &body, sizeof(body), NULL, 0);
+}
+
+static void expect_exit(struct fixture *f, uint32_t channel, int code, int sig, bool killed)
+{
+    union packet packet;
+
+    expect(f->sock, VGPU_LAUNCH_EXITED, &packet);
+    assert_int_equal(packet.exited.channel, channel);
+    assert_int_equal(packet.exited.exit_code, code);
+    assert_int_equal(packet.exited.signal, sig);
+    assert_int_equal(packet.exited.killed, killed);
+}
+
+static void expect_closed(int sock)
+{
+    union packet packet;
+    ssize_t got;
+
+    do
+        got = receive(sock, &packet, NULL, NULL);
+    while (got > 0 && packet.head.type == VGPU_LAUNCH_REFUSED);
+    assert_true(got <= 0);
+}
+
+static const char *const same_uid[] = {"--same-uid", NULL};
+
+static int set_up_with(void **state, const char *const *extra)
+{
+    struct fixture *f = calloc(1, sizeof(*f));
+
+    snprintf(f->dir, sizeof(f->dir), "/tmp/vgpu-launcher-XXXXXX");
+    assert_non_null(mkdtemp(f->dir));
+    snprintf(f->socket, sizeof(f->socket), "%s/launcher.sock", f->dir);
+    for (int i = 0; i < VGPU_CHANNEL_FDS; i++)
+        f->fds[i] = -1;
+    f->launcher = start_launcher(f, extra);
+    f->sock = connect_launcher(f);
+    greet(f->sock);
+    *state = f;
+    return 0;
+}
+
+static int set_up(void **state)
+{
+    return set_up_with(state, same_uid);
+}
+
+static int wait_status(pid_t pid)
+{
+    int status;
+
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    return status;
+}
+
+static int tear_down(void **state)
+{
+    struct fixture *f = *state;
+
+    if (f->launcher > 0) {
+        kill(f->launcher, SIGTERM);
+        assert_int_equal(wait_status(f->launcher), 0);
+    }
+    close_fds(f);
+    vgpu_close(&f->sock);
+    assert_int_equal(rmdir(f->dir), 0); /* nothing is left in it */
+    free(f);
+    return 0;
+}
+
+static void test_spawn_hands_over(void **state)
+{
+    static const char arguments[] =
+        "--channel=5\n--gpu=GPU-0123-abcd\n--sub-granules=64\n--comp-granules=64\n"
+        "--sub-offset=4096\n--comp-offset=8192\n--data-offset=12288\n--data-bytes=8192\n"
+        "--total-bytes=20480\n--driver=";
+    struct fixture *f = *state;
+
+    spawn_ready(f, 5);
+    assert_int_equal(f->report->memory_magic, VGPU_MAGIC);
+    assert_int_equal(f->report->lease_readable, 1);
+    assert_int_equal(f->report->lease_writable, 0);
+    assert_int_equal(f->report->fds_above, 0);
+    assert_int_equal(f->report->session, 1);
+    assert_int_equal(f->report->no_new_privs, 1);
+    assert_int_equal(f->report->death_signal, SIGKILL);
+    assert_ptr_equal(strstr(f->report->text, arguments), f->report->text);
+}
+
+static void test_spawn_builds_environment(void **state)
+{
+    struct fixture *f = *state;
+
+    spawn_ready(f, 5);
+    assert_non_null(strstr(f->report->text, "\nCUDA_VISIBLE_DEVICES=GPU-0123-abcd\n"));
+    assert_non_null(strstr(f->report->text, "\nSOFTGPU_X=1\n"));
+    assert_null(strstr(f->report->text, "LEAKED"));
+    assert_null(strstr(f->report->text, "HOME="));
+}
+
+static void test_exit_is_told(void **state)
+{
+    struct fixture *f = *state;
+
+    spawn_ready(f, 1);
+    command(f, 7);
+    expect_exit(f, 1, 7, 0, false);
+}
+
+static void test_crash_is_told(void **state)
+{
+    struct fixture *f = *state;
+
+    spawn_ready(f, 1);
+    command(f, FAKE_CRASH);
+    expect_exit(f, 1, -1, SIGSEGV, false);
+}
+
+static void test_kill_ends_one(void **state)
+{
+    struct fixture *f = *state;
+
+    spawn_ready(f, 1);
+    spawn_ready(f, 2);
+    send_channel(f->sock, VGPU_LAUNCH_KILL, 1);
+    expect_exit(f, 1, -1, SIGKILL, true);
+    command(f, 9); /* the second one lives */
+    expect_exit(f, 2, 9, 0, false);
+}
+
+static void test_kill_unknown_is_ignored(void **state)
+{
+    struct fixture *f = *state;
+
+    send_channel(f->sock, VGPU_LAUNCH_KILL, 77);
+    spawn_ready(f, 1);
+}
+
+static void test_closed_socket_ends_worker(void **state)
+{
+    struct fixture *f = *state;
+
+    spawn_ready(f, 1);
+    command(f, FAKE_CLOSE_SOCKET);
+    expect_exit(f, 1, -1, SIGKILL, false);
+}
+
+static void test_spawn_twice_is_refused(void **state)
+{
+    struct fixture *f = *state;
+    struct vgpu_launch_spawn spawn = good_spawn(1);
+
+    spawn_ready(f, 1);
+    assert_int_equal(spawn_result(f, &spawn), EEXIST);
+    command(f, 3);
+    expect_exit(f, 1, 3, 0, false);
+}
+
+static void test_spawn_over_limit_is_refused(void **state)
+{
+    struct fixture *f = *state;
+    struct vgpu_launch_spawn spawn = good_spawn(4);
+
+    for (uint32_t i = 1; i <= 3; i++)
+        spawn_ready(f, i);
+    assert_int_equal(spawn_result(f, &spawn), ENOSPC);
+}
+
+/* Replaces one descriptor of a good SPAWN and expects the answer EINVAL. */
+static void refuse_fd(struct fixture *f, int index, int fd)
+{
+    struct vgpu_launch_spawn spawn = good_spawn(1);
+
+    make_fds(f);
+    close(f->fds[index]);
+    f->fds[index] = fd;
+    assert_int_equal(spawn_result(f, &spawn), EINVAL);
+}
+
+static void test_unsealed_memory_is_refused(void **state)
+{
+    refuse_fd(*state, VGPU_FD_MEMORY, make_memory(TOTAL_BYTES, F_SEAL_SHRINK | F_SEAL_GROW, 0600));
+    refuse_fd(*state, VGPU_FD_LEASE, make_memory(VGPU_LEASE_BYTES, F_SEAL_SEAL, 0600));
+    refuse_fd(*state, VGPU_FD_REPORT, eventfd(0, EFD_CLOEXEC));
+}
+
+static void test_wrong_size_memory_is_refused(void **state)
+{
+    refuse_fd(*state, VGPU_FD_MEMORY, make_memory(TOTAL_BYTES + 4096, SEALS, 0600));
+    refuse_fd(*state, VGPU_FD_LEASE, make_memory(VGPU_LEASE_BYTES - 1, SEALS, 0600));
+}
+
+static void test_open_lease_is_refused(void **state)
+{
+    refuse_fd(*state, VGPU_FD_LEASE, make_memory(VGPU_LEASE_BYTES, SEALS, 0666));
+}
+
+static void test_non_eventfd_is_refused(void **state)
+{
+    refuse_fd(*state, VGPU_FD_SUBMIT_KICK, open("/dev/null", O_RDWR | O_CLOEXEC));
+}
+
+static void test_second_mediator_is_refused(void **state)
+{
+    struct fixture *f = *state;
+    int second = connect_launcher(f);
+    union packet packet;
+
+    expect(second, VGPU_LAUNCH_REFUSED, &packet);
+    assert_int_equal(packet.answer.result, EBUSY);
+    assert_non_null(strstr(packet.answer.text, "another mediator"));
+    expect_closed(second);
+    close(second);
+    spawn_ready(f, 1); /* the first is still served */
+}
+
+static void reconnect(struct fixture *f)
+{
+    vgpu_close(&f->sock);
+    f->sock = connect_launcher(f);
+    greet(f->sock);
+}
+
+static void test_list_after_reconnect(void **state)
+{
+    struct fixture *f = *state;
+    struct vgpu_launch_spawn spawn = good_spawn(6);
+    int fds[VGPU_FDPASS_MAX];
+    union packet packet;
+    struct stat a, b;
+    size_t n;
+
+    spawn_ready(f, 6);
+    reconnect(f);
+    send_channel(f->sock, VGPU_LAUNCH_LIST, 0);
+    assert_int_equal(receive(f->sock, &packet, fds, &n), sizeof(packet.entry));
+    assert_int_equal(packet.head.type, VGPU_LAUNCH_ENTRY);
+    assert_int_equal(packet.entry.channel, 6);
+    assert_memory_equal(&packet.entry.keep, &spawn.keep, sizeof(spawn.keep));
+    assert_memory_equal(&packet.entry.geometry, &spawn.geometry, sizeof(spawn.geometry));
+    assert_int_equal(n, VGPU_CHANNEL_FDS);
+    for (size_t i = 0; i < n; i++) {
+        assert_int_equal(fstat(fds[i], &a), 0);
+        assert_int_equal(fstat(f->fds[i], &b), 0);
+        assert_true(a.st_ino == b.st_ino);
+        close(fds[i]);
+    }
+    expect(f->sock, VGPU_LAUNCH_LIST_END, &packet);
+    assert_int_equal(packet.channel.channel, 1);
+}
+
+/* False if it lives on, or if nobody reaps it. */
+static bool gone_soon(pid_t pid)
+{
+    for (int i = 0; i < TIMEOUT_MS / 5; i++) {
+        if (kill(pid, 0) < 0)
+            return true;
+        poll(NULL, 0, 5);
+    }
+    return false;
+}
+
+static void test_exit_without_mediator_is_kept(void **state)
+{
+    struct fixture *f = *state;
+    union packet packet;
+
+    spawn_ready(f, 6);
+    vgpu_close(&f->sock);
+    command(f, 11);
+    assert_true(gone_soon(f->worker));
+    f->sock = connect_launcher(f);
+    greet(f->sock);
+    send_channel(f->sock, VGPU_LAUNCH_LIST, 0);
+    expect(f->sock, VGPU_LAUNCH_ENTRY, &packet);
+    assert_int_equal(packet.entry.channel, 6);
+    expect(f->sock, VGPU_LAUNCH_LIST_END, &packet);
+    expect_exit(f, 6, 11, 0, false);
+}
+
+static void test_malformed_drops_connection_only(void **state)
+{
+    struct fixture *f = *state;
+    uint32_t junk[3] = {12, 99, 0};
+
+    spawn_ready(f, 1);
+    send_packet(f->sock, junk, sizeof(junk), NULL, 0);
+    expect_closed(f->sock);
+    reconnect(f);
+    send_channel(f->sock, VGPU_LAUNCH_LIST, 0);
+    expect(f->sock, VGPU_LAUNCH_ENTRY, &(union packet){.bytes = {0}});
+    expect(f->sock, VGPU_LAUNCH_LIST_END, &(union packet){.bytes = {0}});
+    command(f, 4);
+    expect_exit(f, 1, 4, 0, false);
+}
+
+static void drops(struct fixture *f, const void *packet, size_t size, size_t n_fds)
+{
+    make_fds(f);
+    send_packet(f->sock, packet, size, f->fds, n_fds);
+    expect_closed(f->sock);
+    reconnect(f);
+}
+
+static void test_wrong_descriptor_counts_drop(void **state)
+{
+    struct fixture *f = *state;
+    struct vgpu_launch_spawn spawn = good_spawn(1);
+    struct vgpu_launch_channel kill_one = {{sizeof(kill_one), VGPU_LAUNCH_KILL}, 1, 0};
+
+    drops(f, &spawn, sizeof(spawn), VGPU_CHANNEL_FDS - 1);
+    drops(f, &spawn, sizeof(spawn), 0);
+    drops(f, &kill_one, sizeof(kill_one), 1);
+}
+
+static void test_too_long_packet_drops(void **state)
+{
+    struct fixture *f = *state;
+    union packet packet = {.spawn = good_spawn(1)};
+
+    drops(f, &packet, sizeof(packet.spawn) + 1, VGPU_CHANNEL_FDS);
+    drops(f, &packet, sizeof(packet), VGPU_CHANNEL_FDS);
+}
+
+static void test_hello_comes_first(void **state)
+{
+    struct fixture *f = *state;
+
+    vgpu_close(&f->sock);
+    f->sock = connect_launcher(f);
+    send_channel(f->sock, VGPU_LAUNCH_LIST, 0);
+    expect_closed(f->sock);
+    reconnect(f);
+    send_hello(f->sock); /* and not a second time */
+    expect_closed(f->sock);
+}
+
+static void test_version_from_the_future_is_refused(void **state)
+{
+    struct fixture *f = *state;
+    struct vgpu_launch_hello hello = {{sizeof(hello), VGPU_LAUNCH_HELLO}, VGPU_MAGIC, 2, 0};
+    union packet packet;
+
+    vgpu_close(&f->sock);
+    f->sock = connect_launcher(f);
+    send_packet(f->sock, &hello, sizeof(hello), NULL, 0);
+    expect(f->sock, VGPU_LAUNCH_REFUSED, &packet);
+    assert_int_equal(packet.answer.result, EPROTONOSUPPORT);
+    assert_non_null(strstr(packet.answer.text, "version 2"));
+}
+
+static void test_socket_in_use_is_refused(void **state)
+{
+    struct fixture *f = *state;
+
+    assert_int_equal(WEXITSTATUS(wait_status(start_launcher(f, same_uid))), 1);
+    spawn_ready(f, 1);
+}
+
+static void test_stale_socket_is_replaced(void **state)
+{
+    struct fixture *f = *state;
+
+    kill(f->launcher, SIGKILL);
+    wait_status(f->launcher);
+    vgpu_close(&f->sock);
+    f->launcher = start_launcher(f, same_uid);
+    f->sock = connect_launcher(f);
+    greet(f->sock);
+}
+
+static void test_launcher_death_ends_workers(void **state)
+{
+    struct fixture *f = *state;
+
+    spawn_ready(f, 1);
+    kill(f->launcher, SIGKILL);
+    wait_status(f->launcher);
+    f->launcher = 0;
+    unlink(f->socket);
+    assert_true(gone_soon(f->worker));
+}
+
+static void test_sigterm_ends_workers(void **state)
+{
+    struct fixture *f = *state;
+
+    spawn_ready(f, 1);
+    kill(f->launcher, SIGTERM);
+    assert_int_equal(wait_status(f->launcher), 0);
+    f->launcher = 0;
+    assert_int_equal(kill(f->worker, 0), -1);
+    assert_int_equal(access(f->socket, F_OK), -1);
+}
+
+static void test_missing_worker_is_refused(void **state)
+{
+    static const char *const extra[] = {"--same-uid", "--worker", "/nonexistent/worker", NULL};
+    struct fixture *f = *state;
+
+    assert_int_equal(WEXITSTATUS(wait_status(start_launcher(f, extra))), 1);
+}
+
+static void test_root_needs_base_uid(void **state)
+{
+    struct fixture *f = *state;
+
+    if (geteuid() != 0) {
+        print_message("skipped: not root\n");
+        skip();
+    }
+    assert_int_equal(WEXITSTATUS(wait_status(start_launcher(f, NULL))), 1);
+}
+
+static const char *cgroup_root(void)
+{
+    return access("/sys/fs/cgroup/memory/memory.limit_in_bytes", W_OK) == 0
+               ? "/sys/fs/cgroup/memory"
+           : access("/sys/fs/cgroup/cgroup.subtree_control", W_OK) == 0 ? "/sys/fs/cgroup"
+                                                                        : NULL;
+}
+
+static int set_up_root(void **state)
+{
+    static char path[96];
+    static const char *extra[] = {"--base-uid", "70000", "--gpu-gid", "71234",
+                                  "--cgroup",   path,    NULL};
+
+    if (geteuid() != 0) {
+        *state = NULL;
+        return 0;
+    }
+    snprintf(path, sizeof(path), "%s/vgpu-test-%d", cgroup_root() ? cgroup_root() : "/nonexistent",
+             (int)getpid());
+    set_up_with(state, extra);
+    snprintf(((struct fixture *)*state)->cgroup, sizeof(path), "%s", path);
+    return 0;
+}
+
+static int tear_down_root(void **state)
+{
+    char path[96] = "";
+
+    if (!*state)
+        return 0;
+    snprintf(path, sizeof(path), "%s", ((struct fixture *)*state)->cgroup);
+    tear_down(state);
+    assert_int_equal(access(path, F_OK), -1);
+    return 0;
+}
+
+static void test_root_gives_own_user(void **state)
+{
+    struct fixture *f = *state;
+    struct stat status;
+
+    if (!f) {
+        print_message("skipped: not root\n");
+        skip();
+        return;
+    }
+    if (stat(worker_path, &status) < 0 || !(status.st_mode & S_IXOTH)) {
+        print_message("skipped: other users cannot run the fake worker\n");
+        skip();
+    }
+    spawn_ready(f, 1);
+    assert_int_equal(f->report->uid, BASE_UID + 7);
+    assert_int_equal(f->report->gid, BASE_UID + 7);
+    assert_int_equal(f->report->groups, 1);
+    assert_int_equal(f->report->lease_reopened, 0);
+}
+
+static void test_root_limits_memory(void **state)
+{
+    char path[160], text[64] = "";
+    struct fixture *f = *state;
+    struct vgpu_launch_spawn spawn = good_spawn(2);
+    FILE *file;
+
+    if (!f || !cgroup_root()) {
+        print_message("skipped: no memory cgroup to write to\n");
+        skip();
+        return;
+    }
+    make_fds(f);
+    spawn.host_memory_bytes = 64 << 20;
+    assert_int_equal(spawn_result(f, &spawn), 0);
+    snprintf(path, sizeof(path), "%s/channel-2/memory.limit_in_bytes", f->cgroup);
+    file = fopen(path, "r");
+    if (!file) {
+        snprintf(path, sizeof(path), "%s/channel-2/memory.max", f->cgroup);
+        file = fopen(path, "r");
+    }
+    assert_non_null(file);
+    assert_non_null(fgets(text, sizeof(text), file));
+    assert_string_equal(text, "67108864\n");
+    fclose(file);
+}
+
+#define CASE(name)      cmocka_unit_test_setup_teardown(name, set_up, tear_down)
+#define ROOT_CASE(name) cmocka_unit_test_setup_teardown(name, set_up_root, tear_down_root)
+
+int main(int argc, char **argv)
+{
+    const struct CMUnitTest tests[] = {
+        CASE(test_spawn_hands_over),
+        CASE(test_spawn_builds_environment),
+        CASE(test_exit_is_told),
+        CASE(test_crash_is_told),
+        CASE(test_kill_ends_one),
+        CASE(test_kill_unknown_is_ignored),
+        CASE(test_closed_socket_ends_worker),
+        CASE(test_spawn_twice_is_refused),
+        CASE(test_spawn_over_limit_is_refused),
+        CASE(test_unsealed_memory_is_refused),
+        CASE(test_wrong_size_memory_is_refused),
+        CASE(test_open_lease_is_refused),
+        CASE(test_non_eventfd_is_refused),
+        CASE(test_second_mediator_is_refused),
+        CASE(test_list_after_reconnect),
+        CASE(test_exit_without_mediator_is_kept),
+        CASE(test_malformed_drops_connection_only),
+        CASE(test_wrong_descriptor_counts_drop),
+        CASE(test_too_long_packet_drops),
+        CASE(test_hello_comes_first),
+        CASE(test_version_from_the_future_is_refused),
+        CASE(test_socket_in_use_is_refused),
+        CASE(test_stale_socket_is_replaced),
+        CASE(test_launcher_death_ends_workers),
+        CASE(test_sigterm_ends_workers),
+        CASE(test_missing_worker_is_refused),
+        CASE(test_root_needs_base_uid),
+        ROOT_CASE(test_root_gives_own_user),
+        ROOT_CASE(test_root_limits_memory),
+    };
+
+    if (argc != 3)
+        return 2;
+    launcher_path = argv[1];
+    worker_path = argv[2];
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

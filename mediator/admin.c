@@ -1,0 +1,317 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "mediator/admin.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "common/cleanup.h"
+#include "common/clock.h"
+#include "common/listen.h"
+#include "mediator/mediator.h"
+#include "mediator/status.h"
+#include "mediator/stream.h"
+#include "store/store.h"
+
+/* Status waits for a fresh sample of the GPUs no longer than this. */
+#define SAMPLE_WAIT_NS (200 * VGPU_NS_PER_MS)
+#define SAMPLE_AGE_NS  (500 * VGPU_NS_PER_MS)
+
+struct admin_client {
+    struct admin_client *next;
+    struct admin *admin;
+    struct stream stream;
+    char who[64];
+    json_t *id; /* of the request in work; NULL: none */
+    struct loop_timer sample_wait;
+};
+
+static void client_end(struct admin_client *client)
+{
+    struct admin *admin = client->admin;
+    struct admin_client **at = &admin->clients;
+
+    while (*at != client)
+        at = &(*at)->next;
+    *at = client->next;
+    admin->n_clients--;
+    helper_forget(&admin->mediator->store, client);
+    helper_forget(&admin->mediator->nvml, client);
+    loop_timer_clear(admin->mediator->loop, &client->sample_wait);
+    stream_release(&client->stream);
+    json_decref(client->id);
+    free(client);
+}
+
+/* Sends a reply, which this takes, to the request in work, and lets the next line come. */
+static void reply(struct admin_client *client, json_t *line)
+{
+    if (!line || json_object_set(line, "id", client->id ? client->id : json_null()) < 0 ||
+        stream_send(&client->stream, line) == -EMSGSIZE)
+        stream_finish(&client->stream);
+    json_decref(line);
+    json_decref(client->id);
+    client->id = NULL;
+    stream_hold(&client->stream, false);
+}
+
+static json_t *error_line(int code, const char *text)
+{
+    struct vgpu_err err = {.code = code};
+
+    snprintf(err.text, sizeof(err.text), "%s", text);
+    return json_pack("{s:b, s:o}", "ok", 0, "error", store_error_json(&err));
+}
+
+static void reply_error(struct admin_client *client, int code, const char *text)
+{
+    reply(client, error_line(code, text));
+}
+
+/* What the helper said, without what is for the mediator only. */
+static void pass_on(struct admin_client *client, json_t *answer)
+{
+    json_t *line = json_object();
+    json_t *ok = json_object_get(answer, "ok");
+    const char *key = json_is_true(ok) ? "result" : "error";
+
+    if (line && json_object_set(line, "ok", json_is_true(ok) ? json_true() : json_false()) == 0 &&
+        json_object_set(line, key, json_object_get(answer, key)) == 0)
+        reply(client, line);
+    else {
+        json_decref(line);
+        reply_error(client, EPROTO, "the store's answer is not understood");
+    }
+}
+
+static void store_answered(void *context, json_t *answer)
+{
+    struct admin_client *client = context;
+
+    if (!answer)
+        reply_error(client, ETIMEDOUT, "the store helper does not answer; try again");
+    else
+        pass_on(client, answer);
+}
+
+static void ask_store(struct admin_client *client, json_t *request)
+{
+    if (json_object_set_new(request, "who", json_string(client->who)) < 0 ||
+        helper_ask(&client->admin->mediator->store, json_incref(request), store_answered, client) <
+            0)
+        reply_error(client, EAGAIN, "the store helper is down; try again");
+}
+
+static void scanned(void *context, json_t *answer)
+{
+    struct admin_client *client = context;
+    json_t *gpus = json_object_get(json_object_get(answer, "result"), "gpus");
+    json_t *request;
+
+    if (!answer) {
+        reply_error(client, ETIMEDOUT, "the NVML helper does not answer; try again");
+        return;
+    }
+    if (!json_is_array(gpus)) {
+        pass_on(client, answer);
+        return;
+    }
+    request = json_pack("{s:s, s:{s:O}}", "command", "record-gpus", "args", "gpus", gpus);
+    if (request)
+        ask_store(client, request);
+    else
+        reply_error(client, ENOMEM, "out of memory");
+    json_decref(request);
+}
+
+static void scan_gpus(struct admin_client *client)
+{
+    struct mediator *mediator = client->admin->mediator;
+
+    if (!mediator->has_nvml)
+        reply_error(client, EAGAIN, "there is no NVML helper (--nvml)");
+    else if (helper_ask(&mediator->nvml, json_pack("{s:s}", "command", "scan"), scanned, client) <
+             0)
+        reply_error(client, EAGAIN, "the NVML helper is down; try again");
+}
+
+static void send_status(struct admin_client *client)
+{
+    struct mediator *mediator = client->admin->mediator;
+    json_t *status = status_json(mediator);
+
+    if (status)
+        reply(client, json_pack("{s:b, s:o}", "ok", 1, "result", status));
+    else
+        reply_error(client, ENOMEM, "out of memory");
+}
+
+static void sampled(void *context, json_t *answer)
+{
+    struct admin_client *client = context;
+
+    loop_timer_clear(client->admin->mediator->loop, &client->sample_wait);
+    send_status(client);
+}
+
+/* NVML calls can hang: what was known last is shown then. */
+static void sample_late(void *context)
+{
+    struct admin_client *client = context;
+
+    helper_forget(&client->admin->mediator->nvml, client);
+    send_status(client);
+}
+
+static void show_status(struct admin_client *client)
+{
+    struct mediator *mediator = client->admin->mediator;
+    uint64_t now_ns = loop_now(mediator->loop);
+
+    if (!mediator->has_nvml || now_ns - mediator->sampled_ns < SAMPLE_AGE_NS ||
+        mediator->nvml.n_pending > 0 ||
+        helper_ask(&mediator->nvml, json_pack("{s:s}", "command", "sample"), sampled, client) < 0)
+        send_status(client);
+    else
+        loop_timer_set(mediator->loop, &client->sample_wait, now_ns + SAMPLE_WAIT_NS);
+}
+
+static void execute(struct admin_client *client, json_t *request)
+{
+    const char *command = json_string_value(json_object_get(request, "command"));
+    const json_t *args = json_object_get(request, "args");
+    bool own = command && (strcmp(command, "status") == 0 || strcmp(command, "scan-gpus") == 0);
+    char text[160];
+
+    if (!command) {
+        reply_error(client, EINVAL, "the request has no command");
+    } else if (own && args && json_object_size(args) > 0) {
+        snprintf(text, sizeof(text), "%s takes no arguments", command);
+        reply_error(client, EINVAL, text);
+    } else if (strcmp(command, "status") == 0) {
+        show_status(client);
+    } else if (strcmp(command, "scan-gpus") == 0) {
+        scan_gpus(client);
+    } else if (strcmp(command, "record-gpus") == 0) {
+        reply_error(client, EOPNOTSUPP, "record-gpus is for the mediator; use scan-gpus");
+    } else {
+        ask_store(client, request);
+    }
+}
+
+static bool id_ok(const json_t *id)
+{
+    return json_is_integer(id) || json_is_string(id);
+}
+
+static void take_line(void *context, char *text)
+{
+    struct admin_client *client = context;
+    json_t *request = json_loads(text, JSON_REJECT_DUPLICATES, NULL);
+    json_t *id = json_object_get(request, "id");
+
+    stream_hold(&client->stream, true);
+    if (!json_is_object(request)) {
+        reply_error(client, EINVAL, "the line is not a JSON object");
+    } else if (!id_ok(id)) {
+        reply_error(client, EINVAL, "the request's id is not an integer or a string");
+    } else {
+        client->id = json_incref(id);
+        execute(client, request);
+    }
+    json_decref(request);
+}
+
+static void stream_ended(void *context, int error)
+{
+    struct admin_client *client = context;
+
+    if (error != -E2BIG || client->stream.ending) {
+        client_end(client);
+        return;
+    }
+    reply_error(client, E2BIG, "the line is too long");
+    stream_finish(&client->stream);
+}
+
+/* Takes sock over. */
+static int client_new(struct admin *admin, int sock)
+{
+    struct admin_client *client = calloc(1, sizeof(*client));
+    struct ucred who = {0};
+    socklen_t size = sizeof(who);
+
+    if (!client) {
+        close(sock);
+        return -ENOMEM;
+    }
+    getsockopt(sock, SOL_SOCKET, SO_PEERCRED, &who, &size);
+    snprintf(client->who, sizeof(client->who), "uid=%d pid=%d", (int)who.uid, (int)who.pid);
+    if (stream_init(&client->stream, admin->mediator->loop, sock, ADMIN_REQUEST_BYTES,
+                    ADMIN_REPLY_BYTES, take_line, stream_ended, client) < 0) {
+        free(client);
+        return -ENOMEM;
+    }
+    client->admin = admin;
+    client->sample_wait = (struct loop_timer){.fire = sample_late, .context = client};
+    client->next = admin->clients;
+    admin->clients = client;
+    admin->n_clients++;
+    return 0;
+}
+
+static void turn_away(int sock)
+{
+    json_t *line = error_line(EAGAIN, "too many administrators are connected; try again");
+    char *text = NULL;
+
+    json_object_set_new(line, "id", json_null());
+    text = line ? json_dumps(line, JSON_COMPACT) : NULL;
+    if (text) {
+        send(sock, text, strlen(text), MSG_NOSIGNAL | MSG_MORE);
+        send(sock, "\n", 1, MSG_NOSIGNAL);
+    }
+    free(text);
+    json_decref(line);
+}
+
+static void ready(void *context, uint32_t events)
+{
+    struct admin *admin = context;
+    _cleanup_close_ int sock = accept4(admin->listener, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+
+    if (sock < 0)
+        return;
+    if (admin->n_clients >= ADMIN_CLIENTS_MAX)
+        turn_away(sock);
+    else
+        client_new(admin, vgpu_steal_fd(&sock));
+}
+
+int admin_init(struct admin *admin, struct mediator *mediator, struct vgpu_err *err)
+{
+    int rc;
+
+    admin->mediator = mediator;
+    if (snprintf(admin->path, sizeof(admin->path), "%s/admin.sock", mediator->settings->run_dir) >=
+        (int)sizeof(admin->path))
+        return vgpu_err_set(err, ENAMETOOLONG, "--run-dir is too long for a socket path");
+    rc = vgpu_listen(admin->path, SOCK_STREAM, 0660, &admin->listener, err);
+    if (rc < 0)
+        return rc;
+    rc = loop_watch_add(mediator->loop, &admin->watch, admin->listener, EPOLLIN, ready, admin);
+    return rc < 0 ? vgpu_err_set(err, -rc, "cannot watch a socket: %s", strerror(-rc)) : 0;
+}
+
+void admin_release(struct admin *admin)
+{
+    if (admin->listener < 0)
+        return;
+    while (admin->clients)
+        client_end(admin->clients);
+    loop_watch_remove(admin->mediator->loop, &admin->watch);
+    vgpu_close(&admin->listener);
+    unlink(admin->path);
+}

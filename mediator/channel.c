@@ -1,0 +1,286 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "mediator/channel.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/mman.h>
+#include <sys/random.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "common/cleanup.h"
+#include "common/clock.h"
+#include "common/overflow.h"
+#include "ring/pages.h"
+
+/* In flight per channel while others wait, and taken in: until the store has limits per VM. */
+#define INFLIGHT_MAX_JOBS 256
+#define INFLIGHT_MAX_NS   (5 * VGPU_NS_PER_MS)
+#define DEPTH_MAX         4096
+#define RETRY_NS          (10 * VGPU_NS_PER_MS)
+
+#define NO CHANNEL_N_STATES
+
+static const enum channel_state moves[CHANNEL_N_STATES][CHANNEL_N_EVENTS] = {
+    /* clang-format off */
+    /*                   SPAWNED          FAILED         READY             RESUMED       STOP              KILL             EXITED */
+    [CHANNEL_SPAWNING] = {CHANNEL_LOADING, CHANNEL_ENDED, NO,               NO,           CHANNEL_KILLING,  CHANNEL_KILLING, CHANNEL_ENDED},
+    [CHANNEL_LOADING]  = {NO,              NO,            CHANNEL_OPEN,     NO,           CHANNEL_STOPPING, CHANNEL_KILLING, CHANNEL_ENDED},
+    [CHANNEL_OPEN]     = {NO,              NO,            NO,               NO,           CHANNEL_STOPPING, CHANNEL_KILLING, CHANNEL_ENDED},
+    [CHANNEL_ORPHAN]   = {NO,              NO,            NO,               CHANNEL_OPEN, CHANNEL_STOPPING, CHANNEL_KILLING, CHANNEL_ENDED},
+    [CHANNEL_STOPPING] = {NO,              NO,            NO,               NO,           NO,               CHANNEL_KILLING, CHANNEL_ENDED},
+    [CHANNEL_KILLING]  = {CHANNEL_KILLING, CHANNEL_ENDED, NO,               NO,           NO,               NO,              CHANNEL_ENDED},
+    [CHANNEL_ENDED]    = {NO,              NO,            NO,               NO,           NO,               NO,              NO},
+    /* clang-format on */
+};
+
+enum channel_state channel_next(enum channel_state state, enum channel_event event)
+{
+    return moves[state][event];
+}
+
+void channel_step(struct channel *channel, enum channel_event event)
+{
+    enum channel_state next = channel_next(channel->state, event);
+
+    assert(next != NO);
+    channel->state = next;
+}
+
+bool channel_has_worker(const struct channel *channel)
+{
+    return channel->state != CHANNEL_ENDED;
+}
+
+static struct channel *make_struct(void)
+{
+    struct channel *channel = calloc(1, sizeof(*channel));
+
+    for (int i = 0; channel && i < VGPU_CHANNEL_FDS; i++)
+        channel->fds[i] = -1;
+    return channel;
+}
+
+static bool lay_out(const struct channel_ask *ask, struct vgpu_channel_geometry *g)
+{
+    uint64_t sub = (uint64_t)ask->sub_granules * VGPU_GRANULE_BYTES;
+    uint64_t comp = (uint64_t)ask->comp_granules * VGPU_GRANULE_BYTES;
+
+    *g = (struct vgpu_channel_geometry){.sub_granules = ask->sub_granules,
+                                        .comp_granules = ask->comp_granules,
+                                        .sub_offset = VGPU_CHANNEL_PAGE_BYTES,
+                                        .data_bytes = ask->data_bytes};
+    return vgpu_align_u64(g->sub_offset + sub, 4096, &g->comp_offset) &&
+           vgpu_align_u64(g->comp_offset + comp, 4096, &g->data_offset) &&
+           vgpu_add_u64(g->data_offset, g->data_bytes, &g->total_bytes);
+}
+
+/* A sealed object that starts with `head`. Others of the same user only get it by descriptor. */
+static int make_memory(const char *name, uint64_t bytes, const void *head, size_t head_bytes)
+{
+    _cleanup_close_ int fd = memfd_create(name, MFD_CLOEXEC | MFD_ALLOW_SEALING);
+
+    if (fd < 0 || fchmod(fd, 0600) < 0 || ftruncate(fd, (off_t)bytes) < 0 ||
+        pwrite(fd, head, head_bytes, 0) != (ssize_t)head_bytes ||
+        fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) < 0)
+        return -errno;
+    return vgpu_steal_fd(&fd);
+}
+
+static int make_fds(struct channel *channel)
+{
+    struct vgpu_channel_page page = {
+        .magic = VGPU_MAGIC, .layout = VGPU_LAYOUT_VERSION, .geometry = channel->geometry};
+    const struct vgpu_lease_page lease = {
+        .magic = VGPU_MAGIC,
+        .layout = VGPU_LEASE_LAYOUT,
+        .inflight_max_jobs = INFLIGHT_MAX_JOBS,
+        .depth_max = DEPTH_MAX,
+        .inflight_max_ns = INFLIGHT_MAX_NS,
+        .jobs_allowed = UINT64_MAX,
+        .retry_ns = RETRY_NS,
+    };
+    int *fds = channel->fds;
+
+    fds[VGPU_FD_MEMORY] =
+        make_memory("vgpu-channel", channel->geometry.total_bytes, &page, sizeof(page));
+    fds[VGPU_FD_LEASE] = make_memory("vgpu-lease", VGPU_LEASE_BYTES, &lease, sizeof(lease));
+    fds[VGPU_FD_REPORT] = make_memory("vgpu-report", VGPU_LEASE_BYTES, "", 1);
+    fds[VGPU_FD_SUBMIT_KICK] = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    fds[VGPU_FD_COMPLETE_KICK] = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    fds[VGPU_FD_LEASE_KICK] = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    fds[VGPU_FD_REPORT_KICK] = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    for (int i = 0; i < VGPU_CHANNEL_FDS; i++)
+        if (fds[i] < 0)
+            return -errno;
+    return 0;
+}
+
+/* The descriptors of the pages are not needed once they are mapped; the launcher has its own. */
+static int map_pages(struct channel *channel, struct vgpu_err *err)
+{
+    void *lease = mmap(NULL, VGPU_LEASE_BYTES, PROT_READ | PROT_WRITE, MAP_SHARED,
+                       channel->fds[VGPU_FD_LEASE], 0);
+    void *report =
+        mmap(NULL, VGPU_LEASE_BYTES, PROT_READ, MAP_SHARED, channel->fds[VGPU_FD_REPORT], 0);
+
+    channel->lease = lease == MAP_FAILED ? NULL : lease;
+    channel->report = report == MAP_FAILED ? NULL : report;
+    if (!channel->lease || !channel->report)
+        return vgpu_err_set(err, ENOMEM, "cannot map the pages of a channel");
+    return 0;
+}
+
+int channel_new(const struct channel_ask *ask, struct channel **ret_channel, struct vgpu_err *err)
+{
+    struct channel *channel = make_struct();
+    int rc;
+
+    if (!channel)
+        return vgpu_err_set(err, ENOMEM, "out of memory");
+    channel->number = ask->number;
+    channel->gpu_id = ask->gpu_id;
+    snprintf(channel->process, sizeof(channel->process), "%s", ask->process);
+    if (!lay_out(ask, &channel->geometry))
+        rc = vgpu_err_set(err, ERANGE, "the channel's sizes are out of range");
+    else if (getrandom(channel->token, sizeof(channel->token), 0) != sizeof(channel->token) ||
+             (rc = make_fds(channel)) < 0)
+        rc = vgpu_err_set(err, errno, "cannot make the memory of a channel: %s", strerror(errno));
+    else
+        rc = map_pages(channel, err);
+    if (rc < 0) {
+        channel_free(channel);
+        return rc;
+    }
+    channel->state = CHANNEL_SPAWNING;
+    *ret_channel = channel;
+    return 0;
+}
+
+int channel_adopt(const struct vgpu_launch_entry *entry, const int *fds,
+                  struct channel **ret_channel, struct vgpu_err *err)
+{
+    struct channel *channel = make_struct();
+    int rc;
+
+    if (!channel) {
+        for (int i = 0; i < VGPU_CHANNEL_FDS; i++)
+            close(fds[i]);
+        return vgpu_err_set(err, ENOMEM, "out of memory");
+    }
+    memcpy(channel->fds, fds, sizeof(channel->fds));
+    channel->state = CHANNEL_ORPHAN;
+    channel->number = entry->channel;
+    channel->gpu_id = entry->keep.gpu_id;
+    channel->geometry = entry->geometry;
+    memcpy(channel->token, entry->keep.token, sizeof(channel->token));
+    memcpy(channel->process, entry->keep.process, sizeof(channel->process));
+    rc = map_pages(channel, err);
+    if (rc < 0) {
+        channel_free(channel);
+        return rc;
+    }
+    channel->turn = page_load_u64(&channel->lease->turn);
+    channel_close_handed(channel);
+    *ret_channel = channel;
+    return 0;
+}
+
+void channel_free(struct channel *channel)
+{
+    if (!channel)
+        return;
+    if (channel->lease)
+        munmap(channel->lease, VGPU_LEASE_BYTES);
+    if (channel->report)
+        munmap((void *)(uintptr_t)channel->report, VGPU_LEASE_BYTES);
+    for (int i = 0; i < VGPU_CHANNEL_FDS; i++)
+        vgpu_close(&channel->fds[i]);
+    free(channel);
+}
+
+void channel_close_handed(struct channel *channel)
+{
+    for (int i = 0; i < VGPU_CHANNEL_FDS; i++)
+        if (i != VGPU_FD_LEASE_KICK && i != VGPU_FD_REPORT_KICK)
+            vgpu_close(&channel->fds[i]);
+}
+
+void channel_report(const struct channel *channel, struct channel_report *ret)
+{
+    const struct vgpu_report_page *page = channel->report;
+
+    /* turn_done before need: a worker that gives the turn back has stored its need before. */
+    ret->turn_done = page_load_u64(&page->turn_done);
+    ret->state = page_load_u32(&page->state);
+    ret->reason = page_load_u32(&page->reason);
+    ret->need = page_load_u32(&page->need);
+    ret->depth = page_load_u32(&page->depth);
+    ret->jobs_taken = page_load_u64(&page->jobs_taken);
+    ret->jobs_done = page_load_u64(&page->jobs_done);
+    ret->jobs_failed = page_load_u64(&page->jobs_failed);
+    ret->jobs_refused = page_load_u64(&page->jobs_refused);
+    ret->busy_ns = page_load_u64(&page->busy_ns);
+    ret->wait_ns = page_load_u64(&page->wait_ns);
+    ret->memory_bytes = page_load_u64(&page->memory_bytes);
+    ret->oldest_issued_ns = page_load_u64(&page->oldest_issued_ns);
+}
+
+void channel_blame(struct channel *channel, enum vgpu_status status, const char *text)
+{
+    if (channel->end_status != VGPU_OK)
+        return;
+    channel->end_status = status;
+    snprintf(channel->end_text, sizeof(channel->end_text), "%s", text);
+}
+
+void channel_blame_report(struct channel *channel)
+{
+    const struct vgpu_report_page *page = channel->report;
+    char text[VGPU_STATUS_TEXT_BYTES];
+    uint32_t reason;
+
+    if (page_load_u32(&page->state) != VGPU_WORKER_ENDED)
+        return;
+    reason = page_load_u32(&page->reason);
+    if (reason == VGPU_OK || reason >= VGPU_STATUS_COUNT)
+        return;
+    for (size_t i = 0; i < sizeof(text); i++) {
+        char c = __atomic_load_n(&page->text[i], __ATOMIC_RELAXED);
+
+        text[i] = c != '\0' && ((unsigned char)c < 0x20 || c == 0x7f) ? '?' : c;
+    }
+    text[sizeof(text) - 1] = '\0';
+    channel_blame(channel, (enum vgpu_status)reason, text);
+}
+
+static void kick(const struct channel *channel)
+{
+    const uint64_t one = 1;
+    ssize_t written = write(channel->fds[VGPU_FD_LEASE_KICK], &one, sizeof(one));
+
+    (void)written; /* a counter that is full wakes the worker as well */
+}
+
+void channel_set_turn(struct channel *channel, bool granted)
+{
+    channel->turn = ((channel->turn >> 1) + 1) << 1 | (granted ? VGPU_TURN_GRANTED : 0);
+    page_store_u64(&channel->lease->turn, channel->turn);
+    kick(channel);
+}
+
+void channel_set_contended(struct channel *channel, bool contended)
+{
+    page_store_u32(&channel->lease->contended, contended);
+    kick(channel);
+}
+
+void channel_set_flags(struct channel *channel, uint32_t flags)
+{
+    page_store_u32(&channel->lease->flags, flags);
+    kick(channel);
+}

@@ -1,0 +1,116 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * One channel as the mediator sees it: its descriptors, its two pages, and the life of its worker.
+ *
+ * vm.c makes and ends channels, lease.c gives them turns. The report page is hostile: it is read by
+ * channel_report() only, each field once. The channel's memory is never mapped here.
+ */
+#ifndef VGPU_MEDIATOR_CHANNEL_H
+#define VGPU_MEDIATOR_CHANNEL_H
+
+#include <stdbool.h>
+#include <sys/types.h>
+#include <vgpu/launch.h>
+#include <vgpu/lease.h>
+
+#include "common/err.h"
+#include "mediator/loop.h"
+
+struct vm;
+struct seat;
+struct connection;
+
+enum channel_state {
+    CHANNEL_SPAWNING, /* SPAWN is asked for */
+    CHANNEL_LOADING,  /* the worker runs and is not ready */
+    CHANNEL_OPEN,
+    CHANNEL_ORPHAN,   /* adopted; its guest has not come back yet */
+    CHANNEL_STOPPING, /* the worker was told to end */
+    CHANNEL_KILLING,  /* KILL is asked for */
+    CHANNEL_ENDED,    /* there is no worker any more */
+    CHANNEL_N_STATES
+};
+
+enum channel_event {
+    CHANNEL_EV_SPAWNED,
+    CHANNEL_EV_FAILED, /* there is no worker: the launcher could not start it */
+    CHANNEL_EV_READY,
+    CHANNEL_EV_RESUMED,
+    CHANNEL_EV_STOP,
+    CHANNEL_EV_KILL,
+    CHANNEL_EV_EXITED,
+    CHANNEL_N_EVENTS
+};
+
+/* The state after event, or CHANNEL_N_STATES where the move is illegal. */
+enum channel_state channel_next(enum channel_state state, enum channel_event event);
+
+struct channel {
+    struct channel *next; /* of the VM */
+    struct vm *vm;
+    struct connection *connection; /* whose it is; NULL: nobody's now */
+    enum channel_state state;
+    uint32_t number, gpu_id;
+    struct vgpu_channel_geometry geometry;
+    uint8_t token[16];
+    char process[40];
+    int fds[VGPU_CHANNEL_FDS]; /* those that are still needed; -1: closed */
+    struct vgpu_lease_page *lease;
+    const struct vgpu_report_page *report;
+    struct loop_watch kick;       /* of the report page */
+    struct loop_timer timer;      /* until ready, until resumed, until stopped: by state */
+    uint32_t open_tag, close_tag; /* requests that wait; 0: none */
+    bool spawn_unsent, kill_unsent;
+    enum vgpu_status end_status; /* why, once somebody has said so; VGPU_OK: nobody has */
+    char end_text[VGPU_STATUS_TEXT_BYTES];
+
+    /* lease.c's */
+    struct seat *seat;
+    struct channel *seat_next;
+    uint64_t turn; /* what the lease page says */
+    bool need, revoked;
+    uint64_t revoked_ns, jobs_checked;
+};
+
+/* What a new channel is to be like. */
+struct channel_ask {
+    uint32_t number, gpu_id;
+    uint32_t sub_granules, comp_granules;
+    uint64_t data_bytes;
+    const char *process;
+};
+
+/* Makes memory, pages and eventfds. -errno with the cause. */
+int channel_new(const struct channel_ask *ask, struct channel **ret_channel, struct vgpu_err *err);
+/* A channel that outlived a mediator. Takes fds over in each case. State: ORPHAN. */
+int channel_adopt(const struct vgpu_launch_entry *entry, const int *fds,
+                  struct channel **ret_channel, struct vgpu_err *err);
+/* NULL is allowed. Watch and timer must have been removed. */
+void channel_free(struct channel *channel);
+
+/* Makes the move, or is a bug. */
+void channel_step(struct channel *channel, enum channel_event event);
+bool channel_has_worker(const struct channel *channel);
+
+/* Closes what only the guest and the launcher need from now on. */
+void channel_close_handed(struct channel *channel);
+
+/* One look at the report page: each field loaded once. */
+struct channel_report {
+    uint32_t state, reason, need, depth;
+    uint64_t turn_done, jobs_taken, jobs_done, jobs_failed, jobs_refused, busy_ns, wait_ns;
+    uint64_t memory_bytes, oldest_issued_ns;
+};
+void channel_report(const struct channel *channel, struct channel_report *ret);
+
+/* Notes why the channel ends, if nobody has before. */
+void channel_blame(struct channel *channel, enum vgpu_status status, const char *text);
+/* What the worker says of its end, if it says so; its text is cleaned. */
+void channel_blame_report(struct channel *channel);
+
+/* Changes of the lease page. Each kicks the worker. */
+void channel_set_turn(struct channel *channel, bool granted);
+void channel_set_contended(struct channel *channel, bool contended);
+void channel_set_flags(struct channel *channel, uint32_t flags);
+
+#endif

@@ -1,0 +1,201 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "mediator/config.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+static const char *const priority_names[] = {"low", "medium", "high"};
+
+static int not_understood(struct vgpu_err *err, const char *what)
+{
+    return vgpu_err_set(err, EPROTO, "the store's snapshot is not understood: %s", what);
+}
+
+/* A text member; null and absent are the empty text. False if it is too long or of another type. */
+static bool take_text(const json_t *object, const char *key, char *buffer, size_t size)
+{
+    const json_t *value = json_object_get(object, key);
+    const char *text = json_string_value(value);
+
+    if (!text)
+        return !value || json_is_null(value);
+    if (strlen(text) >= size)
+        return false;
+    memcpy(buffer, text, strlen(text) + 1);
+    return true;
+}
+
+static bool take_number(const json_t *object, const char *key, json_int_t min, json_int_t max,
+                        json_int_t *ret)
+{
+    const json_t *value = json_object_get(object, key);
+
+    if (!json_is_integer(value) || json_integer_value(value) < min ||
+        json_integer_value(value) > max)
+        return false;
+    *ret = json_integer_value(value);
+    return true;
+}
+
+static int take_gpu(struct config *config, const json_t *object, struct vgpu_err *err)
+{
+    struct config_gpu *gpu = &config->gpus[config->n_gpus++];
+    const json_t *memory = json_object_get(object, "memory_bytes");
+    const char *state = json_string_value(json_object_get(object, "state"));
+    json_int_t id;
+
+    if (!take_number(object, "gpu_id", 0, CONFIG_GPUS_MAX - 1, &id) ||
+        !take_text(object, "uuid", gpu->uuid, sizeof(gpu->uuid)) ||
+        !take_text(object, "model", gpu->model, sizeof(gpu->model)))
+        return not_understood(err, "a GPU");
+    gpu->id = (uint32_t)id;
+    gpu->memory_bytes = json_integer_value(memory) > 0 ? (uint64_t)json_integer_value(memory) : 0;
+    gpu->present = state && strcmp(state, "present") == 0;
+    return 0;
+}
+
+static int take_pool(struct config *config, const json_t *object, struct vgpu_err *err)
+{
+    struct config_pool *pool = &config->pools[config->n_pools++];
+    const char *policy = json_string_value(json_object_get(object, "policy"));
+
+    if (!take_text(object, "pool", pool->name, sizeof(pool->name)) || pool->name[0] == '\0')
+        return not_understood(err, "a pool");
+    pool->strict = policy && strcmp(policy, "strict") == 0;
+    return 0;
+}
+
+static int take_pool_gpu(struct config *config, const json_t *object, struct vgpu_err *err)
+{
+    char name[CONFIG_NAME_BYTES] = "";
+    json_int_t id;
+
+    if (!take_text(object, "pool", name, sizeof(name)) ||
+        !take_number(object, "gpu_id", 0, CONFIG_GPUS_MAX - 1, &id))
+        return not_understood(err, "a pool's GPU");
+    for (unsigned i = 0; i < config->n_pools; i++) {
+        if (strcmp(config->pools[i].name, name) == 0) {
+            config->pools[i].gpus |= UINT64_C(1) << id;
+            return 0;
+        }
+    }
+    return not_understood(err, "a GPU of an unknown pool");
+}
+
+static int priority_number(const json_t *object)
+{
+    const char *text = json_string_value(json_object_get(object, "priority"));
+
+    for (int i = 0; text && i < 3; i++)
+        if (strcmp(text, priority_names[i]) == 0)
+            return i;
+    return -1;
+}
+
+static int take_vm(struct config *config, const json_t *object, struct vgpu_err *err)
+{
+    struct config_vm *vm = &config->vms[config->n_vms++];
+    double weight = json_number_value(json_object_get(object, "weight"));
+    int priority = priority_number(object);
+    json_int_t id;
+
+    if (!take_number(object, "vm_id", 1, INT32_MAX, &id) || priority < 0 ||
+        !(weight >= 1.0 && weight <= 100.0) ||
+        !take_text(object, "uuid", vm->uuid, sizeof(vm->uuid)) ||
+        !take_text(object, "name", vm->name, sizeof(vm->name)) ||
+        !take_text(object, "pool", vm->pool, sizeof(vm->pool)) || !config_pool(config, vm->pool))
+        return not_understood(err, "a VM");
+    vm->id = (uint32_t)id;
+    vm->priority = (uint32_t)priority;
+    vm->weight_hundredths = (uint32_t)(weight * 100.0 + 0.5);
+    vm->quarantined = json_is_true(json_object_get(object, "quarantined"));
+    return 0;
+}
+
+typedef int take_fn(struct config *config, const json_t *object, struct vgpu_err *err);
+
+static int take_array(struct config *config, const json_t *snapshot, const char *key, size_t max,
+                      take_fn *take, struct vgpu_err *err)
+{
+    const json_t *array = json_object_get(snapshot, key), *item;
+    size_t i;
+    int rc;
+
+    if (!json_is_array(array) || json_array_size(array) > max)
+        return not_understood(err, key);
+    json_array_foreach(array, i, item) if ((rc = take(config, item, err)) < 0) return rc;
+    return 0;
+}
+
+static bool make_arrays(struct config *config, const json_t *snapshot)
+{
+    size_t gpus = json_array_size(json_object_get(snapshot, "gpus"));
+    size_t pools = json_array_size(json_object_get(snapshot, "pools"));
+    size_t vms = json_array_size(json_object_get(snapshot, "vms"));
+
+    config->gpus = calloc(gpus + 1, sizeof(*config->gpus));
+    config->pools = calloc(pools + 1, sizeof(*config->pools));
+    config->vms = calloc(vms + 1, sizeof(*config->vms));
+    return config->gpus && config->pools && config->vms;
+}
+
+int config_parse(const json_t *snapshot, struct config **ret_config, struct vgpu_err *err)
+{
+    struct config *config = calloc(1, sizeof(*config));
+    int rc;
+
+    if (!config || !make_arrays(config, snapshot)) {
+        config_free(config);
+        return vgpu_err_set(err, ENOMEM, "out of memory");
+    }
+    if ((rc = take_array(config, snapshot, "gpus", CONFIG_GPUS_MAX, take_gpu, err)) < 0 ||
+        (rc = take_array(config, snapshot, "pools", CONFIG_POOLS_MAX, take_pool, err)) < 0 ||
+        (rc = take_array(config, snapshot, "pool_gpus", CONFIG_GPUS_MAX * CONFIG_POOLS_MAX,
+                         take_pool_gpu, err)) < 0 ||
+        (rc = take_array(config, snapshot, "vms", CONFIG_VMS_MAX, take_vm, err)) < 0) {
+        config_free(config);
+        return rc;
+    }
+    *ret_config = config;
+    return 0;
+}
+
+void config_free(struct config *config)
+{
+    if (!config)
+        return;
+    free(config->gpus);
+    free(config->pools);
+    free(config->vms);
+    free(config);
+}
+
+const struct config_gpu *config_gpu(const struct config *config, uint32_t id)
+{
+    for (unsigned i = 0; i < config->n_gpus; i++)
+        if (config->gpus[i].id == id)
+            return &config->gpus[i];
+    return NULL;
+}
+
+const struct config_pool *config_pool(const struct config *config, const char *name)
+{
+    for (unsigned i = 0; i < config->n_pools; i++)
+        if (strcmp(config->pools[i].name, name) == 0)
+            return &config->pools[i];
+    return NULL;
+}
+
+const struct config_vm *config_vm(const struct config *config, uint32_t id)
+{
+    for (unsigned i = 0; i < config->n_vms; i++)
+        if (config->vms[i].id == id)
+            return &config->vms[i];
+    return NULL;
+}
+
+const char *config_priority_name(uint32_t priority)
+{
+    return priority < 3 ? priority_names[priority] : "unknown";
+}

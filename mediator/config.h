@@ -1,0 +1,60 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The configuration as the store's snapshot gives it (docs/spec/admin.md), proved and typed. Read
+ * by mediator.c, which makes what differs so; never changed in place.
+ */
+#ifndef VGPU_MEDIATOR_CONFIG_H
+#define VGPU_MEDIATOR_CONFIG_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include <jansson.h>
+
+#include "common/err.h"
+
+#define CONFIG_NAME_BYTES 65 /* with NUL */
+#define CONFIG_UUID_BYTES 65
+#define CONFIG_GPUS_MAX   64
+#define CONFIG_POOLS_MAX  256
+#define CONFIG_VMS_MAX    4096
+
+struct config_gpu {
+    uint32_t id;
+    bool present;
+    uint64_t memory_bytes;
+    char uuid[CONFIG_UUID_BYTES], model[CONFIG_NAME_BYTES];
+};
+
+struct config_pool {
+    char name[CONFIG_NAME_BYTES];
+    bool strict;
+    uint64_t gpus; /* a bit per gpu_id */
+};
+
+struct config_vm {
+    uint32_t id, priority, weight_hundredths; /* priority: 0 low, 1 medium, 2 high */
+    bool quarantined;
+    char uuid[CONFIG_UUID_BYTES], name[CONFIG_NAME_BYTES], pool[CONFIG_NAME_BYTES];
+};
+
+struct config {
+    unsigned n_gpus, n_pools, n_vms;
+    struct config_gpu *gpus;
+    struct config_pool *pools;
+    struct config_vm *vms;
+};
+
+/* -EPROTO: not understood, with the reason. */
+int config_parse(const json_t *snapshot, struct config **ret_config, struct vgpu_err *err);
+void config_free(struct config *config);
+
+/* NULL if there is none. */
+const struct config_gpu *config_gpu(const struct config *config, uint32_t id);
+const struct config_pool *config_pool(const struct config *config, const char *name);
+const struct config_vm *config_vm(const struct config *config, uint32_t id);
+
+/* "low", "medium", "high". */
+const char *config_priority_name(uint32_t priority);
+
+#endif

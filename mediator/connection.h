@@ -1,0 +1,45 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * One connection to a VM's socket: bytes to messages and back, the handshake, and what is refused
+ * before it reaches vm.c. A guest that does not read what it is sent loses its connection.
+ */
+#ifndef VGPU_MEDIATOR_CONNECTION_H
+#define VGPU_MEDIATOR_CONNECTION_H
+
+#include <stdbool.h>
+#include <sys/types.h>
+#include <vgpu/wire.h>
+
+#include "mediator/loop.h"
+
+struct vm;
+
+struct connection {
+    struct connection *next;
+    struct vm *vm;
+    int sock;
+    struct loop_watch watch;
+    struct loop_timer handshake;
+    bool greeted;
+    pid_t pid;
+    uid_t uid;
+    uint32_t used;
+    uint8_t buffer[VGPU_MSG_MAX_BYTES];
+};
+
+/* Accepts what waits at the VM's listener. */
+void connection_accept(struct vm *vm);
+/* Tells the VM, closes, frees. */
+void connection_end(struct connection *connection);
+
+/*
+ * Sends one message, with n descriptors. False if the guest does not take it: the connection will
+ * end from the loop, not from here.
+ */
+bool connection_send(struct connection *connection, const void *message, uint32_t size,
+                     const int *fds, size_t n);
+void connection_refuse(struct connection *connection, uint32_t tag, enum vgpu_status status,
+                       const char *text);
+void connection_send_state(struct connection *connection);
+
+#endif

@@ -1,0 +1,179 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A worker for the mediator's tests: says READY and runs make-believe jobs under its turn, as
+ * <vgpu/lease.h> has it, or misbehaves as its orders say. FAKE_START in the environment makes it
+ * fail at start: "refuse", "crash" or "sleep".
+ */
+#include <poll.h>
+#include <signal.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <time.h>
+#include <unistd.h>
+#include <vgpu/launch.h>
+#include <vgpu/lease.h>
+
+#include "common/clock.h"
+#include "mediator/fake_worker.h"
+#include "ring/pages.h"
+
+struct worker {
+    const struct vgpu_lease_page *lease;
+    struct vgpu_report_page *report;
+    struct fake_orders *orders;
+    uint64_t turn;
+    uint64_t busy_ns;
+    bool need, hanging;
+};
+
+/* Without the handler of a sanitizer, which would exit. */
+static void abort_hard(void)
+{
+    signal(SIGSEGV, SIG_DFL);
+    raise(SIGSEGV);
+}
+
+static int fd_of(enum vgpu_channel_fd fd)
+{
+    return 3 + (int)fd;
+}
+
+static void kick(struct worker *worker)
+{
+    const uint64_t one = 1;
+    ssize_t written = write(fd_of(VGPU_FD_REPORT_KICK), &one, sizeof(one));
+
+    (void)written;
+    worker->orders->kicks++;
+}
+
+static void map_all(struct worker *worker)
+{
+    int memory = fd_of(VGPU_FD_MEMORY);
+    struct vgpu_channel_page *page =
+        mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED, memory, 0);
+
+    if (page == MAP_FAILED)
+        exit(90);
+    worker->orders = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED, memory,
+                          (off_t)page->geometry.data_offset);
+    worker->lease = mmap(NULL, 4096, PROT_READ, MAP_SHARED, fd_of(VGPU_FD_LEASE), 0);
+    worker->report = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED, fd_of(VGPU_FD_REPORT), 0);
+    if (worker->orders == MAP_FAILED || worker->lease == MAP_FAILED || worker->report == MAP_FAILED)
+        exit(91);
+}
+
+static void __attribute__((noreturn)) end(struct worker *worker, uint32_t reason, const char *text)
+{
+    snprintf(worker->report->text, sizeof(worker->report->text), "%s", text);
+    page_store_u32(&worker->report->reason, reason);
+    page_store_u32(&worker->report->state, VGPU_WORKER_ENDED);
+    kick(worker);
+    exit(3);
+}
+
+static void set_need(struct worker *worker, bool need, bool granted)
+{
+    if (need == worker->need)
+        return;
+    worker->need = need;
+    page_store_u32(&worker->report->need, need ? VGPU_NEED_GPU : VGPU_NEED_NOTHING);
+    page_fence();
+    if (need ? !granted : page_load_u32(&worker->lease->contended) != 0)
+        kick(worker);
+}
+
+static void run_job(struct worker *worker)
+{
+    uint64_t start = vgpu_clock_ns(), us = worker->orders->job_us;
+    struct timespec length = {(time_t)(us / 1000000), (long)(us % 1000000) * 1000};
+
+    page_store_u64(&worker->report->jobs_taken, worker->orders->done + 1);
+    page_store_u64(&worker->report->oldest_issued_ns, start);
+    if (worker->orders->mode == FAKE_HANG) {
+        worker->hanging = true;
+        return;
+    }
+    nanosleep(&length, NULL);
+    page_store_u64(&worker->report->oldest_issued_ns, 0);
+    worker->busy_ns += vgpu_clock_ns() - start;
+    page_store_u64(&worker->report->busy_ns, worker->busy_ns);
+    page_store_u64(&worker->orders->done, worker->orders->done + 1);
+    page_store_u64(&worker->report->jobs_done, worker->orders->done);
+}
+
+/* Carries out what the lease page says. */
+static void take_turn(struct worker *worker)
+{
+    uint64_t turn = page_load_u64(&worker->lease->turn);
+    bool keeps = worker->orders->mode == FAKE_KEEP || worker->hanging;
+
+    if (turn == worker->turn || (keeps && !(turn & VGPU_TURN_GRANTED)))
+        return;
+    worker->turn = turn;
+    worker->orders->granted += turn & VGPU_TURN_GRANTED;
+    page_store_u64(&worker->report->turn_done, turn);
+    if (!(turn & VGPU_TURN_GRANTED))
+        kick(worker);
+}
+
+static void wait_for_kick(void)
+{
+    struct pollfd fds[3] = {{fd_of(VGPU_FD_LEASE_KICK), POLLIN, 0},
+                            {fd_of(VGPU_FD_SUBMIT_KICK), POLLIN, 0},
+                            {10, POLLIN, 0}};
+    uint64_t count;
+
+    poll(fds, 3, -1);
+    for (int i = 0; i < 2; i++)
+        if ((fds[i].revents & POLLIN) && read(fds[i].fd, &count, sizeof(count)) < 0)
+            exit(92);
+    if (fds[2].revents)
+        exit(93);
+}
+
+static void serve(struct worker *worker)
+{
+    for (;;) {
+        struct fake_orders *orders = worker->orders;
+        bool granted, want;
+
+        if ((page_load_u32(&worker->lease->flags) & VGPU_LEASE_STOP) && orders->mode != FAKE_DEAF)
+            exit(0);
+        if (orders->mode == FAKE_ABORT)
+            end(worker, VGPU_BAD_RECORD, "record 7\nis bad");
+        take_turn(worker);
+        granted = worker->turn & VGPU_TURN_GRANTED;
+        want = orders->done < page_load_u64(&orders->jobs);
+        /* One that keeps the GPU says that it needs nothing once it has it. */
+        set_need(worker, want && !(granted && orders->mode == FAKE_KEEP), granted);
+        if (granted && want && !worker->hanging && orders->mode != FAKE_KEEP)
+            run_job(worker);
+        else
+            wait_for_kick();
+    }
+}
+
+int main(void)
+{
+    const char *start = getenv("FAKE_START");
+    struct worker worker = {.need = false};
+
+    map_all(&worker);
+    worker.report->magic = VGPU_MAGIC;
+    worker.report->layout = VGPU_LEASE_LAYOUT;
+    if (start && strcmp(start, "refuse") == 0)
+        end(&worker, VGPU_DRIVER, "no driver here");
+    if (start && strcmp(start, "crash") == 0)
+        abort_hard();
+    if (start && strcmp(start, "sleep") == 0)
+        for (;;)
+            pause();
+    page_store_u32(&worker.report->state, VGPU_WORKER_READY);
+    kick(&worker);
+    serve(&worker);
+    return 0;
+}

@@ -1,0 +1,791 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "mediator/lease.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "common/clock.h"
+
+/* Pools have no weights of their own yet, so all VMs of a GPU are in one queue. */
+#define ONLY_POOL 1
+
+/* The most jobs that one charge is told of: the number is the worker's word. */
+#define JOBS_PER_CHARGE_MAX 1000000
+
+static void carry_out(struct gpu *gpu, const struct sched_actions *actions);
+static void seat_go_on(struct seat *seat);
+
+static uint64_t now_of(const struct gpu *gpu)
+{
+    return loop_now(gpu->loop);
+}
+
+static void save(struct seat *seat)
+{
+    if (!seat->slot)
+        return;
+    sched_vm_save(seat->gpu->sched, seat->handle, now_of(seat->gpu), &seat->account.sched);
+    accounts_save(seat->slot, &seat->account);
+}
+
+/* charging */
+
+static void mark(struct seat *seat, uint64_t now_ns)
+{
+    struct channel_report report;
+
+    seat->mark_ns = now_ns;
+    seat->idle_ns = 0;
+    if (seat->idle_since_ns)
+        seat->idle_since_ns = now_ns;
+    if (!seat->turn)
+        return;
+    channel_report(seat->turn, &report);
+    seat->busy_mark_ns = report.busy_ns;
+    seat->jobs_mark = report.jobs_done;
+}
+
+/* GPU time and jobs since the last mark. */
+static uint64_t measure(const struct seat *seat, uint64_t now_ns, uint32_t *ret_jobs)
+{
+    uint64_t held = now_ns - seat->mark_ns, idle = seat->idle_ns, busy;
+    struct channel_report report;
+    uint64_t jobs;
+
+    *ret_jobs = 0;
+    if (!seat->turn)
+        return 0;
+    channel_report(seat->turn, &report);
+    jobs = report.jobs_done - seat->jobs_mark;
+    *ret_jobs = jobs < JOBS_PER_CHARGE_MAX ? (uint32_t)jobs : JOBS_PER_CHARGE_MAX;
+    if (seat->contended) {
+        if (seat->idle_since_ns)
+            idle += now_ns - seat->idle_since_ns;
+        return idle < held ? held - idle : 0;
+    }
+    busy = report.busy_ns - seat->busy_mark_ns;
+    return busy < held ? busy : held;
+}
+
+void seat_charge(struct seat *seat)
+{
+    uint64_t now_ns = now_of(seat->gpu), busy_ns;
+    uint32_t jobs;
+
+    if (!seat->leased)
+        return;
+    busy_ns = measure(seat, now_ns, &jobs);
+    sched_charge(seat->gpu->sched, seat->handle, now_ns, busy_ns, jobs);
+    mark(seat, now_ns);
+    save(seat);
+}
+
+static void set_need(struct seat *seat, struct channel *channel, bool need)
+{
+    uint64_t now_ns = now_of(seat->gpu);
+
+    channel->need = need;
+    if (channel != seat->turn)
+        return;
+    if (!need && !seat->idle_since_ns)
+        seat->idle_since_ns = now_ns;
+    if (need && seat->idle_since_ns) {
+        seat->idle_ns += now_ns - seat->idle_since_ns;
+        seat->idle_since_ns = 0;
+    }
+}
+
+/* who waits */
+
+static bool gpu_has_waiter(const struct gpu *gpu)
+{
+    struct sched_stats stats;
+
+    sched_stats(gpu->sched, now_of(gpu), &stats);
+    return stats.waiting > 0;
+}
+
+static struct channel *other_in_need(const struct seat *seat)
+{
+    for (struct channel *c = seat->channels; c; c = c->seat_next)
+        if (c != seat->turn && c->need)
+            return c;
+    return NULL;
+}
+
+/* Tells each worker that has a turn whether others wait, where that has changed. */
+static void update_contended(struct gpu *gpu)
+{
+    bool waiter = gpu_has_waiter(gpu);
+
+    for (struct seat *seat = gpu->seats; seat; seat = seat->next) {
+        bool contended;
+
+        if (!seat->turn)
+            continue;
+        contended = waiter || other_in_need(seat);
+        if (contended == seat->contended)
+            continue;
+        seat_charge(seat);
+        seat->contended = contended;
+        channel_set_contended(seat->turn, contended);
+    }
+}
+
+/* the turn of a channel */
+
+static void set_watchdog(struct seat *seat, uint64_t due_ns)
+{
+    loop_timer_set(seat->gpu->loop, &seat->watchdog, due_ns);
+}
+
+static void give_turn(struct seat *seat, struct channel *channel)
+{
+    uint64_t now_ns = now_of(seat->gpu);
+    struct channel_report report;
+
+    channel_report(channel, &report);
+    seat->turn = seat->last = channel;
+    seat->idle_since_ns = 0;
+    seat->granted_ns = now_ns;
+    seat->contended = gpu_has_waiter(seat->gpu) || other_in_need(seat);
+    channel->revoked = false;
+    channel->jobs_checked = report.jobs_taken;
+    mark(seat, now_ns);
+    /* The flag is in the page before the turn is; one kick is enough for both, two do no harm. */
+    channel_set_contended(channel, seat->contended);
+    channel_set_turn(channel, true);
+    set_watchdog(seat, now_ns + seat->gpu->settings->job_timeout_ns);
+}
+
+static void take_turn_back(struct seat *seat)
+{
+    struct channel *channel = seat->turn;
+
+    loop_timer_clear(seat->gpu->loop, &seat->rotate);
+    if (channel->revoked)
+        return;
+    channel->revoked = true;
+    channel->revoked_ns = now_of(seat->gpu);
+    channel_set_turn(channel, false);
+    set_watchdog(seat, channel->revoked_ns + seat->gpu->settings->drain_ns);
+}
+
+/* The next channel that needs the GPU, after the one that had the turn last. */
+static struct channel *next_in_need(const struct seat *seat)
+{
+    struct channel *first = NULL;
+    bool after = false;
+
+    for (struct channel *c = seat->channels; c; c = c->seat_next) {
+        if (c->need && !first)
+            first = c;
+        if (c->need && after)
+            return c;
+        if (c == seat->last)
+            after = true;
+    }
+    return first;
+}
+
+static void set_rotation(struct seat *seat)
+{
+    struct sched_config config;
+    uint64_t now_ns = now_of(seat->gpu), due_ns;
+
+    if (seat->rotate.place || seat->turn->revoked)
+        return;
+    sched_get_config(seat->gpu->sched, &config);
+    due_ns = seat->granted_ns + config.slice_ns;
+    loop_timer_set(seat->gpu->loop, &seat->rotate, due_ns > now_ns ? due_ns : now_ns);
+}
+
+/* Within a VM that has the lease: who has the turn. */
+static void seat_go_on(struct seat *seat)
+{
+    struct channel *next;
+
+    if (!seat->leased || seat->revoking)
+        return;
+    if (!seat->turn) {
+        next = next_in_need(seat);
+        if (next)
+            give_turn(seat, next);
+    }
+    if (!seat->turn || !other_in_need(seat))
+        return;
+    if (!seat->turn->need)
+        take_turn_back(seat);
+    else
+        set_rotation(seat);
+}
+
+static void rotate(void *context)
+{
+    struct seat *seat = context;
+
+    if (seat->turn && other_in_need(seat))
+        take_turn_back(seat);
+}
+
+/* the lease of a VM */
+
+static void lease_over(struct seat *seat)
+{
+    loop_timer_clear(seat->gpu->loop, &seat->rotate);
+    seat->leased = seat->revoking = false;
+    seat->overrun_ns = 0;
+}
+
+static void release_lease(struct seat *seat, uint64_t busy_ns, uint32_t jobs)
+{
+    struct sched_actions actions;
+
+    lease_over(seat);
+    sched_lease_released(seat->gpu->sched, seat->handle, now_of(seat->gpu), busy_ns, jobs,
+                         &actions);
+    save(seat);
+    carry_out(seat->gpu, &actions);
+}
+
+/* The turn was given back, by the worker or by its death. */
+static void turn_ended(struct seat *seat)
+{
+    uint64_t now_ns = now_of(seat->gpu), busy_ns;
+    uint32_t jobs;
+
+    busy_ns = measure(seat, now_ns, &jobs);
+    loop_timer_clear(seat->gpu->loop, &seat->watchdog);
+    loop_timer_clear(seat->gpu->loop, &seat->rotate);
+    seat->turn->revoked = false;
+    seat->turn = NULL;
+    if (seat->revoking) {
+        release_lease(seat, busy_ns, jobs);
+        return;
+    }
+    sched_charge(seat->gpu->sched, seat->handle, now_ns, busy_ns, jobs);
+    seat->mark_ns = now_ns;
+    save(seat);
+    seat_go_on(seat);
+}
+
+static void revoke_lease(struct seat *seat)
+{
+    seat->revoking = true;
+    if (seat->turn)
+        take_turn_back(seat);
+    else
+        release_lease(seat, 0, 0);
+}
+
+static void kill_turn(struct seat *seat, enum vgpu_status status, const char *text)
+{
+    const struct lease_settings *settings = seat->gpu->settings;
+
+    if (seat->turn)
+        settings->kill(settings->context, seat->turn, status, text);
+}
+
+static struct seat *seat_of(const struct gpu *gpu, uint32_t handle)
+{
+    for (struct seat *seat = gpu->seats; seat; seat = seat->next)
+        if (seat->handle == handle)
+            return seat;
+    return NULL;
+}
+
+static void act(struct seat *seat, const struct sched_action *action)
+{
+    switch (action->kind) {
+    case SCHED_GRANT:
+        seat->leased = true;
+        seat->revoking = false;
+        seat->mark_ns = now_of(seat->gpu);
+        seat_go_on(seat);
+        save(seat);
+        break;
+    case SCHED_EXTEND:
+        break;
+    case SCHED_REVOKE:
+        revoke_lease(seat);
+        break;
+    case SCHED_OVERRUN:
+        seat->overrun_ns = now_of(seat->gpu);
+        break;
+    case SCHED_KILL:
+        kill_turn(seat, VGPU_KILLED,
+                  "the worker was killed: it kept the GPU while another overran its turn");
+        break;
+    }
+}
+
+/* The timer first: carrying out may call sched again, whose answer is newer. */
+static void carry_out(struct gpu *gpu, const struct sched_actions *actions)
+{
+    if (actions->next_ns == SCHED_NEVER)
+        loop_timer_clear(gpu->loop, &gpu->tick);
+    else
+        loop_timer_set(gpu->loop, &gpu->tick, actions->next_ns);
+    for (uint32_t i = 0; i < actions->count; i++) {
+        struct seat *seat = seat_of(gpu, actions->items[i].vm);
+
+        if (seat)
+            act(seat, &actions->items[i]);
+    }
+    update_contended(gpu);
+}
+
+static void tick(void *context)
+{
+    struct gpu *gpu = context;
+    struct sched_actions actions;
+
+    sched_tick(gpu->sched, now_of(gpu), &actions);
+    carry_out(gpu, &actions);
+}
+
+/*
+ * Tells sched whether the seat has work. A turn that is being drained counts as work: the VM is on
+ * the GPU until it is given back.
+ */
+static void update_work(struct seat *seat)
+{
+    struct sched_actions actions;
+    bool work = seat->turn && seat->turn->revoked && !seat->revoking;
+
+    for (struct channel *c = seat->channels; c && !work; c = c->seat_next)
+        work = c->need;
+    if (work == seat->has_work)
+        return;
+    seat->has_work = work;
+    if (work)
+        sched_vm_has_work(seat->gpu->sched, seat->handle, now_of(seat->gpu), &actions);
+    else
+        sched_vm_idle(seat->gpu->sched, seat->handle, now_of(seat->gpu), &actions);
+    carry_out(seat->gpu, &actions);
+}
+
+/*
+ * A worker that is alone does not tell when it runs out of work. Before somebody joins, look.
+ */
+static void refresh_holders(struct gpu *gpu, const struct seat *except)
+{
+    for (struct seat *seat = gpu->seats; seat; seat = seat->next) {
+        struct channel_report report;
+
+        if (seat == except || !seat->turn)
+            continue;
+        channel_report(seat->turn, &report);
+        set_need(seat, seat->turn, report.need != VGPU_NEED_NOTHING);
+        seat_charge(seat);
+        update_work(seat);
+    }
+}
+
+void lease_channel_reported(struct channel *channel)
+{
+    struct seat *seat = channel->seat;
+    struct channel_report report;
+    bool need;
+
+    channel_report(channel, &report);
+    need = report.need != VGPU_NEED_NOTHING;
+    if (need && !seat->has_work)
+        refresh_holders(seat->gpu, seat);
+    set_need(seat, channel, need);
+    update_work(seat); /* before the lease goes back: sched need not queue a VM without work */
+    if (channel == seat->turn && channel->revoked && report.turn_done == channel->turn)
+        turn_ended(seat);
+    update_work(seat);
+    seat_go_on(seat);
+    update_contended(seat->gpu);
+}
+
+/* watching what has the turn */
+
+static uint64_t min_u64(uint64_t a, uint64_t b)
+{
+    return a < b ? a : b;
+}
+
+/* For how long the oldest job has run, as far as it is known; beside another VM it has half. */
+static uint64_t job_age(const struct seat *seat, uint64_t oldest_ns, uint64_t now_ns)
+{
+    uint64_t age = oldest_ns && oldest_ns < now_ns ? now_ns - oldest_ns : 0;
+
+    if (seat->overrun_ns && oldest_ns)
+        age -= min_u64(age, (now_ns - seat->overrun_ns) / 2);
+    return age;
+}
+
+/* A turn was taken back, and the worker has not said that it has carried that out. */
+static void watch_drain(struct seat *seat, const struct channel_report *report, uint64_t now_ns)
+{
+    const struct lease_settings *settings = seat->gpu->settings;
+    uint64_t asked_ns = now_ns - seat->turn->revoked_ns;
+    uint64_t backstop_ns = 2 * settings->job_timeout_ns;
+
+    if (report->oldest_issued_ns == 0 || report->need == VGPU_NEED_NOTHING) {
+        kill_turn(seat, VGPU_KILLED, "the worker was killed: it did not give back the GPU");
+        return;
+    }
+    /* What is in flight may run to its end, but no longer than a job may: the backstop is for a
+     * worker that says of each moment that a new job has begun. */
+    if (job_age(seat, report->oldest_issued_ns, now_ns) >= settings->job_timeout_ns ||
+        asked_ns >= backstop_ns) {
+        kill_turn(seat, VGPU_TIMEOUT, "a job ran over its time limit and was killed");
+        return;
+    }
+    set_watchdog(seat, now_ns + min_u64(settings->drain_ns, backstop_ns - asked_ns));
+}
+
+static void watch_turn(struct seat *seat, const struct channel_report *report, uint64_t now_ns)
+{
+    const struct lease_settings *settings = seat->gpu->settings;
+    struct channel *channel = seat->turn;
+    uint64_t age = job_age(seat, report->oldest_issued_ns, now_ns);
+
+    if (age >= settings->job_timeout_ns) {
+        kill_turn(seat, VGPU_TIMEOUT, "a job ran over its time limit and was killed");
+        return;
+    }
+    if (report->need == VGPU_NEED_NOTHING && report->jobs_taken == channel->jobs_checked) {
+        /* Idle for a whole period: without a turn nothing has to be watched any more. */
+        set_need(seat, channel, false);
+        take_turn_back(seat);
+        update_work(seat);
+        return;
+    }
+    channel->jobs_checked = report->jobs_taken;
+    set_watchdog(seat, now_ns + settings->job_timeout_ns - age);
+}
+
+static void watchdog(void *context)
+{
+    struct seat *seat = context;
+    uint64_t now_ns = now_of(seat->gpu);
+    struct channel_report report;
+
+    if (!seat->turn)
+        return;
+    channel_report(seat->turn, &report);
+    if (!seat->turn->revoked)
+        watch_turn(seat, &report, now_ns);
+    else if (report.turn_done == seat->turn->turn)
+        lease_channel_reported(seat->turn);
+    else
+        watch_drain(seat, &report, now_ns);
+}
+
+/* channels come and go */
+
+static void append(struct seat *seat, struct channel *channel)
+{
+    struct channel **end = &seat->channels;
+
+    while (*end)
+        end = &(*end)->seat_next;
+    *end = channel;
+    channel->seat_next = NULL;
+    channel->seat = seat;
+}
+
+void lease_channel_add(struct seat *seat, struct channel *channel)
+{
+    append(seat, channel);
+}
+
+/* True if the worker has the GPU, or had it and has not said that it gave it back. */
+static bool may_be_on_gpu(const struct channel *channel, const struct channel_report *report)
+{
+    return channel->turn != 0 &&
+           ((channel->turn & VGPU_TURN_GRANTED) || report->turn_done != channel->turn);
+}
+
+static void adopt_lease(struct seat *seat, struct channel *channel)
+{
+    bool granted = channel->turn & VGPU_TURN_GRANTED;
+    uint64_t now_ns = now_of(seat->gpu), since_ns = seat->account.sched.lease_since_ns;
+    struct sched_actions actions;
+    int rc;
+
+    if (since_ns == 0)
+        since_ns = now_ns;
+    rc = sched_adopt(seat->gpu->sched, seat->handle, granted ? LEASE_HELD : LEASE_OVERRUN, since_ns,
+                     now_ns, &actions);
+    if (rc == -EBUSY && !granted)
+        rc = sched_adopt(seat->gpu->sched, seat->handle, LEASE_HELD, since_ns, now_ns, &actions);
+    if (rc < 0)
+        return;
+    seat->leased = seat->has_work = true;
+    seat->revoking = !granted;
+    carry_out(seat->gpu, &actions);
+}
+
+void lease_channel_adopt(struct seat *seat, struct channel *channel)
+{
+    uint64_t now_ns = now_of(seat->gpu);
+    struct channel_report report;
+
+    append(seat, channel);
+    channel_report(channel, &report);
+    channel->need = report.need != VGPU_NEED_NOTHING;
+    if (may_be_on_gpu(channel, &report) && !seat->turn) {
+        seat->turn = seat->last = channel;
+        seat->granted_ns = now_ns;
+        seat->contended = channel->lease->contended != 0;
+        channel->jobs_checked = report.jobs_taken;
+        if (!seat->leased)
+            adopt_lease(seat, channel);
+        mark(seat, now_ns);
+        channel->revoked = !(channel->turn & VGPU_TURN_GRANTED);
+        channel->revoked_ns = now_ns;
+        set_watchdog(seat, now_ns + (channel->revoked ? seat->gpu->settings->drain_ns
+                                                      : seat->gpu->settings->job_timeout_ns));
+        if (!seat->leased)
+            take_turn_back(seat);
+    } else if (channel->turn & VGPU_TURN_GRANTED) {
+        channel_set_turn(channel, false); /* a second one of the same VM: there is but one turn */
+    }
+    lease_channel_reported(channel);
+}
+
+static void fold(struct seat *seat, const struct channel *channel)
+{
+    struct channel_report report;
+
+    channel_report(channel, &report);
+    seat->account.jobs_done += report.jobs_done;
+    seat->account.jobs_failed += report.jobs_failed;
+    seat->account.jobs_refused += report.jobs_refused;
+    seat->account.wait_ns += report.wait_ns;
+}
+
+static void remove_from(struct seat *seat, struct channel *channel)
+{
+    struct channel **at = &seat->channels;
+
+    while (*at && *at != channel)
+        at = &(*at)->seat_next;
+    if (*at)
+        *at = channel->seat_next;
+    if (seat->last == channel)
+        seat->last = NULL;
+    channel->seat = NULL;
+    channel->seat_next = NULL;
+}
+
+static void turn_died(struct seat *seat)
+{
+    uint64_t now_ns = now_of(seat->gpu), busy_ns;
+    struct sched_actions actions;
+    uint32_t jobs;
+
+    busy_ns = measure(seat, now_ns, &jobs);
+    loop_timer_clear(seat->gpu->loop, &seat->watchdog);
+    seat->turn = NULL;
+    if (!seat->leased)
+        return;
+    lease_over(seat);
+    sched_worker_gone(seat->gpu->sched, seat->handle, now_ns, busy_ns, &actions);
+    carry_out(seat->gpu, &actions);
+}
+
+void lease_channel_gone(struct channel *channel)
+{
+    struct seat *seat = channel->seat;
+
+    if (!seat)
+        return;
+    fold(seat, channel);
+    channel->need = false;
+    if (seat->turn == channel)
+        turn_died(seat);
+    remove_from(seat, channel);
+    update_work(seat);
+    seat_go_on(seat);
+    update_contended(seat->gpu);
+    save(seat);
+}
+
+/* seats and GPUs */
+
+static struct sched_vm_params params_of(uint32_t vm_id, uint32_t priority, uint32_t weight)
+{
+    return (struct sched_vm_params){.tag = vm_id,
+                                    .pool_id = ONLY_POOL,
+                                    .priority = (enum sched_priority)priority,
+                                    .weight_milli = weight * 10};
+}
+
+struct seat *gpu_find_seat(const struct gpu *gpu, uint32_t vm_id)
+{
+    for (struct seat *seat = gpu->seats; seat; seat = seat->next)
+        if (seat->vm_id == vm_id)
+            return seat;
+    return NULL;
+}
+
+static void load_account(struct seat *seat, struct accounts *accounts)
+{
+    seat->slot = accounts_slot(accounts, seat->vm_id, seat->gpu->id);
+    if (!seat->slot)
+        return;
+    accounts_load(seat->slot, &seat->account);
+    if (seat->account.sched.version)
+        sched_vm_load(seat->gpu->sched, seat->handle, &seat->account.sched);
+}
+
+struct seat *gpu_seat(struct gpu *gpu, uint32_t vm_id, uint32_t priority,
+                      uint32_t weight_hundredths, struct accounts *accounts)
+{
+    struct sched_vm_params params = params_of(vm_id, priority, weight_hundredths);
+    struct seat *seat = gpu_find_seat(gpu, vm_id);
+
+    if (seat)
+        return seat;
+    seat = calloc(1, sizeof(*seat));
+    if (!seat)
+        return NULL;
+    if (sched_vm_add(gpu->sched, &params, now_of(gpu), &seat->handle) < 0) {
+        free(seat);
+        return NULL;
+    }
+    seat->gpu = gpu;
+    seat->vm_id = vm_id;
+    seat->rotate = (struct loop_timer){.fire = rotate, .context = seat};
+    seat->watchdog = (struct loop_timer){.fire = watchdog, .context = seat};
+    load_account(seat, accounts);
+    seat->next = gpu->seats;
+    gpu->seats = seat;
+    return seat;
+}
+
+static void drop_timers(struct seat *seat)
+{
+    loop_timer_clear(seat->gpu->loop, &seat->rotate);
+    loop_timer_clear(seat->gpu->loop, &seat->watchdog);
+}
+
+void seat_free(struct seat *seat)
+{
+    struct gpu *gpu = seat->gpu;
+    struct seat **at = &gpu->seats;
+    struct sched_actions actions;
+
+    while (*at != seat)
+        at = &(*at)->next;
+    *at = seat->next;
+    drop_timers(seat);
+    if (sched_vm_remove(gpu->sched, seat->handle, now_of(gpu), &actions) == 0)
+        carry_out(gpu, &actions);
+    free(seat);
+}
+
+void seat_update(struct seat *seat, uint32_t priority, uint32_t weight_hundredths)
+{
+    struct sched_vm_params params = params_of(seat->vm_id, priority, weight_hundredths);
+    struct sched_actions actions;
+
+    if (sched_vm_update(seat->gpu->sched, seat->handle, &params, now_of(seat->gpu), &actions) == 0)
+        carry_out(seat->gpu, &actions);
+}
+
+void seat_totals(const struct seat *seat, struct seat_totals *ret)
+{
+    *ret = (struct seat_totals){.jobs_done = seat->account.jobs_done,
+                                .jobs_failed = seat->account.jobs_failed,
+                                .jobs_refused = seat->account.jobs_refused,
+                                .wait_ns = seat->account.wait_ns};
+    for (const struct channel *c = seat->channels; c; c = c->seat_next) {
+        struct channel_report report;
+
+        channel_report(c, &report);
+        ret->channels++;
+        ret->depth += report.depth;
+        ret->jobs_done += report.jobs_done;
+        ret->jobs_failed += report.jobs_failed;
+        ret->jobs_refused += report.jobs_refused;
+        ret->wait_ns += report.wait_ns;
+        ret->memory_bytes += report.memory_bytes;
+    }
+}
+
+struct gpu *gpu_new(struct loop *loop, const struct lease_settings *settings, uint32_t id,
+                    struct vgpu_err *err)
+{
+    struct gpu *gpu = calloc(1, sizeof(*gpu));
+    struct sched_actions actions;
+    struct sched_config config;
+
+    sched_config_default(&config);
+    if (gpu)
+        gpu->sched = sched_new(&config, err);
+    if (!gpu || !gpu->sched) {
+        vgpu_err_set(err, ENOMEM, "out of memory");
+        free(gpu);
+        return NULL;
+    }
+    gpu->id = id;
+    gpu->loop = loop;
+    gpu->settings = settings;
+    gpu->tick = (struct loop_timer){.fire = tick, .context = gpu};
+    if (sched_pool_add(gpu->sched, ONLY_POOL, 0, loop_now(loop), &actions) < 0) {
+        vgpu_err_set(err, ENOMEM, "out of memory");
+        gpu_free(gpu);
+        return NULL;
+    }
+    return gpu;
+}
+
+void gpu_free(struct gpu *gpu)
+{
+    struct seat *next;
+
+    if (!gpu)
+        return;
+    for (struct seat *seat = gpu->seats; seat; seat = next) {
+        next = seat->next;
+        save(seat);
+        drop_timers(seat);
+        for (struct channel *c = seat->channels; c; c = c->seat_next)
+            c->seat = NULL;
+        free(seat);
+    }
+    loop_timer_clear(gpu->loop, &gpu->tick);
+    sched_free(gpu->sched);
+    free(gpu);
+}
+
+void gpu_pause(struct gpu *gpu, bool paused)
+{
+    struct sched_actions actions;
+
+    sched_pause(gpu->sched, paused, now_of(gpu), &actions);
+    carry_out(gpu, &actions);
+}
+
+void gpu_set_policy(struct gpu *gpu, bool strict)
+{
+    enum sched_policy policy = strict ? SCHED_POLICY_STRICT : SCHED_POLICY_WFQ;
+    struct sched_actions actions;
+    struct sched_config config;
+
+    sched_get_config(gpu->sched, &config);
+    if (config.policy == policy)
+        return;
+    config.policy = policy;
+    if (sched_configure(gpu->sched, &config, now_of(gpu), &actions, NULL) == 0)
+        carry_out(gpu, &actions);
+}
+
+uint32_t gpu_holder_vm(const struct gpu *gpu)
+{
+    struct sched_stats stats;
+    const struct seat *seat;
+
+    sched_stats(gpu->sched, now_of(gpu), &stats);
+    seat = stats.holder ? seat_of(gpu, stats.holder) : NULL;
+    return seat && seat->has_work ? seat->vm_id : 0;
+}

@@ -1,0 +1,93 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The whole mediator: what its parts share. main.c makes one and runs its loop; mediator.c joins
+ * the parts; vm.c, connection.c, admin.c and status.c work on it. One thread, no locks.
+ */
+#ifndef VGPU_MEDIATOR_MEDIATOR_H
+#define VGPU_MEDIATOR_MEDIATOR_H
+
+#include <sys/types.h>
+
+#include "common/err.h"
+#include "mediator/accounts.h"
+#include "mediator/admin.h"
+#include "mediator/config.h"
+#include "mediator/helper.h"
+#include "mediator/lease.h"
+#include "mediator/link.h"
+#include "mediator/loop.h"
+#include "mediator/vm.h"
+
+#define MEDIATOR_GPUS_MAX CONFIG_GPUS_MAX
+
+struct mediator_settings {
+    const char *run_dir, *database, *launcher_socket, *nvml, *helper_dir, *driver;
+    bool create_database;
+    uint64_t max_data_bytes, default_data_bytes;
+    uint64_t resume_ns;    /* how long adopted channels wait for their guest */
+    uint64_t stop_ns;      /* from telling a worker to end to killing it */
+    uint64_t ready_ns;     /* for a worker to start */
+    uint64_t handshake_ns; /* for a guest to say HELLO */
+    struct lease_settings lease;
+};
+
+/* What NVML last said of a GPU. */
+struct gpu_sample {
+    bool known;
+    uint64_t memory_used_bytes;
+    double utilization, temperature;
+};
+
+struct mediator {
+    const struct mediator_settings *settings;
+    struct loop *loop;
+    uint64_t started_ns;
+    struct config *config; /* NULL until the store has said hello */
+    struct helper store, nvml;
+    bool has_nvml;
+    struct link link;
+    bool in_charge; /* what runs was adopted, VMs are listened to */
+    struct accounts accounts;
+    struct gpu *gpus[MEDIATOR_GPUS_MAX]; /* by gpu_id; NULL: never used */
+    struct gpu_sample samples[MEDIATOR_GPUS_MAX];
+    uint64_t sampled_ns;
+    struct vm *vms; /* those removed too, until their workers are gone */
+    struct admin admin;
+    uint32_t last_channel;
+    bool stopping, stopped;
+    struct loop_timer stop_timer;
+    int exit_status;
+    struct vgpu_log_limit guest_log;
+};
+
+/* Starts helpers and sockets. On error what was started is stopped by mediator_release(). */
+int mediator_init(struct mediator *mediator, const struct mediator_settings *settings,
+                  struct loop *loop, struct vgpu_err *err);
+void mediator_release(struct mediator *mediator);
+
+/* Ends all workers, then sets `stopped`. */
+void mediator_stop(struct mediator *mediator);
+/* Sets `stopped` at once: workers stay with the launcher, for the next mediator. */
+void mediator_leave(struct mediator *mediator);
+/* A child ended. */
+void mediator_reap(struct mediator *mediator);
+
+/* A new configuration is in force; snapshot is borrowed. */
+int mediator_configure(struct mediator *mediator, const json_t *snapshot, struct vgpu_err *err);
+
+struct gpu *mediator_gpu(struct mediator *mediator, uint32_t gpu_id);
+/* The GPU for a new channel of the VM: 0, or -ENODEV with the cause for the guest. */
+int mediator_place(struct mediator *mediator, const struct vm *vm, uint32_t *ret_gpu_id,
+                   struct vgpu_err *err);
+/* A number that no living channel has. */
+uint32_t mediator_new_channel(struct mediator *mediator);
+
+/* Sends what the channel owes to the launcher; where there is no room now, later. */
+void mediator_push(struct mediator *mediator, struct channel *channel);
+/* A channel is gone, or a VM is: see whether stopping is complete. */
+void mediator_check_stopped(struct mediator *mediator);
+
+/* True if a line that a guest causes may be logged now. */
+bool mediator_may_log(struct mediator *mediator);
+
+#endif

@@ -1,0 +1,232 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * vgpu-nvml, the mediator's NVML helper: NVML calls can hang, so they are made here. It answers
+ * JSON lines on descriptors 0 and 1 (the framing of docs/spec/admin.md) until end of file, or with
+ * --scan prints what a scan finds and ends. Commands: "scan" and "sample"; both list the GPUs.
+ */
+#include <dlfcn.h>
+#include <errno.h>
+#include <getopt.h>
+#include <signal.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "common/cleanup.h"
+#include "common/err.h"
+#include "mediator/nvml_types.h"
+#include "store/line.h"
+#include "store/store.h"
+
+#define EXIT_USAGE   2
+#define DEFAULT_NVML "libnvidia-ml.so.1"
+#define GPUS_MAX     64u
+
+static const char usage[] =
+    "usage: vgpu-nvml [--nvml PATH] [--scan]\n"
+    "The NVML helper of vgpu-mediator: JSON lines on descriptors 0 and 1.\n"
+    "  --nvml PATH  the NVML library (default: $VGPU_NVML, or " DEFAULT_NVML ")\n"
+    "  --scan       print the GPUs as a JSON array, and end\n"
+    "  --help, --version\n";
+
+struct nvml {
+#define NVML_MEMBER(result, name, arguments) result(*name) arguments;
+    NVML_CALLS(NVML_MEMBER)
+#undef NVML_MEMBER
+};
+
+static int nvml_failed(const struct nvml *nvml, const char *call, int result, struct vgpu_err *err)
+{
+    return vgpu_err_set(err, EIO, "%s: %s", call, nvml->nvmlErrorString(result));
+}
+
+static int nvml_load(const char *path, struct nvml *nvml, struct vgpu_err *err)
+{
+    void *library = dlopen(path, RTLD_NOW | RTLD_LOCAL);
+    int result;
+
+    if (!library)
+        return vgpu_err_set(err, ENOENT, "cannot load NVML: %s", dlerror());
+#define NVML_LOOKUP(type, name, arguments)                                                         \
+    *(void **)&nvml->name = dlsym(library, #name);                                                 \
+    if (!nvml->name)                                                                               \
+        return vgpu_err_set(err, ENOENT, "'%s' is not NVML: it lacks %s", path, #name);
+    NVML_CALLS(NVML_LOOKUP)
+#undef NVML_LOOKUP
+    result = nvml->nvmlInit_v2();
+    return result == NVML_SUCCESS ? 0 : nvml_failed(nvml, "nvmlInit_v2", result, err);
+}
+
+/* What a GPU cannot tell is null: some do not know their utilization. */
+static void add_live(const struct nvml *nvml, nvmlDevice_t device, json_t *gpu)
+{
+    nvmlMemory_t memory;
+    nvmlUtilization_t utilization;
+    unsigned int temperature;
+    bool known = nvml->nvmlDeviceGetMemoryInfo(device, &memory) == NVML_SUCCESS;
+
+    json_object_set_new(gpu, "memory_bytes",
+                        known ? json_integer((json_int_t)memory.total) : json_null());
+    json_object_set_new(gpu, "memory_used_bytes",
+                        known ? json_integer((json_int_t)memory.used) : json_null());
+    known = nvml->nvmlDeviceGetUtilizationRates(device, &utilization) == NVML_SUCCESS;
+    json_object_set_new(gpu, "utilization", known ? json_integer(utilization.gpu) : json_null());
+    known =
+        nvml->nvmlDeviceGetTemperature(device, NVML_TEMPERATURE_GPU, &temperature) == NVML_SUCCESS;
+    json_object_set_new(gpu, "temperature", known ? json_integer(temperature) : json_null());
+}
+
+static int add_gpu(const struct nvml *nvml, unsigned int index, const char *driver, json_t *gpus,
+                   struct vgpu_err *err)
+{
+    char uuid[NVML_UUID_BYTES], name[NVML_NAME_BYTES];
+    nvmlPciInfo_t pci = {.busId = ""};
+    nvmlDevice_t device;
+    json_t *gpu;
+    int result = nvml->nvmlDeviceGetHandleByIndex_v2(index, &device);
+
+    if (result != NVML_SUCCESS)
+        return nvml_failed(nvml, "nvmlDeviceGetHandleByIndex_v2", result, err);
+    if ((result = nvml->nvmlDeviceGetUUID(device, uuid, sizeof(uuid))) != NVML_SUCCESS)
+        return nvml_failed(nvml, "nvmlDeviceGetUUID", result, err);
+    if ((result = nvml->nvmlDeviceGetName(device, name, sizeof(name))) != NVML_SUCCESS)
+        return nvml_failed(nvml, "nvmlDeviceGetName", result, err);
+    if ((result = nvml->nvmlDeviceGetPciInfo_v3(device, &pci)) != NVML_SUCCESS)
+        return nvml_failed(nvml, "nvmlDeviceGetPciInfo_v3", result, err);
+    pci.busId[sizeof(pci.busId) - 1] = '\0';
+    gpu = json_pack("{s:i, s:s, s:s, s:s, s:s}", "index", (int)index, "uuid", uuid, "pci",
+                    pci.busId, "model", name, "driver", driver);
+    if (!gpu)
+        return vgpu_err_set(err, EIO, "GPU %u has a name that is not UTF-8", index);
+    add_live(nvml, device, gpu);
+    json_array_append_new(gpus, gpu);
+    return 0;
+}
+
+static int scan(const struct nvml *nvml, json_t **ret_gpus, struct vgpu_err *err)
+{
+    char driver[NVML_VERSION_BYTES] = "";
+    unsigned int count;
+    json_t *gpus = json_array();
+    int rc = 0, result = nvml->nvmlDeviceGetCount_v2(&count);
+
+    if (result != NVML_SUCCESS)
+        rc = nvml_failed(nvml, "nvmlDeviceGetCount_v2", result, err);
+    else if (count > GPUS_MAX)
+        rc = vgpu_err_set(err, E2BIG, "%u GPUs are more than %u", count, GPUS_MAX);
+    else if ((result = nvml->nvmlSystemGetDriverVersion(driver, sizeof(driver))) != NVML_SUCCESS)
+        rc = nvml_failed(nvml, "nvmlSystemGetDriverVersion", result, err);
+    for (unsigned int i = 0; rc == 0 && i < count; i++)
+        rc = add_gpu(nvml, i, driver, gpus, err);
+    if (rc < 0)
+        json_decref(gpus);
+    else
+        *ret_gpus = gpus;
+    return rc;
+}
+
+static json_t *execute(const struct nvml *nvml, const json_t *request, struct vgpu_err *err)
+{
+    const char *command = json_string_value(json_object_get(request, "command"));
+    json_t *gpus;
+
+    if (!command || (strcmp(command, "scan") != 0 && strcmp(command, "sample") != 0)) {
+        vgpu_err_set(err, EOPNOTSUPP, "the commands are scan and sample");
+        return NULL;
+    }
+    if (scan(nvml, &gpus, err) < 0)
+        return NULL;
+    return json_pack("{s:b, s:{s:o}}", "ok", 1, "result", "gpus", gpus);
+}
+
+static int answer(const struct nvml *nvml, const char *line, struct vgpu_err *load_error)
+{
+    json_t *request = json_loads(line, JSON_REJECT_DUPLICATES, NULL), *reply = NULL;
+    json_t *id = json_object_get(request, "id");
+    struct vgpu_err err = *load_error;
+    int rc;
+
+    if (!json_is_object(request))
+        vgpu_err_set(&err, EINVAL, "the line is not a JSON object");
+    else if (err.code == 0)
+        reply = execute(nvml, request, &err);
+    if (!reply)
+        reply = json_pack("{s:b, s:o}", "ok", 0, "error", store_error_json(&err));
+    json_object_set(reply, "id", id ? id : json_null());
+    rc = line_write(STDOUT_FILENO, reply, STORE_REPLY_BYTES_MAX);
+    json_decref(reply);
+    json_decref(request);
+    return rc;
+}
+
+/* Without NVML each request is answered with the reason: the mediator goes on without it. */
+static int serve(const struct nvml *nvml, struct vgpu_err *load_error)
+{
+    struct line_reader reader;
+    const char *line;
+    int rc;
+
+    line_reader_init(&reader, STDIN_FILENO, STORE_REQUEST_BYTES_MAX);
+    while ((rc = line_read(&reader, &line)) > 0)
+        if ((rc = answer(nvml, line, load_error)) < 0)
+            break;
+    line_reader_release(&reader);
+    return rc < 0 ? EXIT_FAILURE : EXIT_SUCCESS;
+}
+
+static int print_scan(const struct nvml *nvml, struct vgpu_err *err)
+{
+    json_t *gpus;
+
+    if (err->code == 0 && scan(nvml, &gpus, err) == 0) {
+        json_dumpf(gpus, stdout, JSON_INDENT(2));
+        putchar('\n');
+        json_decref(gpus);
+        return EXIT_SUCCESS;
+    }
+    fprintf(stderr, "vgpu-nvml: %s\n", err->text);
+    return EXIT_FAILURE;
+}
+
+int main(int argc, char **argv)
+{
+    static const struct option options[] = {
+        {"nvml", required_argument, NULL, 'n'},
+        {"scan", no_argument, NULL, 's'},
+        {"help", no_argument, NULL, 'h'},
+        {"version", no_argument, NULL, 'V'},
+        {NULL},
+    };
+    const char *path = getenv("VGPU_NVML") ? getenv("VGPU_NVML") : DEFAULT_NVML;
+    struct vgpu_err err = {.code = 0};
+    struct nvml nvml;
+    bool once = false;
+    int option;
+
+    while ((option = getopt_long(argc, argv, "", options, NULL)) != -1) {
+        switch (option) {
+        case 'n':
+            path = optarg;
+            break;
+        case 's':
+            once = true;
+            break;
+        case 'h':
+            fputs(usage, stdout);
+            return EXIT_SUCCESS;
+        case 'V':
+            puts("vgpu-nvml " VGPU_PROGRAM_VERSION);
+            return EXIT_SUCCESS;
+        default:
+            return EXIT_USAGE;
+        }
+    }
+    if (optind != argc) {
+        fputs(usage, stderr);
+        return EXIT_USAGE;
+    }
+    signal(SIGPIPE, SIG_IGN);
+    signal(SIGINT, SIG_IGN); /* a terminal's Ctrl-C ends the mediator, and that ends this */
+    nvml_load(path, &nvml, &err);
+    return once ? print_scan(&nvml, &err) : serve(&nvml, &err);
+}

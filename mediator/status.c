@@ -1,0 +1,216 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "mediator/status.h"
+
+#include <string.h>
+#include <unistd.h>
+
+#include "common/clock.h"
+#include "mediator/mediator.h"
+
+#define WINDOW_NS (SCHED_WINDOW_BUCKETS * SCHED_WINDOW_BUCKET_NS)
+
+static json_t *text_or_null(const char *text)
+{
+    return text[0] ? json_string(text) : json_null();
+}
+
+static json_t *count(uint64_t number)
+{
+    return json_integer((json_int_t)(number & INT64_MAX)); /* some come from workers */
+}
+
+static unsigned living_channels(const struct mediator *mediator)
+{
+    unsigned n = 0;
+
+    for (const struct vm *vm = mediator->vms; vm; vm = vm->next)
+        n += vm_living(vm);
+    return n;
+}
+
+static unsigned started_workers(const struct mediator *mediator)
+{
+    unsigned n = 0;
+
+    for (const struct vm *vm = mediator->vms; vm; vm = vm->next)
+        for (const struct channel *c = vm->channels; c; c = c->next)
+            n += channel_has_worker(c) && c->state != CHANNEL_SPAWNING;
+    return n;
+}
+
+static json_t *mediator_json(const struct mediator *mediator)
+{
+    const char *driver = mediator->settings->driver;
+    double uptime_s =
+        (double)(loop_now(mediator->loop) - mediator->started_ns) / (double)VGPU_NS_PER_S;
+
+    return json_pack("{s:s, s:i, s:f, s:s?, s:f, s:i, s:i}", "version", VGPU_PROGRAM_VERSION, "pid",
+                     (int)getpid(), "uptime_s", uptime_s, "driver", driver, "window_s",
+                     (double)WINDOW_NS / (double)VGPU_NS_PER_S, "channels",
+                     (int)living_channels(mediator), "workers", (int)started_workers(mediator));
+}
+
+static json_t *pools_of_gpu(const struct config *config, uint32_t gpu_id)
+{
+    json_t *names = json_array();
+
+    for (unsigned i = 0; i < config->n_pools; i++)
+        if (config->pools[i].gpus >> gpu_id & 1)
+            json_array_append_new(names, json_string(config->pools[i].name));
+    return names;
+}
+
+static json_t *gpu_json(const struct mediator *mediator, const struct config_gpu *gpu)
+{
+    const struct gpu_sample *sample = &mediator->samples[gpu->id];
+    const struct gpu *leases = mediator->gpus[gpu->id];
+    uint32_t holder = leases ? gpu_holder_vm(leases) : 0;
+
+    return json_pack(
+        "{s:I, s:s, s:s, s:o, s:o, s:o, s:o, s:s, s:o, s:o}", "gpu_id", (json_int_t)gpu->id, "uuid",
+        gpu->uuid, "model", gpu->model, "memory_total_bytes",
+        gpu->memory_bytes ? count(gpu->memory_bytes) : json_null(), "memory_used_bytes",
+        sample->known ? count(sample->memory_used_bytes) : json_null(), "utilization",
+        sample->known ? json_real(sample->utilization) : json_null(), "temperature",
+        sample->known ? json_real(sample->temperature) : json_null(), "state",
+        gpu->present ? "ok" : "missing", "pools", pools_of_gpu(mediator->config, gpu->id),
+        "holder_vm_id", holder ? json_integer(holder) : json_null());
+}
+
+static json_t *pool_json(const struct config *config, const struct config_pool *pool)
+{
+    json_t *gpus = json_array();
+    int vms = 0;
+
+    for (unsigned id = 0; id < CONFIG_GPUS_MAX; id++)
+        if (pool->gpus >> id & 1)
+            json_array_append_new(gpus, json_integer(id));
+    for (unsigned i = 0; i < config->n_vms; i++)
+        vms += strcmp(config->vms[i].pool, pool->name) == 0;
+    return json_pack("{s:s, s:s, s:o, s:i}", "pool", pool->name, "policy",
+                     pool->strict ? "strict" : "wfq", "gpus", gpus, "vms", vms);
+}
+
+/* A VM's seats on all GPUs, added up. */
+struct vm_sum {
+    struct seat_totals totals;
+    bool has_seat, waiting, running;
+    int gpu_id; /* where it waits or runs; -1 */
+    uint64_t charged_ns, window_ns, all_ns;
+    double entitled_ns;
+};
+
+static void add_seat(struct vm_sum *sum, struct seat *seat, uint64_t now_ns)
+{
+    struct sched_vm_stats stats;
+    struct sched_stats all;
+    struct seat_totals totals;
+
+    seat_charge(seat);
+    if (sched_vm_stats(seat->gpu->sched, seat->handle, now_ns, &stats) < 0)
+        return;
+    sched_stats(seat->gpu->sched, now_ns, &all);
+    seat_totals(seat, &totals);
+    sum->has_seat = true;
+    sum->totals.channels += totals.channels;
+    sum->totals.depth += totals.depth;
+    sum->totals.jobs_done += totals.jobs_done;
+    sum->totals.jobs_failed += totals.jobs_failed;
+    sum->totals.jobs_refused += totals.jobs_refused;
+    sum->totals.wait_ns += totals.wait_ns;
+    sum->charged_ns += stats.charged_ns;
+    sum->window_ns += stats.window_ns;
+    sum->all_ns += all.window_ns;
+    sum->entitled_ns += (double)stats.entitled_ppm * (double)all.window_ns / 1e6;
+    if (!stats.has_work)
+        return;
+    sum->gpu_id = (int)seat->gpu->id;
+    sum->running |= seat->leased;
+    sum->waiting |= !seat->leased;
+}
+
+static const char *vm_state_name(const struct vm *vm, const struct vm_sum *sum)
+{
+    if (vm && vm->state == VM_QUARANTINED)
+        return "quarantined";
+    if (!vm || vm_living(vm) == 0)
+        return "disconnected";
+    return sum->running ? "running" : sum->waiting ? "waiting" : "idle";
+}
+
+static double part(double some, double all)
+{
+    return all > 0 ? (some < all ? some / all : 1.0) : 0.0;
+}
+
+static json_t *vm_json(struct mediator *mediator, const struct config_vm *config)
+{
+    const struct vm *vm = vm_find(mediator, config->id);
+    struct vm_sum sum = {.gpu_id = -1};
+
+    for (unsigned i = 0; i < MEDIATOR_GPUS_MAX; i++) {
+        struct gpu *gpu = mediator->gpus[i];
+        struct seat *seat = gpu ? gpu_find_seat(gpu, config->id) : NULL;
+
+        if (seat)
+            add_seat(&sum, seat, loop_now(mediator->loop));
+    }
+    return json_pack(
+        "{s:I, s:o, s:o, s:s, s:s, s:f, s:s, s:o, s:i, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o}",
+        "vm_id", (json_int_t)config->id, "uuid", text_or_null(config->uuid), "name",
+        text_or_null(config->name), "pool", config->pool, "priority",
+        config_priority_name(config->priority), "weight", config->weight_hundredths / 100.0,
+        "state", vm_state_name(vm, &sum), "gpu_id",
+        sum.gpu_id >= 0 ? json_integer(sum.gpu_id) : json_null(), "channels",
+        vm ? (int)vm_living(vm) : 0, "queue_depth", count(sum.totals.depth), "jobs_done",
+        count(sum.totals.jobs_done), "jobs_failed", count(sum.totals.jobs_failed), "jobs_refused",
+        count(sum.totals.jobs_refused), "gpu_time_ns", count(sum.charged_ns), "wait_ns",
+        count(sum.totals.wait_ns), "share",
+        sum.has_seat ? json_real(part((double)sum.window_ns, (double)sum.all_ns)) : json_null(),
+        "entitlement",
+        sum.has_seat ? json_real(part(sum.entitled_ns, (double)sum.all_ns)) : json_null());
+}
+
+json_t *status_json(struct mediator *mediator)
+{
+    const struct config *config = mediator->config;
+    json_t *gpus = json_array(), *pools = json_array(), *vms = json_array();
+
+    for (unsigned i = 0; i < config->n_gpus; i++)
+        json_array_append_new(gpus, gpu_json(mediator, &config->gpus[i]));
+    for (unsigned i = 0; i < config->n_pools; i++)
+        json_array_append_new(pools, pool_json(config, &config->pools[i]));
+    for (unsigned i = 0; i < config->n_vms; i++)
+        json_array_append_new(vms, vm_json(mediator, &config->vms[i]));
+    return json_pack("{s:o, s:o, s:o, s:o}", "mediator", mediator_json(mediator), "gpus", gpus,
+                     "pools", pools, "vms", vms);
+}
+
+static void take_gpu_sample(struct mediator *mediator, const json_t *gpu)
+{
+    const char *uuid = json_string_value(json_object_get(gpu, "uuid"));
+    const struct config *config = mediator->config;
+
+    for (unsigned i = 0; uuid && config && i < config->n_gpus; i++) {
+        struct gpu_sample *sample = &mediator->samples[config->gpus[i].id];
+
+        if (strcmp(config->gpus[i].uuid, uuid) != 0)
+            continue;
+        sample->known = true;
+        sample->memory_used_bytes =
+            (uint64_t)json_integer_value(json_object_get(gpu, "memory_used_bytes"));
+        sample->utilization = json_number_value(json_object_get(gpu, "utilization"));
+        sample->temperature = json_number_value(json_object_get(gpu, "temperature"));
+    }
+}
+
+void status_take_sample(struct mediator *mediator, const json_t *line)
+{
+    const json_t *gpus = json_object_get(json_object_get(line, "result"), "gpus"), *gpu;
+    size_t i;
+
+    if (!json_is_array(gpus))
+        return;
+    mediator->sampled_ns = loop_now(mediator->loop);
+    json_array_foreach(gpus, i, gpu) take_gpu_sample(mediator, gpu);
+}

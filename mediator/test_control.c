@@ -1,0 +1,474 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The admin socket, live configuration, start and stop of the mediator, and what it costs. */
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "common/cleanup.h"
+#include "mediator/test_support.h"
+
+static const char *error_code(const json_t *reply)
+{
+    assert_true(json_is_false(json_object_get(reply, "ok")));
+    return json_string_value(json_object_get(json_object_get(reply, "error"), "code"));
+}
+
+static bool socket_exists(const struct host *host, unsigned vm_id)
+{
+    char path[128];
+
+    snprintf(path, sizeof(path), "%s/vm/%u.sock", host->run, vm_id);
+    return access(path, F_OK) == 0;
+}
+
+static void test_register_makes_socket_live(void **state)
+{
+    struct guest guest;
+
+    assert_false(socket_exists(*state, 7));
+    json_decref(admin_ok(*state, "\"register-vm\", \"args\": {\"pool\": \"A\", \"vm_id\": 7}"));
+    assert_true(socket_exists(*state, 7));
+    guest = guest_hello(*state, 7);
+    guest_close(&guest);
+}
+
+static void test_remove_ends_everything_live(void **state)
+{
+    struct guest guest = guest_hello(*state, 1);
+    struct guest_channel channel;
+    union message message;
+
+    guest_open(&guest, &channel);
+    json_decref(admin_ok(*state, "\"remove-vm\", \"args\": {\"vm_id\": 1}"));
+    assert_false(socket_exists(*state, 1));
+    guest_expect(&guest, VGPU_MSG_GONE, &message);
+    assert_int_equal(message.gone.status, VGPU_REMOVED);
+    guest_expect_end(&guest);
+    assert_int_equal(workers(*state), 0);
+    channel_forget(&channel);
+    guest_close(&guest);
+}
+
+static void test_remove_and_register_again(void **state)
+{
+    struct guest guest = guest_hello(*state, 1);
+    struct guest_channel channel, next;
+
+    guest_open(&guest, &channel);
+    channel_order(&channel, FAKE_DEAF, 0, 0); /* the old VM lingers until it is killed */
+    json_decref(admin_ok(*state, "\"remove-vm\", \"args\": {\"vm_id\": 1}"));
+    json_decref(admin_ok(*state, "\"register-vm\", \"args\": {\"pool\": \"A\", \"vm_id\": 1}"));
+    channel_forget(&channel);
+    guest_close(&guest);
+    guest = guest_hello(*state, 1);
+    guest_open(&guest, &next);
+    channel_order(&next, FAKE_OBEY, 5, 10);
+    AWAIT(channel_done(&next) == 5);
+    AWAIT(workers(*state) == 1);
+    channel_forget(&next);
+    guest_close(&guest);
+}
+
+static void test_changes_are_told_to_guests(void **state)
+{
+    struct guest guest = guest_hello(*state, 1);
+    union message message;
+
+    json_decref(admin_ok(*state, "\"set-priority\", \"args\": {\"vm_id\": 1, "
+                                 "\"priority\": \"high\"}"));
+    guest_expect(&guest, VGPU_MSG_STATE, &message);
+    assert_int_equal(message.head.size_bytes, sizeof(message.state));
+    assert_int_equal(message.state.priority, 2);
+    json_decref(admin_ok(*state, "\"set-weight\", \"args\": {\"vm_id\": 1, \"weight\": 12.5}"));
+    guest_expect(&guest, VGPU_MSG_STATE, &message);
+    assert_int_equal(message.state.weight_hundredths, 1250);
+    assert_string_equal(message.state.pool, "A");
+    guest_close(&guest);
+}
+
+static void test_unknown_pool_is_refused(void **state)
+{
+    json_t *reply =
+        admin(*state, "\"register-vm\", \"args\": {\"pool\": \"nowhere\", \"vm_id\": 8}");
+
+    assert_string_equal(error_code(reply), "not-found");
+    assert_false(socket_exists(*state, 8));
+    json_decref(reply);
+}
+
+static void test_store_errors_are_passed_on(void **state)
+{
+    json_t *reply = admin(*state, "\"no-such-command\"");
+
+    assert_string_equal(error_code(reply), "unknown-command");
+    json_decref(reply);
+    reply = admin(*state, "\"record-gpus\", \"args\": {\"gpus\": []}");
+    assert_string_equal(error_code(reply), "unknown-command");
+    json_decref(reply);
+    reply = admin(*state, "\"status\", \"args\": {\"x\": 1}");
+    assert_string_equal(error_code(reply), "invalid");
+    json_decref(reply);
+}
+
+static void test_scan_and_status_show_gpus(void **state)
+{
+    json_t *result = admin_ok(*state, "\"scan-gpus\""), *status, *gpu;
+
+    assert_true(json_is_false(json_object_get(result, "changed")));
+    json_decref(result);
+    status = admin_ok(*state, "\"status\"");
+    assert_int_equal(json_array_size(json_object_get(status, "gpus")), 2);
+    gpu = json_array_get(json_object_get(status, "gpus"), 0);
+    assert_int_equal(json_number_value(json_object_get(gpu, "utilization")), 42);
+    assert_int_equal(json_number_value(json_object_get(gpu, "temperature")), 55);
+    assert_int_equal(json_integer_value(json_object_get(gpu, "memory_used_bytes")), 1000);
+    assert_string_equal(json_string_value(json_object_get(gpu, "state")), "ok");
+    assert_string_equal(json_string_value(json_array_get(json_object_get(gpu, "pools"), 0)), "A");
+    assert_true(json_is_null(json_object_get(gpu, "holder_vm_id")));
+    assert_string_equal(
+        json_string_value(json_object_get(json_object_get(status, "mediator"), "driver")), "fake");
+    json_decref(status);
+}
+
+static void test_status_names_vm_states(void **state)
+{
+    struct guest guest = guest_hello(*state, 1);
+    struct guest_channel channel;
+    json_t *status;
+
+    guest_open(&guest, &channel);
+    channel_order(&channel, FAKE_OBEY, UINT64_MAX, 200);
+    AWAIT(channel_done(&channel) > 0);
+    status = admin_ok(*state, "\"status\"");
+    assert_string_equal(json_string_value(json_object_get(
+                            json_array_get(json_object_get(status, "vms"), 0), "state")),
+                        "running");
+    assert_int_equal(json_integer_value(json_object_get(
+                         json_array_get(json_object_get(status, "gpus"), 0), "holder_vm_id")),
+                     1);
+    json_decref(status);
+    guest_close(&guest);
+    channel_forget(&channel);
+    AWAIT(workers(*state) == 0);
+    status = admin_ok(*state, "\"status\"");
+    assert_string_equal(json_string_value(json_object_get(
+                            json_array_get(json_object_get(status, "vms"), 0), "state")),
+                        "disconnected");
+    json_decref(status);
+}
+
+static void send_text(int sock, const char *text)
+{
+    assert_int_equal(send(sock, text, strlen(text), MSG_NOSIGNAL), (ssize_t)strlen(text));
+}
+
+static json_t *next_reply(int sock)
+{
+    char *line = read_line(sock);
+    json_t *reply;
+
+    assert_non_null(line);
+    reply = json_loads(line, 0, NULL);
+    assert_non_null(reply);
+    free(line);
+    return reply;
+}
+
+static void test_replies_come_in_order(void **state)
+{
+    int sock = admin_connect(*state);
+
+    send_text(sock, "{\"id\": 1, \"command\": \"list-vms\"}\n{\"id\": \"two\", \"command\": "
+                    "\"status\"}\n{\"id\": 3, \"command\": \"list-pools\"}\n");
+    for (int i = 1; i <= 3; i++) {
+        json_t *reply = next_reply(sock), *id = json_object_get(reply, "id");
+
+        assert_true(json_is_true(json_object_get(reply, "ok")));
+        if (i == 2)
+            assert_string_equal(json_string_value(id), "two");
+        else
+            assert_int_equal(json_integer_value(id), i);
+        json_decref(reply);
+    }
+    close(sock);
+}
+
+static void test_nonsense_is_answered(void **state)
+{
+    int sock = admin_connect(*state);
+    json_t *reply;
+
+    send_text(sock, "nonsense\n[1]\n{\"command\": \"status\"}\n{\"id\": 4}\n");
+    for (int i = 0; i < 4; i++) {
+        reply = next_reply(sock);
+        assert_string_equal(error_code(reply), "invalid");
+        assert_true(i == 3 || json_is_null(json_object_get(reply, "id")));
+        json_decref(reply);
+    }
+    send_text(sock, "{\"id\": 5, \"command\": \"status\"}\n");
+    reply = next_reply(sock);
+    assert_true(json_is_true(json_object_get(reply, "ok")));
+    json_decref(reply);
+    close(sock);
+}
+
+static void test_long_line_is_refused(void **state)
+{
+    int sock = admin_connect(*state);
+    size_t size = (1 << 20) + 1, sent = 0;
+    char *line = malloc(size);
+    json_t *reply;
+
+    memset(line, ' ', size);
+    while (sent < size) {
+        ssize_t n = send(sock, line + sent, size - sent, MSG_NOSIGNAL);
+
+        if (n <= 0)
+            break;
+        sent += (size_t)n;
+    }
+    reply = next_reply(sock);
+    assert_string_equal(error_code(reply), "too-large");
+    json_decref(reply);
+    assert_null(read_line(sock));
+    free(line);
+    close(sock);
+}
+
+#define CLIENTS_MAX 32
+
+static void test_clients_are_limited(void **state)
+{
+    int socks[CLIENTS_MAX], more;
+    json_t *reply;
+
+    for (int i = 0; i < CLIENTS_MAX; i++) {
+        socks[i] = admin_connect(*state);
+        send_text(socks[i], "{\"id\": 1, \"command\": \"list-pools\"}\n");
+        json_decref(next_reply(socks[i]));
+    }
+    more = admin_connect(*state);
+    reply = next_reply(more);
+    assert_string_equal(error_code(reply), "unavailable");
+    json_decref(reply);
+    close(more);
+    for (int i = 0; i < CLIENTS_MAX; i++)
+        close(socks[i]);
+}
+
+static void test_slow_client_blocks_nobody(void **state)
+{
+    int slow = admin_connect(*state);
+
+    /* Asks for more than the socket holds, and reads nothing. */
+    for (int i = 0; i < 2000; i++)
+        if (send(slow, "{\"id\": 1, \"command\": \"status\"}\n", 31, MSG_NOSIGNAL | MSG_DONTWAIT) <
+            0)
+            break;
+    for (int i = 0; i < 5; i++)
+        json_decref(admin_ok(*state, "\"status\""));
+    close(slow);
+}
+
+static void test_dead_store_helper_is_replaced(void **state)
+{
+    struct host *host = *state;
+    char path[64], text[128] = "", name[32] = "";
+    int first = 0, second = 0, pid;
+    json_t *reply;
+    FILE *file;
+
+    snprintf(path, sizeof(path), "/proc/%d/task/%d/children", (int)host->mediator,
+             (int)host->mediator);
+    file = fopen(path, "r");
+    assert_non_null(fgets(text, sizeof(text), file));
+    fclose(file);
+    assert_int_equal(sscanf(text, "%d %d", &first, &second), 2);
+    snprintf(path, sizeof(path), "/proc/%d/comm", first);
+    file = fopen(path, "r");
+    assert_non_null(fgets(name, sizeof(name), file));
+    fclose(file);
+    pid = strcmp(name, "vgpu-store\n") == 0 ? first : second;
+    kill(pid, SIGKILL);
+    AWAIT(({
+        bool ok;
+
+        reply = admin(host, "\"list-pools\"");
+        ok = json_is_true(json_object_get(reply, "ok"));
+        if (!ok)
+            assert_string_equal(error_code(reply), "unavailable");
+        json_decref(reply);
+        ok;
+    }));
+}
+
+static void test_second_mediator_is_refused(void **state)
+{
+    struct host *host = *state;
+    struct host other = *host;
+
+    assert_int_equal(wait_exit(host_spawn_mediator(host, NULL)), 1);
+    json_decref(admin_ok(host, "\"status\""));
+    /* Elsewhere on the host, with a database of its own: the launcher serves one. */
+    snprintf(other.run, sizeof(other.run), "%s/other", host->dir);
+    snprintf(other.database, sizeof(other.database), "%s/other.db", host->dir);
+    assert_int_equal(wait_exit(host_spawn_mediator(&other, NULL)), 1);
+    json_decref(admin_ok(host, "\"status\""));
+}
+
+static void test_admin_socket_in_use_is_refused(void **state)
+{
+    struct host *host = *state;
+    char path[128], pid_file[128];
+
+    /* Its lock is gone with the file, but it still listens. */
+    snprintf(pid_file, sizeof(pid_file), "%s/mediator.pid", host->run);
+    snprintf(path, sizeof(path), "%s/x", host->dir);
+    assert_int_equal(rename(pid_file, path), 0);
+    snprintf(host->database, sizeof(host->database), "%s/other.db", host->dir);
+    assert_int_equal(wait_exit(host_spawn_mediator(host, NULL)), 1);
+    json_decref(admin_ok(host, "\"status\""));
+}
+
+static void test_missing_database_is_refused(void **state)
+{
+    struct host *host = *state, other = *host;
+    static const char *const none[] = {"--database", "/nonexistent/vgpu.db", NULL};
+
+    snprintf(other.run, sizeof(other.run), "%s/other", host->dir);
+    assert_int_equal(wait_exit(host_spawn_mediator(&other, none)), 1);
+    assert_int_equal(rmdir(other.run), 0); /* nothing is left in it */
+}
+
+static void test_corrupt_database_is_refused(void **state)
+{
+    struct host *host = *state, other = *host;
+    char junk[4096];
+    int fd;
+
+    snprintf(other.run, sizeof(other.run), "%s/other", host->dir);
+    snprintf(other.database, sizeof(other.database), "%s/junk.db", host->dir);
+    memset(junk, 0x5a, sizeof(junk));
+    fd = open(other.database, O_WRONLY | O_CREAT | O_CLOEXEC, 0644);
+    assert_int_equal(write(fd, junk, sizeof(junk)), sizeof(junk));
+    close(fd);
+    assert_int_equal(wait_exit(host_spawn_mediator(&other, NULL)), 1);
+}
+
+/* The store cannot quarantine yet: another one says that VM 1 is. */
+static void test_quarantined_vm_is_refused(void **state)
+{
+    static const char script[] =
+        "#!/bin/sh\n"
+        "echo '{\"hello\": 1, \"snapshot\": {\"gpus\": [], \"pools\": [{\"pool\": \"A\"}], "
+        "\"pool_gpus\": [], \"vms\": [{\"vm_id\": 1, \"pool\": \"A\", \"priority\": \"low\", "
+        "\"weight\": 1, \"quarantined\": true}]}}'\n"
+        "exec cat >/dev/null\n";
+    struct host *host = *state;
+    struct guest guest;
+    struct vgpu_msg_hello hello;
+    struct vgpu_msg_open open_one;
+    union message message;
+    char path[128];
+    int fd;
+
+    host_kill(&host->mediator, SIGTERM);
+    snprintf(path, sizeof(path), "%s/vgpu-store", host->bin);
+    assert_int_equal(unlink(path), 0);
+    fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0755);
+    assert_int_equal(write(fd, script, sizeof(script) - 1), sizeof(script) - 1);
+    close(fd);
+    host_start_mediator(host, NULL);
+    guest = guest_connect(host, 1);
+    hello = good_hello(&guest);
+    guest_send(&guest, &hello, sizeof(hello));
+    guest_expect(&guest, VGPU_MSG_WELCOME, &message);
+    assert_int_equal(message.welcome.quarantined, 1);
+    open_one = good_open(&guest);
+    guest_send(&guest, &open_one, sizeof(open_one));
+    guest_expect_refused(&guest, open_one.head.tag, VGPU_QUARANTINED, &message);
+    guest_close(&guest);
+}
+
+static void test_bad_options_are_refused(void **state)
+{
+    static const char *const bad[][4] = {
+        {"--drain-ms", "0", NULL},         {"--drain-ms", "86400001", NULL},
+        {"--max-data-mib", "65537", NULL}, {"--max-data-mib", "x", NULL},
+        {"--no-such-option", NULL},        {"operand", NULL}};
+
+    for (size_t i = 0; i < VGPU_ARRAY_SIZE(bad); i++)
+        assert_int_equal(wait_exit(host_spawn_mediator(*state, bad[i])), 2);
+}
+
+static long rss_kib(pid_t pid)
+{
+    char path[64], line[128];
+    long kib = -1;
+    FILE *file;
+
+    snprintf(path, sizeof(path), "/proc/%d/status", (int)pid);
+    file = fopen(path, "r");
+    while (fgets(line, sizeof(line), file))
+        if (sscanf(line, "VmRSS: %ld", &kib) == 1)
+            break;
+    fclose(file);
+    return kib;
+}
+
+#define MANY 30
+
+static void test_thirty_vms_fit_in_16_mib(void **state)
+{
+    struct host *host = *state;
+    struct guest guests[MANY];
+    struct guest_channel channels[MANY];
+    long kib;
+
+    for (unsigned i = 0; i < MANY; i++) {
+        json_decref(
+            admin_ok(host, "\"register-vm\", \"args\": {\"pool\": \"A\", \"vm_id\": %u}", 100 + i));
+        guests[i] = guest_hello(host, 100 + i);
+        guest_open(&guests[i], &channels[i]);
+    }
+    for (unsigned i = 0; i < MANY; i++)
+        channel_order(&channels[i], FAKE_OBEY, 20, 100);
+    for (unsigned i = 0; i < MANY; i++)
+        AWAIT(channel_done(&channels[i]) == 20);
+    kib = rss_kib(host->mediator);
+    print_message("resident with %d VMs: %ld KiB\n", MANY, kib);
+#if !defined(__SANITIZE_ADDRESS__)
+    assert_true(kib > 0 && kib < 16 * 1024);
+#endif
+    for (unsigned i = 0; i < MANY; i++) {
+        channel_forget(&channels[i]);
+        guest_close(&guests[i]);
+    }
+}
+
+#define CASE(name) cmocka_unit_test_setup_teardown(name, host_setup_1, host_teardown)
+
+int main(int argc, char **argv)
+{
+    const struct CMUnitTest tests[] = {
+        CASE(test_register_makes_socket_live),  CASE(test_remove_ends_everything_live),
+        CASE(test_remove_and_register_again),   CASE(test_changes_are_told_to_guests),
+        CASE(test_unknown_pool_is_refused),     CASE(test_store_errors_are_passed_on),
+        CASE(test_scan_and_status_show_gpus),   CASE(test_status_names_vm_states),
+        CASE(test_replies_come_in_order),       CASE(test_nonsense_is_answered),
+        CASE(test_long_line_is_refused),        CASE(test_clients_are_limited),
+        CASE(test_slow_client_blocks_nobody),   CASE(test_dead_store_helper_is_replaced),
+        CASE(test_second_mediator_is_refused),  CASE(test_admin_socket_in_use_is_refused),
+        CASE(test_missing_database_is_refused), CASE(test_corrupt_database_is_refused),
+        CASE(test_quarantined_vm_is_refused),   CASE(test_bad_options_are_refused),
+        CASE(test_thirty_vms_fit_in_16_mib),
+    };
+
+    support_init(argc, argv);
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

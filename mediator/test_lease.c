@@ -1,0 +1,442 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * lease.c in virtual time: the test plays the workers on the report pages of real channels, and
+ * reads their lease pages.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "common/clock.h"
+#include "mediator/lease.h"
+
+#define MS         VGPU_NS_PER_MS
+#define N_CHANNELS 4
+
+struct bench {
+    uint64_t now_ns;
+    struct loop *loop;
+    struct lease_settings settings;
+    struct gpu *gpu;
+    struct accounts accounts;
+    struct channel *channels[N_CHANNELS];
+    struct vgpu_report_page *reports[N_CHANNELS];
+    struct channel *killed;
+    enum vgpu_status killed_status;
+};
+
+static uint64_t clock_of(void *context)
+{
+    return ((struct bench *)context)->now_ns;
+}
+
+static void note_kill(void *context, struct channel *channel, enum vgpu_status status,
+                      const char *text)
+{
+    struct bench *bench = context;
+
+    bench->killed = channel;
+    bench->killed_status = status;
+}
+
+static int setup(void **state)
+{
+    struct bench *bench = calloc(1, sizeof(*bench));
+
+    bench->now_ns = VGPU_NS_PER_S;
+    bench->loop = loop_new(clock_of, bench, NULL);
+    bench->settings = (struct lease_settings){.job_timeout_ns = 30 * VGPU_NS_PER_S,
+                                              .drain_ns = 2 * VGPU_NS_PER_S,
+                                              .kill = note_kill,
+                                              .context = bench};
+    bench->gpu = gpu_new(bench->loop, &bench->settings, 0, NULL);
+    for (uint32_t i = 0; i < N_CHANNELS; i++) {
+        const struct channel_ask ask = {.number = i + 1,
+                                        .sub_granules = 2,
+                                        .comp_granules = 2,
+                                        .data_bytes = 4096,
+                                        .process = "test"};
+        int fd;
+
+        assert_int_equal(channel_new(&ask, &bench->channels[i], NULL), 0);
+        fd = bench->channels[i]->fds[VGPU_FD_REPORT];
+        bench->reports[i] = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+    }
+    *state = bench;
+    return 0;
+}
+
+static int teardown(void **state)
+{
+    struct bench *bench = *state;
+
+    gpu_free(bench->gpu);
+    assert_int_equal(loop_next_due(bench->loop), UINT64_MAX);
+    for (int i = 0; i < N_CHANNELS; i++) {
+        munmap(bench->reports[i], 4096);
+        channel_free(bench->channels[i]);
+    }
+    loop_free(bench->loop);
+    free(bench);
+    return 0;
+}
+
+/* Channel i on the seat of a VM. */
+static void seat_at(struct bench *bench, int i, uint32_t vm_id)
+{
+    struct seat *seat = gpu_seat(bench->gpu, vm_id, 1, 5000, &bench->accounts);
+
+    assert_non_null(seat);
+    lease_channel_add(seat, bench->channels[i]);
+}
+
+static void needs(struct bench *bench, int i, bool need)
+{
+    bench->reports[i]->need = need;
+    lease_channel_reported(bench->channels[i]);
+}
+
+static bool granted(const struct bench *bench, int i)
+{
+    return bench->channels[i]->lease->turn & VGPU_TURN_GRANTED;
+}
+
+static bool contended(const struct bench *bench, int i)
+{
+    return bench->channels[i]->lease->contended;
+}
+
+/* The worker carries out what its lease page says. */
+static void drains(struct bench *bench, int i)
+{
+    bench->reports[i]->turn_done = bench->channels[i]->lease->turn;
+    lease_channel_reported(bench->channels[i]);
+}
+
+static void pass(struct bench *bench, uint64_t ns)
+{
+    uint64_t end = bench->now_ns + ns;
+
+    while (loop_next_due(bench->loop) <= end) {
+        if (bench->now_ns < loop_next_due(bench->loop))
+            bench->now_ns = loop_next_due(bench->loop);
+        loop_turn(bench->loop, false);
+    }
+    bench->now_ns = end;
+}
+
+static void test_lease_is_granted_at_once(void **state)
+{
+    struct bench *bench = *state;
+
+    seat_at(bench, 0, 1);
+    assert_false(granted(bench, 0));
+    needs(bench, 0, true);
+    assert_true(granted(bench, 0));
+    assert_false(contended(bench, 0));
+}
+
+static void test_lease_stays_with_lone_vm(void **state)
+{
+    struct bench *bench = *state;
+
+    seat_at(bench, 0, 1);
+    needs(bench, 0, true);
+    for (int i = 0; i < 100; i++) {
+        bench->reports[0]->jobs_taken++; /* it works */
+        pass(bench, VGPU_NS_PER_S);
+    }
+    assert_true(granted(bench, 0));
+    assert_null(bench->killed);
+}
+
+static void test_lease_idle_turn_is_taken_back(void **state)
+{
+    struct bench *bench = *state;
+
+    seat_at(bench, 0, 1);
+    needs(bench, 0, true);
+    needs(bench, 0, false);
+    pass(bench, 61 * VGPU_NS_PER_S);
+    assert_false(granted(bench, 0));
+    drains(bench, 0);
+    /* Nothing is set any more: an idle system does not wake up. */
+    assert_int_equal(loop_next_due(bench->loop), UINT64_MAX);
+    needs(bench, 0, true);
+    assert_true(granted(bench, 0));
+}
+
+static void test_lease_is_taken_turns_at(void **state)
+{
+    struct bench *bench = *state;
+    int turns[2] = {0, 0};
+
+    seat_at(bench, 0, 1);
+    seat_at(bench, 1, 2);
+    needs(bench, 0, true);
+    needs(bench, 1, true);
+    assert_true(granted(bench, 0) && contended(bench, 0));
+    assert_false(granted(bench, 1));
+    for (int i = 0; i < 400; i++) {
+        pass(bench, MS);
+        for (int c = 0; c < 2; c++) {
+            struct channel *channel = bench->channels[c];
+
+            if (!granted(bench, c) && channel->revoked) {
+                drains(bench, c);
+                turns[c]++;
+            }
+        }
+        assert_true(granted(bench, 0) != granted(bench, 1));
+    }
+    assert_in_range(turns[0], 15, 25); /* 400 ms of slices of 10 ms */
+    assert_in_range(turns[1], 15, 25);
+}
+
+static void test_lease_moves_when_holder_was_idle_unseen(void **state)
+{
+    struct bench *bench = *state;
+
+    seat_at(bench, 0, 1);
+    seat_at(bench, 1, 2);
+    needs(bench, 0, true);
+    bench->reports[0]->need = VGPU_NEED_NOTHING; /* alone, it does not kick */
+    needs(bench, 1, true);
+    assert_false(granted(bench, 0)); /* no slice is waited for */
+    drains(bench, 0);
+    assert_true(granted(bench, 1));
+    assert_false(contended(bench, 1));
+}
+
+static void test_lease_charges_idle_lone_vm_little(void **state)
+{
+    struct bench *bench = *state;
+    struct sched_vm_stats stats;
+    struct seat *seat;
+
+    seat_at(bench, 0, 1);
+    seat = gpu_find_seat(bench->gpu, 1);
+    needs(bench, 0, true);
+    pass(bench, VGPU_NS_PER_S);
+    bench->reports[0]->busy_ns = 5 * MS;
+    seat_charge(seat);
+    sched_vm_stats(bench->gpu->sched, seat->handle, bench->now_ns, &stats);
+    assert_int_equal(stats.charged_ns, 5 * MS);
+}
+
+static void test_lease_does_not_believe_busy_time_when_contended(void **state)
+{
+    struct bench *bench = *state;
+    struct sched_vm_stats stats;
+    struct seat *seat;
+
+    seat_at(bench, 0, 1);
+    seat_at(bench, 1, 2);
+    needs(bench, 0, true);
+    needs(bench, 1, true);
+    bench->reports[0]->busy_ns = 0; /* it claims to have done nothing */
+    pass(bench, 4 * MS);
+    seat = gpu_find_seat(bench->gpu, 1);
+    seat_charge(seat);
+    sched_vm_stats(bench->gpu->sched, seat->handle, bench->now_ns, &stats);
+    assert_in_range(stats.charged_ns, 4 * MS, 5 * MS);
+}
+
+static void test_lease_channels_rotate(void **state)
+{
+    struct bench *bench = *state;
+
+    for (int i = 0; i < 3; i++) {
+        seat_at(bench, i, 1);
+        needs(bench, i, true);
+    }
+    for (int round = 0; round < 9; round++) {
+        int holder = round % 3;
+
+        assert_true(granted(bench, holder) && contended(bench, holder));
+        pass(bench, 11 * MS);
+        assert_false(granted(bench, holder));
+        drains(bench, holder);
+    }
+}
+
+static void test_lease_idle_channel_passes_the_turn(void **state)
+{
+    struct bench *bench = *state;
+
+    seat_at(bench, 0, 1);
+    seat_at(bench, 1, 1);
+    needs(bench, 0, true);
+    needs(bench, 1, true);
+    needs(bench, 0, false);
+    assert_false(granted(bench, 0));
+    drains(bench, 0);
+    assert_true(granted(bench, 1));
+}
+
+static void test_lease_undrained_turn_kills(void **state)
+{
+    struct bench *bench = *state;
+
+    seat_at(bench, 0, 1);
+    seat_at(bench, 1, 2);
+    needs(bench, 0, true);
+    needs(bench, 1, true);
+    pass(bench, 500 * MS);
+    assert_true(granted(bench, 1)); /* beside the overrunner */
+    assert_null(bench->killed);
+    pass(bench, 2 * VGPU_NS_PER_S);
+    assert_ptr_equal(bench->killed, bench->channels[0]);
+    assert_int_equal(bench->killed_status, VGPU_KILLED);
+    lease_channel_gone(bench->channels[0]);
+}
+
+static void test_lease_long_job_may_drain(void **state)
+{
+    struct bench *bench = *state;
+
+    seat_at(bench, 0, 1);
+    seat_at(bench, 1, 2);
+    needs(bench, 0, true);
+    bench->reports[0]->oldest_issued_ns = bench->now_ns;
+    needs(bench, 1, true);
+    pass(bench, 20 * VGPU_NS_PER_S);
+    assert_null(bench->killed);
+    drains(bench, 0);
+    /* Beside another VM it had half of the GPU; alone it would have had its 30 s. */
+    bench->reports[1]->need = VGPU_NEED_GPU;
+    assert_null(bench->killed);
+}
+
+static void test_lease_hostile_clock_does_not_save_a_job(void **state)
+{
+    struct bench *bench = *state;
+
+    seat_at(bench, 0, 1);
+    seat_at(bench, 1, 2);
+    needs(bench, 0, true);
+    needs(bench, 1, true);
+    for (int i = 0; i < 7000 && !bench->killed; i++) {
+        bench->reports[0]->oldest_issued_ns = bench->now_ns; /* always a new job */
+        pass(bench, 10 * MS);
+    }
+    assert_ptr_equal(bench->killed, bench->channels[0]);
+    lease_channel_gone(bench->channels[0]);
+}
+
+static void test_lease_job_times_out_alone(void **state)
+{
+    struct bench *bench = *state;
+
+    seat_at(bench, 0, 1);
+    needs(bench, 0, true);
+    pass(bench, 3 * VGPU_NS_PER_S);
+    bench->reports[0]->oldest_issued_ns = bench->now_ns;
+    pass(bench, 29 * VGPU_NS_PER_S);
+    assert_null(bench->killed);
+    pass(bench, 2 * VGPU_NS_PER_S);
+    assert_ptr_equal(bench->killed, bench->channels[0]);
+    assert_int_equal(bench->killed_status, VGPU_TIMEOUT);
+    lease_channel_gone(bench->channels[0]);
+}
+
+static void test_lease_dead_worker_frees_the_gpu(void **state)
+{
+    struct bench *bench = *state;
+
+    seat_at(bench, 0, 1);
+    seat_at(bench, 1, 2);
+    needs(bench, 0, true);
+    needs(bench, 1, true);
+    lease_channel_gone(bench->channels[0]);
+    assert_true(granted(bench, 1));
+}
+
+static void test_lease_dead_worker_passes_to_neighbour(void **state)
+{
+    struct bench *bench = *state;
+
+    seat_at(bench, 0, 1);
+    seat_at(bench, 1, 1);
+    needs(bench, 0, true);
+    needs(bench, 1, true);
+    lease_channel_gone(bench->channels[0]);
+    assert_true(granted(bench, 1));
+}
+
+static void test_lease_holder_is_adopted(void **state)
+{
+    struct bench *bench = *state;
+    struct seat *seat;
+
+    /* As a mediator left them that was killed: 0 has the turn, 1 waits. */
+    channel_set_turn(bench->channels[0], true);
+    bench->reports[0]->turn_done = bench->channels[0]->turn;
+    bench->reports[0]->need = bench->reports[1]->need = VGPU_NEED_GPU;
+    gpu_pause(bench->gpu, true);
+    seat = gpu_seat(bench->gpu, 2, 1, 5000, &bench->accounts);
+    lease_channel_adopt(seat, bench->channels[1]);
+    assert_false(granted(bench, 1));
+    seat = gpu_seat(bench->gpu, 1, 1, 5000, &bench->accounts);
+    lease_channel_adopt(seat, bench->channels[0]);
+    gpu_pause(bench->gpu, false);
+    assert_true(granted(bench, 0) && contended(bench, 0));
+    assert_false(granted(bench, 1));
+    pass(bench, 15 * MS);
+    drains(bench, 0);
+    assert_true(granted(bench, 1));
+}
+
+static void test_lease_draining_worker_is_adopted(void **state)
+{
+    struct bench *bench = *state;
+    struct seat *seat;
+
+    channel_set_turn(bench->channels[0], true);
+    channel_set_turn(bench->channels[0], false); /* and not carried out yet */
+    bench->reports[0]->need = bench->reports[1]->need = VGPU_NEED_GPU;
+    gpu_pause(bench->gpu, true);
+    seat = gpu_seat(bench->gpu, 1, 1, 5000, &bench->accounts);
+    lease_channel_adopt(seat, bench->channels[0]);
+    seat = gpu_seat(bench->gpu, 2, 1, 5000, &bench->accounts);
+    lease_channel_adopt(seat, bench->channels[1]);
+    gpu_pause(bench->gpu, false);
+    assert_true(granted(bench, 1));
+    drains(bench, 0);
+    pass(bench, 15 * MS);
+    drains(bench, 1);
+    assert_true(granted(bench, 0));
+}
+
+#define CASE(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        CASE(test_lease_is_granted_at_once),
+        CASE(test_lease_stays_with_lone_vm),
+        CASE(test_lease_idle_turn_is_taken_back),
+        CASE(test_lease_is_taken_turns_at),
+        CASE(test_lease_moves_when_holder_was_idle_unseen),
+        CASE(test_lease_charges_idle_lone_vm_little),
+        CASE(test_lease_does_not_believe_busy_time_when_contended),
+        CASE(test_lease_channels_rotate),
+        CASE(test_lease_idle_channel_passes_the_turn),
+        CASE(test_lease_undrained_turn_kills),
+        CASE(test_lease_long_job_may_drain),
+        CASE(test_lease_hostile_clock_does_not_save_a_job),
+        CASE(test_lease_job_times_out_alone),
+        CASE(test_lease_dead_worker_frees_the_gpu),
+        CASE(test_lease_dead_worker_passes_to_neighbour),
+        CASE(test_lease_holder_is_adopted),
+        CASE(test_lease_draining_worker_is_adopted),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,235 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Parts of the mediator by themselves: tables of moves, accounts, configuration, requests. */
+#include <errno.h>
+#include <fcntl.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+#include <vgpu/launch.h>
+
+#include "mediator/accounts.h"
+#include "mediator/config.h"
+#include "mediator/request.h"
+#include "mediator/vm.h"
+
+static void test_channel_moves_end(void **state)
+{
+    for (int s = 0; s < CHANNEL_N_STATES; s++) {
+        enum channel_state next = channel_next(s, CHANNEL_EV_EXITED);
+
+        /* A worker that is dead is dead in every state. */
+        assert_int_equal(next, s == CHANNEL_ENDED ? CHANNEL_N_STATES : CHANNEL_ENDED);
+        for (int e = 0; e < CHANNEL_N_EVENTS; e++)
+            if (s == CHANNEL_ENDED)
+                assert_int_equal(channel_next(s, e), CHANNEL_N_STATES);
+    }
+}
+
+static void test_channel_can_be_killed_once(void **state)
+{
+    for (int s = 0; s < CHANNEL_KILLING; s++)
+        assert_int_equal(channel_next(s, CHANNEL_EV_KILL), CHANNEL_KILLING);
+    assert_int_equal(channel_next(CHANNEL_KILLING, CHANNEL_EV_KILL), CHANNEL_N_STATES);
+}
+
+static void test_channel_opens_once(void **state)
+{
+    for (int s = 0; s < CHANNEL_N_STATES; s++)
+        assert_int_equal(channel_next(s, CHANNEL_EV_READY),
+                         s == CHANNEL_LOADING ? CHANNEL_OPEN : CHANNEL_N_STATES);
+    assert_int_equal(channel_next(CHANNEL_SPAWNING, CHANNEL_EV_STOP), CHANNEL_KILLING);
+}
+
+static void test_vm_moves(void **state)
+{
+    assert_int_equal(vm_next(VM_SERVING, VM_EV_QUARANTINE), VM_QUARANTINED);
+    assert_int_equal(vm_next(VM_QUARANTINED, VM_EV_CLEAR), VM_SERVING);
+    assert_int_equal(vm_next(VM_QUARANTINED, VM_EV_REMOVE), VM_REMOVED);
+    for (int e = 0; e < VM_N_EVENTS; e++)
+        assert_int_equal(vm_next(VM_REMOVED, e), VM_N_STATES);
+}
+
+static int make_page(void)
+{
+    int fd = memfd_create("accounts", MFD_CLOEXEC);
+
+    assert_int_equal(ftruncate(fd, VGPU_ACCOUNTS_BYTES), 0);
+    return fd;
+}
+
+static void test_accounts_survive_another_mapping(void **state)
+{
+    struct accounts accounts = {NULL}, again = {NULL};
+    struct accounts_record record = {.jobs_done = 7}, read;
+    int fd = make_page();
+
+    assert_int_equal(accounts_init(&accounts, fd, NULL), 0);
+    for (uint64_t i = 1; i <= 3; i++) {
+        record.jobs_done = i;
+        accounts_save(accounts_slot(&accounts, 5, 2), &record);
+    }
+    accounts_release(&accounts);
+    assert_int_equal(accounts_init(&again, fd, NULL), 0);
+    accounts_load(accounts_slot(&again, 5, 2), &read);
+    assert_int_equal(read.jobs_done, 3);
+    accounts_load(accounts_slot(&again, 5, 3), &read);
+    assert_int_equal(read.jobs_done, 0);
+    accounts_release(&again);
+    close(fd);
+}
+
+static void test_accounts_half_written_record_does_not_count(void **state)
+{
+    struct accounts accounts = {NULL};
+    struct accounts_record record = {.jobs_done = 7}, read;
+    struct accounts_slot *slot;
+    int fd = make_page();
+
+    accounts_init(&accounts, fd, NULL);
+    slot = accounts_slot(&accounts, 1, 0);
+    accounts_save(slot, &record);
+    /* What a mediator leaves that dies while it writes. */
+    memset(&slot->records[(slot->current & 1) ^ 1], 0xff, sizeof(record));
+    accounts_load(slot, &read);
+    assert_int_equal(read.jobs_done, 7);
+    accounts_release(&accounts);
+    close(fd);
+}
+
+static void test_accounts_are_limited_and_reused(void **state)
+{
+    struct accounts accounts = {NULL};
+    int fd = make_page();
+
+    accounts_init(&accounts, fd, NULL);
+    for (uint32_t i = 1; i <= accounts.max; i++)
+        assert_non_null(accounts_slot(&accounts, i, 0));
+    assert_null(accounts_slot(&accounts, accounts.max + 1, 0));
+    accounts_forget(&accounts, 17);
+    assert_non_null(accounts_slot(&accounts, accounts.max + 1, 0));
+    accounts_release(&accounts);
+    close(fd);
+}
+
+static void test_accounts_of_another_layout_are_emptied(void **state)
+{
+    struct accounts accounts = {NULL};
+    struct accounts_record record = {.jobs_done = 7}, read;
+    int fd = make_page();
+
+    accounts_init(&accounts, fd, NULL);
+    accounts_save(accounts_slot(&accounts, 1, 0), &record);
+    accounts.page->layout = ACCOUNTS_LAYOUT + 1;
+    accounts_init(&accounts, fd, NULL);
+    accounts_load(accounts_slot(&accounts, 1, 0), &read);
+    assert_int_equal(read.jobs_done, 0);
+    accounts_release(&accounts);
+    close(fd);
+}
+
+static const char good_snapshot[] =
+    "{\"gpus\": [{\"gpu_id\": 3, \"uuid\": \"GPU-3\", \"model\": \"m\", \"state\": \"present\","
+    "  \"memory_bytes\": 10}],"
+    " \"pools\": [{\"pool\": \"A\", \"policy\": \"strict\"}],"
+    " \"pool_gpus\": [{\"pool\": \"A\", \"gpu_id\": 3}],"
+    " \"vms\": [{\"vm_id\": 1, \"uuid\": null, \"name\": \"n\", \"pool\": \"A\","
+    "  \"priority\": \"high\", \"weight\": 12.5, \"quarantined\": true}]}";
+
+static int parse(const char *text, struct config **ret)
+{
+    json_t *json = json_loads(text, 0, NULL);
+    int rc;
+
+    assert_non_null(json);
+    rc = config_parse(json, ret, NULL);
+    json_decref(json);
+    return rc;
+}
+
+static void test_config_takes_snapshot(void **state)
+{
+    struct config *config;
+
+    assert_int_equal(parse(good_snapshot, &config), 0);
+    assert_true(config_gpu(config, 3)->present);
+    assert_int_equal(config_pool(config, "A")->gpus, 1 << 3);
+    assert_true(config_pool(config, "A")->strict);
+    assert_int_equal(config_vm(config, 1)->priority, 2);
+    assert_int_equal(config_vm(config, 1)->weight_hundredths, 1250);
+    assert_true(config_vm(config, 1)->quarantined);
+    assert_null(config_vm(config, 2));
+    config_free(config);
+}
+
+/* The good snapshot with one text replaced must not be taken. */
+static void refuses(const char *from, const char *to)
+{
+    const char *at = strstr(good_snapshot, from);
+    struct config *config;
+    char text[1024];
+
+    assert_non_null(at);
+    snprintf(text, sizeof(text), "%.*s%s%s", (int)(at - good_snapshot), good_snapshot, to,
+             at + strlen(from));
+    assert_int_equal(parse(text, &config), -EPROTO);
+}
+
+static void test_config_refuses_nonsense(void **state)
+{
+    refuses("\"gpu_id\": 3, \"uuid\"", "\"gpu_id\": 64, \"uuid\"");
+    refuses("\"vm_id\": 1", "\"vm_id\": 0");
+    refuses("\"high\"", "\"highest\"");
+    refuses("12.5", "100.1");
+    refuses("12.5", "0.9");
+    refuses("\"pool\": \"A\", \"gpu_id\"", "\"pool\": \"B\", \"gpu_id\"");
+    refuses("\"pool\": \"A\",  \"priority\"", "\"pool\": \"B\",  \"priority\"");
+    refuses("\"GPU-3\"", "\"GPU-0123456789012345678901234567890123456789012345678901234567890\"");
+}
+
+static void test_request_needs_all_bytes(void **state)
+{
+    struct vgpu_msg_open open = {.head = {sizeof(open), VGPU_MSG_OPEN, 0, 4, 0}};
+    union request request;
+    uint32_t tag;
+
+    for (size_t size = 0; size < sizeof(open); size++)
+        assert_int_equal(request_parse(&open, size, &request, &tag, NULL), 0);
+    assert_int_equal(request_parse(&open, sizeof(open), &request, &tag, NULL), sizeof(open));
+    assert_int_equal(tag, 4);
+}
+
+static void test_request_checks_the_head_early(void **state)
+{
+    struct vgpu_msg head = {VGPU_MSG_MAX_BYTES + 1, VGPU_MSG_OPEN, 0, 4, 0};
+    union request request;
+    uint32_t tag;
+
+    assert_int_equal(request_parse(&head, sizeof(head), &request, &tag, NULL), -EPROTO);
+    assert_int_equal(tag, 4);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_channel_moves_end),
+        cmocka_unit_test(test_channel_can_be_killed_once),
+        cmocka_unit_test(test_channel_opens_once),
+        cmocka_unit_test(test_vm_moves),
+        cmocka_unit_test(test_accounts_survive_another_mapping),
+        cmocka_unit_test(test_accounts_half_written_record_does_not_count),
+        cmocka_unit_test(test_accounts_are_limited_and_reused),
+        cmocka_unit_test(test_accounts_of_another_layout_are_emptied),
+        cmocka_unit_test(test_config_takes_snapshot),
+        cmocka_unit_test(test_config_refuses_nonsense),
+        cmocka_unit_test(test_request_needs_all_bytes),
+        cmocka_unit_test(test_request_checks_the_head_early),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

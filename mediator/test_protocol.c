@@ -1,0 +1,565 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The protocol on a VM's socket, by a raw guest: every message, wrong ones, limits. */
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "common/cleanup.h"
+#include "common/fdpass.h"
+#include "mediator/test_support.h"
+
+static void test_hello_is_welcomed(void **state)
+{
+    struct guest guest = guest_connect(*state, 1);
+    struct vgpu_msg_hello hello = good_hello(&guest);
+    union message message;
+
+    guest_send(&guest, &hello, sizeof(hello));
+    guest_expect(&guest, VGPU_MSG_WELCOME, &message);
+    assert_int_equal(message.head.size_bytes, sizeof(message.welcome));
+    assert_int_equal(message.head.tag, hello.head.tag);
+    assert_int_equal(message.welcome.magic, VGPU_MAGIC);
+    assert_int_equal(message.welcome.version_major, VGPU_VERSION_MAJOR);
+    assert_int_equal(message.welcome.features, VGPU_FEATURES_KNOWN);
+    assert_int_equal(message.welcome.vm_id, 1);
+    assert_int_equal(message.welcome.priority, 1);
+    assert_int_equal(message.welcome.weight_hundredths, 5000);
+    assert_int_equal(message.welcome.max_channels, VGPU_VM_MAX_CHANNELS);
+    assert_string_equal(message.welcome.pool, "A");
+    guest_close(&guest);
+}
+
+static void test_hello_in_pieces_is_welcomed(void **state)
+{
+    struct guest guest = guest_connect(*state, 1);
+    struct vgpu_msg_hello hello = good_hello(&guest);
+    union message message;
+
+    for (size_t i = 0; i < sizeof(hello); i++)
+        guest_send(&guest, (const uint8_t *)&hello + i, 1);
+    guest_expect(&guest, VGPU_MSG_WELCOME, &message);
+    guest_close(&guest);
+}
+
+static void test_hello_from_the_future_is_refused(void **state)
+{
+    struct guest guest = guest_connect(*state, 1);
+    struct vgpu_msg_hello hello = good_hello(&guest);
+    union message message;
+
+    hello.version_major = VGPU_VERSION_MAJOR + 1;
+    guest_send(&guest, &hello, sizeof(hello));
+    guest_expect_refused(&guest, hello.head.tag, VGPU_VERSION, &message);
+    guest_expect_end(&guest);
+    guest_close(&guest);
+}
+
+static void test_hello_of_a_later_minor_is_welcomed(void **state)
+{
+    struct guest guest = guest_connect(*state, 1);
+    struct vgpu_msg_hello hello = good_hello(&guest);
+    union message message;
+
+    hello.version_minor = 99;
+    guest_send(&guest, &hello, sizeof(hello));
+    guest_expect(&guest, VGPU_MSG_WELCOME, &message);
+    guest_close(&guest);
+}
+
+/* Sends bytes on a connection of its own and expects BAD_MESSAGE and the end. */
+static void expect_bad(struct host *host, bool greeted, const void *data, size_t size)
+{
+    struct guest guest = greeted ? guest_hello(host, 1) : guest_connect(host, 1);
+    union message message;
+
+    guest_send(&guest, data, size);
+    guest_expect(&guest, VGPU_MSG_REFUSED, &message);
+    assert_int_equal(message.refused.status, VGPU_BAD_MESSAGE);
+    guest_expect_end(&guest);
+    guest_close(&guest);
+}
+
+static void test_wrong_sizes_are_refused(void **state)
+{
+    static const struct {
+        uint16_t type;
+        uint32_t size;
+    } all[] = {{VGPU_MSG_HELLO, sizeof(struct vgpu_msg_hello)},
+               {VGPU_MSG_OPEN, sizeof(struct vgpu_msg_open)},
+               {VGPU_MSG_CLOSE, sizeof(struct vgpu_msg_channel)},
+               {VGPU_MSG_RESUME, sizeof(struct vgpu_msg_resume)}};
+
+    for (size_t i = 0; i < VGPU_ARRAY_SIZE(all); i++) {
+        union message message = {.head = {all[i].size + 1, all[i].type, 0, 7, 0}};
+
+        expect_bad(*state, i > 0, &message, sizeof(message.head));
+        message.head.size_bytes = all[i].size - 1;
+        expect_bad(*state, i > 0, &message, sizeof(message.head));
+        message.head.size_bytes = 0;
+        expect_bad(*state, i > 0, &message, sizeof(message.head));
+        message.head.size_bytes = UINT32_MAX;
+        expect_bad(*state, i > 0, &message, sizeof(message.head));
+    }
+}
+
+static void test_mediator_messages_are_refused(void **state)
+{
+    for (uint16_t type = 0; type < 20; type++) {
+        union message message = {.head = {sizeof(message.head), type, 0, 7, 0}};
+
+        if (type != VGPU_MSG_HELLO && type != VGPU_MSG_OPEN && type != VGPU_MSG_CLOSE &&
+            type != VGPU_MSG_RESUME)
+            expect_bad(*state, true, &message, sizeof(message.head));
+    }
+}
+
+static void test_reserved_fields_are_checked(void **state)
+{
+    struct guest guest = {.tag = 0};
+    struct vgpu_msg_open open = good_open(&guest);
+    struct vgpu_msg_hello hello = good_hello(&guest);
+    struct vgpu_msg_channel close_one = {{sizeof(close_one), VGPU_MSG_CLOSE, 0, 1, 0}, 1, 1};
+
+    open.head.flags = 1;
+    expect_bad(*state, true, &open, sizeof(open));
+    open.head.flags = 0;
+    open.head.reserved = 1;
+    expect_bad(*state, true, &open, sizeof(open));
+    open.head.reserved = 0;
+    open.head.tag = 0;
+    expect_bad(*state, true, &open, sizeof(open));
+    hello.reserved = 1;
+    expect_bad(*state, false, &hello, sizeof(hello));
+    expect_bad(*state, true, &close_one, sizeof(close_one));
+}
+
+static void test_unterminated_names_are_refused(void **state)
+{
+    struct guest guest = {.tag = 0};
+    struct vgpu_msg_open open = good_open(&guest);
+    struct vgpu_msg_hello hello = good_hello(&guest);
+
+    memset(open.process, 'a', sizeof(open.process));
+    expect_bad(*state, true, &open, sizeof(open));
+    memset(hello.claimed_pool, 'a', sizeof(hello.claimed_pool));
+    expect_bad(*state, false, &hello, sizeof(hello));
+}
+
+static void test_hello_comes_first_and_once(void **state)
+{
+    struct guest guest = {.tag = 0};
+    struct vgpu_msg_open open = good_open(&guest);
+    struct vgpu_msg_hello hello = good_hello(&guest);
+
+    expect_bad(*state, false, &open, sizeof(open));
+    expect_bad(*state, true, &hello, sizeof(hello));
+}
+
+static void test_descriptors_are_refused(void **state)
+{
+    struct guest guest = guest_hello(*state, 1);
+    struct vgpu_msg_open open = good_open(&guest);
+    union message message;
+    int fd = guest.sock;
+
+    assert_int_equal(vgpu_fdpass_send(guest.sock, &open, sizeof(open), &fd, 1), sizeof(open));
+    guest_expect(&guest, VGPU_MSG_REFUSED, &message);
+    assert_int_equal(message.refused.status, VGPU_BAD_MESSAGE);
+    guest_expect_end(&guest);
+    guest_close(&guest);
+}
+
+static void test_silent_guest_is_dropped(void **state)
+{
+    static const char *const quick[] = {"--handshake-ms", "50", NULL};
+    struct host *host = *state;
+    union message message;
+    struct guest guest;
+
+    host_kill(&host->mediator, SIGTERM);
+    host_start_mediator(host, quick);
+    guest = guest_connect(host, 1);
+    guest_expect_refused(&guest, 0, VGPU_TIMEOUT, &message);
+    guest_expect_end(&guest);
+    guest_close(&guest);
+}
+
+static void test_open_gives_sealed_memory(void **state)
+{
+    struct guest guest = guest_hello(*state, 1);
+    struct guest_channel channel;
+    struct vgpu_channel_page *page;
+    struct stat status;
+    int seals;
+
+    guest_open(&guest, &channel);
+    assert_int_equal(channel.geometry.sub_granules, 64);
+    assert_int_equal(channel.geometry.comp_granules, 32);
+    assert_int_equal(channel.geometry.data_bytes, 8192);
+    assert_int_equal(fstat(channel.fds[0], &status), 0);
+    assert_int_equal(status.st_size, channel.geometry.total_bytes);
+    seals = fcntl(channel.fds[0], F_GET_SEALS);
+    assert_int_equal(seals, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL);
+    page = mmap(NULL, 4096, PROT_READ, MAP_SHARED, channel.fds[0], 0);
+    assert_int_equal(page->magic, VGPU_MAGIC);
+    assert_int_equal(page->layout, VGPU_LAYOUT_VERSION);
+    assert_memory_equal(&page->geometry, &channel.geometry, sizeof(page->geometry));
+    munmap(page, 4096);
+    channel_forget(&channel);
+    guest_close(&guest);
+}
+
+static void test_open_defaults_are_filled_in(void **state)
+{
+    struct guest guest = guest_hello(*state, 1);
+    struct vgpu_msg_open open = good_open(&guest);
+    struct guest_channel channel;
+    union message message;
+    int fds[3];
+
+    open.sub_granules = open.comp_granules = 0;
+    open.data_bytes = 0;
+    guest_send(&guest, &open, sizeof(open));
+    guest_receive(&guest, &message, fds);
+    assert_int_equal(message.head.type, VGPU_MSG_OPENED);
+    guest_take_opened(&message, fds, &channel);
+    assert_true(channel.geometry.sub_granules >= 64 && channel.geometry.data_bytes >= 1 << 20);
+    channel_forget(&channel);
+    guest_close(&guest);
+}
+
+/* The request is refused, and the connection goes on. */
+static void refuses_open(struct guest *guest, struct vgpu_msg_open open, uint32_t status)
+{
+    union message message;
+
+    open.head.tag = ++guest->tag;
+    guest_send(guest, &open, sizeof(open));
+    guest_expect_refused(guest, guest->tag, status, &message);
+}
+
+static void test_open_over_limits_is_refused(void **state)
+{
+    struct guest guest = guest_hello(*state, 1);
+    const struct vgpu_msg_open good = good_open(&guest);
+    struct guest_channel channel;
+    struct vgpu_msg_open open = good;
+
+    open.sub_granules = VGPU_RING_MAX_GRANULES * 2;
+    refuses_open(&guest, open, VGPU_LIMIT);
+    open.sub_granules = 1;
+    refuses_open(&guest, open, VGPU_LIMIT);
+    open = good;
+    open.comp_granules = 48;
+    refuses_open(&guest, open, VGPU_LIMIT);
+    open = good;
+    open.data_bytes = 4097;
+    refuses_open(&guest, open, VGPU_LIMIT);
+    open.data_bytes = (16384ull << 20) + 4096; /* --max-data-mib */
+    refuses_open(&guest, open, VGPU_LIMIT);
+    open.data_bytes = UINT64_MAX - 4095;
+    refuses_open(&guest, open, VGPU_LIMIT);
+    guest_open(&guest, &channel);
+    channel_forget(&channel);
+    guest_close(&guest);
+}
+
+static void test_channels_are_limited(void **state)
+{
+    struct guest guest = guest_hello(*state, 1), other = guest_hello(*state, 1);
+    struct guest_channel channel;
+
+    for (unsigned i = 0; i < VGPU_VM_MAX_CHANNELS; i++) {
+        guest_open(i % 2 ? &guest : &other, &channel);
+        channel_forget(&channel);
+    }
+    refuses_open(&guest, good_open(&guest), VGPU_LIMIT);
+    guest_close(&guest);
+    guest_close(&other);
+}
+
+static void test_connections_are_limited(void **state)
+{
+    struct guest guests[VGPU_VM_MAX_CONNECTIONS], more;
+    union message message;
+
+    for (unsigned i = 0; i < VGPU_VM_MAX_CONNECTIONS; i++)
+        guests[i] = guest_hello(*state, 1);
+    more = guest_connect(*state, 1);
+    guest_expect_refused(&more, 0, VGPU_LIMIT, &message);
+    guest_expect_end(&more);
+    guest_close(&more);
+    for (unsigned i = 0; i < VGPU_VM_MAX_CONNECTIONS; i++)
+        guest_close(&guests[i]);
+    AWAIT(true);
+    more = guest_hello(*state, 1);
+    guest_close(&more);
+}
+
+static void test_close_is_confirmed(void **state)
+{
+    struct guest guest = guest_hello(*state, 1);
+    struct vgpu_msg_channel request = {{sizeof(request), VGPU_MSG_CLOSE, 0, 99, 0}, 0, 0};
+    struct guest_channel channel;
+    union message message;
+
+    guest_open(&guest, &channel);
+    request.channel = channel.number;
+    guest_send(&guest, &request, sizeof(request));
+    guest_expect(&guest, VGPU_MSG_CLOSED, &message);
+    assert_int_equal(message.head.tag, 99);
+    assert_int_equal(message.channel.channel, channel.number);
+    assert_int_equal(workers(*state), 0);
+    guest_send(&guest, &request, sizeof(request));
+    guest_expect_refused(&guest, 99, VGPU_GONE, &message);
+    channel_forget(&channel);
+    guest_close(&guest);
+}
+
+static void test_close_of_another_connection_is_refused(void **state)
+{
+    struct guest guest = guest_hello(*state, 1), thief = guest_hello(*state, 1);
+    struct vgpu_msg_channel request = {{sizeof(request), VGPU_MSG_CLOSE, 0, 5, 0}, 0, 0};
+    struct vgpu_msg_resume resume = {{sizeof(resume), VGPU_MSG_RESUME, 0, 6, 0}, 0, 0, {0}};
+    struct guest_channel channel;
+    union message message;
+
+    guest_open(&guest, &channel);
+    request.channel = resume.channel = channel.number;
+    guest_send(&thief, &request, sizeof(request));
+    guest_expect_refused(&thief, 5, VGPU_GONE, &message);
+    memcpy(resume.token, channel.token, sizeof(resume.token));
+    guest_send(&thief, &resume, sizeof(resume));
+    guest_expect_refused(&thief, 6, VGPU_GONE, &message);
+    channel_order(&channel, FAKE_OBEY, 3, 10);
+    AWAIT(channel_done(&channel) == 3);
+    channel_forget(&channel);
+    guest_close(&guest);
+    guest_close(&thief);
+}
+
+static void test_disconnect_ends_workers(void **state)
+{
+    struct guest guest = guest_hello(*state, 1);
+    struct guest_channel channel;
+
+    guest_open(&guest, &channel);
+    assert_int_equal(workers(*state), 1);
+    guest_close(&guest);
+    AWAIT(workers(*state) == 0);
+    channel_forget(&channel);
+}
+
+static void test_disconnect_kills_deaf_worker(void **state)
+{
+    struct guest guest = guest_hello(*state, 1);
+    struct guest_channel channel;
+
+    guest_open(&guest, &channel);
+    channel_order(&channel, FAKE_DEAF, 0, 0);
+    guest_close(&guest);
+    AWAIT(workers(*state) == 0);
+    channel_forget(&channel);
+}
+
+static void test_disconnect_during_open(void **state)
+{
+    for (int i = 0; i < 5; i++) {
+        struct guest guest = guest_hello(*state, 1);
+        struct vgpu_msg_open open = good_open(&guest);
+
+        guest_send(&guest, &open, sizeof(open));
+        guest_close(&guest);
+    }
+    AWAIT(vm_number(*state, 1, "channels") == 0);
+}
+
+/* The pid of the only worker: the launcher's only child. */
+static pid_t worker_pid(const struct host *host)
+{
+    char path[64], text[64] = "";
+    FILE *file;
+
+    snprintf(path, sizeof(path), "/proc/%d/task/%d/children", (int)host->launcher,
+             (int)host->launcher);
+    file = fopen(path, "r");
+    assert_non_null(file);
+    assert_non_null(fgets(text, sizeof(text), file));
+    fclose(file);
+    return (pid_t)atoi(text);
+}
+
+static void test_killed_worker_is_told(void **state)
+{
+    struct guest guest = guest_hello(*state, 1);
+    struct guest_channel channel, next;
+    union message message;
+
+    guest_open(&guest, &channel);
+    kill(worker_pid(*state), SIGKILL);
+    guest_expect(&guest, VGPU_MSG_GONE, &message);
+    assert_int_equal(message.head.size_bytes, sizeof(message.gone));
+    assert_int_equal(message.head.tag, 0);
+    assert_int_equal(message.gone.channel, channel.number);
+    assert_int_equal(message.gone.status, VGPU_KILLED);
+    assert_string_equal(message.gone.text, "the worker was killed by signal 9");
+    guest_open(&guest, &next); /* and a new one can be had */
+    channel_forget(&channel);
+    channel_forget(&next);
+    guest_close(&guest);
+}
+
+static void test_worker_reason_is_told(void **state)
+{
+    struct guest guest = guest_hello(*state, 1);
+    struct guest_channel channel;
+    union message message;
+
+    guest_open(&guest, &channel);
+    channel_order(&channel, FAKE_ABORT, 0, 0);
+    guest_expect(&guest, VGPU_MSG_GONE, &message);
+    assert_int_equal(message.gone.status, VGPU_BAD_RECORD);
+    assert_string_equal(message.gone.text, "record 7?is bad");
+    channel_forget(&channel);
+    guest_close(&guest);
+}
+
+/* Opens with a launcher whose workers start as `how` says. */
+static void open_fails(void **state, const char *how, uint32_t status, const char *text)
+{
+    static const char *const quick[] = {"--ready-ms", "200", NULL};
+    struct host *host = *state;
+    union message message;
+    struct guest guest;
+    struct vgpu_msg_open open;
+
+    host_kill(&host->mediator, SIGTERM);
+    host_kill(&host->launcher, SIGTERM);
+    host_start_launcher(host, how);
+    host_start_mediator(host, quick);
+    guest = guest_hello(host, 1);
+    open = good_open(&guest);
+    guest_send(&guest, &open, sizeof(open));
+    guest_expect_refused(&guest, open.head.tag, status, &message);
+    assert_non_null(strstr(message.refused.text, text));
+    assert_int_equal(workers(host), 0);
+    guest_close(&guest);
+}
+
+static void test_open_without_driver_is_refused(void **state)
+{
+    open_fails(state, "FAKE_START=refuse", VGPU_DRIVER, "no driver here");
+}
+
+static void test_open_with_crashing_worker_is_refused(void **state)
+{
+    open_fails(state, "FAKE_START=crash", VGPU_KILLED, "signal 11");
+}
+
+static void test_open_with_slow_worker_is_refused(void **state)
+{
+    open_fails(state, "FAKE_START=sleep", VGPU_DRIVER, "in time");
+}
+
+static void test_open_without_gpu_is_refused(void **state)
+{
+    struct guest guest;
+    union message message;
+    struct vgpu_msg_open open;
+
+    json_decref(admin_ok(*state, "\"create-pool\", \"args\": {\"pool\": \"B\"}"));
+    json_decref(admin_ok(*state, "\"register-vm\", \"args\": {\"pool\": \"B\", \"vm_id\": 9}"));
+    guest = guest_hello(*state, 9);
+    open = good_open(&guest);
+    guest_send(&guest, &open, sizeof(open));
+    guest_expect_refused(&guest, open.head.tag, VGPU_NO_GPU, &message);
+    assert_non_null(strstr(message.refused.text, "'B'"));
+    guest_close(&guest);
+}
+
+static void test_guest_that_does_not_read_is_dropped(void **state)
+{
+    struct guest guest = guest_hello(*state, 1);
+    struct vgpu_msg_channel request = {{sizeof(request), VGPU_MSG_CLOSE, 0, 5, 0}, 7, 0};
+    ssize_t sent;
+
+    do
+        sent = send(guest.sock, &request, sizeof(request), MSG_NOSIGNAL);
+    while (sent > 0);
+    assert_true(errno == EPIPE || errno == ECONNRESET);
+    guest_close(&guest);
+    guest = guest_hello(*state, 1); /* others are served */
+    guest_close(&guest);
+}
+
+static void test_launcher_death_is_told(void **state)
+{
+    struct host *host = *state;
+    struct guest guest = guest_hello(host, 1);
+    struct guest_channel channel;
+    union message message;
+
+    guest_open(&guest, &channel);
+    channel_forget(&channel);
+    host_kill(&host->launcher, SIGKILL);
+    guest_expect(&guest, VGPU_MSG_GONE, &message);
+    assert_int_equal(message.gone.status, VGPU_KILLED);
+    refuses_open(&guest, good_open(&guest), VGPU_STARTING);
+    host_start_launcher(host, NULL);
+    AWAIT(({
+        struct vgpu_msg_open open = good_open(&guest);
+        int fds[3];
+
+        guest_send(&guest, &open, sizeof(open));
+        guest_receive(&guest, &message, fds);
+        message.head.type == VGPU_MSG_OPENED;
+    }));
+    guest_close(&guest);
+}
+
+#define CASE(name) cmocka_unit_test_setup_teardown(name, host_setup_1, host_teardown)
+
+int main(int argc, char **argv)
+{
+    const struct CMUnitTest tests[] = {
+        CASE(test_hello_is_welcomed),
+        CASE(test_hello_in_pieces_is_welcomed),
+        CASE(test_hello_from_the_future_is_refused),
+        CASE(test_hello_of_a_later_minor_is_welcomed),
+        CASE(test_wrong_sizes_are_refused),
+        CASE(test_mediator_messages_are_refused),
+        CASE(test_reserved_fields_are_checked),
+        CASE(test_unterminated_names_are_refused),
+        CASE(test_hello_comes_first_and_once),
+        CASE(test_descriptors_are_refused),
+        CASE(test_silent_guest_is_dropped),
+        CASE(test_open_gives_sealed_memory),
+        CASE(test_open_defaults_are_filled_in),
+        CASE(test_open_over_limits_is_refused),
+        CASE(test_channels_are_limited),
+        CASE(test_connections_are_limited),
+        CASE(test_close_is_confirmed),
+        CASE(test_close_of_another_connection_is_refused),
+        CASE(test_disconnect_ends_workers),
+        CASE(test_disconnect_kills_deaf_worker),
+        CASE(test_disconnect_during_open),
+        CASE(test_killed_worker_is_told),
+        CASE(test_worker_reason_is_told),
+        CASE(test_open_without_driver_is_refused),
+        CASE(test_open_with_crashing_worker_is_refused),
+        CASE(test_open_with_slow_worker_is_refused),
+        CASE(test_open_without_gpu_is_refused),
+        CASE(test_guest_that_does_not_read_is_dropped),
+        CASE(test_launcher_death_is_told),
+    };
+
+    support_init(argc, argv);
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,134 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "store/database.h"
+
+#include <stdarg.h>
+
+static int errno_of(int code)
+{
+    switch (code & 0xff) {
+    case SQLITE_BUSY:
+    case SQLITE_LOCKED:
+        return EBUSY;
+    case SQLITE_CORRUPT:
+    case SQLITE_NOTADB:
+        return EUCLEAN;
+    case SQLITE_CONSTRAINT:
+    case SQLITE_MISMATCH:
+        return EINVAL;
+    case SQLITE_NOMEM:
+        return ENOMEM;
+    case SQLITE_READONLY:
+        return EROFS;
+    case SQLITE_PERM:
+    case SQLITE_AUTH:
+        return EACCES;
+    default:
+        return EIO;
+    }
+}
+
+int database_error(sqlite3 *db, const char *what, struct vgpu_err *err)
+{
+    int code = db ? sqlite3_errcode(db) : SQLITE_NOMEM;
+
+    return vgpu_err_set(err, errno_of(code), "cannot %s: %s", what,
+                        db ? sqlite3_errmsg(db) : "out of memory");
+}
+
+int database_no_memory(struct vgpu_err *err)
+{
+    return vgpu_err_set(err, ENOMEM, "out of memory");
+}
+
+static int bind_one(sqlite3_stmt *statement, int position, char type, va_list *args)
+{
+    const char *text;
+
+    switch (type) {
+    case 'i':
+        return sqlite3_bind_int64(statement, position, va_arg(*args, int64_t));
+    case 's':
+        text = va_arg(*args, const char *);
+        return sqlite3_bind_text(statement, position, text, -1, SQLITE_STATIC);
+    default:
+        return sqlite3_bind_null(statement, position);
+    }
+}
+
+static int open_va(sqlite3 *db, sqlite3_stmt **ret_statement, struct vgpu_err *err, const char *sql,
+                   const char *types, va_list *args)
+{
+    _cleanup_statement_ sqlite3_stmt *statement = NULL;
+
+    if (sqlite3_prepare_v2(db, sql, -1, &statement, NULL) != SQLITE_OK)
+        return database_error(db, "prepare a statement", err);
+    for (int i = 0; types[i]; i++)
+        if (bind_one(statement, i + 1, types[i], args) != SQLITE_OK)
+            return database_error(db, "bind a value", err);
+    *ret_statement = vgpu_steal_ptr(&statement);
+    return 0;
+}
+
+int statement_open(sqlite3 *db, sqlite3_stmt **ret_statement, struct vgpu_err *err, const char *sql,
+                   const char *types, ...)
+{
+    va_list args;
+    int rc;
+
+    va_start(args, types);
+    rc = open_va(db, ret_statement, err, sql, types, &args);
+    va_end(args);
+    return rc;
+}
+
+int statement_step(sqlite3_stmt *statement, struct vgpu_err *err)
+{
+    int code = sqlite3_step(statement);
+
+    if (code == SQLITE_ROW)
+        return 1;
+    if (code == SQLITE_DONE)
+        return 0;
+    return database_error(sqlite3_db_handle(statement), "execute a statement", err);
+}
+
+int database_run(sqlite3 *db, struct vgpu_err *err, const char *sql, const char *types, ...)
+{
+    _cleanup_statement_ sqlite3_stmt *statement = NULL;
+    va_list args;
+    int rc;
+
+    va_start(args, types);
+    rc = open_va(db, &statement, err, sql, types, &args);
+    va_end(args);
+    if (rc < 0)
+        return rc;
+    do
+        rc = statement_step(statement, err);
+    while (rc > 0);
+    return rc;
+}
+
+int database_integer(sqlite3 *db, int64_t *ret_value, struct vgpu_err *err, const char *sql,
+                     const char *types, ...)
+{
+    _cleanup_statement_ sqlite3_stmt *statement = NULL;
+    va_list args;
+    int rc;
+
+    va_start(args, types);
+    rc = open_va(db, &statement, err, sql, types, &args);
+    va_end(args);
+    if (rc < 0)
+        return rc;
+    rc = statement_step(statement, err);
+    if (rc < 0)
+        return rc;
+    *ret_value = rc ? sqlite3_column_int64(statement, 0) : 0;
+    return 0;
+}
+
+const char *statement_text(sqlite3_stmt *statement, int column)
+{
+    return (const char *)sqlite3_column_text(statement, column);
+}

@@ -1,0 +1,20 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The table gpus: every GPU that a scan ever found, keyed by UUID. A gpu_id stays with its UUID and
+ * is never given to another card; a card that is gone stays, as missing.
+ */
+#ifndef VGPU_STORE_GPU_H
+#define VGPU_STORE_GPU_H
+
+#include "store/database.h"
+
+/* -ENOENT, and a text that says which GPUs there are, if there is none of that id. */
+int gpu_load(struct store *store, int64_t gpu_id, json_t **ret_gpu, struct vgpu_err *err);
+
+/* The rows as in the snapshot; with_pools adds "pools" to each. */
+int gpu_list(struct store *store, bool with_pools, json_t **ret_gpus, struct vgpu_err *err);
+
+int gpu_command_record(struct store_call *call, struct vgpu_err *err);
+int gpu_command_list(struct store_call *call, struct vgpu_err *err);
+
+#endif

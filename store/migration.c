@@ -1,0 +1,244 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "store/migration.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "store/phase2.h"
+#include "store/text.h"
+
+/* Limits as in store.h; sizes in bytes, hence the casts. */
+static const char schema_3[] =
+    "CREATE TABLE gpus ("
+    " gpu_id INTEGER PRIMARY KEY NOT NULL CHECK (gpu_id BETWEEN 0 AND 63),"
+    " uuid TEXT NOT NULL UNIQUE CHECK (length(CAST(uuid AS BLOB)) BETWEEN 1 AND 64),"
+    " pci TEXT NOT NULL CHECK (length(CAST(pci AS BLOB)) BETWEEN 1 AND 32),"
+    " model TEXT NOT NULL CHECK (length(CAST(model AS BLOB)) BETWEEN 1 AND 64),"
+    " memory_bytes INTEGER NOT NULL"
+    "  CHECK (typeof(memory_bytes) = 'integer' AND memory_bytes >= 0),"
+    " device_index INTEGER CHECK (device_index IS NULL OR device_index BETWEEN 0 AND 65535),"
+    " state TEXT NOT NULL CHECK (state IN ('present', 'missing')),"
+    " first_seen INTEGER NOT NULL,"
+    " last_seen INTEGER NOT NULL);"
+    "CREATE TABLE pools ("
+    " pool TEXT PRIMARY KEY NOT NULL CHECK (length(CAST(pool AS BLOB)) BETWEEN 1 AND 64),"
+    " policy TEXT NOT NULL DEFAULT 'wfq' CHECK (policy IN ('wfq', 'strict')),"
+    " description TEXT NOT NULL DEFAULT '' CHECK (length(CAST(description AS BLOB)) <= 256),"
+    " created INTEGER NOT NULL,"
+    " updated INTEGER NOT NULL);"
+    "CREATE TABLE pool_gpus ("
+    " pool TEXT NOT NULL REFERENCES pools (pool),"
+    " gpu_id INTEGER NOT NULL REFERENCES gpus (gpu_id),"
+    " PRIMARY KEY (pool, gpu_id));"
+    "CREATE INDEX pool_gpus_by_gpu ON pool_gpus (gpu_id);"
+    "CREATE TABLE vms ("
+    " vm_id INTEGER PRIMARY KEY NOT NULL CHECK (vm_id BETWEEN 1 AND 2147483647),"
+    " uuid TEXT UNIQUE CHECK (uuid IS NULL OR length(uuid) = 36),"
+    " name TEXT CHECK (name IS NULL OR length(CAST(name AS BLOB)) BETWEEN 1 AND 64),"
+    " pool TEXT NOT NULL REFERENCES pools (pool),"
+    " priority TEXT NOT NULL DEFAULT 'medium' CHECK (priority IN ('low', 'medium', 'high')),"
+    " weight_hundredths INTEGER NOT NULL DEFAULT 5000"
+    "  CHECK (typeof(weight_hundredths) = 'integer' AND weight_hundredths BETWEEN 100 AND 10000),"
+    " created INTEGER NOT NULL,"
+    " updated INTEGER NOT NULL);"
+    "CREATE INDEX vms_by_pool ON vms (pool);"
+    "CREATE INDEX vms_by_name ON vms (name);"
+    "CREATE TABLE audit_log ("
+    " seq INTEGER PRIMARY KEY NOT NULL,"
+    " time INTEGER NOT NULL,"
+    " who TEXT NOT NULL,"
+    " command TEXT NOT NULL,"
+    " object TEXT NOT NULL,"
+    " object_key TEXT NOT NULL,"
+    " before TEXT,"
+    " after TEXT);";
+
+static int run_script(sqlite3 *db, const char *sql, struct vgpu_err *err)
+{
+    if (sqlite3_exec(db, sql, NULL, NULL, NULL) != SQLITE_OK)
+        return database_error(db, "change the schema", err);
+    return 0;
+}
+
+/* From Phase 2, or from nothing, to the first schema of our own. */
+static int migrate_3(struct store *store, int from, struct vgpu_err *err)
+{
+    struct phase2 *old = NULL;
+    int rc = 0;
+
+    if (from == MIGRATION_PHASE2 && ((rc = phase2_read(store->db, &old, err)) < 0 ||
+                                     (rc = phase2_drop(store->db, old, err)) < 0))
+        goto out;
+    rc = run_script(store->db, schema_3, err);
+    if (rc == 0 && old)
+        rc = phase2_import(store, old, err);
+out:
+    phase2_free(old);
+    return rc;
+}
+
+static const struct migration {
+    int to;
+    int (*migrate)(struct store *store, int from, struct vgpu_err *err);
+} migrations[] = {
+    {3, migrate_3},
+};
+
+_Static_assert(STORE_SCHEMA_VERSION == 3, "the last migration leads to the current version");
+
+static int check_foreign_keys(sqlite3 *db, struct vgpu_err *err)
+{
+    _cleanup_statement_ sqlite3_stmt *row = NULL;
+    int rc = statement_open(db, &row, err, "PRAGMA foreign_key_check", "");
+
+    if (rc == 0)
+        rc = statement_step(row, err);
+    if (rc > 0)
+        return vgpu_err_set(err, EPROTO,
+                            "the upgrade would leave table '%s' with a broken "
+                            "reference to table '%s'",
+                            statement_text(row, 0), statement_text(row, 2));
+    return rc;
+}
+
+static int stamp(sqlite3 *db, struct vgpu_err *err)
+{
+    char sql[96];
+
+    snprintf(sql, sizeof(sql), "PRAGMA user_version = %d; PRAGMA application_id = %d",
+             STORE_SCHEMA_VERSION, STORE_APPLICATION_ID);
+    return run_script(db, sql, err);
+}
+
+int migration_run(struct store *store, int from, struct vgpu_err *err)
+{
+    int rc;
+
+    for (size_t i = 0; i < VGPU_ARRAY_SIZE(migrations); i++)
+        if (migrations[i].to > from && (rc = migrations[i].migrate(store, from, err)) < 0)
+            return rc;
+    if ((rc = check_foreign_keys(store->db, err)) < 0)
+        return rc;
+    return stamp(store->db, err);
+}
+
+#define LIST_SCHEMA                                                                                \
+    "SELECT type, name, sql FROM sqlite_master WHERE name NOT LIKE 'sqlite!_%' ESCAPE '!'"         \
+    " ORDER BY type, name"
+
+static int differs(const char *type, const char *name, const char *how, struct vgpu_err *err)
+{
+    return vgpu_err_set(err, EPROTO, "%s '%s' %s the schema of version %d; not touched", type, name,
+                        how, STORE_SCHEMA_VERSION);
+}
+
+/* Compares two lists of what a database holds, ordered alike. */
+static int compare_schema(sqlite3_stmt *ours, sqlite3_stmt *theirs, struct vgpu_err *err)
+{
+    for (;;) {
+        int have_ours = statement_step(ours, err);
+        int have_theirs = have_ours < 0 ? have_ours : statement_step(theirs, err);
+        int order;
+
+        if (have_theirs < 0)
+            return have_theirs;
+        if (!have_ours && !have_theirs)
+            return 0;
+        order = !have_ours     ? 1
+                : !have_theirs ? -1
+                               : strcmp(statement_text(ours, 0), statement_text(theirs, 0));
+        if (order == 0)
+            order = strcmp(statement_text(ours, 1), statement_text(theirs, 1));
+        if (order < 0)
+            return differs(statement_text(ours, 0), statement_text(ours, 1), "is missing from",
+                           err);
+        if (order > 0)
+            return differs(statement_text(theirs, 0), statement_text(theirs, 1),
+                           "does not belong to", err);
+        if (strcmp(statement_text(ours, 2), statement_text(theirs, 2)) != 0)
+            return differs(statement_text(ours, 0), statement_text(ours, 1), "differs from", err);
+    }
+}
+
+/* A database that carries our mark must hold exactly what a new one holds. */
+static int check_current(sqlite3 *db, struct vgpu_err *err)
+{
+    _cleanup_statement_ sqlite3_stmt *ours = NULL;
+    _cleanup_statement_ sqlite3_stmt *theirs = NULL;
+    struct store fresh = {.lock = {.fd = -1}};
+    int rc = 0;
+
+    if (sqlite3_open(":memory:", &fresh.db) != SQLITE_OK)
+        rc = database_error(fresh.db, "open a database in memory", err);
+    if (rc == 0 && (rc = migration_run(&fresh, 0, err)) == 0 &&
+        (rc = statement_open(fresh.db, &ours, err, LIST_SCHEMA, "")) == 0 &&
+        (rc = statement_open(db, &theirs, err, LIST_SCHEMA, "")) == 0)
+        rc = compare_schema(ours, theirs, err);
+    sqlite3_finalize(vgpu_steal_ptr(&ours));
+    sqlite3_close(fresh.db);
+    return rc;
+}
+
+static int recognise_ours(sqlite3 *db, int version, struct vgpu_err *err)
+{
+    if (version > STORE_SCHEMA_VERSION)
+        return vgpu_err_set(err, EPROTO,
+                            "it has schema version %d, this program knows %d at most; "
+                            "not touched",
+                            version, STORE_SCHEMA_VERSION);
+    if (version < migrations[0].to)
+        return vgpu_err_set(err, EPROTO,
+                            "it has schema version %d, which never was; "
+                            "not touched",
+                            version);
+    return version == STORE_SCHEMA_VERSION ? check_current(db, err) : 0;
+}
+
+/* Not marked as ours: empty, Phase 2, or nothing that we know. */
+static int recognise_foreign(sqlite3 *db, int version, int *ret_version, struct vgpu_err *err)
+{
+    struct phase2 *old = NULL;
+    int64_t objects;
+    int rc = database_integer(db, &objects, err, "SELECT count(*) FROM sqlite_master", "");
+
+    if (rc < 0)
+        return rc;
+    if (version > MIGRATION_PHASE2)
+        return vgpu_err_set(err, EPROTO,
+                            "it has user_version %d and no mark of this program; not "
+                            "touched",
+                            version);
+    if (objects == 0) {
+        *ret_version = 0;
+        return 0;
+    }
+    rc = phase2_read(db, &old, err);
+    phase2_free(old);
+    if (rc < 0) {
+        vgpu_err_prefix(err, "not a Phase 2 database that is understood");
+        return rc;
+    }
+    *ret_version = MIGRATION_PHASE2;
+    return 0;
+}
+
+int migration_recognise(sqlite3 *db, int *ret_version, struct vgpu_err *err)
+{
+    int64_t version = 0, application = 0;
+    int rc;
+
+    if ((rc = database_integer(db, &version, err, "PRAGMA user_version", "")) < 0 ||
+        (rc = database_integer(db, &application, err, "PRAGMA application_id", "")) < 0)
+        return rc;
+    if (application == 0)
+        return recognise_foreign(db, (int)version, ret_version, err);
+    if (application != STORE_APPLICATION_ID)
+        return vgpu_err_set(err, EPROTO,
+                            "it belongs to another program (application id 0x%08x); not "
+                            "touched",
+                            (unsigned)application);
+    if ((rc = recognise_ours(db, (int)version, err)) < 0)
+        return rc;
+    *ret_version = (int)version;
+    return 0;
+}

@@ -1,0 +1,32 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The table pools: groups of VMs that are served by the same GPUs under one policy. */
+#ifndef VGPU_STORE_POOL_H
+#define VGPU_STORE_POOL_H
+
+#include "store/database.h"
+
+struct pool_row {
+    const char *pool;
+    const char *policy;
+    const char *description;
+    int64_t created;
+    int64_t updated;
+};
+
+/* Inserts a row whose texts are checked already. */
+int pool_insert(struct store *store, const struct pool_row *row, struct vgpu_err *err);
+
+/* Checks name and description. */
+int pool_check(const struct pool_row *row, struct vgpu_err *err);
+
+/* -ENOENT, and a text that says which pools there are, unless the pool exists. */
+int pool_exists(struct store *store, const char *pool, struct vgpu_err *err);
+
+/* The rows as in the snapshot; with_members adds "gpus" and "vms" to each. */
+int pool_list(struct store *store, bool with_members, json_t **ret_pools, struct vgpu_err *err);
+
+int pool_command_create(struct store_call *call, struct vgpu_err *err);
+int pool_command_remove(struct store_call *call, struct vgpu_err *err);
+int pool_command_list(struct store_call *call, struct vgpu_err *err);
+
+#endif

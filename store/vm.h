@@ -1,0 +1,38 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The table vms: who may connect, in which pool, with what priority and weight. */
+#ifndef VGPU_STORE_VM_H
+#define VGPU_STORE_VM_H
+
+#include "store/database.h"
+
+struct vm_row {
+    int64_t vm_id;
+    const char *uuid; /* or NULL */
+    const char *name; /* or NULL */
+    const char *pool;
+    const char *priority;
+    int64_t weight_hundredths;
+    int64_t created;
+    int64_t updated;
+};
+
+/* "low", "medium", "high", NULL. */
+extern const char *const vm_priorities[];
+
+/* A weight within its limits as the table keeps it. */
+int64_t vm_weight_hundredths(double weight);
+
+/* Inserts a row whose values are checked already. */
+int vm_insert(struct store *store, const struct vm_row *row, struct vgpu_err *err);
+
+/* The rows as in the snapshot, of one pool or (NULL) of all. */
+int vm_list(struct store *store, const char *pool, json_t **ret_vms, struct vgpu_err *err);
+
+int vm_command_register(struct store_call *call, struct vgpu_err *err);
+int vm_command_remove(struct store_call *call, struct vgpu_err *err);
+int vm_command_list(struct store_call *call, struct vgpu_err *err);
+int vm_command_set_priority(struct store_call *call, struct vgpu_err *err);
+int vm_command_set_weight(struct store_call *call, struct vgpu_err *err);
+int vm_command_set_pool(struct store_call *call, struct vgpu_err *err);
+
+#endif
