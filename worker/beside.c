@@ -135,6 +135,8 @@ bool beside_poll(struct channel *channel)
             continue;
         }
         *at = item->next;
+        /* Again: a module may have been loaded beside the consumer meanwhile. */
+        context_condemn(channel, item->context);
         submit(channel, item);
         any = true;
     }

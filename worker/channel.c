@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "ring/pages.h"
+#include "worker/beside.h"
 
 void channel_kick(int fd)
 {
@@ -180,9 +181,10 @@ void channel_free(struct channel *channel)
 
     if (!channel)
         return;
-    helper_free(channel);
+    helper_stop(&channel->helper);
     while ((item = helper_collect(channel)))
-        item_free(channel, item);
+        beside_settle(channel, item);
+    helper_free(&channel->helper);
     channel_release_items(channel);
     while (channel->contexts) {
         struct context *context = channel->contexts;

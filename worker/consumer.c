@@ -506,6 +506,8 @@ static void rest(struct channel *channel)
 
 void consumer_run(struct channel *channel)
 {
+    /* What is current is known for one thread: this one. */
+    channel->entered = NULL;
     while (!channel->ended)
         if (!consumer_round(channel) && !channel->ended)
             rest(channel);

@@ -188,6 +188,13 @@ static void free_module(struct channel *channel, struct module *module)
     free(module);
 }
 
+static void free_link(struct channel *channel, struct link *link)
+{
+    if (link->context->cu)
+        channel->cu->cuLinkDestroy(link->cu);
+    free(link);
+}
+
 static void condemn_modules(struct channel *channel, struct context *context)
 {
     struct module *module;
@@ -206,8 +213,9 @@ static void condemn_modules(struct channel *channel, struct context *context)
         if (link->context != context)
             continue;
         handle_drop(channel->handles, link->handle);
-        channel->cu->cuLinkDestroy(link->cu);
-        free(link);
+        link->doomed = true;
+        if (!link->busy)
+            free_link(channel, link);
     }
 }
 

@@ -117,16 +117,18 @@ struct item *helper_collect(struct channel *channel)
     return item;
 }
 
-void helper_free(struct channel *channel)
+void helper_stop(struct helper *helper)
 {
-    struct helper *helper = &channel->helper;
-
     pthread_mutex_lock(&helper->lock);
     helper->stop = true;
     pthread_cond_broadcast(&helper->wake);
     pthread_mutex_unlock(&helper->lock);
     for (uint32_t i = 0; i < helper->count; i++)
         pthread_join(helper->threads[i], NULL);
+}
+
+void helper_free(struct helper *helper)
+{
     pthread_mutex_destroy(&helper->lock);
     pthread_cond_destroy(&helper->wake);
     close(helper->event);

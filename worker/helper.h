@@ -29,8 +29,9 @@ struct helper {
 
 int helper_init(struct helper *helper);
 
-/* Stops the threads; calls that still run are waited for. */
-void helper_free(struct channel *channel);
+/* Ends the threads, after the calls that they have; what is done can be collected still. */
+void helper_stop(struct helper *helper);
+void helper_free(struct helper *helper);
 
 /* Hands the item over. -EAGAIN: no thread could be made. */
 int helper_submit(struct channel *channel, struct item *item);

@@ -101,6 +101,12 @@ static void fill_lease(struct vgpu_lease_page *lease, bool granted)
     lease->retry_ns = 5 * VGPU_NS_PER_MS;
 }
 
+static void *consume(void *argument)
+{
+    consumer_run(argument);
+    return NULL;
+}
+
 static void start_core(struct client *client)
 {
     struct vgpu_err err = {0};
@@ -114,6 +120,8 @@ static void start_core(struct client *client)
     if (!client->channel || channel_start(client->channel, &err) < 0)
         die(err.text);
     channel_announce(client->channel);
+    if (client->threaded)
+        pthread_create(&client->consumer, NULL, consume, client->channel);
 }
 
 static void exec_worker(struct client *client, const struct client_options *options)
@@ -189,6 +197,7 @@ struct client *client_open(const struct client_options *options)
 
     client->thread = 1;
     client->drains = true;
+    client->threaded = options->threaded;
     choose_geometry(client, options);
     make_objects(client);
     fill_lease(client->lease, !options->no_turn);
@@ -209,6 +218,11 @@ void client_close(struct client *client)
         close(client->lifeline[0]);
         kill(client->pid, SIGKILL);
         waitpid(client->pid, NULL, 0);
+    }
+    if (client->threaded) {
+        page_store_u32(&client->lease->flags, VGPU_LEASE_STOP);
+        client_kick_lease(client);
+        pthread_join(client->consumer, NULL);
     }
     channel_free(client->channel);
     while (client->replies) {
@@ -263,7 +277,8 @@ struct vgpu_blob client_blob(void *record, size_t *size, const void *bytes, size
     size_t padded = (count + 7) & ~(size_t)7;
 
     memset((uint8_t *)record + *size, 0, padded);
-    memcpy((uint8_t *)record + *size, bytes, count);
+    if (count > 0)
+        memcpy((uint8_t *)record + *size, bytes, count);
     *size += padded;
     return blob;
 }
@@ -312,17 +327,18 @@ static void run_core(struct client *client)
 {
     struct channel *channel = client->channel;
 
-    while (!channel->ended) {
-        bool any = consumer_round(channel);
-
-        if (!any && vgpu_clock_ns() - channel->progress_ns > SETTLE_NS)
-            break;
+    /* One round closes what is open, the next sees it done: whatever the clock does between. */
+    for (int idle = 0; idle < 3 && !channel->ended;) {
+        if (consumer_round(channel))
+            idle = 0;
+        else if (vgpu_clock_ns() - channel->progress_ns > SETTLE_NS)
+            idle++;
     }
 }
 
 void client_run(struct client *client)
 {
-    if (client->channel)
+    if (client->channel && !client->threaded)
         run_core(client);
     else
         run_process(client);
@@ -350,7 +366,7 @@ const struct client_reply *client_await(struct client *client, uint64_t seq)
         if (vgpu_clock_ns() > deadline)
             die("an answer did not come");
         client_run(client);
-        if (client->channel && client->channel->ended)
+        if (client->channel && !client->threaded && client->channel->ended)
             die(client->channel->end_text);
         if (page_load_u32(&client->page->notice.state) == VGPU_CHANNEL_ENDED)
             die(client->report->text);
@@ -361,7 +377,7 @@ uint32_t client_await_end(struct client *client)
 {
     uint64_t deadline = vgpu_clock_ns() + PATIENCE_NS;
 
-    if (client->channel) {
+    if (client->channel && !client->threaded) {
         client_run(client);
         return client->channel->ended ? (uint32_t)client->channel->end_status : UINT32_MAX;
     }

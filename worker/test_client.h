@@ -31,6 +31,7 @@ struct client_options {
     const char *sandbox;
     bool no_turn; /* starts without the turn */
     bool no_context;
+    bool threaded; /* the core runs in a thread of its own */
 };
 
 struct client {
@@ -40,6 +41,8 @@ struct client {
     pid_t pid;
     struct cuda_driver driver;
     struct channel *channel; /* in this process */
+    pthread_t consumer;
+    bool threaded;
     uint8_t *base;
     struct vgpu_channel_page *page;
     uint8_t *data;

@@ -62,6 +62,7 @@ struct CUlinkState_st {
 
 struct allocation {
     struct allocation *next;
+    CUcontext owner;
     uint8_t *base;
     size_t bytes;
 };
@@ -73,7 +74,6 @@ static struct {
     uint64_t units_issued, units_allowed, tickets;
     CUresult break_next, refuse_next;
     struct CUctx_st primary;
-    bool primary_live;
     struct CUstream_st *streams;
     struct allocation *allocations;
     size_t allocation_count, largest_copy, journal_count;
@@ -81,6 +81,43 @@ static struct {
 } gpu = {.lock = PTHREAD_MUTEX_INITIALIZER, .free_allowed = PTHREAD_COND_INITIALIZER};
 
 static __thread CUcontext current;
+
+/* What the driver made for its user and owns: gone with its context at the latest. */
+struct object {
+    struct object *next, **at;
+    CUcontext owner; /* NULL: a context, which only a reset of the whole double ends */
+    _Alignas(16) char body[];
+};
+
+static struct object *objects;
+static pthread_mutex_t objects_lock = PTHREAD_MUTEX_INITIALIZER;
+
+static void *make(size_t bytes)
+{
+    struct object *object = calloc(1, sizeof(*object) + bytes);
+
+    pthread_mutex_lock(&objects_lock);
+    object->owner = current;
+    object->next = objects;
+    object->at = &objects;
+    if (objects)
+        objects->at = &object->next;
+    objects = object;
+    pthread_mutex_unlock(&objects_lock);
+    return object->body;
+}
+
+static void unmake(void *body)
+{
+    struct object *object = (struct object *)(void *)((char *)body - offsetof(struct object, body));
+
+    pthread_mutex_lock(&objects_lock);
+    *object->at = object->next;
+    if (object->next)
+        object->next->at = object->at;
+    pthread_mutex_unlock(&objects_lock);
+    free(object);
+}
 
 static void note(const char *name)
 {
@@ -149,12 +186,18 @@ static void settle(void)
     }
 }
 
-static void forget(void)
+static void forget_streams(CUcontext owner)
 {
-    while (gpu.streams) {
-        struct CUstream_st *stream = gpu.streams;
+    struct CUstream_st **at = &gpu.streams;
 
-        gpu.streams = stream->next;
+    while (*at) {
+        struct CUstream_st *stream = *at;
+
+        if (owner && stream->context != owner) {
+            at = &stream->next;
+            continue;
+        }
+        *at = stream->next;
         while (stream->first) {
             struct work *next = stream->first->next;
 
@@ -163,20 +206,46 @@ static void forget(void)
         }
         free(stream);
     }
-    while (gpu.allocations) {
-        struct allocation *next = gpu.allocations->next;
+}
 
-        munmap(gpu.allocations->base, gpu.allocations->bytes);
-        free(gpu.allocations);
-        gpu.allocations = next;
+static void forget_allocations(CUcontext owner)
+{
+    struct allocation **at = &gpu.allocations;
+
+    while (*at) {
+        struct allocation *allocation = *at;
+
+        if (owner && allocation->owner != owner) {
+            at = &allocation->next;
+            continue;
+        }
+        *at = allocation->next;
+        munmap(allocation->base, allocation->bytes);
+        free(allocation);
+        gpu.allocation_count--;
     }
-    gpu.allocation_count = 0;
+}
+
+/* All that belongs to a context; owner NULL: everything. */
+static void forget(CUcontext owner)
+{
+    struct object *object = objects;
+
+    forget_streams(owner);
+    forget_allocations(owner);
+    while (object) {
+        struct object *next = object->next;
+
+        if (!owner || object->owner == owner)
+            unmake(object->body);
+        object = next;
+    }
 }
 
 void test_driver_reset(void)
 {
     pthread_mutex_lock(&gpu.lock);
-    forget();
+    forget(NULL);
     gpu.held = gpu.free_blocked = false;
     gpu.break_next = gpu.refuse_next = CUDA_SUCCESS;
     gpu.primary.broken = CUDA_SUCCESS;
@@ -349,30 +418,28 @@ static CUresult primary_retain(CUcontext *context, CUdevice device)
 {
     gpu.primary.broken = CUDA_SUCCESS;
     gpu.primary.primary = true;
-    gpu.primary_live = true;
     *context = &gpu.primary;
     return CUDA_SUCCESS;
 }
 
 static CUresult primary_reset(CUdevice device)
 {
-    LOCKED(note("reset"); forget(); gpu.primary_live = false;);
+    LOCKED(note("reset"); forget(&gpu.primary););
     return CUDA_SUCCESS;
 }
 
 static CUresult context_create(CUcontext *context, unsigned int flags, CUdevice device)
 {
-    *context = calloc(1, sizeof(**context));
+    current = NULL;
+    *context = make(sizeof(**context));
     current = *context;
     return CUDA_SUCCESS;
 }
 
 static CUresult context_destroy(CUcontext context)
 {
-    LOCKED(note("destroy-context"); for (struct CUstream_st *stream = gpu.streams; stream;
-                                         stream = stream->next) if (stream->context == context)
-                                        stream->context = &gpu.primary;);
-    free(context);
+    LOCKED(note("destroy-context"); forget(context););
+    unmake(context);
     return CUDA_SUCCESS;
 }
 
@@ -409,7 +476,7 @@ static CUresult module_load(CUmodule *module, const void *image)
 {
     if (strstr(image, "broken"))
         return CUDA_ERROR_INVALID_PTX;
-    *module = calloc(1, sizeof(**module));
+    *module = make(sizeof(**module));
     return CUDA_SUCCESS;
 }
 
@@ -428,10 +495,10 @@ static CUresult module_unload(CUmodule module)
     while (module->functions) {
         struct CUfunc_st *next = module->functions->next;
 
-        free(module->functions);
+        unmake(module->functions);
         module->functions = next;
     }
-    free(module);
+    unmake(module);
     return CUDA_SUCCESS;
 }
 
@@ -439,8 +506,8 @@ static CUresult module_function(CUfunction *function, CUmodule module, const cha
 {
     if (strncmp(name, "missing", 7) == 0)
         return CUDA_ERROR_NOT_FOUND;
-    *function = calloc(1, sizeof(**function));
-    snprintf((*function)->name, NAME_BYTES, "%s", name);
+    *function = make(sizeof(**function));
+    strncpy((*function)->name, name, NAME_BYTES - 1);
     (*function)->params = strncmp(name, "one", 3) == 0;
     (*function)->next = module->functions;
     module->functions = *function;
@@ -478,7 +545,7 @@ static CUresult function_parameter(CUfunction function, size_t index, size_t *of
 static CUresult link_create(unsigned int count, CUjit_option *options, void **values,
                             CUlinkState *state)
 {
-    *state = calloc(1, sizeof(**state));
+    *state = make(sizeof(**state));
     return CUDA_SUCCESS;
 }
 
@@ -497,7 +564,7 @@ static CUresult link_complete(CUlinkState state, void **image, size_t *size)
 
 static CUresult link_destroy(CUlinkState state)
 {
-    free(state);
+    unmake(state);
     return CUDA_SUCCESS;
 }
 
@@ -520,6 +587,7 @@ static CUresult memory_alloc(CUdeviceptr *address, size_t bytes)
     allocation = calloc(1, sizeof(*allocation));
     allocation->base = base;
     allocation->bytes = bytes;
+    allocation->owner = current;
     LOCKED(allocation->next = gpu.allocations; gpu.allocations = allocation;
            gpu.allocation_count++;);
     *address = (CUdeviceptr)(uintptr_t)base;
@@ -767,7 +835,7 @@ static CUresult stream_wait(CUstream stream, CUevent event, unsigned int flags)
 
 static CUresult event_create(CUevent *event, unsigned int flags)
 {
-    *event = calloc(1, sizeof(**event));
+    *event = make(sizeof(**event));
     (*event)->context = current;
     return CUDA_SUCCESS;
 }
@@ -808,7 +876,7 @@ static CUresult event_destroy(CUevent event)
                 stream = stream->next) for (struct work *work = stream->first; work;
                                             work = work->next) used |= work->event == event;);
     if (!used)
-        free(event);
+        unmake(event);
     return CUDA_SUCCESS;
 }
 

@@ -692,6 +692,29 @@ static void test_order_reset_heals(void **state)
     close_client(client);
 }
 
+/* A load that was under way when the reset came: its module goes with the context. */
+static void test_order_reset_ends_what_was_being_made(void **state)
+{
+    struct client *client = open_client();
+    const uint32_t module = VGPU_HANDLE(CUDA_KIND_MODULE, 1, 7);
+    _Alignas(8) uint8_t buffer[256];
+    struct cuda_op_module_load *load = (void *)buffer;
+    struct cuda_op_context_reset reset = {.context = CLIENT_CONTEXT};
+    size_t size = sizeof(*load);
+    uint64_t loaded;
+
+    memset(load, 0, sizeof(*load));
+    load->module = module;
+    load->image = client_blob(load, &size, "ptx", 4);
+    load->options = client_blob(load, &size, "", 0);
+    loaded = client_send(client, CUDA_OP_MODULE_LOAD, VGPU_RECORD_WAIT, load, size);
+    assert_int_equal(client_call(client, CUDA_OP_CONTEXT_RESET, &reset, sizeof(reset)),
+                     CUDA_SUCCESS);
+    assert_int_equal(client_await(client, loaded)->result, CUDA_SUCCESS);
+    assert_int_equal(client_function(client, module, KERNEL(9), "k"), CUDA_ERROR_INVALID_HANDLE);
+    close_client(client);
+}
+
 static void test_order_destroy_waits_for_the_contexts_work(void **state)
 {
     struct client *client = open_client();
@@ -795,6 +818,7 @@ int main(void)
         cmocka_unit_test(test_order_posted_error_is_reported_once),
         cmocka_unit_test(test_order_sticky_error_poisons),
         cmocka_unit_test(test_order_reset_heals),
+        cmocka_unit_test(test_order_reset_ends_what_was_being_made),
         cmocka_unit_test(test_order_destroy_waits_for_the_contexts_work),
         cmocka_unit_test(test_order_threads_have_streams_of_their_own),
         cmocka_unit_test(test_order_stop_drains_and_ends),

@@ -95,6 +95,39 @@ static void test_process_launch_and_copy(void **state)
     client_close(client);
 }
 
+static const char prints[] =
+    ".version 6.4\n.target sm_75\n.address_size 64\n"
+    ".extern .func (.param .b32 r) vprintf(.param .b64 f, .param .b64 a);\n"
+    ".global .align 1 .b8 text[6] = {72, 101, 108, 108, 111, 0};\n"
+    ".visible .entry hello()\n{\n"
+    ".reg .b64 %rd<4>;\n.reg .pred %p1;\n.reg .b32 %r<2>;\n"
+    "mov.u32 %r1, %tid.x;\nsetp.ne.u32 %p1, %r1, 0;\n@%p1 bra DONE;\n"
+    "mov.u64 %rd1, text;\ncvta.global.u64 %rd2, %rd1;\n"
+    "mov.u64 %rd3, 0;\n{\n"
+    ".param .b64 p0;\nst.param.b64 [p0], %rd2;\n"
+    ".param .b64 p1;\nst.param.b64 [p1], %rd3;\n"
+    ".param .b32 r0;\ncall.uni (r0), vprintf, (p0, p1);\n}\n"
+    "DONE:\nret;\n}\n";
+
+static void test_process_forwards_what_kernels_print(void **state)
+{
+    struct client *client = open_process();
+    const uint32_t module = VGPU_HANDLE(CUDA_KIND_MODULE, 1, 0);
+    const uint32_t function = VGPU_HANDLE(CUDA_KIND_FUNCTION, 1, 0);
+    bool printed = false;
+
+    assert_int_equal(client_module(client, module, prints), CUDA_SUCCESS);
+    assert_int_equal(client_function(client, module, function, "hello"), CUDA_SUCCESS);
+    client_launch(client, function, VGPU_STREAM_DEFAULT);
+    assert_int_equal(client_await(client, client_sync_context(client))->result, CUDA_SUCCESS);
+    for (const struct client_reply *reply = client->replies; reply; reply = reply->next)
+        if (reply->kind == VGPU_COMPLETION_PRINT)
+            printed |= strncmp((const char *)reply->bytes + sizeof(struct vgpu_completion), "Hello",
+                               6) == 0;
+    assert_true(printed);
+    client_close(client);
+}
+
 static void test_process_stops(void **state)
 {
     struct client *client = open_process();
@@ -165,6 +198,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_process_vector_add),
         cmocka_unit_test(test_process_launch_and_copy),
+        cmocka_unit_test(test_process_forwards_what_kernels_print),
         cmocka_unit_test(test_process_stops),
         cmocka_unit_test(test_process_bad_record),
         cmocka_unit_test(test_process_launcher_gone),

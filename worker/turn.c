@@ -99,7 +99,8 @@ bool turn_allows(struct channel *channel, uint64_t estimate_ns, uint64_t job)
                job <= page_load_u64(&channel->map.lease->jobs_allowed);
 
     if (may && turn->units > 0)
-        may = (estimate_ns > 0 || !turn->contended) && turn->units < turn_most_units(channel) && estimate_ns <= inflight_ns(channel) &&
+        may = (estimate_ns > 0 || !turn->contended) && turn->units < turn_most_units(channel) &&
+              estimate_ns <= inflight_ns(channel) &&
               turn->estimate_ns <= inflight_ns(channel) - estimate_ns;
     if (!may)
         turn->wants = true;

@@ -50,8 +50,11 @@ VGPU_ASSERT_SIZE(struct vgpu_ring_state, 128);
 
 /* Written by the worker. */
 struct vgpu_channel_notice {
-    uint64_t issued;   /* every record up to this sequence number was handed to the driver */
-    uint64_t credit;   /* jobs that the guest may have submitted in all, free running */
+    /* Every record up to this one was handed on: its blobs were copied. Host functions may hold it
+     * back from the driver still. */
+    uint64_t issued;
+    uint64_t credit;   /* job records, explicit and refused ones too, that the guest may have
+                        * submitted in all, free running */
     uint32_t poisoned; /* CUresult of a sticky error, or 0 */
     uint32_t state;    /* enum vgpu_channel_state */
     uint8_t reserved[40];
@@ -112,7 +115,7 @@ enum vgpu_completion_kind {
     VGPU_COMPLETION_PAD = 0,      /* skips to the end of the ring */
     VGPU_COMPLETION_REPLY = 1,    /* answers the record `seq` */
     VGPU_COMPLETION_CALLBACK = 2, /* run host function `seq` (its token), then say so */
-    VGPU_COMPLETION_PRINT = 3     /* text that a kernel printed; fields follow as bytes */
+    VGPU_COMPLETION_PRINT = 3     /* text that a kernel printed follows, padded with NULs to 8 */
 };
 
 /* Opens each completion. size_bytes as in a record. */
@@ -123,7 +126,7 @@ struct vgpu_completion {
     uint64_t seq;
     int32_t result; /* CUresult */
     uint32_t reserved;
-    uint64_t wait_ns; /* from taking the record to handing it to the driver */
+    uint64_t wait_ns; /* from taking the record to handing it to the driver; BUSY: retry hint */
     uint64_t run_ns;  /* from there to its end */
 };
 VGPU_ASSERT_SIZE(struct vgpu_completion, 40);
