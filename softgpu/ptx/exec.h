@@ -193,6 +193,14 @@ const struct op *builtin_assertfail(struct warp *w, const struct op *op, const u
 /* pool.c: prints for a run, one at a time. */
 void run_print(struct run *run, const char *text, size_t size_bytes);
 
+/* Without the instruction, the builtin is a call. */
+static inline uint32_t count_lanes(uint32_t mask)
+{
+    mask = mask - (mask >> 1 & 0x55555555u);
+    mask = (mask & 0x33333333u) + (mask >> 2 & 0x33333333u);
+    return ((mask + (mask >> 4)) & 0x0f0f0f0fu) * 0x01010101u >> 24;
+}
+
 static inline void *reg(const struct warp *w, uint32_t ref)
 {
     return w->base[ref & 1] + (ref & ~UINT32_C(1));

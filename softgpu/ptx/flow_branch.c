@@ -6,7 +6,7 @@
 /* Counts the block's instructions for the lanes that ran it. */
 static inline void account(struct warp *w, const struct op *op)
 {
-    w->instructions += (uint64_t)op->n * (unsigned)__builtin_popcount(w->mask);
+    w->instructions += (uint64_t)op->n * count_lanes(w->mask);
     w->budget -= (int32_t)op->n + 1;
 }
 

@@ -100,7 +100,7 @@ FLOW_HANDLER(ret)
     const struct signature *signature = &frame->function->signature;
     const uint32_t *places = &parent->function->more.at[call->ext + 2];
 
-    w->instructions += (uint64_t)op->n * (unsigned)__builtin_popcount(w->mask);
+    w->instructions += (uint64_t)op->n * count_lanes(w->mask);
     w->budget -= (int32_t)op->n + 1;
     for (uint32_t i = 0; i < signature->rets.n; i++) {
         const struct param *ret = &signature->rets.at[i];

@@ -217,8 +217,8 @@ static uint32_t arrival(struct warp *w, uint32_t id, bool stays)
     if (stays)
         w->arrived[id] = after;
     if (w->live & ~after)
-        return (uint32_t)__builtin_popcount(w->mask);
-    return LANES - (uint32_t)__builtin_popcount(before);
+        return count_lanes(w->mask);
+    return LANES - count_lanes(before);
 }
 
 FLOW_HANDLER(bar)
@@ -244,7 +244,7 @@ FLOW_HANDLER(bar)
         uint32_t value = op->x & BAR_INVERT ? ~pred(w, op->c) : pred(w, op->c);
 
         value &= w->mask;
-        barrier->popc += (uint32_t)__builtin_popcount(value);
+        barrier->popc += count_lanes(value);
         barrier->all &= value == w->mask;
         barrier->any |= value != 0;
     }

@@ -105,6 +105,10 @@ void frame_copy(struct warp *w, uint32_t lanes, uint32_t to, uint32_t from, uint
             uint32_t *row = words + (size_t)(to / 4 + k) * LANES;
             const uint32_t *source = words + (size_t)(from / 4 + k) * LANES;
 
+            if (lanes == FULL_MASK) {
+                memcpy(row, source, LANES * sizeof(*row));
+                continue;
+            }
             for (unsigned i = 0; i < LANES; i++)
                 row[i] = lanes >> i & 1 ? source[i] : row[i];
         }

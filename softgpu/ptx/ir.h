@@ -93,6 +93,7 @@ struct param {
 struct signature {
     ARRAY(struct param) rets;
     ARRAY(struct param) params;
+    uint32_t end_bytes; /* behind the last that was placed */
 };
 
 /* Where a shared variable lies in the blocks of an entry. */
@@ -155,6 +156,8 @@ struct ptx_program {
     uint32_t by_name_mask;
     uint64_t by_name_key;
     uint64_t n_instructions;
+    uint64_t n_registers; /* declared */
+    uint64_t n_targets;   /* of indexed branches */
     uint64_t init_bytes;
     uint64_t constants_bytes;
     uint32_t const_bytes;

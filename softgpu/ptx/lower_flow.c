@@ -24,6 +24,12 @@ void lower_brx(struct parser *p)
         return;
     }
     targets = p->body->targets.at[p->inst.operands[1].reg];
+    p->program->n_targets += targets.n;
+    if (p->program->n_targets > PTX_MAX_BRANCH_TARGETS) {
+        parse_error(p, PTX_TOO_LARGE, p->inst.line, "more than %u branch targets",
+                    PTX_MAX_BRANCH_TARGETS);
+        return;
+    }
     a = lower_use(p, 0, T_B32);
     op = lower_emit(p, OPC_brx, REF_NONE, a, REF_NONE, REF_NONE);
     op->flags |= OPF_TERM;

@@ -151,7 +151,6 @@ bool parse_constant(struct parser *p, uint64_t *ret);
 bool parse_function(struct parser *p, bool is_entry, enum linkage linkage);
 bool parse_signature_list(struct parser *p, struct signature *signature, bool rets, bool names);
 bool parse_skip_line(struct parser *p); /* .loc and its like */
-void parse_place_signature(struct signature *signature);
 uint64_t parse_signature_hash(const struct signature *signature);
 
 /* parser_body.c: between { and }. */

@@ -67,39 +67,35 @@ bool parse_frame_variable(struct parser *p, uint64_t size, uint64_t align, uint3
     return true;
 }
 
-static bool declare_range(struct parser *p, const struct token *name, enum type type,
-                          uint64_t count)
+/* Counts declared registers, of the function and of the program. */
+static bool count_registers(struct parser *p, uint64_t count)
 {
     struct body *body = p->body;
-    struct name *added;
-    uint32_t first = body->classes.n;
 
     if (count > PTX_MAX_REGISTERS || body->declared_registers + count > PTX_MAX_REGISTERS)
         return parse_error(p, PTX_TOO_LARGE, p->token.line, "more than %u registers",
                            PTX_MAX_REGISTERS);
     body->declared_registers += (uint32_t)count;
-    for (uint64_t i = 0; i < count; i++)
-        if (lower_register(p, type) == UINT32_MAX)
-            return false;
-    added = scope_add(&p->scope, name->text, name->length, NAME_REG_RANGE, first, (uint32_t)count);
-    if (!added)
-        return parse_no_memory(p);
-    added->type = (uint8_t)type;
+    p->program->n_registers += count;
+    if (p->program->n_registers > PTX_MAX_PROGRAM_REGISTERS)
+        return parse_error(p, PTX_TOO_LARGE, p->token.line, "more than %u registers in all",
+                           PTX_MAX_PROGRAM_REGISTERS);
     return true;
 }
 
-static bool declare_one(struct parser *p, const struct token *name, enum type type)
+/* name<count>, or a single one where count is 0. */
+static bool declare(struct parser *p, const struct token *name, enum type type, uint64_t count)
 {
+    uint32_t first = p->body->classes.n;
     struct name *added;
-    uint32_t reg;
 
-    if (p->body->declared_registers++ >= PTX_MAX_REGISTERS)
-        return parse_error(p, PTX_TOO_LARGE, p->token.line, "more than %u registers",
-                           PTX_MAX_REGISTERS);
-    reg = lower_register(p, type);
-    if (reg == UINT32_MAX)
+    if (!count_registers(p, count ? count : 1))
         return false;
-    added = scope_add(&p->scope, name->text, name->length, NAME_REG, reg, 0);
+    for (uint64_t i = 0; i < (count ? count : 1); i++)
+        if (lower_register(p, type) == UINT32_MAX)
+            return false;
+    added = scope_add(&p->scope, name->text, name->length, count ? NAME_REG_RANGE : NAME_REG, first,
+                      (uint32_t)count);
     if (!added)
         return parse_no_memory(p);
     added->type = (uint8_t)type;
@@ -118,19 +114,15 @@ bool parse_declare_registers(struct parser *p)
         return false;
     do {
         struct token name = p->token;
+        uint64_t count = 0;
 
         if (name.kind != TOK_NAME)
             return parse_error(p, PTX_SYNTAX, name.line, "expected the name of a register");
         parse_next(p);
-        if (parse_take(p, '<')) {
-            uint64_t count;
-
-            if (!parse_u64(p, &count) || !parse_expect(p, '>') ||
-                !declare_range(p, &name, type, count))
-                return false;
-        } else if (!declare_one(p, &name, type)) {
+        if (parse_take(p, '<') && (!parse_u64(p, &count) || !parse_expect(p, '>')))
             return false;
-        }
+        if (!declare(p, &name, type, count))
+            return false;
     } while (parse_take(p, ','));
     return parse_expect(p, ';');
 }
@@ -207,7 +199,6 @@ static bool parse_prototype(struct parser *p, const struct token *name)
         free(signature.params.at);
         return good ? parse_no_memory(p) : false;
     }
-    parse_place_signature(&p->body->prototypes.at[p->body->prototypes.n - 1]);
     if (!scope_add(&p->scope, name->text, name->length, NAME_PROTOTYPE, p->body->prototypes.n - 1,
                    0))
         return parse_no_memory(p);

@@ -64,19 +64,15 @@ static bool parse_param(struct parser *p, struct param *param, struct token *nam
     return true;
 }
 
-/* Gives each parameter its offset; the return values of a function come first in its frame. */
-void parse_place_signature(struct signature *signature)
+/* Gives the next parameter its offset; the return values of a function come first in its frame. */
+static void place_param(struct signature *signature, struct param *param)
 {
-    uint64_t at = 0;
+    uint64_t at = signature->end_bytes;
 
-    for (uint32_t i = 0; i < signature->rets.n + signature->params.n; i++) {
-        struct param *param = i < signature->rets.n ? &signature->rets.at[i]
-                                                    : &signature->params.at[i - signature->rets.n];
-
-        vgpu_align_u64(at, param->align_bytes, &at);
-        param->offset = (uint32_t)at;
-        at += param->size_bytes;
-    }
+    vgpu_align_u64(at, param->align_bytes, &at);
+    param->offset = (uint32_t)at;
+    at += param->size_bytes;
+    signature->end_bytes = at < UINT32_MAX / 2 ? (uint32_t)at : UINT32_MAX / 2;
 }
 
 uint64_t parse_signature_hash(const struct signature *signature)
@@ -123,22 +119,14 @@ bool parse_signature_list(struct parser *p, struct signature *signature, bool re
                                PTX_MAX_PARAMS);
         if (names && param.is_reg)
             param.reg = lower_register(p, (enum type)param.type);
+        place_param(signature, &param);
+        if (signature->end_bytes > PTX_MAX_PARAM_BYTES)
+            return parse_error(p, PTX_TOO_LARGE, p->token.line, "more than %u bytes of parameters",
+                               PTX_MAX_PARAM_BYTES);
         if (!(rets ? array_push(&signature->rets, param) : array_push(&signature->params, param)))
             return parse_no_memory(p);
-        if (names) {
-            bool is_entry = p->body->function->is_entry;
-            struct param *placed = rets ? &signature->rets.at[signature->rets.n - 1]
-                                        : &signature->params.at[signature->params.n - 1];
-            uint64_t last = 0;
-
-            parse_place_signature(signature);
-            last = (uint64_t)placed->offset + placed->size_bytes;
-            if (last > PTX_MAX_PARAM_BYTES)
-                return parse_error(p, PTX_TOO_LARGE, p->token.line,
-                                   "more than %u bytes of parameters", PTX_MAX_PARAM_BYTES);
-            if (!name_param(p, &name, placed, is_entry))
-                return false;
-        }
+        if (names && !name_param(p, &name, &param, p->body->function->is_entry))
+            return false;
         if (!parse_take(p, ','))
             break;
     }
@@ -317,14 +305,8 @@ static bool parse_definition(struct parser *p, struct ptx_function *function)
     if (p->program->symbols.at[function->symbol].linkage == LINK_EXTERN)
         p->program->symbols.at[function->symbol].linkage = LINK_VISIBLE;
     function->defined = true;
-    if (!function->is_entry) {
-        const struct signature *signature = &function->signature;
-
-        for (uint32_t i = 0; i < signature->rets.n; i++)
-            frame = (uint64_t)signature->rets.at[i].offset + signature->rets.at[i].size_bytes;
-        for (uint32_t i = 0; i < signature->params.n; i++)
-            frame = (uint64_t)signature->params.at[i].offset + signature->params.at[i].size_bytes;
-    }
+    if (!function->is_entry)
+        frame = function->signature.end_bytes;
     body->local_now = body->local_bytes = frame;
     return lower_function_begin(p) && parse_body(p) && labels_defined(p) && lower_function_end(p);
 }
@@ -358,7 +340,6 @@ static bool parse_function_in_scope(struct parser *p, struct ptx_function *funct
     parse_next(p); /* the name */
     if (parse_is(p, '(') && !parse_signature_list(p, fresh, false, true))
         return false;
-    parse_place_signature(fresh);
     if (!settle_signature(p, function, fresh, known) || !parse_function_directives(p, function))
         return false;
     if (parse_take(p, ';'))

@@ -31,20 +31,22 @@
 #define PTX_WINDOW_BYTES UINT64_C(0x01000000) /* of each window but the code window */
 
 /* Limits on a program. At limit + 1, ptx_program_new answers PTX_TOO_LARGE. */
-#define PTX_MAX_SOURCES        64
-#define PTX_MAX_SOURCE_BYTES   (64u << 20) /* of all sources together */
-#define PTX_MAX_NAME_BYTES     4096
-#define PTX_MAX_FUNCTIONS      65536
-#define PTX_MAX_VARIABLES      65536
-#define PTX_MAX_VARIABLE_BYTES (UINT64_C(1) << 32)
-#define PTX_MAX_INIT_BYTES     (256u << 20) /* initialisers of all variables together */
-#define PTX_MAX_INSTRUCTIONS   (4u << 20)   /* of all functions together */
-#define PTX_MAX_REGISTERS      (1u << 20)   /* of one function, as declared */
-#define PTX_MAX_NESTING        64           /* of { } in a function */
-#define PTX_MAX_PARAMS         1024         /* of one function */
-#define PTX_MAX_PARAM_BYTES    32764        /* of one function */
-#define PTX_MAX_LOCAL_BYTES    (512u << 10) /* of one thread */
-#define PTX_MAX_FRAME_BYTES    (8u << 20)   /* registers of one warp in one function */
+#define PTX_MAX_SOURCES           64
+#define PTX_MAX_SOURCE_BYTES      (64u << 20) /* of all sources together */
+#define PTX_MAX_NAME_BYTES        4096
+#define PTX_MAX_FUNCTIONS         65536
+#define PTX_MAX_VARIABLES         65536
+#define PTX_MAX_VARIABLE_BYTES    (UINT64_C(1) << 32)
+#define PTX_MAX_INIT_BYTES        (256u << 20) /* initialisers of all variables together */
+#define PTX_MAX_INSTRUCTIONS      (4u << 20)   /* of all functions together */
+#define PTX_MAX_REGISTERS         (1u << 20)   /* of one function, as declared */
+#define PTX_MAX_PROGRAM_REGISTERS (32u << 20)  /* of all functions together */
+#define PTX_MAX_BRANCH_TARGETS    (4u << 20)   /* of all indexed branches together */
+#define PTX_MAX_NESTING           64           /* of { } in a function */
+#define PTX_MAX_PARAMS            1024         /* of one function */
+#define PTX_MAX_PARAM_BYTES       32764        /* of one function */
+#define PTX_MAX_LOCAL_BYTES       (512u << 10) /* of one thread */
+#define PTX_MAX_FRAME_BYTES       (8u << 20)   /* registers of one warp in one function */
 
 /* Limits on a launch. At limit + 1, ptx_run answers PTX_FAULT_LAUNCH. */
 #define PTX_MAX_BLOCK_THREADS 1024

@@ -43,7 +43,7 @@ enum sreg {
     SREG_PM,
     SREG_ZERO, /* of clusters: each block is one of its own */
     SREG_ONE,
-    SREG_NOWHERE, /* reserved shared memory: there is none, and use of it faults */
+    SREG_NOWHERE,     /* reserved shared memory: there is none, and use of it faults */
     SREG_ENVREG = 64, /* + 0 .. 31 */
 };
 

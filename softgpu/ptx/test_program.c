@@ -195,6 +195,67 @@ static void test_program_limits(void **state)
     free(long_name);
 }
 
+/* Text made by calling a function for each number below n. */
+static char *series(const char *head, size_t n, const char *format_a, const char *format_b,
+                    const char *tail)
+{
+    size_t each = strlen(format_a) + strlen(format_b) + 12;
+    char *text = malloc(strlen(head) + strlen(tail) + n * each + 1);
+    char *at = text + sprintf(text, "%s", head);
+
+    for (size_t i = 0; i < n; i++)
+        at += sprintf(at, "%s%zu%s", format_a, i, format_b);
+    strcpy(at, tail);
+    return text;
+}
+
+static void at_limit(struct kit *kit, char *good, char *bad, const char *says)
+{
+    kit_load(kit, good);
+    refused(kit, bad, PTX_TOO_LARGE, says);
+    free(good);
+    free(bad);
+}
+
+static void test_program_counts_at_their_limits(void **state)
+{
+    struct kit *kit = *state;
+
+    at_limit(kit, repeat(".entry k()\n{\n", "ret;", PTX_MAX_INSTRUCTIONS, "}\n"),
+             repeat(".entry k()\n{\n", "ret;", PTX_MAX_INSTRUCTIONS + 1, "}\n"), "instructions");
+    at_limit(kit, series("", PTX_MAX_FUNCTIONS, ".func f", "();", ""),
+             series("", PTX_MAX_FUNCTIONS + 1, ".func f", "();", ""), "functions");
+    at_limit(kit, series("", 2, ".shared .u8 v", ";", ""),
+             series("", PTX_MAX_VARIABLES + 1, ".shared .u8 v", ";", ""), "variables");
+    at_limit(kit, series("", 4, ".func f", "()\n{\n.reg .u32 %r<1048576>;\n}\n", ""),
+             series("", PTX_MAX_PROGRAM_REGISTERS / PTX_MAX_REGISTERS + 1, ".func f",
+                    "()\n{\n.reg .u32 %r<1048576>;\n}\n", ""),
+             "registers in all");
+    refused(kit, ".global .b8 x[2][300000000] = {{}, {1}};\n", PTX_TOO_LARGE, "initialisers");
+}
+
+static void test_program_branch_targets_limit(void **state)
+{
+    char *list = repeat(".entry k()\n{\n.reg .u32 %r;\nl: .branchtargets x", ", x", 2047, ";\n");
+    char *good = repeat(list, "brx.idx %r, l;\n", 2048, "x:\nret;\n}\n");
+    char *bad = repeat(list, "brx.idx %r, l;\n", 2049, "x:\nret;\n}\n");
+
+    at_limit(*state, good, bad, "branch targets");
+    free(list);
+}
+
+/* More registers alive at once than a frame holds. */
+static void test_program_frame_limit(void **state)
+{
+    size_t n = PTX_MAX_FRAME_BYTES / 256;
+    char *defs = series(".entry k()\n{\n.reg .u64 %r<40000>;\n", n + 1, "mov.u64 %r", ", 1;\n", "");
+    char *bad = series(defs, n + 1, "st.global.u64 [%r0], %r", ";\n", "ret;\n}\n");
+
+    refused(*state, bad, PTX_TOO_LARGE, "registers per warp");
+    free(defs);
+    free(bad);
+}
+
 /* The function's own scope counts as one. */
 static void test_program_nesting_limit(void **state)
 {
@@ -355,6 +416,9 @@ int main(void)
         cmocka_unit_test(test_program_alias),
         cmocka_unit_test(test_program_limits),
         cmocka_unit_test(test_program_nesting_limit),
+        cmocka_unit_test(test_program_counts_at_their_limits),
+        cmocka_unit_test(test_program_branch_targets_limit),
+        cmocka_unit_test(test_program_frame_limit),
         cmocka_unit_test(test_program_source_limits),
         cmocka_unit_test(test_program_params_limit),
         cmocka_unit_test(test_program_bad_launches),
