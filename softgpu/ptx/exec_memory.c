@@ -55,24 +55,28 @@ static inline __attribute__((always_inline)) void gather_addresses(const struct 
     ret->all = all;
 }
 
-/* The host address of device address 0, if all lanes lie in the range at hand; else NULL. */
-static inline uint8_t *find_host(struct warp *w, const struct op *op, const struct lanes *lanes,
-                                 u32 bytes, bool store)
+/*
+ * The distance from device addresses to host addresses, if all lanes lie in the range at hand; else
+ * 0. A number, since device address 0 lies in no host object. Where both addresses are equal the
+ * distance is 0 too, and the access goes lane by lane.
+ */
+static inline uintptr_t find_host(struct warp *w, const struct op *op, const struct lanes *lanes,
+                                  u32 bytes, bool store)
 {
     const struct ptx_range *range = &w->worker->ranges[op->n % RANGE_SLOTS];
 
     if (lanes->all & (bytes - 1))
-        return NULL;
+        return 0;
     if (!(range->size_bytes >= bytes && lanes->min >= range->base &&
           lanes->max - range->base <= range->size_bytes - bytes)) {
         range = access_range(w, op->n % RANGE_SLOTS, lanes->min);
         if (!range || range->size_bytes < bytes || lanes->max < range->base ||
             lanes->max - range->base > range->size_bytes - bytes)
-            return NULL;
+            return 0;
     }
     if (store && (range->flags & PTX_RANGE_READ_ONLY))
-        return NULL;
-    return (uint8_t *)range->host - range->base;
+        return 0;
+    return (uintptr_t)range->host - range->base;
 }
 
 /* A column of loaded values to a register: of the same width, or extended. */
@@ -136,13 +140,13 @@ static inline bool in_line(const struct lanes *lanes, u32 bytes)
 }
 
 #define LOAD_COLUMN(t)                                                                             \
-    static void load_##t(const struct warp *w, const struct op *op, u32 ref, const uint8_t *host,  \
+    static void load_##t(const struct warp *w, const struct op *op, u32 ref, uintptr_t host,       \
                          const struct lanes *lanes, bool line)                                     \
     {                                                                                              \
         t column[LANES];                                                                           \
                                                                                                    \
         if (line)                                                                                  \
-            memcpy(column, host + lanes->at[0], sizeof(column));                                   \
+            memcpy(column, (const void *)(host + lanes->at[0]), sizeof(column));                   \
         else                                                                                       \
             for (unsigned i = 0; i < LANES; i++)                                                   \
                 column[i] = *(const t *)(host + lanes->at[i]);                                     \
@@ -153,7 +157,7 @@ LOAD_COLUMN(u16)
 LOAD_COLUMN(u32)
 LOAD_COLUMN(u64)
 
-static void load_quad(const struct warp *w, u32 ref, const uint8_t *host, const struct lanes *lanes)
+static void load_quad(const struct warp *w, u32 ref, uintptr_t host, const struct lanes *lanes)
 {
     struct quad column[LANES];
 
@@ -163,7 +167,7 @@ static void load_quad(const struct warp *w, u32 ref, const uint8_t *host, const 
 }
 
 /* All lanes from host + their address. */
-static const struct op *load_lanes(struct warp *w, const struct op *op, const uint8_t *host,
+static const struct op *load_lanes(struct warp *w, const struct op *op, uintptr_t host,
                                    const struct lanes *lanes)
 {
     unsigned log2 = ELEMENT_LOG2(op->x);
@@ -310,12 +314,12 @@ static inline __attribute__((always_inline)) const struct op *load_device(struct
                                                                           enum space space)
 {
     struct lanes lanes;
-    const uint8_t *host;
+    uintptr_t host;
 
     gather_addresses(w, op->a, op->x & MEM_ADDRESS32, (u32)op->imm, &lanes);
     if (space == SP_GENERIC && lanes.max < PTX_DEVICE_BASE) {
         if (in_shared(w, &lanes, access_bytes(op)))
-            return load_lanes(w, op, w->block->shared - PTX_SHARED_BASE, &lanes);
+            return load_lanes(w, op, (uintptr_t)w->block->shared - PTX_SHARED_BASE, &lanes);
         if (in_row(w, &lanes, PTX_LOCAL_BASE, access_bytes(op)) &&
             load_row(w, op, lanes.max - PTX_LOCAL_BASE))
             return op + 1;
@@ -345,7 +349,7 @@ HANDLER(ld_shared)
     if ((lanes.all & (bytes - 1)) || lanes.max > w->grid->shared_bytes ||
         w->grid->shared_bytes - lanes.max < bytes)
         return load_slow(w, op, SP_SHARED, &lanes);
-    return load_lanes(w, op, w->block->shared, &lanes);
+    return load_lanes(w, op, (uintptr_t)w->block->shared, &lanes);
 }
 
 HANDLER(ld_param)
@@ -363,18 +367,18 @@ HANDLER(ld_kparam)
 
     for (unsigned i = 0; i < LANES; i++)
         lanes.at[i] = (u32)op->imm;
-    return load_lanes(w, op, w->grid->params, &lanes);
+    return load_lanes(w, op, (uintptr_t)w->grid->params, &lanes);
 }
 
 #define STORE_COLUMN(t)                                                                            \
-    static void store_##t(const struct warp *w, unsigned class, u32 ref, uint8_t *host,            \
+    static void store_##t(const struct warp *w, unsigned class, u32 ref, uintptr_t host,           \
                           const struct lanes *lanes, bool line)                                    \
     {                                                                                              \
         const uint8_t *from = reg(w, ref);                                                         \
         unsigned step = class_bytes[class] / LANES;                                                \
                                                                                                    \
         if (line && step == sizeof(t)) {                                                           \
-            memcpy(host + lanes->at[0], from, sizeof(t) * LANES);                                  \
+            memcpy((void *)(host + lanes->at[0]), from, sizeof(t) * LANES);                        \
             return;                                                                                \
         }                                                                                          \
         for (u32 mask = w->mask; mask; mask &= mask - 1) {                                         \
@@ -390,7 +394,7 @@ STORE_COLUMN(u64)
 typedef struct quad quad;
 STORE_COLUMN(quad)
 
-static const struct op *store_lanes(struct warp *w, const struct op *op, uint8_t *host,
+static const struct op *store_lanes(struct warp *w, const struct op *op, uintptr_t host,
                                     const struct lanes *lanes)
 {
     unsigned log2 = ELEMENT_LOG2(op->x);
@@ -428,12 +432,12 @@ static inline __attribute__((always_inline)) const struct op *store_device(struc
                                                                            enum space space)
 {
     struct lanes lanes;
-    uint8_t *host;
+    uintptr_t host;
 
     gather_addresses(w, op->a, op->x & MEM_ADDRESS32, (u32)op->imm, &lanes);
     if (space == SP_GENERIC && lanes.max < PTX_DEVICE_BASE) {
         if (in_shared(w, &lanes, access_bytes(op)))
-            return store_lanes(w, op, w->block->shared - PTX_SHARED_BASE, &lanes);
+            return store_lanes(w, op, (uintptr_t)w->block->shared - PTX_SHARED_BASE, &lanes);
         if (in_row(w, &lanes, PTX_LOCAL_BASE, access_bytes(op)) &&
             store_row(w, op, lanes.max - PTX_LOCAL_BASE))
             return op + 1;
@@ -463,7 +467,7 @@ HANDLER(st_shared)
     if ((lanes.all & (bytes - 1)) || lanes.max > w->grid->shared_bytes ||
         w->grid->shared_bytes - lanes.max < bytes)
         return store_slow(w, op, SP_SHARED, &lanes);
-    return store_lanes(w, op, w->block->shared, &lanes);
+    return store_lanes(w, op, (uintptr_t)w->block->shared, &lanes);
 }
 
 /* --- local memory: word i of all lanes lies together --- */
