@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <poll.h>
+#include <sched.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
@@ -491,6 +492,9 @@ static void rest(struct channel *channel)
     if (turn_granted(channel) && channel->now_ns - channel->progress_ns < SPIN_NS) {
         for (int i = 0; i < 16 && ring_ready(&channel->submission) == 0; i++)
             pause_cpu();
+        /* The one that is waited for may want this very processor. */
+        if (ring_ready(&channel->submission) == 0)
+            sched_yield();
         return;
     }
     streams_cover(channel);
