@@ -42,7 +42,9 @@ void gpu_table_print(const json_t *gpus)
         return;
     }
     table_init(&table, columns, VGPU_ARRAY_SIZE(columns));
-    json_array_foreach(gpus, i, gpu) if (!add_row(&table, gpu)) break;
+    json_array_foreach (gpus, i, gpu)
+        if (!add_row(&table, gpu))
+            break;
     table_print(&table, SIZE_MAX, SIZE_MAX);
     table_release(&table);
 }

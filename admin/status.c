@@ -107,7 +107,8 @@ static int add_rows(struct client *client, json_t *status, const char *command, 
     size_t i;
     int rc = ask(client, command, key, &from, err);
 
-    json_array_foreach(from, i, item) json_array_append_new(rows, convert(item));
+    json_array_foreach (from, i, item)
+        json_array_append_new(rows, convert(item));
     json_object_set_new(status, key, rows);
     return rc;
 }
@@ -254,7 +255,9 @@ static void print_section(const json_t *rows, const struct table_column *columns
 
     putchar('\n');
     table_init(&table, columns, n_columns);
-    json_array_foreach(rows, i, row) if (!add(&table, row)) break;
+    json_array_foreach (rows, i, row)
+        if (!add(&table, row))
+            break;
     table_print(&table, screen->width, max_rows);
     table_release(&table);
 }

@@ -105,8 +105,7 @@ static void format_array(const json_t *array, char *text, size_t size)
     size_t i, used = 0;
 
     snprintf(text, size, "-");
-    json_array_foreach(array, i, item)
-    {
+    json_array_foreach (array, i, item) {
         char word[TABLE_CELL_BYTES];
         int added;
 
@@ -233,9 +232,10 @@ void table_print_objects(const json_t *rows, const struct table_column *columns,
     size_t i;
 
     table_init(&table, columns, n_columns);
-    json_array_foreach(
-        rows, i, row) for (size_t k = 0; k < n_columns;
-                           k++) if (!table_add_json(&table, json_object_get(row, keys[k]))) break;
+    json_array_foreach (rows, i, row)
+        for (size_t k = 0; k < n_columns; k++)
+            if (!table_add_json(&table, json_object_get(row, keys[k])))
+                break;
     table_print(&table, SIZE_MAX, SIZE_MAX);
     table_release(&table);
 }

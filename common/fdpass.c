@@ -88,7 +88,8 @@ ssize_t vgpu_fdpass_recv(int sock, void *data, size_t size, int *fds, size_t max
         close_all(got, n);
         return -EPROTO;
     }
-    memcpy(fds, got, n * sizeof(int));
+    for (size_t i = 0; i < n; i++)
+        fds[i] = got[i];
     *ret_n_fds = n;
     return received;
 }

@@ -29,14 +29,14 @@ static CUresult answer(void **ret_function, void *function, CUdriverProcAddressQ
     *ret_function = function;
     if (ret_status)
         *ret_status = status;
-    return function ? CUDA_SUCCESS : CUDA_ERROR_NOT_FOUND;
+    return function || ret_status ? CUDA_SUCCESS : CUDA_ERROR_NOT_FOUND;
 }
 
 CUresult cuda_exports_find(const char *symbol, void **ret_function, int version, uint64_t flags,
                            CUdriverProcAddressQueryResult *ret_status)
 {
-    const uint64_t known = CU_GET_PROC_ADDRESS_LEGACY_STREAM |
-                           CU_GET_PROC_ADDRESS_PER_THREAD_DEFAULT_STREAM;
+    const uint64_t known =
+        CU_GET_PROC_ADDRESS_LEGACY_STREAM | CU_GET_PROC_ADDRESS_PER_THREAD_DEFAULT_STREAM;
     bool per_thread = flags & CU_GET_PROC_ADDRESS_PER_THREAD_DEFAULT_STREAM;
     void *found = NULL;
     size_t row;
@@ -52,7 +52,7 @@ CUresult cuda_exports_find(const char *symbol, void **ret_function, int version,
         if (export->version > version)
             continue;
         found = per_thread && export->twin && export->twin_version <= version ? export->twin
-                                                                             : export->function;
+                                                                              : export->function;
     }
     return answer(ret_function, found,
                   found ? CU_GET_PROC_ADDRESS_SUCCESS : CU_GET_PROC_ADDRESS_VERSION_NOT_SUFFICIENT,

@@ -30,8 +30,9 @@ CUresult cuda_unsupported(const char *name);
 
 /*
  * As cuGetProcAddress_v2: the newest function of that base name which `version` allows. flags:
- * CUdriverProcAddress_flags. *ret_status may be NULL. Returns CUDA_SUCCESS or
- * CUDA_ERROR_NOT_FOUND (status says which way), CUDA_ERROR_INVALID_VALUE for bad arguments.
+ * CUdriverProcAddress_flags. Not found: *ret_function is NULL and, as driver 580 does, the answer
+ * is CUDA_SUCCESS with *ret_status saying why, or CUDA_ERROR_NOT_FOUND where ret_status is NULL.
+ * CUDA_ERROR_INVALID_VALUE for bad arguments.
  */
 CUresult cuda_exports_find(const char *symbol, void **ret_function, int version, uint64_t flags,
                            CUdriverProcAddressQueryResult *ret_status);

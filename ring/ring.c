@@ -166,6 +166,13 @@ void ring_consumer_disarm(struct ring_consumer *consumer)
     __atomic_store_n(&consumer->state->consumer.parked, 0, __ATOMIC_RELAXED);
 }
 
+void ring_producer_want_kick(struct ring_producer *producer)
+{
+    __atomic_store_n(&producer->state->producer.waiting, 1, __ATOMIC_RELAXED);
+    /* Full fence: pairs with release_granules; waiting is visible before tail is read again. */
+    __atomic_thread_fence(__ATOMIC_SEQ_CST);
+}
+
 bool ring_producer_arm(struct ring_producer *producer, size_t size)
 {
     uint32_t need = to_granules(size);
@@ -174,9 +181,7 @@ bool ring_producer_arm(struct ring_producer *producer, size_t size)
 
     if (need > to_end)
         need += to_end;
-    __atomic_store_n(&producer->state->producer.waiting, 1, __ATOMIC_RELAXED);
-    /* Full fence: pairs with release_granules; waiting is visible before tail is read again. */
-    __atomic_thread_fence(__ATOMIC_SEQ_CST);
+    ring_producer_want_kick(producer);
     room = free_granules(producer);
     if (room >= 0 && room < (int64_t)need)
         return true;

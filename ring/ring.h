@@ -74,4 +74,7 @@ void ring_consumer_disarm(struct ring_consumer *consumer);
 bool ring_producer_arm(struct ring_producer *producer, size_t size);
 void ring_producer_disarm(struct ring_producer *producer);
 
+/* Only says that a kick is wanted; the caller looks again for what it waits for, then sleeps. */
+void ring_producer_want_kick(struct ring_producer *producer);
+
 #endif

@@ -128,8 +128,7 @@ static int read_scan(const json_t *gpus, struct found found[STORE_GPUS_MAX], str
     if (json_array_size(gpus) > STORE_GPUS_MAX)
         return vgpu_err_set(err, ENOSPC, "the scan has %zu GPUs; at most %d are allowed",
                             json_array_size(gpus), STORE_GPUS_MAX);
-    json_array_foreach(gpus, i, item)
-    {
+    json_array_foreach (gpus, i, item) {
         if ((rc = read_found(item, &found[i], err)) < 0)
             return rc;
         for (size_t j = 0; j < i; j++)
@@ -252,8 +251,7 @@ static int mark_missing(struct store_call *call, const struct found *found, size
 
     if (rc < 0)
         return rc;
-    json_array_foreach(gpus, i, gpu)
-    {
+    json_array_foreach (gpus, i, gpu) {
         int64_t gpu_id = json_integer_value(json_object_get(gpu, "gpu_id"));
 
         if (text_differs(gpu, "state", "present") || was_found(gpu, found, count))

@@ -123,8 +123,7 @@ static int remove_pairs(struct store_call *call, const char *pool, int64_t gpu_i
 
     if (rc < 0)
         return rc;
-    json_array_foreach(pairs, i, pair)
-    {
+    json_array_foreach (pairs, i, pair) {
         const char *its_pool = json_string_value(json_object_get(pair, "pool"));
         int64_t its_gpu = json_integer_value(json_object_get(pair, "gpu_id"));
 

@@ -1,0 +1,316 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The driver API: launches and host functions. A launch's shape is proved here against the device's
+ * and the function's attributes, its parameters are packed as the function lays them out, and the
+ * record is posted.
+ */
+#include <string.h>
+
+#include "cuda/cuda_api.h"
+#include "cuda/cuda_send.h"
+#include "cuda/exports.h"
+#include "guest/libvgpu/callback.h"
+#include "guest/libvgpu/lookup.h"
+
+struct launch {
+    uint32_t grid[3], block[3];
+    uint32_t shared_bytes;
+    bool cooperative;
+    int priority;
+};
+
+static bool within(const uint32_t size[3], CUdevice_attribute first)
+{
+    for (int i = 0; i < 3; i++) {
+        int most = guest_attribute((CUdevice_attribute)((int)first + i));
+
+        if (size[i] == 0 || (most > 0 && size[i] > (uint32_t)most))
+            return false;
+    }
+    return true;
+}
+
+static uint64_t threads_of(const struct launch *launch)
+{
+    return (uint64_t)launch->block[0] * launch->block[1] * launch->block[2];
+}
+
+/*
+ * A function's own limit of threads is the source's .maxntid, or what its registers leave room for:
+ * the two have different errors. Registers are given out to warps of 32 threads, 8 a thread at a
+ * time.
+ */
+static bool bounded_by_registers(const struct function_object *function)
+{
+    int registers = (function->info.attributes[CU_FUNC_ATTRIBUTE_NUM_REGS] + 7) / 8 * 8;
+    int file = guest_attribute(CU_DEVICE_ATTRIBUTE_MAX_REGISTERS_PER_BLOCK);
+
+    if (registers <= 0 || file <= 0)
+        return false;
+    return function->info.attributes[CU_FUNC_ATTRIBUTE_MAX_THREADS_PER_BLOCK] >=
+           file / registers / 32 * 32;
+}
+
+static CUresult check_shape(const struct launch *launch, const struct function_object *function)
+{
+    const int32_t *attributes = function->info.attributes;
+    int most = guest_attribute(CU_DEVICE_ATTRIBUTE_MAX_THREADS_PER_BLOCK);
+    int own = attributes[CU_FUNC_ATTRIBUTE_MAX_THREADS_PER_BLOCK];
+    int dynamic = attributes[CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES];
+
+    if (!within(launch->grid, CU_DEVICE_ATTRIBUTE_MAX_GRID_DIM_X) ||
+        !within(launch->block, CU_DEVICE_ATTRIBUTE_MAX_BLOCK_DIM_X))
+        return CUDA_ERROR_INVALID_VALUE;
+    if (most > 0 && threads_of(launch) > (uint64_t)most)
+        return CUDA_ERROR_INVALID_VALUE;
+    if (dynamic >= 0 && launch->shared_bytes > (uint32_t)dynamic)
+        return CUDA_ERROR_INVALID_VALUE;
+    if (own > 0 && threads_of(launch) > (uint64_t)own)
+        return bounded_by_registers(function) ? CUDA_ERROR_LAUNCH_OUT_OF_RESOURCES
+                                              : CUDA_ERROR_INVALID_VALUE;
+    return CUDA_SUCCESS;
+}
+
+/* All blocks of a cooperative launch must be on the device at once. */
+static CUresult check_cooperative(const struct launch *launch, uint32_t function)
+{
+    struct cuda_out_occupancy_blocks out;
+    uint64_t blocks = (uint64_t)launch->grid[0] * launch->grid[1] * launch->grid[2];
+    CUresult result;
+
+    if (guest_attribute(CU_DEVICE_ATTRIBUTE_COOPERATIVE_LAUNCH) <= 0)
+        return CUDA_ERROR_NOT_SUPPORTED;
+    result = cuda_send_occupancy_blocks(
+        guest_sender(),
+        &(struct cuda_args_occupancy_blocks){.function = function,
+                                             .block_size = (int32_t)threads_of(launch),
+                                             .dynamic_shared_bytes = launch->shared_bytes},
+        &out);
+    if (result != CUDA_SUCCESS)
+        return result;
+    if (blocks >
+        (uint64_t)out.blocks * (uint64_t)guest_attribute(CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT))
+        return CUDA_ERROR_COOPERATIVE_LAUNCH_TOO_LARGE;
+    return CUDA_SUCCESS;
+}
+
+/* The buffer that `extra` names, until its END. */
+static CUresult find_buffer(void **extra, const void **ret_buffer, size_t *ret_bytes)
+{
+    const void *buffer = NULL;
+    const size_t *bytes = NULL;
+
+    for (int i = 0; extra[i] != CU_LAUNCH_PARAM_END; i += 2) {
+        if (extra[i] == CU_LAUNCH_PARAM_BUFFER_POINTER)
+            buffer = extra[i + 1];
+        else if (extra[i] == CU_LAUNCH_PARAM_BUFFER_SIZE)
+            bytes = extra[i + 1];
+        else
+            return CUDA_ERROR_INVALID_VALUE;
+    }
+    if (!buffer || !bytes || *bytes > VGPU_LAUNCH_PARAM_BYTES)
+        return CUDA_ERROR_INVALID_VALUE;
+    *ret_buffer = buffer;
+    *ret_bytes = *bytes;
+    return CUDA_SUCCESS;
+}
+
+/* Packs kernelParams, or takes `extra`, into buffer, of VGPU_LAUNCH_PARAM_BYTES. */
+static CUresult pack(const struct function_object *function, void **params, void **extra,
+                     uint8_t *buffer, uint32_t *ret_bytes)
+{
+    const struct cuda_function_info *info = &function->info;
+    const void *given;
+    size_t bytes;
+    CUresult result;
+
+    if (params && extra)
+        return CUDA_ERROR_INVALID_VALUE;
+    if (extra) {
+        result = find_buffer(extra, &given, &bytes);
+        if (result != CUDA_SUCCESS)
+            return result;
+        if (info->params_known && bytes > info->param_bytes)
+            return CUDA_ERROR_LAUNCH_OUT_OF_RESOURCES;
+        memcpy(buffer, given, bytes);
+        /* What a shorter buffer leaves out is zero. */
+        if (info->params_known)
+            memset(buffer + bytes, 0, info->param_bytes - bytes);
+        *ret_bytes = info->params_known ? info->param_bytes : (uint32_t)bytes;
+        return CUDA_SUCCESS;
+    }
+    if (!info->params_known && params)
+        return cuda_unsupported("kernelParams of a function whose parameters the host cannot tell");
+    if (info->param_count > 0 && !params)
+        return CUDA_ERROR_INVALID_VALUE;
+    memset(buffer, 0, info->param_bytes);
+    for (uint32_t i = 0; i < info->param_count; i++) {
+        if (!params[i])
+            return CUDA_ERROR_INVALID_VALUE;
+        memcpy(buffer + function->params[i].offset, params[i], function->params[i].size);
+    }
+    *ret_bytes = info->param_bytes;
+    return CUDA_SUCCESS;
+}
+
+static CUresult launch_function(const struct launch *launch, CUfunction f, CUstream stream,
+                                void **params, void **extra)
+{
+    _Alignas(16) uint8_t buffer[VGPU_LAUNCH_PARAM_BYTES];
+    struct guest_thread *thread;
+    struct function_object function;
+    struct cuda_args_launch args = {.params = buffer};
+    CUresult result = guest_enter_context(&thread);
+
+    if (result == CUDA_SUCCESS)
+        result = lookup_function(f, &function);
+    if (result == CUDA_SUCCESS && function.head.context != thread_context(thread))
+        result = CUDA_ERROR_INVALID_HANDLE;
+    if (result == CUDA_SUCCESS)
+        result = lookup_stream(thread, stream, &args.stream);
+    if (result == CUDA_SUCCESS)
+        result = check_shape(launch, &function);
+    if (result == CUDA_SUCCESS)
+        result = pack(&function, params, extra, buffer, &args.params_bytes);
+    if (result == CUDA_SUCCESS && launch->cooperative)
+        result = check_cooperative(launch, function.head.handle);
+    if (result != CUDA_SUCCESS)
+        return result;
+    args.function = function.head.handle;
+    args.grid_x = launch->grid[0];
+    args.grid_y = launch->grid[1];
+    args.grid_z = launch->grid[2];
+    args.block_x = launch->block[0];
+    args.block_y = launch->block[1];
+    args.block_z = launch->block[2];
+    args.shared_bytes = launch->shared_bytes;
+    args.cooperative = launch->cooperative;
+    args.priority = launch->priority;
+    return cuda_send_launch(guest_sender(), 0, &args);
+}
+
+CUresult cuLaunchKernel(CUfunction f, unsigned int gridDimX, unsigned int gridDimY,
+                        unsigned int gridDimZ, unsigned int blockDimX, unsigned int blockDimY,
+                        unsigned int blockDimZ, unsigned int sharedMemBytes, CUstream hStream,
+                        void **kernelParams, void **extra)
+{
+    const struct launch launch = {
+        .grid = {gridDimX, gridDimY, gridDimZ},
+        .block = {blockDimX, blockDimY, blockDimZ},
+        .shared_bytes = sharedMemBytes,
+    };
+
+    return launch_function(&launch, f, hStream, kernelParams, extra);
+}
+
+CUresult cuLaunchCooperativeKernel(CUfunction f, unsigned int gridDimX, unsigned int gridDimY,
+                                   unsigned int gridDimZ, unsigned int blockDimX,
+                                   unsigned int blockDimY, unsigned int blockDimZ,
+                                   unsigned int sharedMemBytes, CUstream hStream,
+                                   void **kernelParams)
+{
+    const struct launch launch = {
+        .grid = {gridDimX, gridDimY, gridDimZ},
+        .block = {blockDimX, blockDimY, blockDimZ},
+        .shared_bytes = sharedMemBytes,
+        .cooperative = true,
+    };
+
+    return launch_function(&launch, f, hStream, kernelParams, NULL);
+}
+
+/* Attributes that only hint at speed, or permit what need not be, are without effect. */
+static CUresult take_attribute(struct launch *launch, const CUlaunchAttribute *attribute)
+{
+    switch (attribute->id) {
+    case CU_LAUNCH_ATTRIBUTE_COOPERATIVE:
+        launch->cooperative = attribute->value.cooperative != 0;
+        return CUDA_SUCCESS;
+    case CU_LAUNCH_ATTRIBUTE_PRIORITY:
+        launch->priority = attribute->value.priority;
+        return CUDA_SUCCESS;
+    case CU_LAUNCH_ATTRIBUTE_CLUSTER_DIMENSION:
+        if (attribute->value.clusterDim.x == 1 && attribute->value.clusterDim.y == 1 &&
+            attribute->value.clusterDim.z == 1)
+            return CUDA_SUCCESS;
+        return cuda_unsupported("cuLaunchKernelEx with clusters");
+    case CU_LAUNCH_ATTRIBUTE_IGNORE:
+    case CU_LAUNCH_ATTRIBUTE_ACCESS_POLICY_WINDOW:
+    case CU_LAUNCH_ATTRIBUTE_SYNCHRONIZATION_POLICY:
+    case CU_LAUNCH_ATTRIBUTE_CLUSTER_SCHEDULING_POLICY_PREFERENCE:
+    case CU_LAUNCH_ATTRIBUTE_PROGRAMMATIC_STREAM_SERIALIZATION:
+    case CU_LAUNCH_ATTRIBUTE_MEM_SYNC_DOMAIN_MAP:
+    case CU_LAUNCH_ATTRIBUTE_MEM_SYNC_DOMAIN:
+    case CU_LAUNCH_ATTRIBUTE_PREFERRED_SHARED_MEMORY_CARVEOUT:
+    case CU_LAUNCH_ATTRIBUTE_NVLINK_UTIL_CENTRIC_SCHEDULING:
+        return CUDA_SUCCESS;
+    case CU_LAUNCH_ATTRIBUTE_PROGRAMMATIC_EVENT:
+    case CU_LAUNCH_ATTRIBUTE_PREFERRED_CLUSTER_DIMENSION:
+    case CU_LAUNCH_ATTRIBUTE_LAUNCH_COMPLETION_EVENT:
+    case CU_LAUNCH_ATTRIBUTE_DEVICE_UPDATABLE_KERNEL_NODE:
+        return cuda_unsupported("cuLaunchKernelEx with an attribute that is not carried");
+    default:
+        return CUDA_ERROR_INVALID_VALUE;
+    }
+}
+
+CUresult cuLaunchKernelEx(const CUlaunchConfig *config, CUfunction f, void **kernelParams,
+                          void **extra)
+{
+    struct launch launch;
+    CUresult result = guest_enter_context(NULL);
+
+    if (result != CUDA_SUCCESS)
+        return result;
+    if (!config || (config->numAttrs > 0 && !config->attrs))
+        return CUDA_ERROR_INVALID_VALUE;
+    launch = (struct launch){
+        .grid = {config->gridDimX, config->gridDimY, config->gridDimZ},
+        .block = {config->blockDimX, config->blockDimY, config->blockDimZ},
+        .shared_bytes = config->sharedMemBytes,
+    };
+    for (unsigned int i = 0; i < config->numAttrs && result == CUDA_SUCCESS; i++)
+        result = take_attribute(&launch, &config->attrs[i]);
+    if (result != CUDA_SUCCESS)
+        return result;
+    return launch_function(&launch, f, config->hStream, kernelParams, extra);
+}
+
+static CUresult post_callback(CUstream stream, const struct callback *callback)
+{
+    struct guest_thread *thread;
+    struct cuda_args_host_function args;
+    CUresult result = guest_enter_context(&thread);
+
+    if (result != CUDA_SUCCESS)
+        return result;
+    if (!callback->function && !callback->with_status)
+        return CUDA_ERROR_INVALID_VALUE;
+    result = lookup_stream(thread, stream, &args.stream);
+    if (result == CUDA_SUCCESS)
+        result = callback_add(guest_sender(), callback, &args.token);
+    if (result != CUDA_SUCCESS)
+        return result;
+    result = cuda_send_host_function(guest_sender(), &args);
+    if (result != CUDA_SUCCESS)
+        callback_drop(guest_sender(), args.token);
+    return result;
+}
+
+CUresult cuLaunchHostFunc(CUstream hStream, CUhostFn fn, void *userData)
+{
+    return post_callback(hStream, &(struct callback){.function = fn, .user_data = userData});
+}
+
+CUresult cuStreamAddCallback(CUstream hStream, CUstreamCallback callback, void *userData,
+                             unsigned int flags)
+{
+    if (flags != 0) {
+        CUresult result = guest_enter_context(NULL);
+
+        return result == CUDA_SUCCESS ? CUDA_ERROR_INVALID_VALUE : result;
+    }
+    return post_callback(
+        hStream,
+        &(struct callback){.with_status = callback, .stream = hStream, .user_data = userData});
+}

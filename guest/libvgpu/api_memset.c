@@ -1,0 +1,99 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The driver API: memset. All variants are one record, and asynchronous to the host as in CUDA. */
+#include "cuda/cuda_api.h"
+#include "cuda/cuda_send.h"
+#include "cuda/extent.h"
+#include "guest/libvgpu/lookup.h"
+
+static CUresult fill(CUdeviceptr target, size_t pitch, uint32_t element_bytes, uint32_t value,
+                     size_t width, size_t height, CUstream stream)
+{
+    struct guest_thread *thread;
+    struct cuda_args_fill args = {
+        .target = target,
+        .pitch_bytes = pitch,
+        .width = width,
+        .height = height,
+        .element_bytes = element_bytes,
+        .value = value,
+    };
+    CUresult result = guest_enter_context(&thread);
+
+    if (result == CUDA_SUCCESS)
+        result = lookup_stream(thread, stream, &args.stream);
+    if (result != CUDA_SUCCESS || width == 0 || height == 0)
+        return result;
+    if (target % element_bytes || (height > 1 && pitch % element_bytes))
+        return CUDA_ERROR_INVALID_VALUE;
+    if (height == 1)
+        args.pitch_bytes = cuda_saturated_mul(width, element_bytes);
+    result =
+        lookup_device_range(target, cuda_extent_2d(args.pitch_bytes, width, element_bytes, height));
+    return result == CUDA_SUCCESS ? cuda_send_fill(guest_sender(), 0, &args) : result;
+}
+
+CUresult cuMemsetD8_v2(CUdeviceptr dstDevice, unsigned char uc, size_t N)
+{
+    return fill(dstDevice, 0, 1, uc, N, 1, NULL);
+}
+
+CUresult cuMemsetD16_v2(CUdeviceptr dstDevice, unsigned short us, size_t N)
+{
+    return fill(dstDevice, 0, 2, us, N, 1, NULL);
+}
+
+CUresult cuMemsetD32_v2(CUdeviceptr dstDevice, unsigned int ui, size_t N)
+{
+    return fill(dstDevice, 0, 4, ui, N, 1, NULL);
+}
+
+CUresult cuMemsetD2D8_v2(CUdeviceptr dstDevice, size_t dstPitch, unsigned char uc, size_t Width,
+                         size_t Height)
+{
+    return fill(dstDevice, dstPitch, 1, uc, Width, Height, NULL);
+}
+
+CUresult cuMemsetD2D16_v2(CUdeviceptr dstDevice, size_t dstPitch, unsigned short us, size_t Width,
+                          size_t Height)
+{
+    return fill(dstDevice, dstPitch, 2, us, Width, Height, NULL);
+}
+
+CUresult cuMemsetD2D32_v2(CUdeviceptr dstDevice, size_t dstPitch, unsigned int ui, size_t Width,
+                          size_t Height)
+{
+    return fill(dstDevice, dstPitch, 4, ui, Width, Height, NULL);
+}
+
+CUresult cuMemsetD8Async(CUdeviceptr dstDevice, unsigned char uc, size_t N, CUstream hStream)
+{
+    return fill(dstDevice, 0, 1, uc, N, 1, hStream);
+}
+
+CUresult cuMemsetD16Async(CUdeviceptr dstDevice, unsigned short us, size_t N, CUstream hStream)
+{
+    return fill(dstDevice, 0, 2, us, N, 1, hStream);
+}
+
+CUresult cuMemsetD32Async(CUdeviceptr dstDevice, unsigned int ui, size_t N, CUstream hStream)
+{
+    return fill(dstDevice, 0, 4, ui, N, 1, hStream);
+}
+
+CUresult cuMemsetD2D8Async(CUdeviceptr dstDevice, size_t dstPitch, unsigned char uc, size_t Width,
+                           size_t Height, CUstream hStream)
+{
+    return fill(dstDevice, dstPitch, 1, uc, Width, Height, hStream);
+}
+
+CUresult cuMemsetD2D16Async(CUdeviceptr dstDevice, size_t dstPitch, unsigned short us, size_t Width,
+                            size_t Height, CUstream hStream)
+{
+    return fill(dstDevice, dstPitch, 2, us, Width, Height, hStream);
+}
+
+CUresult cuMemsetD2D32Async(CUdeviceptr dstDevice, size_t dstPitch, unsigned int ui, size_t Width,
+                            size_t Height, CUstream hStream)
+{
+    return fill(dstDevice, dstPitch, 4, ui, Width, Height, hStream);
+}

@@ -1,0 +1,108 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The library's side of a channel: struct sender, shared by submit.c (the way in), receive.c (the
+ * way back) and data.c (the data area).
+ *
+ * Locks, in the order in which they nest: submit_lock, data_lock, wait_lock. submit_lock is held
+ * from sender_reserve to sender_commit only, and never while waiting for anything. wait_lock is
+ * held for dispatching one completion at a time. The completion ring has one reader, the leader:
+ * any waiting thread that finds none.
+ */
+#ifndef VGPU_LIBVGPU_CHANNEL_H
+#define VGPU_LIBVGPU_CHANNEL_H
+
+#include <pthread.h>
+#include <stdbool.h>
+#include <vgpu/ring.h>
+
+#include "carrier/mapping.h"
+#include "cuda/cuda_abi.h"
+#include "guest/libvgpu/area.h"
+#include "ring/ring.h"
+
+#define STAGING_SLOTS 64
+#define POSTED_SLOTS  64
+
+/* A thread that sleeps in receive_until; each thread has one. */
+struct waiter {
+    struct waiter *next;
+    pthread_cond_t cond;
+    bool on_progress; /* wake for any progress, not only for its ticket */
+};
+
+/* An answer that is to come. Lives until done; the owner's memory. wait_lock guards all of it. */
+struct ticket {
+    struct ticket *next; /* in sender.open */
+    uint64_t seq;
+    bool done;
+    bool posted; /* nobody waits: an error is kept for the next report */
+    uint16_t status;
+    CUresult result;
+    uint64_t wait_ns, run_ns;
+    uint8_t *answer; /* VGPU_RECORD_MAX_BYTES, or NULL: only the result is kept */
+    uint32_t answer_bytes;
+    struct waiter *waiter;
+};
+
+/* A part of the data area that is on its way to or from the device. */
+struct staging_slot {
+    struct ticket ticket;
+    uint64_t offset, bytes;
+    bool used;
+    bool owned; /* its taker gives it back; else it comes back when the ticket is done */
+    bool eager; /* taken before its stream was known to be idle */
+};
+
+/* A blob of a posted record: free again once `seq` was issued. */
+struct posted_blob {
+    uint64_t seq;
+    uint64_t offset, bytes;
+};
+
+struct callback_queue;
+
+struct sender {
+    struct channel_mapping map;
+    int submit_kick;     /* eventfd: wakes the worker */
+    int completion_kick; /* eventfd: wakes the leader */
+
+    pthread_mutex_t submit_lock;
+    struct ring_producer submission;
+    uint64_t last_seq;
+    uint64_t jobs_sent;
+    uint32_t room_waiters;
+
+    pthread_mutex_t wait_lock;
+    struct ring_consumer completion;
+    bool leading;          /* some thread reads the completion ring */
+    struct waiter *leader; /* whose */
+    struct waiter *waiters;
+    struct ticket *open;
+    uint32_t open_count; /* at most VGPU_CHANNEL_MAX_WAITS */
+    uint64_t progress;   /* grows whenever a waiter should look again */
+    CUresult late_error; /* of a posted ticket; told by the next report */
+    struct callback_queue *callbacks;
+    uint32_t gone;        /* flag: the channel has ended */
+    CUresult gone_result; /* set before gone */
+    bool spins;           /* the last answers came soon: worth a spin */
+    unsigned spin_misses;
+    _Alignas(8) uint8_t scratch[VGPU_RECORD_MAX_BYTES]; /* the leader's */
+
+    pthread_mutex_t data_lock;
+    struct area area;
+    struct staging_slot staging[STAGING_SLOTS];
+    uint64_t staging_bytes, staging_eager_bytes;
+    uint64_t staging_max_bytes, staging_eager_max_bytes, chunk_bytes;
+    uint64_t host_bytes, host_max_bytes;
+    struct posted_blob posted[POSTED_SLOTS];
+    size_t posted_count;
+};
+
+/* Takes map and descriptors over on success. Returns 0 or -errno. */
+int sender_init(struct sender *sender, const struct channel_mapping *map, int submit_kick,
+                int completion_kick);
+
+/* No other thread may use the sender any more. */
+void sender_release(struct sender *sender);
+
+#endif

@@ -1,0 +1,78 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "guest/libvgpu/lookup.h"
+
+#include <string.h>
+
+/* Copies a live object out, so that the caller need not hold the lock. */
+static bool find(enum cuda_kind kind, const void *value, void *copy, size_t bytes)
+{
+    const void *object;
+
+    guest_lock();
+    object = object_find(kind, value);
+    if (object)
+        memcpy(copy, object, bytes);
+    guest_unlock();
+    return object != NULL;
+}
+
+CUresult lookup_stream(const struct guest_thread *thread, CUstream stream, uint32_t *ret_handle)
+{
+    struct stream_object found;
+
+    if (!stream) {
+        *ret_handle = thread->per_thread ? VGPU_STREAM_PER_THREAD : VGPU_STREAM_DEFAULT;
+        return CUDA_SUCCESS;
+    }
+    if (stream == CU_STREAM_LEGACY || stream == CU_STREAM_PER_THREAD) {
+        *ret_handle = stream == CU_STREAM_LEGACY ? VGPU_STREAM_LEGACY : VGPU_STREAM_PER_THREAD;
+        return CUDA_SUCCESS;
+    }
+    if (!find(CUDA_KIND_STREAM, stream, &found, sizeof(found)))
+        return CUDA_ERROR_INVALID_HANDLE;
+    *ret_handle = found.head.handle;
+    return CUDA_SUCCESS;
+}
+
+CUresult lookup_event(CUevent event, struct event_object *ret)
+{
+    return find(CUDA_KIND_EVENT, event, ret, sizeof(*ret)) ? CUDA_SUCCESS
+                                                           : CUDA_ERROR_INVALID_HANDLE;
+}
+
+CUresult lookup_function(CUfunction function, struct function_object *ret)
+{
+    return find(CUDA_KIND_FUNCTION, function, ret, sizeof(*ret)) ? CUDA_SUCCESS
+                                                                 : CUDA_ERROR_INVALID_HANDLE;
+}
+
+CUresult lookup_module(CUmodule module, uint32_t *ret_handle)
+{
+    struct module_object found;
+
+    if (!find(CUDA_KIND_MODULE, module, &found, sizeof(found)))
+        return CUDA_ERROR_INVALID_HANDLE;
+    *ret_handle = found.head.handle;
+    return CUDA_SUCCESS;
+}
+
+CUresult lookup_device_range(CUdeviceptr address, uint64_t bytes)
+{
+    bool covered;
+
+    guest_lock();
+    covered = ranges_cover(&guest.device, address, bytes) != NULL;
+    guest_unlock();
+    return covered ? CUDA_SUCCESS : CUDA_ERROR_INVALID_VALUE;
+}
+
+CUresult lookup_context(CUcontext context, struct context_object *ret)
+{
+    return find(CUDA_KIND_CONTEXT, context, ret, sizeof(*ret)) ? CUDA_SUCCESS
+                                                               : CUDA_ERROR_INVALID_CONTEXT;
+}
+
+CUresult lookup_device(CUdevice device)
+{
+    return device == 0 ? CUDA_SUCCESS : CUDA_ERROR_INVALID_DEVICE;
+}

@@ -1,0 +1,30 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * From the handles and addresses that a program passes to what is known of them. Errors are those
+ * that CUDA reports at once.
+ */
+#ifndef VGPU_LIBVGPU_LOOKUP_H
+#define VGPU_LIBVGPU_LOOKUP_H
+
+#include "guest/libvgpu/guest.h"
+
+/* The wire's handle of a stream; NULL is the default stream that this thread uses. */
+CUresult lookup_stream(const struct guest_thread *thread, CUstream stream, uint32_t *ret_handle);
+
+CUresult lookup_event(CUevent event, struct event_object *ret);
+
+/* A copy; its name and params stay valid while the module is loaded. */
+CUresult lookup_function(CUfunction function, struct function_object *ret);
+
+CUresult lookup_module(CUmodule module, uint32_t *ret_handle);
+
+/* [address, address + bytes) lies in one range of device addresses; bytes > 0. */
+CUresult lookup_device_range(CUdeviceptr address, uint64_t bytes);
+
+/* Wire handle of the context, CUDA_ERROR_INVALID_CONTEXT if it is none. */
+CUresult lookup_context(CUcontext context, struct context_object *ret);
+
+/* A device ordinal that exists. */
+CUresult lookup_device(CUdevice device);
+
+#endif

@@ -1,0 +1,194 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "guest/libvgpu/objects.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#define SLAB_OBJECTS 64u
+#define SLABS        1024u
+
+struct slot {
+    uint16_t generation;
+    uint16_t live;
+};
+
+struct table {
+    const uint32_t most;
+    const size_t object_bytes;
+    struct slot *slots;
+    uint8_t *slabs[SLABS]; /* SLAB_OBJECTS objects each */
+    uint32_t *free;        /* indices that were used before */
+    uint32_t free_count;
+    uint32_t used; /* indices below this were used at least once */
+};
+
+static struct table tables[CUDA_KINDS] = {
+    [CUDA_KIND_CONTEXT] = {CUDA_MAX_CONTEXTS, sizeof(struct context_object)},
+    [CUDA_KIND_MODULE] = {CUDA_MAX_MODULES, sizeof(struct module_object)},
+    [CUDA_KIND_FUNCTION] = {CUDA_MAX_FUNCTIONS, sizeof(struct function_object)},
+    [CUDA_KIND_STREAM] = {CUDA_MAX_STREAMS, sizeof(struct stream_object)},
+    [CUDA_KIND_EVENT] = {CUDA_MAX_EVENTS, sizeof(struct event_object)},
+    [CUDA_KIND_LINK] = {CUDA_MAX_LINKS, sizeof(struct link_object)},
+};
+
+_Static_assert(CUDA_MAX_EVENTS <= SLABS * SLAB_OBJECTS, "the largest table has slabs enough");
+
+static void *object_in(const struct table *table, uint32_t index)
+{
+    return table->slabs[index / SLAB_OBJECTS] + (index % SLAB_OBJECTS) * table->object_bytes;
+}
+
+static bool make_room(struct table *table, uint32_t index)
+{
+    uint8_t **slab = &table->slabs[index / SLAB_OBJECTS];
+
+    if (!table->slots)
+        table->slots = calloc(table->most, sizeof(*table->slots));
+    if (!table->free)
+        table->free = calloc(table->most, sizeof(*table->free));
+    if (!*slab)
+        *slab = calloc(SLAB_OBJECTS, table->object_bytes);
+    return table->slots && table->free && *slab;
+}
+
+void *object_new(enum cuda_kind kind, uint32_t context)
+{
+    struct table *table = &tables[kind];
+    struct object *object;
+    uint32_t index;
+
+    if (table->free_count == 0 && table->used == table->most)
+        return NULL;
+    index = table->free_count > 0 ? table->free[table->free_count - 1] : table->used;
+    if (!make_room(table, index))
+        return NULL;
+    if (table->free_count > 0)
+        table->free_count--;
+    else
+        table->used++;
+    object = object_in(table, index);
+    memset(object, 0, table->object_bytes);
+    object->handle = VGPU_HANDLE(kind, table->slots[index].generation, index);
+    object->context = context;
+    table->slots[index].live = 1;
+    return object;
+}
+
+void *object_at(enum cuda_kind kind, uint32_t handle)
+{
+    const struct table *table = &tables[kind];
+    uint32_t index = VGPU_HANDLE_INDEX(handle);
+
+    if (VGPU_HANDLE_KIND(handle) != (uint32_t)kind || index >= table->used ||
+        !table->slots[index].live ||
+        table->slots[index].generation != VGPU_HANDLE_GENERATION(handle))
+        return NULL;
+    return object_in(table, index);
+}
+
+void *object_find(enum cuda_kind kind, const void *value)
+{
+    if ((uintptr_t)value > UINT32_MAX)
+        return NULL;
+    return object_at(kind, (uint32_t)(uintptr_t)value);
+}
+
+static void release(enum cuda_kind kind, void *object)
+{
+    if (kind == CUDA_KIND_MODULE) {
+        struct module_object *module = object;
+
+        while (module->globals) {
+            struct module_global *global = module->globals;
+
+            module->globals = global->next;
+            free(global);
+        }
+    } else if (kind == CUDA_KIND_FUNCTION) {
+        struct function_object *function = object;
+
+        free(function->name);
+        free(function->params);
+        function->name = NULL;
+        function->params = NULL;
+    } else if (kind == CUDA_KIND_LINK) {
+        struct link_object *link = object;
+
+        free(link->image);
+        link->image = NULL;
+    }
+}
+
+static void drop_index(enum cuda_kind kind, uint32_t index)
+{
+    struct table *table = &tables[kind];
+
+    release(kind, object_in(table, index));
+    table->slots[index].live = 0;
+    table->slots[index].generation = (table->slots[index].generation + 1) & 0xfffu;
+    table->free[table->free_count++] = index;
+}
+
+void object_drop(enum cuda_kind kind, uint32_t handle)
+{
+    if (object_at(kind, handle))
+        drop_index(kind, VGPU_HANDLE_INDEX(handle));
+}
+
+void object_suspend(enum cuda_kind kind, uint32_t handle)
+{
+    tables[kind].slots[VGPU_HANDLE_INDEX(handle)].live = 0;
+}
+
+void object_revive(enum cuda_kind kind, uint32_t handle)
+{
+    tables[kind].slots[VGPU_HANDLE_INDEX(handle)].live = 1;
+}
+
+void objects_drop_context(uint32_t context)
+{
+    for (int kind = CUDA_KIND_MODULE; kind < CUDA_KINDS; kind++) {
+        struct table *table = &tables[kind];
+
+        for (uint32_t i = 0; i < table->used; i++) {
+            const struct object *object = object_in(table, i);
+
+            if (table->slots[i].live && object->context == context)
+                drop_index((enum cuda_kind)kind, i);
+        }
+    }
+}
+
+void objects_drop_module(uint32_t module)
+{
+    struct table *table = &tables[CUDA_KIND_FUNCTION];
+
+    for (uint32_t i = 0; i < table->used; i++) {
+        const struct function_object *function = object_in(table, i);
+
+        if (table->slots[i].live && function->module == module)
+            drop_index(CUDA_KIND_FUNCTION, i);
+    }
+}
+
+struct function_object *object_function(uint32_t module, const char *name)
+{
+    const struct table *table = &tables[CUDA_KIND_FUNCTION];
+
+    for (uint32_t i = 0; i < table->used; i++) {
+        struct function_object *function = object_in(table, i);
+
+        if (table->slots[i].live && function->module == module && function->name &&
+            strcmp(function->name, name) == 0)
+            return function;
+    }
+    return NULL;
+}
+
+void objects_reset(void)
+{
+    for (int kind = 1; kind < CUDA_KINDS; kind++)
+        for (uint32_t i = 0; i < tables[kind].used; i++)
+            if (tables[kind].slots[i].live)
+                drop_index((enum cuda_kind)kind, i);
+}

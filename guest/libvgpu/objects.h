@@ -1,0 +1,115 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What the program's handles stand for. The guest names its objects: index and generation under the
+ * named maximum of cuda.spec; a CUDA handle is the wire's handle, cast to a pointer.
+ *
+ * All functions are called with the guest's lock held (guest.h). An object's memory stays where it
+ * is for ever, so that a program that races with its own destroy reads a dead object, never freed
+ * memory.
+ */
+#ifndef VGPU_LIBVGPU_OBJECTS_H
+#define VGPU_LIBVGPU_OBJECTS_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "cuda/cuda_abi.h"
+#include "cuda/cuda_ops.h"
+
+/* Opens each object. */
+struct object {
+    uint32_t handle;
+    uint32_t context; /* handle of the context that it belongs to and dies with */
+};
+
+struct context_object {
+    struct object head;
+    uint64_t id;
+    unsigned flags;
+    bool primary;
+    CUfunc_cache cache_config;
+    CUsharedconfig shared_config;
+};
+
+/* A variable that was asked for before. */
+struct module_global {
+    struct module_global *next;
+    uint64_t address, bytes;
+    char name[];
+};
+
+struct module_object {
+    struct object head;
+    struct module_global *globals;
+};
+
+struct function_object {
+    struct object head;
+    uint32_t module;
+    char *name;
+    struct cuda_function_info info;
+    struct cuda_param_info *params;
+};
+
+struct stream_object {
+    struct object head;
+    unsigned flags;
+    int priority;
+    uint64_t id;
+};
+
+struct event_object {
+    struct object head;
+    unsigned flags;
+    bool recorded;
+};
+
+/* Where a caller wants what the JIT says. */
+struct jit_logs {
+    char *info, *error;
+    uint32_t info_bytes, error_bytes;
+    void **info_size_value, **error_size_value; /* in the caller's options; NULL: not asked for */
+    void **wall_time_value;
+};
+
+struct link_object {
+    struct object head;
+    struct jit_logs logs;
+    void *image; /* from cuLinkComplete; lives as long as the link */
+};
+
+/* A new object, zeroed but for its handle; NULL if the maximum is reached or memory is out. */
+void *object_new(enum cuda_kind kind, uint32_t context);
+
+/* The live object behind a value that the program gave, or NULL. */
+void *object_find(enum cuda_kind kind, const void *value);
+void *object_at(enum cuda_kind kind, uint32_t handle);
+
+/* The handle is dead from now on; frees what the object owns. */
+void object_drop(enum cuda_kind kind, uint32_t handle);
+
+/*
+ * The primary context keeps its handle: dead from now on, until it is revived. The index is not
+ * used for another object meanwhile.
+ */
+void object_suspend(enum cuda_kind kind, uint32_t handle);
+void object_revive(enum cuda_kind kind, uint32_t handle);
+
+/* Drops all objects of a context, the context itself excepted. */
+void objects_drop_context(uint32_t context);
+
+/* Drops the functions of a module. */
+void objects_drop_module(uint32_t module);
+
+/* The live function of that name in a module, or NULL. */
+struct function_object *object_function(uint32_t module, const char *name);
+
+/* Drops everything; generations go on, so that old handles stay dead. */
+void objects_reset(void);
+
+static inline void *object_handle(const void *object)
+{
+    return (void *)(uintptr_t)((const struct object *)object)->handle;
+}
+
+#endif

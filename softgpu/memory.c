@@ -1,0 +1,238 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The map of allocations; see memory.h. A sorted array of pointers, searched by bisection. */
+#include "softgpu/memory.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+
+#include "common/overflow.h"
+#include "softgpu/arena.h"
+#include "softgpu/context.h"
+
+static pthread_rwlock_t map_lock = PTHREAD_RWLOCK_INITIALIZER;
+static struct allocation **entries;
+static size_t n_entries, size_entries;
+
+/* Index of the first allocation that ends behind address. */
+static size_t index_at(uint64_t address)
+{
+    size_t low = 0, high = n_entries;
+
+    while (low < high) {
+        size_t middle = low + (high - low) / 2;
+
+        if (entries[middle]->base + entries[middle]->size_bytes <= address)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return low;
+}
+
+bool memory_find(uint64_t address, struct allocation *ret)
+{
+    bool found;
+    size_t index;
+
+    pthread_rwlock_rdlock(&map_lock);
+    index = index_at(address);
+    found = index < n_entries && entries[index]->base <= address;
+    if (found)
+        *ret = *entries[index];
+    pthread_rwlock_unlock(&map_lock);
+    return found;
+}
+
+/* Kernels reach their own context's memory, and all pinned host memory, as unified addressing has
+ * it. */
+static bool engine_find(void *ctx, uint64_t address, struct ptx_range *ret)
+{
+    struct allocation allocation;
+
+    if (!memory_find(address, &allocation))
+        return false;
+    if (allocation.kind <= MEMORY_VARIABLE && allocation.context != ctx)
+        return false;
+    *ret = (struct ptx_range){
+        .base = allocation.base,
+        .size_bytes = allocation.size_bytes,
+        .host = allocation.host,
+        .flags = allocation.read_only ? PTX_RANGE_READ_ONLY : 0,
+    };
+    return true;
+}
+
+struct ptx_memory memory_engine(struct context *context)
+{
+    return (struct ptx_memory){.ctx = context, .find = engine_find};
+}
+
+/* Enters an allocation; the map keeps its own copy. */
+static CUresult insert(const struct allocation *allocation)
+{
+    struct allocation *entry = malloc(sizeof(*entry));
+    CUresult result = CUDA_SUCCESS;
+    size_t index;
+
+    if (!entry)
+        return CUDA_ERROR_OUT_OF_MEMORY;
+    *entry = *allocation;
+    pthread_rwlock_wrlock(&map_lock);
+    index = index_at(entry->base);
+    if (index < n_entries && entries[index]->base < entry->base + entry->size_bytes) {
+        result = CUDA_ERROR_HOST_MEMORY_ALREADY_REGISTERED;
+    } else if (n_entries == size_entries) {
+        size_t size = size_entries ? 2 * size_entries : 64;
+        struct allocation **grown = realloc(entries, size * sizeof(struct allocation *));
+
+        if (grown) {
+            entries = grown;
+            size_entries = size;
+        } else {
+            result = CUDA_ERROR_OUT_OF_MEMORY;
+        }
+    }
+    if (result == CUDA_SUCCESS) {
+        memmove(&entries[index + 1], &entries[index],
+                (n_entries - index) * sizeof(struct allocation *));
+        entries[index] = entry;
+        n_entries++;
+        entry = NULL;
+    }
+    pthread_rwlock_unlock(&map_lock);
+    free(entry);
+    return result;
+}
+
+CUresult memory_new_device(struct context *context, enum memory_kind kind, uint64_t size_bytes,
+                           uint64_t align, bool read_only, struct allocation *ret)
+{
+    struct device *device = context->device;
+    struct allocation allocation = {
+        .size_bytes = size_bytes,
+        .kind = kind,
+        .context = context,
+        .read_only = read_only,
+    };
+    CUresult result;
+
+    if (size_bytes > device->memory_bytes || arena_span(size_bytes) > gpu_free_bytes(device) ||
+        !arena_take(device->arena, size_bytes, align, &allocation.base, &allocation.host))
+        return CUDA_ERROR_OUT_OF_MEMORY;
+    allocation.id = gpu.next_id++;
+    result = insert(&allocation);
+    if (result != CUDA_SUCCESS) {
+        arena_give(device->arena, allocation.base, size_bytes);
+        return result;
+    }
+    gpu_charge(device, (int64_t)arena_span(size_bytes));
+    *ret = allocation;
+    return CUDA_SUCCESS;
+}
+
+CUresult memory_add_host(struct context *context, enum memory_kind kind, void *host,
+                         uint64_t size_bytes, unsigned flags)
+{
+    struct allocation allocation = {
+        .base = (uintptr_t)host,
+        .size_bytes = size_bytes,
+        .host = host,
+        .kind = kind,
+        .context = context,
+        .flags = flags,
+        .read_only = kind == MEMORY_REGISTERED && (flags & CU_MEMHOSTREGISTER_READ_ONLY),
+        .id = gpu.next_id++,
+    };
+    return insert(&allocation);
+}
+
+static void release(const struct allocation *allocation)
+{
+    struct device *device = allocation->context->device;
+
+    switch (allocation->kind) {
+    case MEMORY_DEVICE:
+    case MEMORY_VARIABLE:
+        arena_give(device->arena, allocation->base, allocation->size_bytes);
+        gpu_charge(device, -(int64_t)arena_span(allocation->size_bytes));
+        break;
+    case MEMORY_HOST:
+        munmap(allocation->host, allocation->size_bytes);
+        break;
+    case MEMORY_REGISTERED:
+        break;
+    }
+}
+
+/* Takes entry `index` out, without freeing what it describes. */
+static struct allocation *take_out(size_t index)
+{
+    struct allocation *entry = entries[index];
+
+    n_entries--;
+    memmove(&entries[index], &entries[index + 1],
+            (n_entries - index) * sizeof(struct allocation *));
+    return entry;
+}
+
+void memory_remove(uint64_t base)
+{
+    struct allocation *entry = NULL;
+    size_t index;
+
+    pthread_rwlock_wrlock(&map_lock);
+    index = index_at(base);
+    if (index < n_entries && entries[index]->base == base)
+        entry = take_out(index);
+    pthread_rwlock_unlock(&map_lock);
+    if (entry)
+        release(entry);
+    free(entry);
+}
+
+void memory_end_all(struct context *context)
+{
+    struct allocation *entry;
+
+    do {
+        entry = NULL;
+        pthread_rwlock_wrlock(&map_lock);
+        for (size_t i = n_entries; i-- > 0 && !entry;) {
+            if (entries[i]->context == context)
+                entry = take_out(i);
+        }
+        pthread_rwlock_unlock(&map_lock);
+        if (entry)
+            release(entry);
+        free(entry);
+    } while (entry);
+}
+
+static bool is_device_address(uint64_t address)
+{
+    for (int i = 0; i < gpu.n_devices; i++) {
+        if (gpu.devices[i].arena && arena_holds(gpu.devices[i].arena, address))
+            return true;
+    }
+    return false;
+}
+
+bool memory_resolve(uint64_t address, uint64_t size_bytes, void **ret_host,
+                    enum memory_place *ret_place)
+{
+    struct allocation found;
+
+    if (!memory_find(address, &found)) {
+        if (is_device_address(address))
+            return false;
+        *ret_host = (void *)(uintptr_t)address;
+        *ret_place = MEMORY_AT_HOST;
+        return true;
+    }
+    if (!vgpu_range_within(address - found.base, size_bytes, found.size_bytes))
+        return false;
+    *ret_host = (uint8_t *)found.host + (address - found.base);
+    *ret_place = found.kind <= MEMORY_VARIABLE ? MEMORY_AT_DEVICE : MEMORY_AT_PINNED;
+    return true;
+}

@@ -1,0 +1,67 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The map of all allocations of this process, by address: device memory, module variables, and
+ * host memory that devices may use. Host memory has the same address on both sides; device memory
+ * has its bytes elsewhere (arena.h).
+ *
+ * The map has a lock of its own (taken after gpu.lock), because running kernels look into it.
+ * memory_find and memory_engine may be called without gpu.lock; all else needs it.
+ */
+#ifndef SOFTGPU_MEMORY_H
+#define SOFTGPU_MEMORY_H
+
+#include "softgpu/gpu.h"
+
+enum memory_kind {
+    MEMORY_DEVICE,
+    MEMORY_VARIABLE,   /* of a module */
+    MEMORY_HOST,       /* cuMemHostAlloc, cuMemAllocHost */
+    MEMORY_REGISTERED, /* cuMemHostRegister */
+};
+
+struct allocation {
+    uint64_t base;
+    uint64_t size_bytes;
+    void *host;
+    enum memory_kind kind;
+    struct context *context; /* that made it; not a reference: the allocation ends with it */
+    unsigned flags;          /* of cuMemHostAlloc or cuMemHostRegister */
+    bool read_only;          /* for kernels */
+    uint64_t id;
+};
+
+/* Copies out the allocation that holds address; false if there is none. */
+bool memory_find(uint64_t address, struct allocation *ret);
+
+/* What the engine needs to reach memory as kernels of this context may. */
+struct ptx_memory memory_engine(struct context *context);
+
+/* New device memory, or a module's variable. align: a power of two. */
+CUresult memory_new_device(struct context *context, enum memory_kind kind, uint64_t size_bytes,
+                           uint64_t align, bool read_only, struct allocation *ret);
+
+/* Enters host memory. ALREADY_REGISTERED if any byte of it is in the map. */
+CUresult memory_add_host(struct context *context, enum memory_kind kind, void *host,
+                         uint64_t size_bytes, unsigned flags);
+
+/* Takes out the allocation at base and frees what the library allocated for it. */
+void memory_remove(uint64_t base);
+
+/* Removes all that belongs to a context. */
+void memory_end_all(struct context *context);
+
+/* How the bytes of a range may be reached. */
+enum memory_place {
+    MEMORY_AT_DEVICE, /* device memory */
+    MEMORY_AT_PINNED, /* host memory that devices may use */
+    MEMORY_AT_HOST,   /* any other host memory, which cannot be checked */
+};
+
+/*
+ * Where the bytes of [address, address + size_bytes) are. False if the range begins in an
+ * allocation and leaves it, or is a device address without an allocation.
+ */
+bool memory_resolve(uint64_t address, uint64_t size_bytes, void **ret_host,
+                    enum memory_place *ret_place);
+
+#endif

@@ -1,0 +1,127 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
+# shellcheck shell=bash
+#
+# Starts and stops the host side (launcher and mediator) in a directory of its own. Sourced by
+# quickstart; run by hand: tools/local-host.sh start BUILD DIRECTORY | stop DIRECTORY.
+
+# host_library NAME: the file behind a library's name, as the loader finds it.
+host_library()
+{
+    /sbin/ldconfig -p | awk -v name="$1" '$1 == name && /x86-64/ { print $NF; exit }'
+}
+
+# host_choose_driver BUILD auto|softgpu|PATH: sets HOST_DRIVER, HOST_NVML and HOST_DRIVER_NAME.
+host_choose_driver()
+{
+    local build=$1 wish=$2
+    HOST_DRIVER=$PWD/$build/softgpu/libsoftgpu.so
+    HOST_NVML=$PWD/$build/softgpu/libsoftgpu-nvml.so
+    HOST_DRIVER_NAME=softgpu
+    case "$wish" in
+    softgpu) ;;
+    auto)
+        if [ -e /dev/nvidiactl ] && command -v nvidia-smi >/dev/null 2>&1 &&
+            nvidia-smi -L 2>/dev/null | grep -q '^GPU 0'; then
+            HOST_DRIVER=$(host_library libcuda.so.1)
+            HOST_NVML=$(host_library libnvidia-ml.so.1)
+            HOST_DRIVER_NAME="NVIDIA's driver"
+        fi
+        ;;
+    *)
+        HOST_DRIVER=$wish
+        HOST_DRIVER_NAME=$wish
+        ;;
+    esac
+    echo "GPU driver: $HOST_DRIVER_NAME ($HOST_DRIVER)"
+}
+
+# host_wait FILE PID: until FILE is there; fails when PID is gone or after 10 s.
+host_wait()
+{
+    local tries=0
+    while [ ! -e "$1" ]; do
+        kill -0 "$2" 2>/dev/null || return 1
+        tries=$((tries + 1))
+        [ "$tries" -lt 200 ] || return 1
+        sleep 0.05
+    done
+}
+
+# host_install BUILD DIRECTORY: the programs in one folder that the workers' users can read, too;
+# a checkout in somebody's home often is none.
+host_install()
+{
+    local build=$1 run=$2
+    mkdir -p "$run/bin"
+    install -m 755 "$build/worker/vgpu-worker" "$build/launcher/vgpu-launcher" \
+        "$build/mediator/vgpu-mediator" "$build/mediator/vgpu-nvml" "$build/store/vgpu-store" \
+        "$run/bin/"
+    if [ "$HOST_DRIVER_NAME" = softgpu ]; then
+        install -m 755 "$HOST_DRIVER" "$run/bin/"
+        HOST_DRIVER=$run/bin/$(basename "$HOST_DRIVER")
+    fi
+}
+
+# host_start BUILD DIRECTORY
+host_start()
+{
+    local build=$1 run=$2 pid user=()
+    host_install "$build" "$run"
+    [ "$(id -u)" = 0 ] && user=(--base-uid 880000)
+    "$run/bin/vgpu-launcher" --socket "$run/launcher.sock" "${user[@]}" \
+        --worker "$run/bin/vgpu-worker" --driver "$HOST_DRIVER" 2>>"$run/log" &
+    pid=$!
+    echo "$pid" >"$run/launcher.pid"
+    host_wait "$run/launcher.sock" "$pid" || return 1
+    host_start_mediator "$run"
+}
+
+host_start_mediator()
+{
+    local run=$1 pid
+    "$run/bin/vgpu-mediator" --run-dir "$run" --database "$run/vgpu.db" --create-database \
+        --launcher-socket "$run/launcher.sock" --helper-dir "$run/bin" --nvml "$HOST_NVML" \
+        --driver-name "$HOST_DRIVER_NAME" 2>>"$run/log" &
+    pid=$!
+    echo "$pid" >"$run/host-mediator.pid"
+    host_wait "$run/admin.sock" "$pid"
+}
+
+# host_stop DIRECTORY: asks both to end, and waits until they have.
+host_stop()
+{
+    local run=$1 name pid
+    for name in host-mediator launcher; do
+        [ -f "$run/$name.pid" ] || continue
+        pid=$(cat "$run/$name.pid")
+        kill "$pid" 2>/dev/null || true
+        for _ in $(seq 100); do
+            kill -0 "$pid" 2>/dev/null || break
+            sleep 0.05
+        done
+        kill -9 "$pid" 2>/dev/null || true
+        rm -f "$run/$name.pid"
+    done
+}
+
+if [ "${BASH_SOURCE[0]}" = "$0" ]; then
+    set -euo pipefail
+    case "${1:-}" in
+    start)
+        [ $# -eq 3 ] || { echo "usage: $0 start BUILD DIRECTORY" >&2; exit 2; }
+        host_choose_driver "$2" "${VGPU_DRIVER:-auto}"
+        mkdir -p "$3"
+        host_start "$2" "$3"
+        ;;
+    stop)
+        [ $# -eq 2 ] || { echo "usage: $0 stop DIRECTORY" >&2; exit 2; }
+        host_stop "$2"
+        rm -rf "$2"
+        ;;
+    *)
+        echo "usage: $0 start BUILD DIRECTORY | stop DIRECTORY" >&2
+        exit 2
+        ;;
+    esac
+fi

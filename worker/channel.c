@@ -1,0 +1,218 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "worker/channel.h"
+
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <unistd.h>
+
+#include "ring/pages.h"
+
+void channel_kick(int fd)
+{
+    const uint64_t one = 1;
+    ssize_t n = write(fd, &one, sizeof(one));
+
+    (void)n; /* a counter that is full wakes its reader as well */
+}
+
+/* Edge-triggered: the counters need no reading, and nobody can make that block. */
+static int watch(struct channel *channel, int fd)
+{
+    struct epoll_event event = {.events = EPOLLIN | EPOLLET, .data = {.fd = fd}};
+
+    return epoll_ctl(channel->epoll, EPOLL_CTL_ADD, fd, &event) < 0 ? -errno : 0;
+}
+
+static int watch_all(struct channel *channel)
+{
+    int status;
+
+    channel->epoll = epoll_create1(EPOLL_CLOEXEC);
+    if (channel->epoll < 0)
+        return -errno;
+    status = watch(channel, channel->fds[VGPU_FD_SUBMIT_KICK]);
+    if (status == 0)
+        status = watch(channel, channel->fds[VGPU_FD_LEASE_KICK]);
+    if (status == 0)
+        status = watch(channel, channel->helper.event);
+    if (status == 0 && channel->lifeline >= 0)
+        status = watch(channel, channel->lifeline);
+    return status;
+}
+
+struct channel *channel_new(const struct channel_config *config, struct vgpu_err *err)
+{
+    struct channel *channel = calloc(1, sizeof(*channel));
+    struct mapping *map;
+    int status;
+
+    if (!channel) {
+        vgpu_err_set(err, ENOMEM, "no memory for a channel");
+        return NULL;
+    }
+    map = &channel->map;
+    channel->epoll = -1;
+    channel->print.file = -1;
+    channel->helper.event = -1;
+    channel->cu = config->driver;
+    channel->lifeline = config->lifeline;
+    channel->next_seq = 1;
+    memcpy(channel->fds, config->fds, sizeof(channel->fds));
+    hold_init(&channel->hold);
+    context_init(&channel->primary, true);
+    replies_init(&channel->replies, NULL, NULL, VGPU_RING_MIN_GRANULES);
+    status = mapping_open(map, &config->geometry, config->fds, err);
+    if (status == 0) {
+        ring_consumer_init(&channel->submission, &map->page->submission,
+                           map->base + map->geometry.sub_offset, map->geometry.sub_granules, 0);
+        ring_producer_init(&channel->replies.ring, &map->page->completion,
+                           map->base + map->geometry.comp_offset, map->geometry.comp_granules, 0);
+        status = backlog_init(&channel->backlog);
+        if (status == 0)
+            status = data_init(channel);
+        if (status == 0)
+            status = helper_init(&channel->helper);
+        if (status == 0)
+            status = watch_all(channel);
+        if (status < 0)
+            vgpu_err_set(err, -status, "cannot set the channel up: %s", strerror(-status));
+    }
+    if (status < 0) {
+        free(channel->backlog.buffer);
+        mapping_close(map);
+        free(channel);
+        return NULL;
+    }
+    channel->now_ns = vgpu_clock_ns();
+    turn_init(channel);
+    return channel;
+}
+
+static int failed(CUresult result, const char *call, struct vgpu_err *err)
+{
+    if (result == CUDA_SUCCESS)
+        return 0;
+    return vgpu_err_set(err, EIO, "the CUDA driver's %s failed with error %d", call, result);
+}
+
+int channel_start(struct channel *channel, struct vgpu_err *err)
+{
+    const struct cuda_driver *cu = channel->cu;
+    int status = failed(cu->cuInit(0), "cuInit", err);
+
+    if (status == 0)
+        status = failed(cu->cuDeviceGet(&channel->device, 0), "cuDeviceGet", err);
+    if (status == 0)
+        status = failed(context_wake_primary(channel), "cuDevicePrimaryCtxRetain", err);
+    if (status == 0)
+        status = failed(context_enter(channel, &channel->primary), "cuCtxSetCurrent", err);
+    if (status == 0)
+        status = failed(vector_add_warm_up(channel), "first kernel", err);
+    return status;
+}
+
+void channel_announce(struct channel *channel)
+{
+    turn_publish(channel, true);
+    page_store_u32(&channel->map.report->state, VGPU_WORKER_READY);
+    page_store_u32(&channel->map.page->notice.state, VGPU_CHANNEL_READY);
+    channel_kick(channel->fds[VGPU_FD_REPORT_KICK]);
+    channel_kick(channel->fds[VGPU_FD_COMPLETE_KICK]);
+}
+
+void channel_end(struct channel *channel, enum vgpu_status status, const char *format, ...)
+{
+    va_list args;
+
+    if (channel->ended)
+        return;
+    channel->ended = true;
+    channel->end_status = status;
+    va_start(args, format);
+    vsnprintf(channel->end_text, sizeof(channel->end_text), format, args);
+    va_end(args);
+}
+
+void channel_tell_end(struct channel *channel)
+{
+    struct vgpu_report_page *report = channel->map.report;
+
+    memcpy(report->text, channel->end_text, sizeof(report->text));
+    page_store_u32(&report->need, VGPU_NEED_NOTHING);
+    page_store_u32(&report->reason, channel->end_status);
+    page_store_u32(&report->state, VGPU_WORKER_ENDED);
+    page_store_u32(&channel->map.page->notice.state, VGPU_CHANNEL_ENDED);
+    channel_kick(channel->fds[VGPU_FD_REPORT_KICK]);
+    channel_kick(channel->fds[VGPU_FD_COMPLETE_KICK]);
+}
+
+uint64_t channel_memory_quota(const struct channel *channel)
+{
+    uint64_t quota = page_load_u64(&channel->map.lease->memory_quota_bytes);
+
+    return quota ? quota : UINT64_MAX;
+}
+
+void channel_add_memory(struct channel *channel, int64_t bytes)
+{
+    channel->memory_bytes += (uint64_t)bytes;
+    page_store_u64(&channel->map.report->memory_bytes, channel->memory_bytes);
+}
+
+static void drop_items(struct item *item)
+{
+    while (item) {
+        struct item *next = item->next;
+
+        free(item);
+        item = next;
+    }
+}
+
+/* Lets go of what is the worker's own; the driver's objects go with the process or the contexts. */
+void channel_free(struct channel *channel)
+{
+    struct item *item;
+
+    if (!channel)
+        return;
+    helper_free(channel);
+    while ((item = helper_collect(channel)))
+        item_free(channel, item);
+    channel_release_items(channel);
+    while (channel->contexts) {
+        struct context *context = channel->contexts;
+
+        if (context->cu)
+            channel->cu->cuCtxDestroy(context->cu);
+        context->cu = NULL;
+        context_condemn(channel, context);
+        context_forget(channel, context);
+    }
+    if (channel->primary.cu)
+        channel->cu->cuDevicePrimaryCtxReset(channel->device);
+    channel->primary.cu = NULL;
+    context_condemn(channel, &channel->primary);
+    context_forget(channel, &channel->primary);
+    drop_items(channel->spare_items);
+    while (channel->spare_links) {
+        struct wait_link *next = channel->spare_links->next;
+
+        free(channel->spare_links);
+        channel->spare_links = next;
+    }
+    replies_free(&channel->replies);
+    backlog_free(&channel->backlog);
+    handles_free(channel->handles);
+    ledger_free(&channel->ledger);
+    data_free(channel);
+    mapping_close(&channel->map);
+    if (channel->print.file >= 0)
+        close(channel->print.file);
+    close(channel->epoll);
+    free(channel);
+}

@@ -1,0 +1,559 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "worker/consumer.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+
+#include "ring/pages.h"
+#include "worker/beside.h"
+#include "worker/channel.h"
+
+/* Records issued before the marks are looked at again. */
+#define ROUND_RECORDS 32
+
+/* After the last progress: how long the holder of the turn polls, and when it closes batches. */
+#define SPIN_NS  (50 * VGPU_NS_PER_US)
+#define COVER_NS (4 * VGPU_NS_PER_US)
+
+/* Longest sleep while something is in flight. */
+#define SLEEP_MAX_NS VGPU_NS_PER_MS
+#define SLEEP_MIN_NS (10 * VGPU_NS_PER_US)
+
+#define JOB_ESTIMATE_NS (30 * VGPU_NS_PER_US)
+
+static const struct cuda_op_row *find_row(uint16_t code)
+{
+    size_t low = 0;
+    size_t high = cuda_op_rows_count;
+
+    while (low < high) {
+        size_t middle = low + (high - low) / 2;
+
+        if (cuda_op_rows[middle].code < code)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return low < cuda_op_rows_count && cuda_op_rows[low].code == code ? &cuda_op_rows[low] : NULL;
+}
+
+static struct item *make_item(struct channel *channel, const struct taken *taken)
+{
+    const struct vgpu_record *record = taken_record(taken);
+    struct item *item = item_new(channel);
+
+    if (!item) {
+        channel_end(channel, VGPU_NO_MEMORY, "no memory for a call");
+        return NULL;
+    }
+    item->call.row = taken->row;
+    item->call.seq = record->seq;
+    item->call.taken_ns = taken->taken_ns;
+    item->call.thread = record->thread;
+    item->call.context_handle = record->context;
+    item->call.flags = record->flags;
+    item->counted = taken->job != 0;
+    item->order = ++channel->orders;
+    return item;
+}
+
+/* A record's head, as far as no op is concerned. Returns its row, or NULL: the channel ended. */
+static const struct cuda_op_row *check_head(struct channel *channel,
+                                            const struct vgpu_record *record, size_t size)
+{
+    const struct cuda_op_row *row;
+    bool waits;
+
+    if (size < sizeof(*record) || record->seq != channel->next_seq) {
+        channel_end(channel, VGPU_BAD_RECORD, "record %llu: bad size or sequence number",
+                    (unsigned long long)channel->next_seq);
+        return NULL;
+    }
+    channel->next_seq++;
+    row = find_row(record->op);
+    if (!row) {
+        channel_end(channel, VGPU_BAD_RECORD, "record %llu: unknown op 0x%04x",
+                    (unsigned long long)record->seq, record->op);
+        return NULL;
+    }
+    waits = record->flags & VGPU_RECORD_WAIT;
+    if ((record->flags & ~VGPU_RECORD_FLAGS) || record->reserved || record->thread == 0 ||
+        (waits && (row->flags & CUDA_OPF_POST)) || (!waits && (row->flags & CUDA_OPF_WAIT)) ||
+        ((record->flags & VGPU_RECORD_EXPLICIT) && (!waits || !(row->flags & CUDA_OPF_JOB)))) {
+        border_malformed(channel, row->name, "head");
+        return NULL;
+    }
+    if (waits && ++channel->replies.waiting > WORKER_MAX_WAITS) {
+        channel_end(channel, VGPU_BAD_RECORD, "record %llu: more than %u wait for an answer",
+                    (unsigned long long)record->seq, WORKER_MAX_WAITS);
+        return NULL;
+    }
+    return row;
+}
+
+static void refuse(struct channel *channel, const struct taken *taken, enum admission admission)
+{
+    struct item *item = make_item(channel, taken);
+
+    if (!item)
+        return;
+    item->context = handle_get(channel->handles, CUDA_KIND_CONTEXT, item->call.context_handle);
+    if (admission == REFUSE_QUARANTINED) {
+        item_refuse(channel, item, VGPU_QUARANTINED, CUDA_ERROR_NOT_PERMITTED);
+        return;
+    }
+    /* What a refused job has waited means nothing: the hint for a retry takes its place. */
+    item->call.taken_ns = channel->now_ns - page_load_u64(&channel->map.lease->retry_ns);
+    item_refuse(channel, item, VGPU_BUSY, CUDA_ERROR_SYSTEM_NOT_READY);
+}
+
+/* The guest's answer to a host function orders with nothing, and what is held waits for it. */
+static void hear_host_function(struct channel *channel, const struct taken *taken)
+{
+    struct item *item = make_item(channel, taken);
+
+    if (!item)
+        return;
+    if (taken->row->check(channel, &item->call, taken_record(taken), &item->in) < 0)
+        item_free(channel, item);
+    else
+        item_finish(channel, item, taken->row->execute(channel, &item->call, &item->in, NULL));
+}
+
+/* True if the record was dealt with as it was taken. */
+static bool dealt_with(struct channel *channel, struct taken *taken)
+{
+    bool is_explicit = taken_record(taken)->flags & VGPU_RECORD_EXPLICIT;
+
+    taken->job = 0;
+    if (taken->row->flags & CUDA_OPF_JOB) {
+        enum admission admission = turn_admit(channel, is_explicit, &taken->job);
+
+        if (admission == ADMIT || admission == ADMIT_LATER)
+            return false;
+        refuse(channel, taken, admission);
+        return true;
+    }
+    if (taken->row->code == CUDA_OP_HOST_FUNCTION_DONE) {
+        hear_host_function(channel, taken);
+        return true;
+    }
+    return false;
+}
+
+/* Takes the next record that has to be issued. False: there is none, or none may be read. */
+static bool take(struct channel *channel, struct taken *taken)
+{
+    while (!channel->ended && !channel->stopping && turn_may_read(channel)) {
+        size_t size = 0;
+        bool kick = false;
+        int status =
+            ring_consume(&channel->submission, taken->bytes, sizeof(taken->bytes), &size, &kick);
+
+        channel->replies.kick |= kick;
+        if (status < 0)
+            channel_end(channel, VGPU_BAD_RECORD, "record %llu: the ring is malformed",
+                        (unsigned long long)channel->next_seq);
+        if (status <= 0)
+            return false;
+        taken->row = check_head(channel, taken_record(taken), size);
+        if (!taken->row)
+            return false;
+        taken->taken_ns = vgpu_clock_ns();
+        if (!dealt_with(channel, taken))
+            return true;
+    }
+    return false;
+}
+
+static uint64_t estimate_launch(const struct function *function)
+{
+    return function ? function->estimate_ns : 0;
+}
+
+static uint64_t estimate_bytes(const struct channel *channel, uint64_t bytes)
+{
+    return turn_copy_estimate(channel, bytes < WORKER_CHUNK_BYTES ? bytes : WORKER_CHUNK_BYTES);
+}
+
+/* Only a guess: the record is not checked yet. */
+static uint64_t estimate_taken(const struct channel *channel, const struct taken *taken)
+{
+    const void *record = taken->bytes;
+
+    switch (taken->row->code) {
+    case CUDA_OP_LAUNCH: {
+        const struct cuda_op_launch *op = record;
+
+        return estimate_launch(handle_get(channel->handles, CUDA_KIND_FUNCTION, op->function));
+    }
+    case CUDA_OP_COPY: {
+        const struct cuda_op_copy *op = record;
+
+        return estimate_bytes(channel, op->bytes);
+    }
+    default:
+        return JOB_ESTIMATE_NS;
+    }
+}
+
+static bool may_issue_taken(struct channel *channel, const struct taken *taken)
+{
+    if (channel->partial || hold_full(&channel->hold))
+        return false;
+    if (!taken->job)
+        return true;
+    if (taken->row->code == CUDA_OP_JOB_VECTOR_ADD && !vector_add_has_slot(channel))
+        return false;
+    return turn_allows(channel, estimate_taken(channel, taken), taken->job);
+}
+
+bool consumer_may_issue(struct channel *channel, const struct item *item)
+{
+    if (channel->partial)
+        return false;
+    if (!(item->call.row->flags & CUDA_OPF_JOB))
+        return true;
+    if (item->call.row->code == CUDA_OP_LAUNCH)
+        return turn_allows(channel, estimate_launch(item->function), 0);
+    return turn_allows(channel, JOB_ESTIMATE_NS, 0);
+}
+
+static void settle(struct channel *channel, struct item *item, CUresult result)
+{
+    if (result == CUDA_CALL_AGAIN)
+        channel->partial = item;
+    else if (result != CUDA_CALL_LATER)
+        item_finish(channel, item, result);
+}
+
+static void execute(struct channel *channel, struct item *item)
+{
+    CUresult result = CUDA_SUCCESS;
+
+    if (item->context && item->context->cu)
+        result = context_enter(channel, item->context);
+    if (result == CUDA_SUCCESS)
+        result = item->call.row->execute(channel, &item->call, &item->in, item->out);
+    settle(channel, item, result);
+}
+
+void consumer_issue(struct channel *channel, struct item *item)
+{
+    channel->now_ns = vgpu_clock_ns();
+    channel->progress_ns = channel->now_ns;
+    item->call.issued_ns = channel->now_ns;
+    if (item->counted)
+        channel->turn.wait_ns += item->call.issued_ns - item->call.taken_ns;
+    if (item->call.row->encode) {
+        item->out = calloc(1, sizeof(*item->out));
+        if (!item->out) {
+            item_finish(channel, item, CUDA_ERROR_OUT_OF_MEMORY);
+            return;
+        }
+    }
+    if (item->call.row->flags & CUDA_OPF_BESIDE)
+        beside_start(channel, item);
+    else
+        execute(channel, item);
+}
+
+static bool is_query(const struct item *item)
+{
+    uint16_t code = item->call.row->code;
+
+    return code == CUDA_OP_STREAM_QUERY || code == CUDA_OP_EVENT_QUERY ||
+           code == CUDA_OP_EVENT_ELAPSED;
+}
+
+static void issue_taken(struct channel *channel, const struct taken *taken)
+{
+    struct item *item = make_item(channel, taken);
+    int status;
+
+    if (!item)
+        return;
+    status = taken->row->check(channel, &item->call, taken_record(taken), &item->in);
+    if (status < 0)
+        item_free(channel, item);
+    else if (status > 0)
+        item_finish(channel, item, (CUresult)status);
+    else if (!hold_active(&channel->hold) || !hold_blocks(channel, item))
+        consumer_issue(channel, item);
+    else if (is_query(item))
+        item_finish(channel, item, CUDA_ERROR_NOT_READY);
+    else
+        hold_push(channel, item);
+}
+
+static bool next_record(struct channel *channel)
+{
+    if (channel->current.row)
+        return true;
+    if (channel->backlog.count > 0)
+        backlog_pop(&channel->backlog, &channel->current);
+    else if (!take(channel, &channel->current))
+        channel->current.row = NULL;
+    return channel->current.row != NULL;
+}
+
+/* The turn is elsewhere, or enough is in flight: records are taken, but kept. */
+static bool read_ahead(struct channel *channel)
+{
+    static struct taken ahead; /* the consumer is one thread */
+    bool any = false;
+
+    while (backlog_has_room(&channel->backlog) && take(channel, &ahead)) {
+        backlog_push(&channel->backlog, &ahead);
+        any = true;
+    }
+    return any;
+}
+
+static bool continue_partial(struct channel *channel)
+{
+    struct item *item = channel->partial;
+    uint64_t before;
+
+    if (!item)
+        return false;
+    before = item->progress;
+    channel->partial = NULL;
+    channel->hold.dirty = true;
+    execute(channel, item);
+    return channel->partial != item || item->progress != before;
+}
+
+static bool issue_records(struct channel *channel)
+{
+    bool any = continue_partial(channel);
+
+    if (channel->hold.dirty && channel->hold.items)
+        any |= hold_pump(channel);
+    for (int i = 0; i < ROUND_RECORDS && !channel->ended && !channel->stopping; i++) {
+        if (!next_record(channel))
+            return any;
+        if (!may_issue_taken(channel, &channel->current))
+            return read_ahead(channel) || any;
+        issue_taken(channel, &channel->current);
+        channel->current.row = NULL;
+        any = true;
+    }
+    return any;
+}
+
+static bool poll_event_waits(struct channel *channel)
+{
+    struct item **at = &channel->event_waits;
+    bool any = false;
+
+    while (*at) {
+        struct item *item = *at;
+        CUresult result = context_enter(channel, item->body->context);
+
+        if (result == CUDA_SUCCESS)
+            result = channel->cu->cuEventQuery(item->body->cu);
+        if (result == CUDA_ERROR_NOT_READY) {
+            at = &item->next;
+            continue;
+        }
+        *at = item->next;
+        event_body_unref(channel, item->body);
+        print_flush(channel, item->context, NULL);
+        item_finish(channel, item, result);
+        any = true;
+    }
+    return any;
+}
+
+static bool collect_helpers(struct channel *channel)
+{
+    struct item *item;
+    bool any = false;
+
+    while ((item = helper_collect(channel))) {
+        beside_settle(channel, item);
+        any = true;
+    }
+    return any;
+}
+
+/* All records up to this one were handed on, and their blobs copied. */
+static void publish_issued(struct channel *channel)
+{
+    uint64_t issued = channel->next_seq - 1;
+
+    if (channel->partial && channel->partial->call.seq <= issued)
+        issued = channel->partial->call.seq - 1;
+    else if (channel->current.row)
+        issued = taken_record(&channel->current)->seq - 1;
+    else if (channel->backlog.count > 0)
+        issued = backlog_first_seq(&channel->backlog) - 1;
+    if (issued <= channel->issued_told)
+        return;
+    channel->issued_told = issued;
+    page_store_u64(&channel->map.page->notice.issued, issued);
+}
+
+/* Nothing new is taken; the channel ends when what was issued is done. */
+static void stop(struct channel *channel)
+{
+    channel->stopping = true;
+    if (channel->turn.units > 0 || channel->replies.queue)
+        return;
+    channel_end(channel, VGPU_OK, "stopped");
+}
+
+static bool ring_is_empty(struct channel *channel)
+{
+    return ring_ready(&channel->submission) == 0 || !turn_may_read(channel);
+}
+
+bool consumer_round(struct channel *channel)
+{
+    uint64_t first_seq = channel->next_seq;
+    bool any;
+
+    channel->now_ns = vgpu_clock_ns();
+    any = turn_load(channel);
+    any |= collect_helpers(channel);
+    any |= streams_poll(channel);
+    any |= poll_event_waits(channel);
+    any |= beside_poll(channel);
+    any |= replies_flush(channel);
+    any |= issue_records(channel);
+    any |= channel->next_seq != first_seq;
+    if (any)
+        channel->progress_ns = channel->now_ns;
+    if (!any && channel->now_ns - channel->progress_ns >= COVER_NS)
+        streams_cover(channel);
+    if (channel->turn.flags & VGPU_LEASE_STOP)
+        stop(channel);
+    publish_issued(channel);
+    turn_publish(channel, ring_is_empty(channel));
+    replies_kick(channel);
+    return any;
+}
+
+static void pause_cpu(void)
+{
+#if defined(__x86_64__) || defined(__i386__)
+    __builtin_ia32_pause();
+#endif
+}
+
+static bool has_marks(const struct channel *channel)
+{
+    for (const struct stream *stream = channel->active; stream; stream = stream->next_active)
+        if (stream->marks)
+            return true;
+    return false;
+}
+
+static void look_at_events(struct channel *channel)
+{
+    struct epoll_event events[8];
+    int count = epoll_wait(channel->epoll, events, 8, 0);
+
+    for (int i = 0; i < count; i++)
+        if (events[i].data.fd == channel->lifeline && (events[i].events & (EPOLLHUP | EPOLLERR)))
+            channel_end(channel, VGPU_GONE, "the launcher is gone");
+}
+
+static void sleep_for(struct channel *channel, const struct timespec *timeout)
+{
+    struct pollfd waiting = {.fd = channel->epoll, .events = POLLIN};
+
+    if (ppoll(&waiting, 1, timeout, NULL) > 0)
+        look_at_events(channel);
+}
+
+static void sleep_while_busy(struct channel *channel)
+{
+    uint64_t ns = (channel->now_ns - channel->progress_ns) / 8;
+    struct timespec timeout = {0};
+
+    if (ns < SLEEP_MIN_NS)
+        ns = SLEEP_MIN_NS;
+    timeout.tv_nsec = (long)(ns < SLEEP_MAX_NS ? ns : SLEEP_MAX_NS);
+    sleep_for(channel, &timeout);
+}
+
+/* Called when a round found nothing to do. */
+static void rest(struct channel *channel)
+{
+    bool reads = turn_may_read(channel) && backlog_has_room(&channel->backlog);
+
+    channel->now_ns = vgpu_clock_ns();
+    if (turn_granted(channel) && channel->now_ns - channel->progress_ns < SPIN_NS) {
+        for (int i = 0; i < 16 && ring_ready(&channel->submission) == 0; i++)
+            pause_cpu();
+        return;
+    }
+    streams_cover(channel);
+    if (reads && !ring_consumer_arm(&channel->submission))
+        return;
+    if (has_marks(channel) || channel->event_waits || channel->closing)
+        sleep_while_busy(channel);
+    else
+        sleep_for(channel, NULL);
+    if (reads)
+        ring_consumer_disarm(&channel->submission);
+}
+
+void consumer_run(struct channel *channel)
+{
+    while (!channel->ended)
+        if (!consumer_round(channel) && !channel->ended)
+            rest(channel);
+    replies_flush(channel);
+    channel_tell_end(channel);
+}
+
+static void release_list(struct channel *channel, struct item **list)
+{
+    while (*list) {
+        struct item *item = *list;
+
+        *list = item->next;
+        if (item->body)
+            event_body_unref(channel, item->body);
+        item_free(channel, item);
+    }
+}
+
+static void release_marks(struct channel *channel, struct stream *stream)
+{
+    for (struct mark *mark = stream->marks; mark; mark = mark->next) {
+        while (mark->links) {
+            struct wait_link *link = mark->links;
+
+            mark->links = link->next;
+            if (--link->wait->remaining == 0)
+                item_free(channel, link->wait->item);
+            free(link);
+        }
+    }
+    while (stream->marks) {
+        struct mark *mark = stream->marks;
+
+        stream->marks = mark->next;
+        free(mark);
+    }
+}
+
+void channel_release_items(struct channel *channel)
+{
+    for (struct stream *stream = channel->active; stream; stream = stream->next_active)
+        release_marks(channel, stream);
+    channel->active = NULL;
+    release_list(channel, &channel->event_waits);
+    release_list(channel, &channel->closing);
+    release_list(channel, &channel->hold.items);
+    if (channel->partial)
+        item_free(channel, channel->partial);
+    channel->partial = NULL;
+}

@@ -1,0 +1,107 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "worker/data.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "worker/channel.h"
+
+uint64_t data_to_segment_end(uint64_t offset)
+{
+    return WORKER_CHUNK_BYTES - offset % WORKER_CHUNK_BYTES;
+}
+
+int data_init(struct channel *channel)
+{
+    struct data_area *data = &channel->data;
+
+    data->count = (channel->map.geometry.data_bytes + WORKER_CHUNK_BYTES - 1) / WORKER_CHUNK_BYTES;
+    data->segments = calloc(data->count + 1, 1);
+    pthread_mutex_init(&data->lock, NULL);
+    return data->segments ? 0 : -ENOMEM;
+}
+
+void data_free(struct channel *channel)
+{
+    free(channel->data.segments);
+    pthread_mutex_destroy(&channel->data.lock);
+}
+
+/* The calling thread's context is put back: registrations live in the primary one. */
+static enum segment_state lock_segment(struct channel *channel, uint64_t index)
+{
+    uint64_t offset = index * WORKER_CHUNK_BYTES;
+    uint64_t bytes = channel->map.geometry.data_bytes - offset;
+    CUcontext before = NULL;
+    CUresult result;
+
+    if (bytes > WORKER_CHUNK_BYTES)
+        bytes = WORKER_CHUNK_BYTES;
+    channel->cu->cuCtxGetCurrent(&before);
+    result = channel->cu->cuCtxSetCurrent(channel->primary.cu);
+    if (result == CUDA_SUCCESS)
+        result = channel->cu->cuMemHostRegister(channel->map.data + offset, bytes,
+                                                CU_MEMHOSTREGISTER_PORTABLE |
+                                                    CU_MEMHOSTREGISTER_DEVICEMAP);
+    channel->cu->cuCtxSetCurrent(before);
+    return result == CUDA_SUCCESS ? SEGMENT_LOCKED : SEGMENT_REFUSED;
+}
+
+void data_lock(struct channel *channel, uint64_t offset, uint64_t bytes)
+{
+    struct data_area *data = &channel->data;
+    uint64_t last = (offset + bytes - 1) / WORKER_CHUNK_BYTES;
+
+    if (bytes == 0 || !channel->primary.cu)
+        return;
+    pthread_mutex_lock(&data->lock);
+    for (uint64_t i = offset / WORKER_CHUNK_BYTES; i <= last; i++)
+        if (data->segments[i] == SEGMENT_PLAIN)
+            data->segments[i] = (uint8_t)lock_segment(channel, i);
+    pthread_mutex_unlock(&data->lock);
+}
+
+static bool all_locked(const struct data_area *data, uint64_t offset, uint64_t bytes)
+{
+    uint64_t last = (offset + bytes - 1) / WORKER_CHUNK_BYTES;
+
+    for (uint64_t i = offset / WORKER_CHUNK_BYTES; i <= last; i++)
+        if (data->segments[i] != SEGMENT_LOCKED)
+            return false;
+    return true;
+}
+
+CUresult data_map(struct channel *channel, uint64_t offset, uint64_t bytes,
+                  CUdeviceptr *ret_address)
+{
+    CUdeviceptr first = 0;
+    CUdeviceptr last = 0;
+    CUresult result;
+    bool locked;
+
+    if (bytes == 0)
+        return CUDA_ERROR_INVALID_VALUE;
+    data_lock(channel, offset, bytes);
+    pthread_mutex_lock(&channel->data.lock);
+    locked = all_locked(&channel->data, offset, bytes);
+    pthread_mutex_unlock(&channel->data.lock);
+    if (!locked)
+        return CUDA_ERROR_NOT_SUPPORTED;
+    result = channel->cu->cuMemHostGetDevicePointer(&first, channel->map.data + offset, 0);
+    if (result == CUDA_SUCCESS)
+        result = channel->cu->cuMemHostGetDevicePointer(&last,
+                                                        channel->map.data + offset + bytes - 1, 0);
+    if (result != CUDA_SUCCESS)
+        return result;
+    /* Segments are locked one by one; a driver may show them to the device apart. */
+    if (last - first != bytes - 1)
+        return CUDA_ERROR_NOT_SUPPORTED;
+    *ret_address = first;
+    return CUDA_SUCCESS;
+}
+
+void data_forget(struct channel *channel)
+{
+    memset(channel->data.segments, SEGMENT_PLAIN, channel->data.count);
+}

@@ -1,0 +1,167 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Executions: device memory and page-locked memory. */
+#include <string.h>
+
+#include "common/overflow.h"
+#include "worker/channel.h"
+#include "worker/exec.h"
+
+/* The least that a driver gives. */
+#define ALLOCATION_GRAIN 512u
+
+static CUresult check_quota(const struct channel *channel, uint64_t bytes)
+{
+    uint64_t quota = channel_memory_quota(channel);
+    uint64_t rounded;
+
+    if (!vgpu_align_u64(bytes, ALLOCATION_GRAIN, &rounded) || channel->memory_bytes > quota ||
+        rounded > quota - channel->memory_bytes)
+        return CUDA_ERROR_OUT_OF_MEMORY;
+    return CUDA_SUCCESS;
+}
+
+/* Enters what the driver gave; gives it back if that cannot be. */
+static CUresult keep(struct channel *channel, struct context *context, CUdeviceptr address,
+                     uint64_t bytes)
+{
+    struct ledger_range range = {
+        .address = address, .bytes = bytes, .kind = RANGE_ALLOCATION, .owner = context};
+
+    if (ledger_add(&channel->ledger, &range) < 0) {
+        channel->cu->cuMemFree(address);
+        return CUDA_ERROR_OUT_OF_MEMORY;
+    }
+    channel_add_memory(channel, (int64_t)bytes);
+    return CUDA_SUCCESS;
+}
+
+CUresult exec_memory_alloc(struct channel *channel, const struct cuda_call *call,
+                           const struct cuda_in_memory_alloc *in, struct cuda_out_memory_alloc *out)
+{
+    CUdeviceptr address = 0;
+    CUresult result = check_quota(channel, in->bytes);
+
+    if (result == CUDA_SUCCESS)
+        result = channel->cu->cuMemAlloc(&address, in->bytes);
+    if (result == CUDA_SUCCESS)
+        result = keep(channel, item_of(call)->context, address, in->bytes);
+    if (result == CUDA_SUCCESS)
+        out->address = address;
+    return result;
+}
+
+CUresult exec_memory_alloc_pitch(struct channel *channel, const struct cuda_call *call,
+                                 const struct cuda_in_memory_alloc_pitch *in,
+                                 struct cuda_out_memory_alloc_pitch *out)
+{
+    CUdeviceptr address = 0;
+    uint64_t bytes = 0;
+    size_t pitch = 0;
+    CUresult result;
+
+    if (!vgpu_mul_u64(in->width_bytes, in->height, &bytes))
+        return CUDA_ERROR_INVALID_VALUE;
+    result = check_quota(channel, bytes);
+    if (result == CUDA_SUCCESS)
+        result = channel->cu->cuMemAllocPitch(&address, &pitch, in->width_bytes, in->height,
+                                              in->element_bytes);
+    if (result != CUDA_SUCCESS)
+        return result;
+    /* Only now is it known what the rows take. */
+    if (!vgpu_mul_u64(pitch, in->height, &bytes) || check_quota(channel, bytes) != CUDA_SUCCESS) {
+        channel->cu->cuMemFree(address);
+        return CUDA_ERROR_OUT_OF_MEMORY;
+    }
+    result = keep(channel, item_of(call)->context, address, bytes);
+    if (result == CUDA_SUCCESS) {
+        out->address = address;
+        out->pitch_bytes = pitch;
+    }
+    return result;
+}
+
+CUresult prepare_memory_free(struct channel *channel, struct item *item)
+{
+    struct ledger_range range;
+
+    if (!ledger_remove(&channel->ledger, item->in.memory_free.address, RANGE_ALLOCATION, &range))
+        return CUDA_ERROR_INVALID_VALUE;
+    /* An allocation is its context's, whichever is current. */
+    item->context = (struct context *)(uintptr_t)range.owner;
+    item->made_bytes = range.bytes;
+    return CUDA_SUCCESS;
+}
+
+CUresult exec_memory_free(struct channel *channel, const struct cuda_call *call,
+                          const struct cuda_in_memory_free *in)
+{
+    return channel->cu->cuMemFree(in->address);
+}
+
+void settle_memory_free(struct channel *channel, struct item *item)
+{
+    channel_add_memory(channel, -(int64_t)item->made_bytes);
+}
+
+CUresult exec_memory_info(struct channel *channel, const struct cuda_call *call,
+                          struct cuda_out_memory_info *out)
+{
+    uint64_t quota = channel_memory_quota(channel);
+    uint64_t left = quota > channel->memory_bytes ? quota - channel->memory_bytes : 0;
+    size_t free_bytes = 0;
+    size_t total = 0;
+    CUresult result = channel->cu->cuMemGetInfo(&free_bytes, &total);
+
+    out->free_bytes = free_bytes < left ? free_bytes : left;
+    out->total_bytes = total < quota ? total : quota;
+    return result;
+}
+
+CUresult exec_host_register(struct channel *channel, const struct cuda_call *call,
+                            const struct cuda_in_host_register *in,
+                            struct cuda_out_host_register *out)
+{
+    CUdeviceptr address = 0;
+    CUresult result = data_map(channel, in->area_offset, in->area_bytes, &address);
+
+    out->address = address;
+    return result;
+}
+
+void settle_host_register(struct channel *channel, struct item *item)
+{
+    struct ledger_range range = {.address = item->out->host_register.address,
+                                 .bytes = item->in.host_register.area_bytes,
+                                 .kind = RANGE_HOST,
+                                 .owner = item->context};
+
+    if (item->result != CUDA_SUCCESS)
+        return;
+    if (ledger_add(&channel->ledger, &range) < 0)
+        item->result = CUDA_ERROR_HOST_MEMORY_ALREADY_REGISTERED;
+}
+
+/* The segments stay locked for copies; what ends is that the device address is the guest's. */
+CUresult prepare_host_unregister(struct channel *channel, struct item *item)
+{
+    const struct cuda_in_host_unregister *in = &item->in.host_unregister;
+    const struct ledger_range *found;
+    struct ledger_range range;
+    CUdeviceptr address = 0;
+
+    if (in->area_bytes == 0 ||
+        channel->cu->cuMemHostGetDevicePointer(&address, in->area, 0) != CUDA_SUCCESS)
+        return CUDA_ERROR_HOST_MEMORY_NOT_REGISTERED;
+    found = ledger_find(&channel->ledger, address, in->area_bytes);
+    if (!found || found->kind != RANGE_HOST || found->address != address ||
+        found->bytes != in->area_bytes)
+        return CUDA_ERROR_HOST_MEMORY_NOT_REGISTERED;
+    ledger_remove(&channel->ledger, address, RANGE_HOST, &range);
+    return CUDA_SUCCESS;
+}
+
+CUresult exec_host_unregister(struct channel *channel, const struct cuda_call *call,
+                              const struct cuda_in_host_unregister *in)
+{
+    return CUDA_SUCCESS;
+}

@@ -1,0 +1,93 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "worker/item.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+
+#include "worker/channel.h"
+
+struct item *item_new(struct channel *channel)
+{
+    struct item *item = channel->spare_items;
+
+    if (item)
+        channel->spare_items = item->next;
+    else
+        item = malloc(sizeof(*item));
+    if (!item)
+        return NULL;
+    /* Not the bytes of `small`: they are written before they are read. */
+    memset(item, 0, offsetof(struct item, small));
+    return item;
+}
+
+static void free_blobs(struct channel *channel, struct item *item)
+{
+    for (unsigned i = 0; i < item->call.owned; i++) {
+        if (item->blob_bytes[i])
+            munmap(item->call.blobs[i], item->blob_bytes[i]);
+        else
+            free(item->call.blobs[i]);
+    }
+    item->call.owned = 0;
+    channel->blob_bytes -= item->owned_bytes;
+}
+
+void item_free(struct channel *channel, struct item *item)
+{
+    free_blobs(channel, item);
+    free(item->out);
+    if (item->counted && !item->batched)
+        turn_job_over(channel, false);
+    item->next = channel->spare_items;
+    channel->spare_items = item;
+}
+
+static void answer(struct channel *channel, struct item *item, uint16_t status, CUresult result)
+{
+    struct vgpu_completion *completion = (struct vgpu_completion *)(void *)channel->replies.buffer;
+    uint64_t issued_ns = item->call.issued_ns ? item->call.issued_ns : channel->now_ns;
+
+    memset(completion, 0, sizeof(*completion));
+    completion->size_bytes = sizeof(*completion);
+    if (item->out && item->call.row->encode)
+        completion->size_bytes = item->call.row->encode(item->out, channel->replies.buffer);
+    completion->kind = VGPU_COMPLETION_REPLY;
+    completion->status = status;
+    completion->seq = item->call.seq;
+    completion->result = (int32_t)result;
+    completion->wait_ns = issued_ns - item->call.taken_ns;
+    completion->run_ns = channel->now_ns > issued_ns ? channel->now_ns - issued_ns : 0;
+    reply_send(channel, completion);
+}
+
+void item_refuse(struct channel *channel, struct item *item, uint16_t status, CUresult result)
+{
+    if (item->call.flags & VGPU_RECORD_WAIT)
+        answer(channel, item, status, result);
+    else if (result != CUDA_SUCCESS)
+        context_note_posted(channel, item->context, result);
+    item_free(channel, item);
+}
+
+void item_finish(struct channel *channel, struct item *item, CUresult result)
+{
+    context_note_sticky(channel, item->context, result);
+    if ((item->call.flags & VGPU_RECORD_WAIT) && (item->call.row->flags & CUDA_OPF_REPORT))
+        result = context_take_error(channel, item->context, result);
+    item_refuse(channel, item, VGPU_OK, result);
+}
+
+void item_wait_init(struct item *item,
+                    void (*then)(struct channel *channel, struct item *item, CUresult result))
+{
+    item->wait = (struct wait){.item = item, .remaining = 1, .then = then ? then : item_finish};
+}
+
+CUresult item_wait_begin(struct channel *channel, struct item *item)
+{
+    if (--item->wait.remaining == 0)
+        item->wait.then(channel, item, item->wait.result);
+    return CUDA_CALL_LATER;
+}

@@ -1,0 +1,44 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The device addresses that belong to the channel: allocations, globals of modules, page-locked
+ * parts of the data area that the device sees. An address that lies in none never reaches the
+ * driver. Ranges do not overlap, are sorted, and are found by bisection.
+ */
+#ifndef VGPU_WORKER_LEDGER_H
+#define VGPU_WORKER_LEDGER_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+enum range_kind { RANGE_ALLOCATION, RANGE_GLOBAL, RANGE_HOST };
+
+struct ledger_range {
+    uint64_t address;
+    uint64_t bytes;
+    enum range_kind kind;
+    const void *owner; /* a context or a module */
+};
+
+struct ledger {
+    struct ledger_range *ranges;
+    size_t count, room;
+};
+
+/* Returns 0; -EEXIST if it overlaps another; -ENOSPC over the maximum; -EINVAL if it wraps. */
+int ledger_add(struct ledger *ledger, const struct ledger_range *range);
+
+/* The range that holds all of [address, address + bytes), or NULL. */
+const struct ledger_range *ledger_find(const struct ledger *ledger, uint64_t address,
+                                       uint64_t bytes);
+
+/* Takes the range of that kind out that starts at address. False if there is none. */
+bool ledger_remove(struct ledger *ledger, uint64_t address, enum range_kind kind,
+                   struct ledger_range *ret_range);
+
+/* Takes out all of an owner; returns the bytes of its allocations. */
+uint64_t ledger_remove_owner(struct ledger *ledger, const void *owner);
+
+void ledger_free(struct ledger *ledger);
+
+#endif

@@ -1,0 +1,247 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * vgpu-worker: serves one channel, then exits. Started by vgpu-launcher only, which has put the
+ * channel's descriptors at 3 to 9 (enum vgpu_channel_fd) and its own socket at 10.
+ *
+ * Exit status: 0 stopped, 1 not started, 2 usage, 3 the guest's record ended the channel, 4 other.
+ */
+#include <errno.h>
+#include <getopt.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <unistd.h>
+
+#include "common/log.h"
+#include "ring/pages.h"
+#include "worker/channel.h"
+#include "worker/consumer.h"
+#include "worker/sandbox.h"
+
+#define FIRST_FD    3
+#define LIFELINE_FD (FIRST_FD + VGPU_CHANNEL_FDS)
+
+/* Timers fire this late at most; the default of 50 us would double a short wait. */
+#define TIMER_SLACK_NS 1000ul
+
+enum exit_status {
+    EXIT_STOPPED = 0,
+    EXIT_NOT_STARTED = 1,
+    EXIT_USAGE = 2,
+    EXIT_BAD_RECORD = 3,
+    EXIT_OTHER = 4
+};
+
+struct options {
+    uint64_t channel;
+    const char *gpu;
+    const char *driver;
+    struct vgpu_channel_geometry geometry;
+    enum sandbox_mode sandbox;
+};
+
+enum option_key {
+    KEY_CHANNEL = 1,
+    KEY_GPU,
+    KEY_DRIVER,
+    KEY_SUB_GRANULES,
+    KEY_COMP_GRANULES,
+    KEY_SUB_OFFSET,
+    KEY_COMP_OFFSET,
+    KEY_DATA_OFFSET,
+    KEY_DATA_BYTES,
+    KEY_TOTAL_BYTES,
+    KEY_SANDBOX
+};
+
+static const struct option long_options[] = {
+    {"channel", required_argument, NULL, KEY_CHANNEL},
+    {"gpu", required_argument, NULL, KEY_GPU},
+    {"driver", required_argument, NULL, KEY_DRIVER},
+    {"sub-granules", required_argument, NULL, KEY_SUB_GRANULES},
+    {"comp-granules", required_argument, NULL, KEY_COMP_GRANULES},
+    {"sub-offset", required_argument, NULL, KEY_SUB_OFFSET},
+    {"comp-offset", required_argument, NULL, KEY_COMP_OFFSET},
+    {"data-offset", required_argument, NULL, KEY_DATA_OFFSET},
+    {"data-bytes", required_argument, NULL, KEY_DATA_BYTES},
+    {"total-bytes", required_argument, NULL, KEY_TOTAL_BYTES},
+    {"sandbox", required_argument, NULL, KEY_SANDBOX},
+    {NULL, 0, NULL, 0},
+};
+
+static bool parse_number(const char *text, uint64_t most, uint64_t *ret_value)
+{
+    char *end;
+    unsigned long long value;
+
+    if (*text < '0' || *text > '9')
+        return false;
+    errno = 0;
+    value = strtoull(text, &end, 10);
+    if (errno || *end || value > most)
+        return false;
+    *ret_value = value;
+    return true;
+}
+
+static bool parse_small(const char *text, uint32_t *ret_value)
+{
+    uint64_t value;
+
+    if (!parse_number(text, UINT32_MAX, &value))
+        return false;
+    *ret_value = (uint32_t)value;
+    return true;
+}
+
+static bool parse_sandbox(const char *text, enum sandbox_mode *ret_mode)
+{
+    static const char *const names[] = {"off", "log", "on"};
+
+    for (unsigned i = 0; i < 3; i++) {
+        if (strcmp(text, names[i]) == 0) {
+            *ret_mode = (enum sandbox_mode)i;
+            return true;
+        }
+    }
+    return false;
+}
+
+static bool parse_option(struct options *options, int key, const char *text)
+{
+    struct vgpu_channel_geometry *geometry = &options->geometry;
+
+    switch ((enum option_key)key) {
+    case KEY_CHANNEL:
+        return parse_number(text, UINT32_MAX, &options->channel);
+    case KEY_GPU:
+        options->gpu = text;
+        return true;
+    case KEY_DRIVER:
+        options->driver = text;
+        return true;
+    case KEY_SUB_GRANULES:
+        return parse_small(text, &geometry->sub_granules);
+    case KEY_COMP_GRANULES:
+        return parse_small(text, &geometry->comp_granules);
+    case KEY_SUB_OFFSET:
+        return parse_number(text, UINT64_MAX, &geometry->sub_offset);
+    case KEY_COMP_OFFSET:
+        return parse_number(text, UINT64_MAX, &geometry->comp_offset);
+    case KEY_DATA_OFFSET:
+        return parse_number(text, UINT64_MAX, &geometry->data_offset);
+    case KEY_DATA_BYTES:
+        return parse_number(text, UINT64_MAX, &geometry->data_bytes);
+    case KEY_TOTAL_BYTES:
+        return parse_number(text, UINT64_MAX, &geometry->total_bytes);
+    case KEY_SANDBOX:
+        return parse_sandbox(text, &options->sandbox);
+    }
+    return false;
+}
+
+static bool parse_options(struct options *options, int argc, char **argv)
+{
+    int key;
+
+    while ((key = getopt_long(argc, argv, "", long_options, NULL)) != -1) {
+        if (key == '?')
+            return false;
+        if (!parse_option(options, key, optarg)) {
+            fprintf(stderr, "vgpu-worker: not a value for this option: '%s'\n", optarg);
+            return false;
+        }
+    }
+    if (optind != argc || !options->driver || options->geometry.total_bytes == 0) {
+        fprintf(stderr, "vgpu-worker: started by vgpu-launcher; --driver and the channel's "
+                        "geometry are needed\n");
+        return false;
+    }
+    return true;
+}
+
+static int start(struct channel *channel, const struct options *options, struct vgpu_err *err)
+{
+    const char *applied = "";
+    int status = print_capture(&channel->print);
+
+    if (status < 0)
+        return vgpu_err_set(err, -status, "cannot capture what kernels print");
+    status = channel_start(channel, err);
+    if (status == 0)
+        status = sandbox_enter(options->sandbox, &applied, err);
+    if (status < 0) {
+        channel_end(channel, VGPU_DRIVER, "%s", err->text);
+        return status;
+    }
+    vgpu_log(VGPU_LOG_INFO, "worker-ready", "channel=%llu sandbox=%s",
+             (unsigned long long)options->channel, applied);
+    channel_announce(channel);
+    return 0;
+}
+
+static int serve(struct channel *channel, const struct options *options)
+{
+    struct vgpu_err err = {0};
+    char quoted[256];
+
+    if (start(channel, options, &err) < 0) {
+        vgpu_log(VGPU_LOG_ERROR, "worker-start", "channel=%llu error=%s",
+                 (unsigned long long)options->channel,
+                 vgpu_log_quote(quoted, sizeof(quoted), err.text));
+        channel_tell_end(channel);
+        return EXIT_NOT_STARTED;
+    }
+    consumer_run(channel);
+    vgpu_log(VGPU_LOG_INFO, "worker-end", "channel=%llu reason=%u text=%s",
+             (unsigned long long)options->channel, channel->end_status,
+             vgpu_log_quote(quoted, sizeof(quoted), channel->end_text));
+    if (channel->end_status == VGPU_OK)
+        return EXIT_STOPPED;
+    return channel->end_status == VGPU_BAD_RECORD ? EXIT_BAD_RECORD : EXIT_OTHER;
+}
+
+static struct channel *open_channel(const struct options *options, struct cuda_driver *driver,
+                                    struct vgpu_err *err)
+{
+    int fds[VGPU_CHANNEL_FDS];
+    struct channel_config config = {
+        .geometry = options->geometry, .fds = fds, .lifeline = LIFELINE_FD, .driver = driver};
+
+    for (int i = 0; i < VGPU_CHANNEL_FDS; i++)
+        fds[i] = FIRST_FD + i;
+    return channel_new(&config, err);
+}
+
+int main(int argc, char **argv)
+{
+    struct options options = {.sandbox = SANDBOX_ON};
+    struct cuda_driver driver;
+    struct vgpu_err err = {0};
+    struct channel *channel;
+    int status;
+
+    vgpu_log_open("vgpu-worker", VGPU_LOG_INFO);
+    if (!parse_options(&options, argc, argv))
+        return EXIT_USAGE;
+    sandbox_close_from(LIFELINE_FD + 1);
+    prctl(PR_SET_TIMERSLACK, TIMER_SLACK_NS, 0, 0, 0);
+    /* Compiled kernels in a shared directory would tell one VM about another. */
+    setenv("CUDA_CACHE_DISABLE", "1", 1);
+    channel = open_channel(&options, &driver, &err);
+    if (!channel) {
+        vgpu_log(VGPU_LOG_ERROR, "worker-start", "error=\"%s\"", err.text);
+        return EXIT_NOT_STARTED;
+    }
+    if (cuda_driver_load(&driver, options.driver, &err) < 0) {
+        vgpu_log(VGPU_LOG_ERROR, "worker-start", "error=\"%s\"", err.text);
+        channel_end(channel, VGPU_DRIVER, "%s", err.text);
+        channel_tell_end(channel);
+        return EXIT_NOT_STARTED;
+    }
+    status = serve(channel, &options);
+    /* The kernel takes back what the driver holds; an orderly end could hang in it. */
+    fflush(NULL);
+    _exit(status);
+}

@@ -1,0 +1,133 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "worker/mapping.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+
+#include "common/overflow.h"
+
+static bool good_ring(uint32_t granules)
+{
+    return granules >= VGPU_RING_MIN_GRANULES && granules <= VGPU_RING_MAX_GRANULES &&
+           (granules & (granules - 1)) == 0;
+}
+
+/* A part that starts on a cache line, behind the page, within the whole. */
+static bool good_part(const struct vgpu_channel_geometry *geometry, uint64_t offset, uint64_t bytes)
+{
+    return offset >= VGPU_CHANNEL_PAGE_BYTES && offset % VGPU_GRANULE_BYTES == 0 &&
+           vgpu_range_within(offset, bytes, geometry->total_bytes);
+}
+
+static bool apart(uint64_t a, uint64_t a_bytes, uint64_t b, uint64_t b_bytes)
+{
+    return a + a_bytes <= b || b + b_bytes <= a;
+}
+
+int mapping_check_geometry(const struct vgpu_channel_geometry *geometry, struct vgpu_err *err)
+{
+    uint64_t sub_bytes = (uint64_t)geometry->sub_granules * VGPU_GRANULE_BYTES;
+    uint64_t comp_bytes = (uint64_t)geometry->comp_granules * VGPU_GRANULE_BYTES;
+    uint64_t data = geometry->data_offset;
+
+    if (!good_ring(geometry->sub_granules) || !good_ring(geometry->comp_granules))
+        return vgpu_err_set(err, EINVAL, "ring sizes %u and %u: not powers of two from %u to %u",
+                            geometry->sub_granules, geometry->comp_granules, VGPU_RING_MIN_GRANULES,
+                            VGPU_RING_MAX_GRANULES);
+    if (geometry->data_bytes > VGPU_DATA_MAX_BYTES || geometry->data_bytes % 4096 || data % 4096)
+        return vgpu_err_set(err, EINVAL, "data area: not whole pages, or over %llu bytes",
+                            VGPU_DATA_MAX_BYTES);
+    if (!good_part(geometry, geometry->sub_offset, sub_bytes) ||
+        !good_part(geometry, geometry->comp_offset, comp_bytes) ||
+        !good_part(geometry, data, geometry->data_bytes))
+        return vgpu_err_set(err, EINVAL, "a part of the channel lies outside of its memory");
+    if (!apart(geometry->sub_offset, sub_bytes, geometry->comp_offset, comp_bytes) ||
+        !apart(geometry->sub_offset, sub_bytes, data, geometry->data_bytes) ||
+        !apart(geometry->comp_offset, comp_bytes, data, geometry->data_bytes))
+        return vgpu_err_set(err, EINVAL, "parts of the channel overlap");
+    return 0;
+}
+
+static int check_object(int fd, uint64_t bytes, const char *what, struct vgpu_err *err)
+{
+    const int wanted = F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL;
+    struct stat status;
+    int seals = fcntl(fd, F_GET_SEALS);
+
+    if (seals < 0 || (seals & wanted) != wanted)
+        return vgpu_err_set(err, EPERM, "%s is not sealed against a change of its size", what);
+    if (fstat(fd, &status) < 0)
+        return vgpu_err_set(err, errno, "cannot look at %s: %m", what);
+    if (status.st_size < 0 || (uint64_t)status.st_size < bytes)
+        return vgpu_err_set(err, EINVAL, "%s is smaller than %llu bytes", what,
+                            (unsigned long long)bytes);
+    return 0;
+}
+
+static int map_object(int fd, uint64_t bytes, int protection, const char *what, void **ret_map,
+                      struct vgpu_err *err)
+{
+    int status = check_object(fd, bytes, what, err);
+    void *map;
+
+    if (status < 0)
+        return status;
+    map = mmap(NULL, bytes, protection, MAP_SHARED, fd, 0);
+    if (map == MAP_FAILED)
+        return vgpu_err_set(err, errno, "cannot map %s: %m", what);
+    *ret_map = map;
+    return 0;
+}
+
+int mapping_open(struct mapping *mapping, const struct vgpu_channel_geometry *geometry,
+                 const int *fds, struct vgpu_err *err)
+{
+    void *base = NULL;
+    void *lease = NULL;
+    void *report = NULL;
+    int status;
+
+    memset(mapping, 0, sizeof(*mapping));
+    status = mapping_check_geometry(geometry, err);
+    if (status == 0)
+        status = map_object(fds[VGPU_FD_MEMORY], geometry->total_bytes, PROT_READ | PROT_WRITE,
+                            "the channel's memory", &base, err);
+    if (status == 0) {
+        mapping->base = base;
+        mapping->geometry = *geometry;
+        status = map_object(fds[VGPU_FD_LEASE], VGPU_LEASE_BYTES, PROT_READ, "the lease page",
+                            &lease, err);
+    }
+    if (status == 0) {
+        mapping->lease = lease;
+        status = map_object(fds[VGPU_FD_REPORT], sizeof(*mapping->report), PROT_READ | PROT_WRITE,
+                            "the report page", &report, err);
+    }
+    if (status == 0) {
+        mapping->report = report;
+        if (mapping->lease->magic != VGPU_MAGIC || mapping->lease->layout != VGPU_LEASE_LAYOUT)
+            status = vgpu_err_set(err, EPROTO, "the lease page has another layout than %u",
+                                  VGPU_LEASE_LAYOUT);
+    }
+    if (status < 0) {
+        mapping_close(mapping);
+        return status;
+    }
+    mapping->page = (struct vgpu_channel_page *)(void *)mapping->base;
+    mapping->data = mapping->base + geometry->data_offset;
+    return 0;
+}
+
+void mapping_close(struct mapping *mapping)
+{
+    if (mapping->base)
+        munmap(mapping->base, mapping->geometry.total_bytes);
+    if (mapping->lease)
+        munmap((void *)(uintptr_t)mapping->lease, VGPU_LEASE_BYTES);
+    if (mapping->report)
+        munmap(mapping->report, sizeof(*mapping->report));
+    memset(mapping, 0, sizeof(*mapping));
+}

@@ -1,0 +1,29 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The worker's view of a channel's shared memory: checked geometry, seals, and the three maps. */
+#ifndef VGPU_WORKER_MAPPING_H
+#define VGPU_WORKER_MAPPING_H
+
+#include <vgpu/launch.h>
+#include <vgpu/lease.h>
+#include <vgpu/ring.h>
+
+#include "common/err.h"
+
+struct mapping {
+    struct vgpu_channel_geometry geometry;
+    uint8_t *base; /* total_bytes; the guest writes here at any time */
+    struct vgpu_channel_page *page;
+    uint8_t *data;
+    const struct vgpu_lease_page *lease;
+    struct vgpu_report_page *report;
+};
+
+/* -EINVAL with the field's name if sizes or offsets break the rules of <vgpu/ring.h>. */
+int mapping_check_geometry(const struct vgpu_channel_geometry *geometry, struct vgpu_err *err);
+
+/* Maps the descriptors (enum vgpu_channel_fd). Unsealed or smaller memory is refused. */
+int mapping_open(struct mapping *mapping, const struct vgpu_channel_geometry *geometry,
+                 const int *fds, struct vgpu_err *err);
+void mapping_close(struct mapping *mapping);
+
+#endif

@@ -1,0 +1,40 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Completions on their way to the guest. A guest that does not empty its ring makes them queue
+ * here; the queue is bounded because the number of waiting records is (WORKER_MAX_WAITS).
+ */
+#ifndef VGPU_WORKER_REPLY_H
+#define VGPU_WORKER_REPLY_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "ring/ring.h"
+
+struct channel;
+
+struct replies {
+    struct ring_producer ring;
+    struct queued_reply *queue, **queue_end;
+    uint32_t waiting; /* answers owed: taken records that wait, and replies in the queue */
+    bool kick;
+    _Alignas(8) uint8_t buffer[VGPU_RECORD_MAX_BYTES];
+};
+
+void replies_init(struct replies *replies, struct vgpu_ring_state *state, void *slots,
+                  uint32_t granules);
+void replies_free(struct replies *replies);
+
+/* Sends what lies in completion, head->size_bytes long. */
+void reply_send(struct channel *channel, const struct vgpu_completion *completion);
+
+/* Text is dropped rather than queued: true if it went out. */
+bool reply_send_print(struct channel *channel, const char *text, uint32_t bytes);
+
+/* Moves queued replies to the ring; true if any went. Arms the ring for room if some stay. */
+bool replies_flush(struct channel *channel);
+
+/* Wakes the guest if it sleeps and something was published. */
+void replies_kick(struct channel *channel);
+
+#endif

@@ -1,0 +1,892 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "worker/test_driver.h"
+
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+
+#define JOURNAL_MAX 4096
+#define NAME_BYTES  32
+#define PITCH       512
+
+enum work_kind { WORK_UNIT, WORK_RECORD, WORK_AWAIT };
+
+struct work {
+    struct work *next;
+    enum work_kind kind;
+    uint64_t order; /* among units */
+    CUevent event;
+    uint64_t ticket; /* of the record, or the one that is waited for */
+    /* A unit: */
+    void *target;
+    const void *source;
+    size_t bytes, rows, target_pitch, source_pitch;
+    uint32_t element_bytes, value; /* a fill, if element_bytes */
+    bool add;
+    uint32_t count;
+};
+
+struct CUctx_st {
+    CUresult broken;
+    bool primary;
+};
+
+struct CUstream_st {
+    struct CUstream_st *next;
+    struct work *first, **last;
+    CUcontext context;
+    bool dead;
+};
+
+struct CUevent_st {
+    uint64_t recorded, done; /* tickets */
+    CUcontext context;
+};
+
+struct CUmod_st {
+    struct CUfunc_st *functions;
+    char global[64];
+};
+
+struct CUfunc_st {
+    struct CUfunc_st *next;
+    char name[NAME_BYTES];
+    size_t params;
+};
+
+struct CUlinkState_st {
+    char image[16];
+};
+
+struct allocation {
+    struct allocation *next;
+    uint8_t *base;
+    size_t bytes;
+};
+
+static struct {
+    pthread_mutex_t lock;
+    pthread_cond_t free_allowed;
+    bool held, free_blocked;
+    uint64_t units_issued, units_allowed, tickets;
+    CUresult break_next, refuse_next;
+    struct CUctx_st primary;
+    bool primary_live;
+    struct CUstream_st *streams;
+    struct allocation *allocations;
+    size_t allocation_count, largest_copy, journal_count;
+    char journal[JOURNAL_MAX][NAME_BYTES];
+} gpu = {.lock = PTHREAD_MUTEX_INITIALIZER, .free_allowed = PTHREAD_COND_INITIALIZER};
+
+static __thread CUcontext current;
+
+static void note(const char *name)
+{
+    if (gpu.journal_count < JOURNAL_MAX)
+        snprintf(gpu.journal[gpu.journal_count++], NAME_BYTES, "%s", name);
+}
+
+static void run_unit(CUcontext context, const struct work *work)
+{
+    if (gpu.break_next != CUDA_SUCCESS) {
+        context->broken = gpu.break_next;
+        gpu.break_next = CUDA_SUCCESS;
+    }
+    if (context->broken != CUDA_SUCCESS)
+        return;
+    if (work->add) {
+        const uint32_t *a = work->source;
+        uint32_t *sum = work->target;
+
+        for (uint32_t i = 0; i < work->count; i++)
+            sum[i] = a[i] + a[1024 + i];
+    }
+    for (size_t row = 0; row < work->rows; row++) {
+        uint8_t *target = (uint8_t *)work->target + row * work->target_pitch;
+
+        if (work->element_bytes == 0) {
+            memmove(target, (const uint8_t *)work->source + row * work->source_pitch, work->bytes);
+            continue;
+        }
+        for (size_t i = 0; i < work->bytes; i += work->element_bytes)
+            memcpy(target + i, &work->value, work->element_bytes);
+    }
+}
+
+/* False if the first work of the stream cannot go on yet. */
+static bool advance(struct CUstream_st *stream)
+{
+    struct work *work = stream->first;
+
+    if (!work)
+        return false;
+    if (work->kind == WORK_UNIT && gpu.held && work->order > gpu.units_allowed)
+        return false;
+    if (work->kind == WORK_AWAIT && work->event->done < work->ticket)
+        return false;
+    if (work->kind == WORK_RECORD && work->event->done < work->ticket)
+        work->event->done = work->ticket;
+    if (work->kind == WORK_UNIT)
+        run_unit(stream->context, work);
+    stream->first = work->next;
+    if (!stream->first)
+        stream->last = &stream->first;
+    free(work);
+    return true;
+}
+
+static void settle(void)
+{
+    bool any = true;
+
+    while (any) {
+        any = false;
+        for (struct CUstream_st *stream = gpu.streams; stream; stream = stream->next)
+            while (advance(stream))
+                any = true;
+    }
+}
+
+static void forget(void)
+{
+    while (gpu.streams) {
+        struct CUstream_st *stream = gpu.streams;
+
+        gpu.streams = stream->next;
+        while (stream->first) {
+            struct work *next = stream->first->next;
+
+            free(stream->first);
+            stream->first = next;
+        }
+        free(stream);
+    }
+    while (gpu.allocations) {
+        struct allocation *next = gpu.allocations->next;
+
+        munmap(gpu.allocations->base, gpu.allocations->bytes);
+        free(gpu.allocations);
+        gpu.allocations = next;
+    }
+    gpu.allocation_count = 0;
+}
+
+void test_driver_reset(void)
+{
+    pthread_mutex_lock(&gpu.lock);
+    forget();
+    gpu.held = gpu.free_blocked = false;
+    gpu.break_next = gpu.refuse_next = CUDA_SUCCESS;
+    gpu.primary.broken = CUDA_SUCCESS;
+    gpu.largest_copy = gpu.journal_count = 0;
+    pthread_mutex_unlock(&gpu.lock);
+}
+
+void test_driver_hold(void)
+{
+    pthread_mutex_lock(&gpu.lock);
+    gpu.held = true;
+    gpu.units_allowed = gpu.units_issued;
+    gpu.journal_count = 0;
+    pthread_mutex_unlock(&gpu.lock);
+}
+
+void test_driver_step(unsigned units)
+{
+    pthread_mutex_lock(&gpu.lock);
+    gpu.units_allowed += units;
+    settle();
+    pthread_mutex_unlock(&gpu.lock);
+}
+
+void test_driver_release(void)
+{
+    pthread_mutex_lock(&gpu.lock);
+    gpu.held = false;
+    settle();
+    pthread_mutex_unlock(&gpu.lock);
+}
+
+void test_driver_break(CUresult result)
+{
+    gpu.break_next = result;
+}
+
+void test_driver_refuse(CUresult result)
+{
+    gpu.refuse_next = result;
+}
+
+void test_driver_block_free(bool block)
+{
+    pthread_mutex_lock(&gpu.lock);
+    gpu.free_blocked = block;
+    pthread_cond_broadcast(&gpu.free_allowed);
+    pthread_mutex_unlock(&gpu.lock);
+}
+
+size_t test_driver_journal_count(void)
+{
+    return gpu.journal_count;
+}
+
+const char *test_driver_journal(size_t index)
+{
+    return index < gpu.journal_count ? gpu.journal[index] : "";
+}
+
+size_t test_driver_count(const char *name)
+{
+    size_t count = 0;
+
+    for (size_t i = 0; i < gpu.journal_count; i++)
+        count += strcmp(gpu.journal[i], name) == 0;
+    return count;
+}
+
+size_t test_driver_largest_copy(void)
+{
+    return gpu.largest_copy;
+}
+
+size_t test_driver_allocations(void)
+{
+    return gpu.allocation_count;
+}
+
+static struct CUstream_st *new_stream(CUcontext context)
+{
+    struct CUstream_st *stream = calloc(1, sizeof(*stream));
+
+    stream->context = context;
+    stream->last = &stream->first;
+    stream->next = gpu.streams;
+    gpu.streams = stream;
+    return stream;
+}
+
+/* The context's own for NULL: made once, found by its being the only one without a handle. */
+static struct CUstream_st *resolve(CUstream stream)
+{
+
+    if (stream)
+        return stream;
+    for (struct CUstream_st *known = gpu.streams; known; known = known->next)
+        if (known->dead && known->context == current)
+            return known;
+    stream = new_stream(current);
+    stream->dead = true;
+    return stream;
+}
+
+static struct work *push(CUstream stream, enum work_kind kind)
+{
+    struct CUstream_st *queue = resolve(stream);
+    struct work *work = calloc(1, sizeof(*work));
+
+    work->kind = kind;
+    if (kind == WORK_UNIT)
+        work->order = ++gpu.units_issued;
+    *queue->last = work;
+    queue->last = &work->next;
+    return work;
+}
+
+static CUresult refusal(void)
+{
+    CUresult result = gpu.refuse_next;
+
+    gpu.refuse_next = CUDA_SUCCESS;
+    if (result != CUDA_SUCCESS)
+        return result;
+    return current ? current->broken : CUDA_ERROR_INVALID_CONTEXT;
+}
+
+#define LOCKED(statements)                                                                         \
+    do {                                                                                           \
+        pthread_mutex_lock(&gpu.lock);                                                             \
+        statements pthread_mutex_unlock(&gpu.lock);                                                \
+    } while (0)
+
+static CUresult init(unsigned int flags)
+{
+    return CUDA_SUCCESS;
+}
+
+static CUresult driver_version(int *version)
+{
+    *version = 13000;
+    return CUDA_SUCCESS;
+}
+
+static CUresult device_get(CUdevice *device, int ordinal)
+{
+    *device = 0;
+    return CUDA_SUCCESS;
+}
+
+static CUresult device_name(char *name, int length, CUdevice device)
+{
+    snprintf(name, (size_t)length, "test double");
+    return CUDA_SUCCESS;
+}
+
+static CUresult device_memory(size_t *bytes, CUdevice device)
+{
+    *bytes = 1u << 30;
+    return CUDA_SUCCESS;
+}
+
+static CUresult device_attribute(int *value, CUdevice_attribute attribute, CUdevice device)
+{
+    *value = (int)attribute;
+    return CUDA_SUCCESS;
+}
+
+static CUresult primary_retain(CUcontext *context, CUdevice device)
+{
+    gpu.primary.broken = CUDA_SUCCESS;
+    gpu.primary.primary = true;
+    gpu.primary_live = true;
+    *context = &gpu.primary;
+    return CUDA_SUCCESS;
+}
+
+static CUresult primary_reset(CUdevice device)
+{
+    LOCKED(note("reset"); forget(); gpu.primary_live = false;);
+    return CUDA_SUCCESS;
+}
+
+static CUresult context_create(CUcontext *context, unsigned int flags, CUdevice device)
+{
+    *context = calloc(1, sizeof(**context));
+    current = *context;
+    return CUDA_SUCCESS;
+}
+
+static CUresult context_destroy(CUcontext context)
+{
+    LOCKED(note("destroy-context"); for (struct CUstream_st *stream = gpu.streams; stream;
+                                         stream = stream->next) if (stream->context == context)
+                                        stream->context = &gpu.primary;);
+    free(context);
+    return CUDA_SUCCESS;
+}
+
+static CUresult context_set(CUcontext context)
+{
+    current = context;
+    return CUDA_SUCCESS;
+}
+
+static CUresult context_get(CUcontext *context)
+{
+    *context = current;
+    return CUDA_SUCCESS;
+}
+
+static CUresult context_pop(CUcontext *context)
+{
+    *context = current;
+    current = NULL;
+    return CUDA_SUCCESS;
+}
+
+static CUresult context_synchronize(void)
+{
+    abort(); /* the consumer never calls what waits */
+}
+
+static CUresult set_limit(CUlimit limit, size_t value)
+{
+    return CUDA_SUCCESS;
+}
+
+static CUresult module_load(CUmodule *module, const void *image)
+{
+    if (strstr(image, "broken"))
+        return CUDA_ERROR_INVALID_PTX;
+    *module = calloc(1, sizeof(**module));
+    return CUDA_SUCCESS;
+}
+
+static CUresult module_load_ex(CUmodule *module, const void *image, unsigned int count,
+                               CUjit_option *options, void **values)
+{
+    for (unsigned int i = 0; i < count; i++)
+        if (options[i] == CU_JIT_ERROR_LOG_BUFFER && strstr(image, "broken"))
+            strcpy(values[i], "line 1: broken");
+    return module_load(module, image);
+}
+
+static CUresult module_unload(CUmodule module)
+{
+    LOCKED(note("unload"););
+    while (module->functions) {
+        struct CUfunc_st *next = module->functions->next;
+
+        free(module->functions);
+        module->functions = next;
+    }
+    free(module);
+    return CUDA_SUCCESS;
+}
+
+static CUresult module_function(CUfunction *function, CUmodule module, const char *name)
+{
+    if (strncmp(name, "missing", 7) == 0)
+        return CUDA_ERROR_NOT_FOUND;
+    *function = calloc(1, sizeof(**function));
+    snprintf((*function)->name, NAME_BYTES, "%s", name);
+    (*function)->params = strncmp(name, "one", 3) == 0;
+    (*function)->next = module->functions;
+    module->functions = *function;
+    return CUDA_SUCCESS;
+}
+
+static CUresult module_global(CUdeviceptr *address, size_t *bytes, CUmodule module,
+                              const char *name)
+{
+    *address = (CUdeviceptr)(uintptr_t)module->global;
+    *bytes = sizeof(module->global);
+    return CUDA_SUCCESS;
+}
+
+static CUresult function_attribute(int *value, CUfunction_attribute attribute, CUfunction function)
+{
+    *value = 1;
+    return CUDA_SUCCESS;
+}
+
+static CUresult function_set(CUfunction function, CUfunction_attribute attribute, int value)
+{
+    return CUDA_SUCCESS;
+}
+
+static CUresult function_parameter(CUfunction function, size_t index, size_t *offset, size_t *size)
+{
+    if (index >= function->params)
+        return CUDA_ERROR_INVALID_VALUE;
+    *offset = index * 8;
+    *size = 8;
+    return CUDA_SUCCESS;
+}
+
+static CUresult link_create(unsigned int count, CUjit_option *options, void **values,
+                            CUlinkState *state)
+{
+    *state = calloc(1, sizeof(**state));
+    return CUDA_SUCCESS;
+}
+
+static CUresult link_add(CUlinkState state, CUjitInputType type, void *data, size_t size,
+                         const char *name, unsigned int count, CUjit_option *options, void **values)
+{
+    return CUDA_SUCCESS;
+}
+
+static CUresult link_complete(CUlinkState state, void **image, size_t *size)
+{
+    *image = state->image;
+    *size = sizeof(state->image);
+    return CUDA_SUCCESS;
+}
+
+static CUresult link_destroy(CUlinkState state)
+{
+    free(state);
+    return CUDA_SUCCESS;
+}
+
+static CUresult memory_info(size_t *free_bytes, size_t *total)
+{
+    *free_bytes = *total = 1u << 30;
+    return CUDA_SUCCESS;
+}
+
+static CUresult memory_alloc(CUdeviceptr *address, size_t bytes)
+{
+    struct allocation *allocation;
+    uint8_t *base;
+
+    if (bytes > 1u << 30)
+        return CUDA_ERROR_OUT_OF_MEMORY;
+    base = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (base == MAP_FAILED)
+        return CUDA_ERROR_OUT_OF_MEMORY;
+    allocation = calloc(1, sizeof(*allocation));
+    allocation->base = base;
+    allocation->bytes = bytes;
+    LOCKED(allocation->next = gpu.allocations; gpu.allocations = allocation;
+           gpu.allocation_count++;);
+    *address = (CUdeviceptr)(uintptr_t)base;
+    return CUDA_SUCCESS;
+}
+
+static CUresult memory_alloc_pitch(CUdeviceptr *address, size_t *pitch, size_t width, size_t height,
+                                   unsigned int element_bytes)
+{
+    *pitch = (width + PITCH - 1) / PITCH * PITCH;
+    return memory_alloc(address, *pitch * height);
+}
+
+static CUresult memory_free(CUdeviceptr address)
+{
+    CUresult result = CUDA_ERROR_INVALID_VALUE;
+
+    pthread_mutex_lock(&gpu.lock);
+    while (gpu.free_blocked)
+        pthread_cond_wait(&gpu.free_allowed, &gpu.lock);
+    note("free");
+    for (struct allocation **at = &gpu.allocations; *at; at = &(*at)->next) {
+        struct allocation *allocation = *at;
+
+        if ((CUdeviceptr)(uintptr_t)allocation->base != address)
+            continue;
+        *at = allocation->next;
+        munmap(allocation->base, allocation->bytes);
+        free(allocation);
+        gpu.allocation_count--;
+        result = CUDA_SUCCESS;
+        break;
+    }
+    pthread_mutex_unlock(&gpu.lock);
+    return result;
+}
+
+static CUresult host_alloc(void **host, size_t bytes, unsigned int flags)
+{
+    CUdeviceptr address;
+    CUresult result = memory_alloc(&address, bytes);
+
+    *host = (void *)(uintptr_t)address;
+    return result;
+}
+
+static CUresult host_register(void *host, size_t bytes, unsigned int flags)
+{
+    return CUDA_SUCCESS;
+}
+
+static CUresult host_address(CUdeviceptr *address, void *host, unsigned int flags)
+{
+    *address = (CUdeviceptr)(uintptr_t)host;
+    return CUDA_SUCCESS;
+}
+
+static CUresult copy_rows(CUstream stream, const struct work *shape, const char *name)
+{
+    CUresult result;
+    struct work *work;
+
+    pthread_mutex_lock(&gpu.lock);
+    result = refusal();
+    if (result == CUDA_SUCCESS) {
+        work = push(stream, WORK_UNIT);
+        work->target = shape->target;
+        work->source = shape->source;
+        work->bytes = shape->bytes;
+        work->rows = shape->rows;
+        work->target_pitch = shape->target_pitch;
+        work->source_pitch = shape->source_pitch;
+        work->element_bytes = shape->element_bytes;
+        work->value = shape->value;
+        if (!shape->element_bytes && shape->bytes * shape->rows > gpu.largest_copy)
+            gpu.largest_copy = shape->bytes * shape->rows;
+        note(name);
+        settle();
+    }
+    pthread_mutex_unlock(&gpu.lock);
+    return result;
+}
+
+static CUresult copy(uint64_t target, uint64_t source, size_t bytes, CUstream stream)
+{
+    struct work shape = {.target = (void *)(uintptr_t)target,
+                         .source = (const void *)(uintptr_t)source,
+                         .bytes = bytes,
+                         .rows = 1};
+
+    return copy_rows(stream, &shape, "copy");
+}
+
+static CUresult copy_any(CUdeviceptr target, CUdeviceptr source, size_t bytes, CUstream stream)
+{
+    return copy(target, source, bytes, stream);
+}
+
+static CUresult copy_up(CUdeviceptr target, const void *source, size_t bytes, CUstream stream)
+{
+    return copy(target, (uintptr_t)source, bytes, stream);
+}
+
+static CUresult copy_down(void *target, CUdeviceptr source, size_t bytes, CUstream stream)
+{
+    return copy((uintptr_t)target, source, bytes, stream);
+}
+
+static CUresult copy_2d(const CUDA_MEMCPY2D *copy2d, CUstream stream)
+{
+    struct work shape = {.bytes = copy2d->WidthInBytes,
+                         .rows = copy2d->Height,
+                         .target_pitch = copy2d->dstPitch,
+                         .source_pitch = copy2d->srcPitch};
+
+    shape.target = copy2d->dstMemoryType == CU_MEMORYTYPE_HOST
+                       ? copy2d->dstHost
+                       : (void *)(uintptr_t)copy2d->dstDevice;
+    shape.source = copy2d->srcMemoryType == CU_MEMORYTYPE_HOST
+                       ? copy2d->srcHost
+                       : (const void *)(uintptr_t)copy2d->srcDevice;
+    return copy_rows(stream, &shape, "copy-rows");
+}
+
+static CUresult fill(CUdeviceptr target, size_t pitch, uint32_t value, uint32_t element_bytes,
+                     size_t width, size_t height, CUstream stream)
+{
+    struct work shape = {.target = (void *)(uintptr_t)target,
+                         .bytes = width * element_bytes,
+                         .rows = height,
+                         .target_pitch = pitch,
+                         .element_bytes = element_bytes,
+                         .value = value};
+
+    return copy_rows(stream, &shape, "fill");
+}
+
+static CUresult fill_8(CUdeviceptr target, unsigned char value, size_t count, CUstream stream)
+{
+    return fill(target, 0, value, 1, count, 1, stream);
+}
+
+static CUresult fill_16(CUdeviceptr target, unsigned short value, size_t count, CUstream stream)
+{
+    return fill(target, 0, value, 2, count, 1, stream);
+}
+
+static CUresult fill_32(CUdeviceptr target, unsigned int value, size_t count, CUstream stream)
+{
+    return fill(target, 0, value, 4, count, 1, stream);
+}
+
+static CUresult fill_2d_8(CUdeviceptr target, size_t pitch, unsigned char value, size_t width,
+                          size_t height, CUstream stream)
+{
+    return fill(target, pitch, value, 1, width, height, stream);
+}
+
+static CUresult fill_2d_16(CUdeviceptr target, size_t pitch, unsigned short value, size_t width,
+                           size_t height, CUstream stream)
+{
+    return fill(target, pitch, value, 2, width, height, stream);
+}
+
+static CUresult fill_2d_32(CUdeviceptr target, size_t pitch, unsigned int value, size_t width,
+                           size_t height, CUstream stream)
+{
+    return fill(target, pitch, value, 4, width, height, stream);
+}
+
+static CUresult launch(CUfunction function, unsigned int grid_x, unsigned int grid_y,
+                       unsigned int grid_z, unsigned int block_x, unsigned int block_y,
+                       unsigned int block_z, unsigned int shared, CUstream stream, void **params,
+                       void **extra)
+{
+    CUresult result;
+
+    pthread_mutex_lock(&gpu.lock);
+    result = refusal();
+    if (result == CUDA_SUCCESS) {
+        struct work *work = push(stream, WORK_UNIT);
+
+        if (strcmp(function->name, "vgpu_vector_add") == 0) {
+            uint8_t *buffer = *(uint8_t **)params[0];
+
+            work->add = true;
+            work->count = *(uint32_t *)params[1];
+            work->source = buffer;
+            work->target = buffer + 8192;
+        }
+        note(function->name);
+        settle();
+    }
+    pthread_mutex_unlock(&gpu.lock);
+    return result;
+}
+
+static CUresult launch_ex(const CUlaunchConfig *config, CUfunction function, void **params,
+                          void **extra)
+{
+    return launch(function, 1, 1, 1, 1, 1, 1, 0, config->hStream, params, extra);
+}
+
+static CUresult stream_create(CUstream *stream, unsigned int flags)
+{
+    LOCKED(*stream = new_stream(current););
+    return CUDA_SUCCESS;
+}
+
+static CUresult stream_create_priority(CUstream *stream, unsigned int flags, int priority)
+{
+    return stream_create(stream, flags);
+}
+
+/* It stays until the test is over: work may still be in it. */
+static CUresult stream_destroy(CUstream stream)
+{
+    LOCKED(note("destroy-stream"););
+    return CUDA_SUCCESS;
+}
+
+static CUresult stream_query(CUstream stream)
+{
+    CUresult result = CUDA_SUCCESS;
+
+    LOCKED(if (current->broken) result = current->broken;
+           else if (resolve(stream)->first) result = CUDA_ERROR_NOT_READY;);
+    return result;
+}
+
+/* Only for the warm-up: the consumer never calls what waits. */
+static CUresult stream_synchronize(CUstream stream)
+{
+    if (stream_query(stream) == CUDA_ERROR_NOT_READY)
+        abort();
+    return CUDA_SUCCESS;
+}
+
+static CUresult stream_wait(CUstream stream, CUevent event, unsigned int flags)
+{
+    LOCKED(struct work *work = push(stream, WORK_AWAIT); work->event = event;
+           work->ticket = event->recorded; note("wait-event"); settle(););
+    return CUDA_SUCCESS;
+}
+
+static CUresult event_create(CUevent *event, unsigned int flags)
+{
+    *event = calloc(1, sizeof(**event));
+    (*event)->context = current;
+    return CUDA_SUCCESS;
+}
+
+static CUresult event_record(CUevent event, CUstream stream)
+{
+    CUresult result;
+
+    pthread_mutex_lock(&gpu.lock);
+    result = current ? current->broken : CUDA_ERROR_INVALID_CONTEXT;
+    if (result == CUDA_SUCCESS) {
+        struct work *work = push(stream, WORK_RECORD);
+
+        work->event = event;
+        work->ticket = event->recorded = ++gpu.tickets;
+        settle();
+    }
+    pthread_mutex_unlock(&gpu.lock);
+    return result;
+}
+
+static CUresult event_query(CUevent event)
+{
+    CUresult result;
+
+    LOCKED(result = event->context->broken;
+           if (result == CUDA_SUCCESS && event->done < event->recorded) result =
+               CUDA_ERROR_NOT_READY;);
+    return result;
+}
+
+/* Marks are never freed by the worker while a context lives: memory is the test process's. */
+static CUresult event_destroy(CUevent event)
+{
+    bool used = false;
+
+    LOCKED(for (struct CUstream_st *stream = gpu.streams; stream;
+                stream = stream->next) for (struct work *work = stream->first; work;
+                                            work = work->next) used |= work->event == event;);
+    if (!used)
+        free(event);
+    return CUDA_SUCCESS;
+}
+
+static CUresult event_elapsed(float *milliseconds, CUevent start, CUevent end)
+{
+    *milliseconds = 1.5f;
+    return event_query(end);
+}
+
+static CUresult lacking(void)
+{
+    return CUDA_ERROR_NOT_SUPPORTED;
+}
+
+void test_driver_table(struct cuda_driver *driver)
+{
+    CUresult (**slots)(void) = (CUresult(**)(void))(void *)driver;
+
+    for (size_t i = offsetof(struct cuda_driver, cuInit) / sizeof(void *);
+         i < sizeof(*driver) / sizeof(void *); i++)
+        slots[i] = lacking;
+    driver->library = NULL;
+    driver->cuInit = init;
+    driver->cuDriverGetVersion = driver_version;
+    driver->cuDeviceGet = device_get;
+    driver->cuDeviceGetName = device_name;
+    driver->cuDeviceTotalMem = device_memory;
+    driver->cuDeviceGetAttribute = device_attribute;
+    driver->cuDevicePrimaryCtxRetain = primary_retain;
+    driver->cuDevicePrimaryCtxReset = primary_reset;
+    driver->cuCtxCreate_v2 = context_create;
+    driver->cuCtxDestroy = context_destroy;
+    driver->cuCtxSetCurrent = context_set;
+    driver->cuCtxGetCurrent = context_get;
+    driver->cuCtxPopCurrent = context_pop;
+    driver->cuCtxSynchronize = context_synchronize;
+    driver->cuCtxSetLimit = set_limit;
+    driver->cuModuleLoadData = module_load;
+    driver->cuModuleLoadDataEx = module_load_ex;
+    driver->cuModuleUnload = module_unload;
+    driver->cuModuleGetFunction = module_function;
+    driver->cuModuleGetGlobal = module_global;
+    driver->cuFuncGetAttribute = function_attribute;
+    driver->cuFuncSetAttribute = function_set;
+    driver->cuFuncGetParamInfo = function_parameter;
+    driver->cuLinkCreate = link_create;
+    driver->cuLinkAddData = link_add;
+    driver->cuLinkComplete = link_complete;
+    driver->cuLinkDestroy = link_destroy;
+    driver->cuMemGetInfo = memory_info;
+    driver->cuMemAlloc = memory_alloc;
+    driver->cuMemAllocPitch = memory_alloc_pitch;
+    driver->cuMemFree = memory_free;
+    driver->cuMemHostAlloc = host_alloc;
+    driver->cuMemHostRegister = host_register;
+    driver->cuMemHostGetDevicePointer = host_address;
+    driver->cuMemcpyAsync = copy_any;
+    driver->cuMemcpyHtoDAsync = copy_up;
+    driver->cuMemcpyDtoHAsync = copy_down;
+    driver->cuMemcpyDtoDAsync = copy_any;
+    driver->cuMemcpy2DAsync = copy_2d;
+    driver->cuMemsetD8Async = fill_8;
+    driver->cuMemsetD16Async = fill_16;
+    driver->cuMemsetD32Async = fill_32;
+    driver->cuMemsetD2D8Async = fill_2d_8;
+    driver->cuMemsetD2D16Async = fill_2d_16;
+    driver->cuMemsetD2D32Async = fill_2d_32;
+    driver->cuLaunchKernel = launch;
+    driver->cuLaunchKernelEx = launch_ex;
+    driver->cuStreamCreate = stream_create;
+    driver->cuStreamCreateWithPriority = stream_create_priority;
+    driver->cuStreamDestroy = stream_destroy;
+    driver->cuStreamQuery = stream_query;
+    driver->cuStreamSynchronize = stream_synchronize;
+    driver->cuStreamWaitEvent = stream_wait;
+    driver->cuEventCreate = event_create;
+    driver->cuEventRecord = event_record;
+    driver->cuEventQuery = event_query;
+    driver->cuEventDestroy = event_destroy;
+    driver->cuEventElapsedTime = event_elapsed;
+}

@@ -1,0 +1,46 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A driver for tests whose streams go only as far as the test lets them. It keeps a journal of what
+ * was handed to it, in order. One for the whole process; test_driver_reset() before each test.
+ */
+#ifndef VGPU_WORKER_TEST_DRIVER_H
+#define VGPU_WORKER_TEST_DRIVER_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "cuda/cuda_driver.h"
+
+void test_driver_reset(void);
+void test_driver_table(struct cuda_driver *driver);
+
+/* From now on units (launches, copies, fills) stay where they are until they are let go. */
+void test_driver_hold(void);
+
+/* Lets that many units of all streams together complete, oldest first; what follows them too. */
+void test_driver_step(unsigned units);
+
+/* Everything runs by itself again. */
+void test_driver_release(void);
+
+/* The next unit that completes breaks its context with this error. */
+void test_driver_break(CUresult result);
+
+/* The next call that takes a unit answers this at once. */
+void test_driver_refuse(CUresult result);
+
+/* cuMemFree blocks until it is switched off. */
+void test_driver_block_free(bool block);
+
+/* What was handed to the driver: names of functions, "copy", "fill", "destroy-stream"... */
+size_t test_driver_journal_count(void);
+const char *test_driver_journal(size_t index);
+
+/* How often a call was made: "copy-out-of-range" counts copies whose ends no allocation holds. */
+size_t test_driver_count(const char *name);
+
+/* Bytes of the largest piece of a copy, and allocations that live. */
+size_t test_driver_largest_copy(void);
+size_t test_driver_allocations(void);
+
+#endif

@@ -1,0 +1,243 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "worker/turn.h"
+
+#include "ring/pages.h"
+#include "worker/channel.h"
+
+/* Until copies were measured: some 5 GB/s and the cost of a call. */
+#define COPY_NS_PER_MIB (200 * VGPU_NS_PER_US)
+#define COPY_CALL_NS    (10 * VGPU_NS_PER_US)
+
+void turn_init(struct channel *channel)
+{
+    struct vgpu_report_page *report = channel->map.report;
+
+    report->magic = VGPU_MAGIC;
+    report->layout = VGPU_LEASE_LAYOUT;
+    turn_load(channel);
+}
+
+bool turn_granted(const struct channel *channel)
+{
+    return channel->turn.seen & VGPU_TURN_GRANTED;
+}
+
+bool turn_load(struct channel *channel)
+{
+    const struct vgpu_lease_page *lease = channel->map.lease;
+    struct turn *turn = &channel->turn;
+    uint64_t seen = page_load_u64(&lease->turn);
+    uint32_t flags = page_load_u32(&lease->flags);
+    bool contended = page_load_u32(&lease->contended) != 0;
+    bool changed = seen != turn->seen || flags != turn->flags || contended != turn->contended;
+
+    turn->wants = false;
+    channel->hold.dirty |= changed;
+    turn->seen = seen;
+    turn->flags = flags;
+    turn->contended = contended;
+    if (changed && contended)
+        streams_cover(channel);
+    return changed;
+}
+
+static uint64_t depth(const struct turn *turn)
+{
+    return turn->jobs_taken - turn->jobs_done - turn->jobs_failed;
+}
+
+enum admission turn_admit(struct channel *channel, bool is_explicit, uint64_t *ret_job)
+{
+    const struct vgpu_lease_page *lease = channel->map.lease;
+    struct turn *turn = &channel->turn;
+    bool over = depth(turn) >= page_load_u32(&lease->depth_max) ||
+                turn->jobs_taken >= page_load_u64(&lease->jobs_allowed);
+
+    turn->jobs_seen++;
+    if ((turn->flags & VGPU_LEASE_QUARANTINED) || (over && is_explicit)) {
+        turn->jobs_refused++;
+        return (turn->flags & VGPU_LEASE_QUARANTINED) ? REFUSE_QUARANTINED : REFUSE_BUSY;
+    }
+    *ret_job = ++turn->jobs_taken;
+    turn->stalled = over;
+    return over ? ADMIT_LATER : ADMIT;
+}
+
+bool turn_may_read(struct channel *channel)
+{
+    const struct vgpu_lease_page *lease = channel->map.lease;
+    struct turn *turn = &channel->turn;
+
+    if (turn->stalled)
+        turn->stalled = depth(turn) > page_load_u32(&lease->depth_max) ||
+                        turn->jobs_taken > page_load_u64(&lease->jobs_allowed);
+    return !turn->stalled;
+}
+
+static uint64_t inflight_ns(const struct channel *channel)
+{
+    uint64_t most = page_load_u64(&channel->map.lease->inflight_max_ns);
+
+    if (!channel->turn.contended)
+        return most > WORKER_ALONE_INFLIGHT_NS ? most : WORKER_ALONE_INFLIGHT_NS;
+    return most ? most : UINT64_MAX;
+}
+
+uint32_t turn_most_units(const struct channel *channel)
+{
+    uint32_t most = page_load_u32(&channel->map.lease->inflight_max_jobs);
+
+    if (!channel->turn.contended || most == 0 || most > WORKER_MAX_UNITS)
+        return WORKER_MAX_UNITS;
+    return most;
+}
+
+bool turn_allows(struct channel *channel, uint64_t estimate_ns, uint64_t job)
+{
+    struct turn *turn = &channel->turn;
+    bool may = turn_granted(channel) && !channel->stopping &&
+               job <= page_load_u64(&channel->map.lease->jobs_allowed);
+
+    if (may && turn->units > 0)
+        may = (estimate_ns > 0 || !turn->contended) && turn->units < turn_most_units(channel) && estimate_ns <= inflight_ns(channel) &&
+              turn->estimate_ns <= inflight_ns(channel) - estimate_ns;
+    if (!may)
+        turn->wants = true;
+    return may;
+}
+
+uint64_t turn_copy_estimate(const struct channel *channel, uint64_t bytes)
+{
+    uint64_t rate = channel->turn.copy_ns_per_mib ? channel->turn.copy_ns_per_mib : COPY_NS_PER_MIB;
+
+    return COPY_CALL_NS + (bytes >> 10) * rate / 1024;
+}
+
+void turn_issued(struct channel *channel, uint64_t estimate_ns)
+{
+    struct turn *turn = &channel->turn;
+
+    if (turn->units++ == 0)
+        turn->busy_since_ns = channel->now_ns;
+    turn->estimate_ns += estimate_ns;
+}
+
+static void count_busy(struct channel *channel)
+{
+    struct turn *turn = &channel->turn;
+
+    if (channel->now_ns > turn->busy_since_ns)
+        turn->busy_ns += channel->now_ns - turn->busy_since_ns;
+    turn->busy_since_ns = channel->now_ns;
+}
+
+void turn_finished(struct channel *channel, const struct batch *batch, uint64_t run_ns, bool failed)
+{
+    struct turn *turn = &channel->turn;
+    bool one_failed = failed && batch->jobs > 0;
+
+    if (batch->units == 0)
+        return;
+    turn->units -= batch->units;
+    turn->estimate_ns -= batch->estimate_ns;
+    turn->jobs_failed += one_failed;
+    turn->jobs_done += batch->jobs - one_failed;
+    channel->hold.dirty = true;
+    count_busy(channel);
+}
+
+void turn_job_over(struct channel *channel, bool failed)
+{
+    channel->turn.jobs_failed += failed;
+    channel->turn.jobs_done += !failed;
+}
+
+static void publish_credit(struct channel *channel)
+{
+    const struct vgpu_lease_page *lease = channel->map.lease;
+    struct turn *turn = &channel->turn;
+    uint64_t deepest = page_load_u32(&lease->depth_max);
+    uint64_t allowed = page_load_u64(&lease->jobs_allowed);
+    uint64_t room = deepest > depth(turn) ? deepest - depth(turn) : 0;
+    uint64_t rate_room = allowed > turn->jobs_taken ? allowed - turn->jobs_taken : 0;
+    uint64_t credit = turn->jobs_seen + (room < rate_room ? room : rate_room);
+    struct ring_consumer *ring = &channel->submission;
+
+    if (credit == channel->credit_told)
+        return;
+    if (credit > channel->credit_told) {
+        page_store_u64(&channel->map.page->notice.credit, credit);
+        page_fence();
+        if (page_load_u32(&ring->state->producer.waiting))
+            channel->replies.kick = true;
+    } else {
+        page_store_u64(&channel->map.page->notice.credit, credit);
+    }
+    channel->credit_told = credit;
+}
+
+static void publish_counters(struct channel *channel)
+{
+    struct vgpu_report_page *report = channel->map.report;
+    struct turn *turn = &channel->turn;
+
+    if (turn->units > 0)
+        count_busy(channel);
+    page_store_u32(&report->depth, (uint32_t)depth(turn));
+    page_store_u64(&report->jobs_taken, turn->jobs_taken);
+    page_store_u64(&report->jobs_done, turn->jobs_done);
+    page_store_u64(&report->jobs_failed, turn->jobs_failed);
+    page_store_u64(&report->jobs_refused, turn->jobs_refused);
+    page_store_u64(&report->busy_ns, turn->busy_ns);
+    page_store_u64(&report->wait_ns, turn->wait_ns);
+    page_store_u64(&report->oldest_issued_ns, streams_oldest_ns(channel));
+}
+
+/* A revoke is carried out when nothing is in flight. True if the mediator should look. */
+static bool publish_turn(struct channel *channel)
+{
+    struct turn *turn = &channel->turn;
+
+    if (turn->seen == turn->done_told || (!turn_granted(channel) && turn->units > 0))
+        return false;
+    turn->done_told = turn->seen;
+    page_store_u64(&channel->map.report->turn_done, turn->seen);
+    return !turn_granted(channel);
+}
+
+/* A need that rises is told at once unless the turn is here; one that falls, if others wait. */
+static bool publish_need(struct channel *channel, bool ring_empty)
+{
+    struct turn *turn = &channel->turn;
+    uint32_t need = turn->need;
+
+    if (turn->units > 0 || turn->wants || channel->hold.wants_turn)
+        need = VGPU_NEED_GPU;
+    else if (ring_empty)
+        need = VGPU_NEED_NOTHING;
+    if (need != turn->need) {
+        turn->need = need;
+        turn->fall_told = false;
+        page_store_u32(&channel->map.report->need, need);
+        /* Full fence: pairs with the mediator's between setting contended and loading need. */
+        page_fence();
+        if (need == VGPU_NEED_GPU)
+            return !turn_granted(channel);
+    }
+    if (need == VGPU_NEED_GPU || turn->fall_told || !page_load_u32(&channel->map.lease->contended))
+        return false;
+    turn->fall_told = true;
+    return true;
+}
+
+void turn_publish(struct channel *channel, bool ring_empty)
+{
+    bool kick;
+
+    publish_credit(channel);
+    publish_counters(channel);
+    kick = publish_need(channel, ring_empty);
+    kick |= publish_turn(channel);
+    if (kick)
+        channel_kick(channel->fds[VGPU_FD_REPORT_KICK]);
+}

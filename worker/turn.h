@@ -1,0 +1,74 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The turn: when the mediator lets this channel hand work to the GPU, what is in flight meanwhile,
+ * and what the report page says about it.
+ *
+ * Jobs are issued only while granted. A revoke is carried out (turn_done) when all that was issued
+ * is done. While others wait, what is in flight is capped by count and by estimated time.
+ */
+#ifndef VGPU_WORKER_TURN_H
+#define VGPU_WORKER_TURN_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+struct channel;
+struct batch;
+
+/* Why a job was refused when it was taken. */
+enum admission { ADMIT, ADMIT_LATER, REFUSE_BUSY, REFUSE_QUARANTINED };
+
+struct turn {
+    uint64_t seen;      /* lease->turn at the start of this round */
+    uint64_t done_told; /* report->turn_done */
+    uint32_t flags;
+    bool contended;
+    bool wants; /* a job waits for the turn */
+    uint32_t need;
+    bool fall_told; /* the mediator was kicked for a need that fell */
+    uint32_t units; /* in flight */
+    uint64_t estimate_ns;
+    uint64_t busy_since_ns;
+    uint64_t jobs_seen;  /* job records taken from the ring, refused ones too */
+    uint64_t jobs_taken; /* admitted */
+    uint64_t jobs_done, jobs_failed, jobs_refused;
+    uint64_t busy_ns, wait_ns;
+    uint64_t copy_ns_per_mib; /* measured; 0: not yet */
+    bool stalled;             /* a posted job over a limit was taken: read no further */
+};
+
+void turn_init(struct channel *channel);
+
+/* Loads the lease page for this round. True if something changed. */
+bool turn_load(struct channel *channel);
+bool turn_granted(const struct channel *channel);
+
+/* Counts a job record. *ret_job is its number if it is admitted. */
+enum admission turn_admit(struct channel *channel, bool is_explicit, uint64_t *ret_job);
+
+/* True if jobs may still be read. Clears `stalled` when the limits allow. */
+bool turn_may_read(struct channel *channel);
+
+/* How many units may be in flight. */
+uint32_t turn_most_units(const struct channel *channel);
+
+/*
+ * True if a job of that estimate and number may be issued now; says that one waits if not. One that
+ * was never measured (estimate 0) is alone in flight while others wait.
+ */
+bool turn_allows(struct channel *channel, uint64_t estimate_ns, uint64_t job);
+
+uint64_t turn_copy_estimate(const struct channel *channel, uint64_t bytes);
+
+/* Work went into the driver, and came out of it. */
+void turn_issued(struct channel *channel, uint64_t estimate_ns);
+void turn_finished(struct channel *channel, const struct batch *batch, uint64_t run_ns,
+                   bool failed);
+
+/* A job that never reached the GPU is over. */
+void turn_job_over(struct channel *channel, bool failed);
+
+/* At the end of a round: need, turn_done, credit, counters; kicks the mediator where it waits. */
+void turn_publish(struct channel *channel, bool ring_empty);
+
+#endif
