@@ -30,6 +30,7 @@ host_choose_driver()
         ;;
     *)
         HOST_DRIVER=$wish
+        [ -e "$wish" ] || HOST_DRIVER=$(host_library "$wish")
         HOST_DRIVER_NAME=$wish
         ;;
     esac
@@ -112,10 +113,17 @@ if [ "${BASH_SOURCE[0]}" = "$0" ]; then
         [ $# -eq 3 ] || { echo "usage: $0 start BUILD DIRECTORY" >&2; exit 2; }
         host_choose_driver "$2" "${VGPU_DRIVER:-auto}"
         mkdir -p "$3"
-        host_start "$2" "$3"
+        if ! host_start "$2" "$3"; then
+            tail -n 5 "$3/log" >&2
+            echo "$0: the host side did not start; its log is $3/log" >&2
+            exit 1
+        fi
         ;;
     stop)
-        [ $# -eq 2 ] || { echo "usage: $0 stop DIRECTORY" >&2; exit 2; }
+        if [ $# -ne 2 ] || [ ! -f "$2/launcher.pid" ]; then
+            echo "usage: $0 stop DIRECTORY, one that was started so" >&2
+            exit 2
+        fi
         host_stop "$2"
         rm -rf "$2"
         ;;

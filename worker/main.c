@@ -7,6 +7,7 @@
  */
 #include <errno.h>
 #include <getopt.h>
+#include <malloc.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -169,6 +170,9 @@ static int start(struct channel *channel, const struct options *options, struct 
     if (status < 0)
         return vgpu_err_set(err, -status, "cannot capture what kernels print");
     status = channel_start(channel, err);
+    /* What the driver's compiler took for the first kernel goes back; it keeps megabytes otherwise.
+     */
+    malloc_trim(0);
     if (status == 0)
         status = sandbox_enter(options->sandbox, &applied, err);
     if (status < 0) {
