@@ -54,7 +54,7 @@
 #define PTX_MAX_GRID_X        2147483647u
 #define PTX_MAX_GRID_YZ       65535u
 #define PTX_MAX_SHARED_BYTES  (227u << 10) /* static and dynamic together */
-#define PTX_MAX_COOPERATIVE   16384u       /* threads of blocks resident: see cooperative */
+#define PTX_MAX_COOPERATIVE   (256u << 10) /* threads of a cooperative grid */
 
 #define PTX_WARP_LANES 32
 
