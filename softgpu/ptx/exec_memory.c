@@ -55,24 +55,26 @@ static inline __attribute__((always_inline)) void gather_addresses(const struct 
     ret->all = all;
 }
 
-/* The host address of device address 0, if all lanes lie in the range at hand; else NULL. */
-static inline uint8_t *find_host(struct warp *w, const struct op *op, const struct lanes *lanes,
-                                 u32 bytes, bool store)
+/* Whether all lanes lie in the range at hand; *ret is what to add to a device address, as a number
+ * since no object of the host lies there. */
+static inline bool find_host(struct warp *w, const struct op *op, const struct lanes *lanes,
+                             u32 bytes, bool store, uintptr_t *ret)
 {
     const struct ptx_range *range = &w->worker->ranges[op->n % RANGE_SLOTS];
 
     if (lanes->all & (bytes - 1))
-        return NULL;
+        return false;
     if (!(range->size_bytes >= bytes && lanes->min >= range->base &&
           lanes->max - range->base <= range->size_bytes - bytes)) {
         range = access_range(w, op->n % RANGE_SLOTS, lanes->min);
         if (!range || range->size_bytes < bytes || lanes->max < range->base ||
             lanes->max - range->base > range->size_bytes - bytes)
-            return NULL;
+            return false;
     }
     if (store && (range->flags & PTX_RANGE_READ_ONLY))
-        return NULL;
-    return (uint8_t *)range->host - range->base;
+        return false;
+    *ret = (uintptr_t)range->host - range->base;
+    return true;
 }
 
 /* A column of loaded values to a register: of the same width, or extended. */
@@ -136,13 +138,13 @@ static inline bool in_line(const struct lanes *lanes, u32 bytes)
 }
 
 #define LOAD_COLUMN(t)                                                                             \
-    static void load_##t(const struct warp *w, const struct op *op, u32 ref, const uint8_t *host,  \
+    static void load_##t(const struct warp *w, const struct op *op, u32 ref, uintptr_t host,       \
                          const struct lanes *lanes, bool line)                                     \
     {                                                                                              \
         t column[LANES];                                                                           \
                                                                                                    \
         if (line)                                                                                  \
-            memcpy(column, host + lanes->at[0], sizeof(column));                                   \
+            memcpy(column, (const void *)(host + lanes->at[0]), sizeof(column));                   \
         else                                                                                       \
             for (unsigned i = 0; i < LANES; i++)                                                   \
                 column[i] = *(const t *)(host + lanes->at[i]);                                     \
@@ -153,7 +155,7 @@ LOAD_COLUMN(u16)
 LOAD_COLUMN(u32)
 LOAD_COLUMN(u64)
 
-static void load_quad(const struct warp *w, u32 ref, const uint8_t *host, const struct lanes *lanes)
+static void load_quad(const struct warp *w, u32 ref, uintptr_t host, const struct lanes *lanes)
 {
     struct quad column[LANES];
 
@@ -163,7 +165,7 @@ static void load_quad(const struct warp *w, u32 ref, const uint8_t *host, const 
 }
 
 /* All lanes from host + their address. */
-static const struct op *load_lanes(struct warp *w, const struct op *op, const uint8_t *host,
+static const struct op *load_lanes(struct warp *w, const struct op *op, uintptr_t host,
                                    const struct lanes *lanes)
 {
     unsigned log2 = ELEMENT_LOG2(op->x);
@@ -310,18 +312,17 @@ static inline __attribute__((always_inline)) const struct op *load_device(struct
                                                                           enum space space)
 {
     struct lanes lanes;
-    const uint8_t *host;
+    uintptr_t host;
 
     gather_addresses(w, op->a, op->x & MEM_ADDRESS32, (u32)op->imm, &lanes);
     if (space == SP_GENERIC && lanes.max < PTX_DEVICE_BASE) {
         if (in_shared(w, &lanes, access_bytes(op)))
-            return load_lanes(w, op, w->block->shared - PTX_SHARED_BASE, &lanes);
+            return load_lanes(w, op, (uintptr_t)w->block->shared - PTX_SHARED_BASE, &lanes);
         if (in_row(w, &lanes, PTX_LOCAL_BASE, access_bytes(op)) &&
             load_row(w, op, lanes.max - PTX_LOCAL_BASE))
             return op + 1;
     }
-    host = find_host(w, op, &lanes, access_bytes(op), false);
-    if (!host)
+    if (!find_host(w, op, &lanes, access_bytes(op), false, &host))
         return load_slow(w, op, space, &lanes);
     return load_lanes(w, op, host, &lanes);
 }
@@ -345,7 +346,7 @@ HANDLER(ld_shared)
     if ((lanes.all & (bytes - 1)) || lanes.max > w->grid->shared_bytes ||
         w->grid->shared_bytes - lanes.max < bytes)
         return load_slow(w, op, SP_SHARED, &lanes);
-    return load_lanes(w, op, w->block->shared, &lanes);
+    return load_lanes(w, op, (uintptr_t)w->block->shared, &lanes);
 }
 
 HANDLER(ld_param)
@@ -363,18 +364,18 @@ HANDLER(ld_kparam)
 
     for (unsigned i = 0; i < LANES; i++)
         lanes.at[i] = (u32)op->imm;
-    return load_lanes(w, op, w->grid->params, &lanes);
+    return load_lanes(w, op, (uintptr_t)w->grid->params, &lanes);
 }
 
 #define STORE_COLUMN(t)                                                                            \
-    static void store_##t(const struct warp *w, unsigned class, u32 ref, uint8_t *host,            \
+    static void store_##t(const struct warp *w, unsigned class, u32 ref, uintptr_t host,           \
                           const struct lanes *lanes, bool line)                                    \
     {                                                                                              \
         const uint8_t *from = reg(w, ref);                                                         \
         unsigned step = class_bytes[class] / LANES;                                                \
                                                                                                    \
         if (line && step == sizeof(t)) {                                                           \
-            memcpy(host + lanes->at[0], from, sizeof(t) * LANES);                                  \
+            memcpy((void *)(host + lanes->at[0]), from, sizeof(t) * LANES);                        \
             return;                                                                                \
         }                                                                                          \
         for (u32 mask = w->mask; mask; mask &= mask - 1) {                                         \
@@ -390,7 +391,7 @@ STORE_COLUMN(u64)
 typedef struct quad quad;
 STORE_COLUMN(quad)
 
-static const struct op *store_lanes(struct warp *w, const struct op *op, uint8_t *host,
+static const struct op *store_lanes(struct warp *w, const struct op *op, uintptr_t host,
                                     const struct lanes *lanes)
 {
     unsigned log2 = ELEMENT_LOG2(op->x);
@@ -428,18 +429,17 @@ static inline __attribute__((always_inline)) const struct op *store_device(struc
                                                                            enum space space)
 {
     struct lanes lanes;
-    uint8_t *host;
+    uintptr_t host;
 
     gather_addresses(w, op->a, op->x & MEM_ADDRESS32, (u32)op->imm, &lanes);
     if (space == SP_GENERIC && lanes.max < PTX_DEVICE_BASE) {
         if (in_shared(w, &lanes, access_bytes(op)))
-            return store_lanes(w, op, w->block->shared - PTX_SHARED_BASE, &lanes);
+            return store_lanes(w, op, (uintptr_t)w->block->shared - PTX_SHARED_BASE, &lanes);
         if (in_row(w, &lanes, PTX_LOCAL_BASE, access_bytes(op)) &&
             store_row(w, op, lanes.max - PTX_LOCAL_BASE))
             return op + 1;
     }
-    host = find_host(w, op, &lanes, access_bytes(op), true);
-    if (!host)
+    if (!find_host(w, op, &lanes, access_bytes(op), true, &host))
         return store_slow(w, op, space, &lanes);
     return store_lanes(w, op, host, &lanes);
 }
@@ -463,7 +463,7 @@ HANDLER(st_shared)
     if ((lanes.all & (bytes - 1)) || lanes.max > w->grid->shared_bytes ||
         w->grid->shared_bytes - lanes.max < bytes)
         return store_slow(w, op, SP_SHARED, &lanes);
-    return store_lanes(w, op, w->block->shared, &lanes);
+    return store_lanes(w, op, (uintptr_t)w->block->shared, &lanes);
 }
 
 /* --- local memory: word i of all lanes lies together --- */
