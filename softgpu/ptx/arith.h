@@ -299,10 +299,10 @@ static inline f32 flush(f32 a)
     return float32(bits & 0x7f800000u ? bits : bits & 0x80000000u);
 }
 
-/* To [0.0, 1.0]; NaN gives +0. */
+/* To [0.0, 1.0]; NaN gives +0, and -0 stays. */
 static inline f32 sat(f32 a)
 {
-    f32 low = a > 0.0f ? a : 0.0f;
+    f32 low = a >= 0.0f ? a : 0.0f;
 
     return low < 1.0f ? low : 1.0f;
 }

@@ -107,7 +107,6 @@ struct block {
     const struct grid *grid;
     uint32_t id[3];
     uint32_t n_warps;
-    uint32_t n_done;
     uint8_t *shared;
     uint8_t *local;
     struct barrier barriers[N_BARRIERS];
@@ -123,7 +122,6 @@ struct grid {
     uint8_t *params;
     uint32_t *shared_offsets; /* by shared variable */
     uint32_t shared_bytes;
-    uint32_t static_shared_bytes;
     uint32_t stack_bytes; /* of each thread */
     uint32_t block_threads;
     uint32_t n_warps;

@@ -159,7 +159,7 @@ static __attribute__((noinline)) f64 integer_to_f64(u64 a, bool negative_possibl
 static f64 clamp_float(f64 a, unsigned flags)
 {
     if (flags & FLAG_SAT)
-        a = a > 0.0 ? (a < 1.0 ? a : 1.0) : 0.0;
+        a = a >= 0.0 ? (a < 1.0 ? a : 1.0) : 0.0;
     if ((flags & FLAG_RELU) && a <= 0.0)
         a = 0.0;
     return a;

@@ -154,7 +154,7 @@ static u32 half_finish(f64 r, unsigned flags)
     u32 bits;
 
     if (flags & FLAG_SAT)
-        r = r > 0.0 ? (r < 1.0 ? r : 1.0) : 0.0;
+        r = r >= 0.0 ? (r < 1.0 ? r : 1.0) : 0.0;
     if ((flags & FLAG_RELU) && r <= 0.0)
         r = 0.0;
     bits = f64_to_small(r, bf16, ROUND_N);

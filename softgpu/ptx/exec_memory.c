@@ -55,28 +55,26 @@ static inline __attribute__((always_inline)) void gather_addresses(const struct 
     ret->all = all;
 }
 
-/*
- * The distance from device addresses to host addresses, if all lanes lie in the range at hand; else
- * 0. A number, since device address 0 lies in no host object. Where both addresses are equal the
- * distance is 0 too, and the access goes lane by lane.
- */
-static inline uintptr_t find_host(struct warp *w, const struct op *op, const struct lanes *lanes,
-                                  u32 bytes, bool store)
+/* Whether all lanes lie in the range at hand; *ret is what to add to a device address, as a number
+ * since no object of the host lies there. */
+static inline bool find_host(struct warp *w, const struct op *op, const struct lanes *lanes,
+                             u32 bytes, bool store, uintptr_t *ret)
 {
     const struct ptx_range *range = &w->worker->ranges[op->n % RANGE_SLOTS];
 
     if (lanes->all & (bytes - 1))
-        return 0;
+        return false;
     if (!(range->size_bytes >= bytes && lanes->min >= range->base &&
           lanes->max - range->base <= range->size_bytes - bytes)) {
         range = access_range(w, op->n % RANGE_SLOTS, lanes->min);
         if (!range || range->size_bytes < bytes || lanes->max < range->base ||
             lanes->max - range->base > range->size_bytes - bytes)
-            return 0;
+            return false;
     }
     if (store && (range->flags & PTX_RANGE_READ_ONLY))
-        return 0;
-    return (uintptr_t)range->host - range->base;
+        return false;
+    *ret = (uintptr_t)range->host - range->base;
+    return true;
 }
 
 /* A column of loaded values to a register: of the same width, or extended. */
@@ -324,8 +322,7 @@ static inline __attribute__((always_inline)) const struct op *load_device(struct
             load_row(w, op, lanes.max - PTX_LOCAL_BASE))
             return op + 1;
     }
-    host = find_host(w, op, &lanes, access_bytes(op), false);
-    if (!host)
+    if (!find_host(w, op, &lanes, access_bytes(op), false, &host))
         return load_slow(w, op, space, &lanes);
     return load_lanes(w, op, host, &lanes);
 }
@@ -442,8 +439,7 @@ static inline __attribute__((always_inline)) const struct op *store_device(struc
             store_row(w, op, lanes.max - PTX_LOCAL_BASE))
             return op + 1;
     }
-    host = find_host(w, op, &lanes, access_bytes(op), true);
-    if (!host)
+    if (!find_host(w, op, &lanes, access_bytes(op), true, &host))
         return store_slow(w, op, space, &lanes);
     return store_lanes(w, op, host, &lanes);
 }

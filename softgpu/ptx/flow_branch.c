@@ -125,8 +125,3 @@ FLOW_HANDLER(yield)
     w->spins = true;
     return op + 1;
 }
-
-FLOW_HANDLER(bad_end)
-{
-    return fault_raise(w, op, w->mask, PTX_FAULT_PC, 0, 0, "end of code");
-}

@@ -78,7 +78,8 @@ struct variable {
     uint8_t *init;
     uint64_t init_bytes; /* of init; the rest is zero */
     ARRAY(struct reloc) relocs;
-    uint32_t place; /* public index of global and const ones; index among shared ones */
+    uint32_t link_mark; /* of the entry that link.c last placed it for */
+    uint32_t place;     /* public index of global and const ones; index among shared ones */
 };
 
 /* A parameter or return value. offset: in the entry's parameters, or in a function's frame. */

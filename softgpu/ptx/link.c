@@ -363,16 +363,15 @@ static bool reach_from(struct linker *l, struct reach *reach, uint32_t entry)
 static bool place_shared(struct linker *l, struct ptx_function *entry, uint32_t variable_index,
                          uint64_t *at, bool dynamic)
 {
-    const struct variable *variable = &l->program->variables.at[variable_index];
+    struct variable *variable = &l->program->variables.at[variable_index];
     struct shared_place place = {.shared = variable->place};
 
     if (variable->dynamic != dynamic)
         return true;
-    for (uint32_t i = 0; i < entry->shared_places.n; i++) {
-        l->steps++;
-        if (entry->shared_places.at[i].shared == variable->place)
-            return true;
-    }
+    l->steps++;
+    if (variable->link_mark == l->mark)
+        return true;
+    variable->link_mark = l->mark;
     if (dynamic)
         entry->uses_dynamic_shared = true;
     if (!vgpu_align_u64(*at, variable->align_bytes, at) || *at + variable->size_bytes > UINT32_MAX)

@@ -67,7 +67,7 @@ uint32_t lower_register(struct parser *p, enum type type)
 {
     uint8_t class = (uint8_t)type_class(type);
 
-    if (!array_push(&p->body->classes, class) || !array_push(&p->body->reg_types, (uint8_t)type)) {
+    if (!array_push(&p->body->classes, class)) {
         parse_no_memory(p);
         return UINT32_MAX;
     }

@@ -78,7 +78,6 @@ struct body {
     struct ptx_function *function;
     ARRAY(struct op) ops;
     ARRAY(uint8_t) classes; /* of virtual registers */
-    ARRAY(uint8_t) reg_types;
     ARRAY(struct label_place) labels;
     ARRAY(struct targets) targets;
     ARRAY(uint32_t) target_labels;

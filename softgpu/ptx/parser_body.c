@@ -96,10 +96,7 @@ static bool declare(struct parser *p, const struct token *name, enum type type, 
             return false;
     added = scope_add(&p->scope, name->text, name->length, count ? NAME_REG_RANGE : NAME_REG, first,
                       (uint32_t)count);
-    if (!added)
-        return parse_no_memory(p);
-    added->type = (uint8_t)type;
-    return true;
+    return added || parse_no_memory(p);
 }
 
 bool parse_declare_registers(struct parser *p)

@@ -95,8 +95,6 @@ static bool name_param(struct parser *p, const struct token *name, const struct 
 
     if (param->is_reg) {
         added = scope_add(&p->scope, name->text, name->length, NAME_REG, param->reg, 0);
-        if (added)
-            added->type = param->type;
     } else {
         added = scope_add(&p->scope, name->text, name->length, is_entry ? NAME_KPARAM : NAME_LOCAL,
                           param->offset, param->size_bytes);
@@ -247,7 +245,6 @@ static void body_release(struct body *body)
 {
     free(body->ops.at);
     free(body->classes.at);
-    free(body->reg_types.at);
     free(body->labels.at);
     free(body->targets.at);
     free(body->target_labels.at);

@@ -395,7 +395,6 @@ static bool grid_init(struct grid *grid, const struct ptx_launch *launch, struct
     grid->table = exec_table();
     grid->run = run;
     grid->n_processors = n_processors;
-    grid->static_shared_bytes = function->static_shared_bytes;
     grid->shared_bytes = function->static_shared_bytes + launch->dynamic_shared_bytes;
     grid->stack_bytes = stack_for(launch);
     grid->block_threads = launch->block[0] * launch->block[1] * launch->block[2];

@@ -54,7 +54,7 @@
 #define PTX_MAX_GRID_X        2147483647u
 #define PTX_MAX_GRID_YZ       65535u
 #define PTX_MAX_SHARED_BYTES  (227u << 10) /* static and dynamic together */
-#define PTX_MAX_COOPERATIVE   16384u       /* threads of blocks resident: see cooperative */
+#define PTX_MAX_COOPERATIVE   (256u << 10) /* threads of a cooperative grid */
 
 #define PTX_WARP_LANES 32
 
@@ -92,10 +92,9 @@ struct ptx_function;
 struct ptx_pool;
 
 /*
- * Compiles and links n texts into one program; the texts may be freed afterwards.
- * Each .extern must be resolved by one of the texts, save
- * vprintf, __assertfail and dynamic shared memory, which the engine provides. log may be NULL.
- * On success *ret_program is the caller's.
+ * Compiles and links n texts into one program; the texts may be freed afterwards. Each .extern
+ * that is used must be resolved by one of the texts, save vprintf, __assertfail and dynamic shared
+ * memory, which the engine provides. log may be NULL. On success *ret_program is the caller's.
  */
 enum ptx_status ptx_program_new(const struct ptx_source *sources, size_t n, struct ptx_log *log,
                                 struct ptx_program **ret_program);
@@ -113,7 +112,7 @@ struct ptx_variable {
     uint64_t size_bytes;  /* > 0 */
     uint64_t align_bytes; /* a power of two: the address chosen must be a multiple of it */
     bool has_init;        /* false: all bytes zero */
-    bool is_local;        /* not .visible/.weak/.common: not to be found by name from outside */
+    bool is_local;        /* neither .visible, .weak nor .common */
     bool is_managed;      /* .attribute(.managed) */
 };
 
@@ -123,7 +122,7 @@ size_t ptx_program_n_variables(const struct ptx_program *program);
 void ptx_program_variable(const struct ptx_program *program, size_t index,
                           struct ptx_variable *ret);
 
-/* Index of a variable by name, or -1. */
+/* Index of a variable by name, or -1. Visible ones come before local ones of the same name. */
 long ptx_program_find_variable(const struct ptx_program *program, const char *name);
 
 /*
@@ -195,7 +194,11 @@ struct ptx_memory {
     bool (*find)(void *ctx, uint64_t address, struct ptx_range *ret);
 };
 
-/* --- Running. --- */
+/*
+ * --- Running. ---
+ * %clock and %clock64 count nanoseconds; %globaltimer is the host's time of day in nanoseconds;
+ * %smid is the thread of the pool. Each block is a cluster of its own.
+ */
 
 /* A pool of threads that run blocks. threads: in all, the caller of ptx_run included; 0: one per
  * online CPU. Its threads block all signals. NULL if out of memory or threads. */
@@ -261,8 +264,9 @@ struct ptx_launch {
     uint32_t stack_bytes;
 
     /* All blocks are resident at once, so that they may wait for each other. At most
-     * PTX_MAX_COOPERATIVE threads in the grid. grid_workspace: device address of zeroed memory
-     * of at least 64 bytes for grid-wide barriers (%envreg1:%envreg2), or 0. */
+     * PTX_MAX_COOPERATIVE threads in the grid. (Other launches take on further blocks, up to 32 per
+     * thread of the pool, when those at hand do not end.) grid_workspace: device address of zeroed
+     * memory of at least 64 bytes for grid-wide barriers (%envreg1:%envreg2), or 0. */
     bool cooperative;
     uint64_t grid_workspace;
 

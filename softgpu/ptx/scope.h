@@ -8,7 +8,7 @@
 enum name_kind {
     NAME_NONE,
     NAME_REG,       /* a: virtual register */
-    NAME_REG_RANGE, /* a: first virtual register, b: count, type */
+    NAME_REG_RANGE, /* a: first virtual register, b: count */
     NAME_LOCAL,     /* a: offset in the frame, b: size; .local and .param variables */
     NAME_KPARAM,    /* a: offset in the entry's parameters, b: size */
     NAME_SYMBOL,    /* a: symbol */
@@ -25,7 +25,6 @@ struct name {
     uint32_t bucket;
     uint16_t depth;
     uint8_t kind;
-    uint8_t type;
     uint32_t a, b;
 };
 

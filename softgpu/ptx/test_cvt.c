@@ -91,6 +91,8 @@ static void test_cvt_between_floats(void **state)
     assert_int_equal(one(*state, "f32", "f64", "cvt.rn.ftz.f32.f64 %d, %a;", f64(0x1p-130)), 0);
     assert_int_equal(one(*state, "f64", "f32", "cvt.f64.f32 %d, %a;", 1), f64(0x1p-149));
     assert_int_equal(one(*state, "f32", "f32", "cvt.sat.f32.f32 %d, %a;", f32(7.0f)), f32(1.0f));
+    assert_int_equal(one(*state, "f32", "f32", "cvt.sat.f32.f32 %d, %a;", 0x80000000), 0x80000000);
+    assert_int_equal(one(*state, "f32", "f32", "cvt.sat.f32.f32 %d, %a;", 0x7fc00000), 0);
 }
 
 static void test_cvt_half(void **state)

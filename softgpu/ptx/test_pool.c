@@ -100,14 +100,14 @@ static void test_pool_keeps_the_float_environment(void **state)
 
     kit_load(kit, ".visible .entry k(.param .u64 out)\n{\n.reg .u64 %o;\n.reg .f32 %f;\n"
                   "ld.param.u64 %o, [out];\nmov.f32 %f, 0f3F800000;\n"
-                  "div.rn.f32 %f, %f, 0f42280000;\nst.global.f32 [%o], %f;\nret;\n}\n");
+                  "div.rn.f32 %f, %f, 0f41C80000;\nst.global.f32 [%o], %f;\nret;\n}\n");
     params[0] = kit_alloc(kit, 4, &out);
-    /* 1/42 rounds down: a mode that leaked in would show, and so would one that was lost. */
+    /* 1/25 rounds down: a mode that leaked in would show, and so would one that was lost. */
     fesetround(FE_UPWARD);
     kit_run_ok(kit, "k", 1, 1, params, 1);
     assert_int_equal(fegetround(), FE_UPWARD);
     fesetround(FE_TONEAREST);
-    assert_true(*out == (float)(1.0 / 42.0));
+    assert_true(*out == (float)(1.0 / 25.0));
 }
 
 int main(void)
