@@ -720,6 +720,8 @@ struct gpu *gpu_new(struct loop *loop, const struct lease_settings *settings, ui
     struct sched_config config;
 
     sched_config_default(&config);
+    if (settings->overrun_ns)
+        config.second_grace_ns = settings->overrun_ns;
     if (gpu)
         gpu->sched = sched_new(&config, err);
     if (!gpu || !gpu->sched) {

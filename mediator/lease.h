@@ -20,6 +20,11 @@
 struct lease_settings {
     uint64_t job_timeout_ns; /* a job that takes longer ends its worker */
     uint64_t drain_ns;       /* a worker that has nothing in flight gives its turn back within */
+    /*
+     * How long, by its own GPU time, a VM may go on past its turn while another overruns already,
+     * before it is ended: long enough for an honest kernel. 0: the scheduler's default.
+     */
+    uint64_t overrun_ns;
     /* Ends a worker. Its death is told by lease_channel_gone(). */
     void (*kill)(void *context, struct channel *channel, enum vgpu_status status, const char *text);
     void *context;

@@ -36,6 +36,7 @@ static const char usage[] =
     "  --max-data-mib N       the largest data area of a channel (default 16384)\n"
     "  --job-timeout-ms N     the longest that a job may run (default 30000)\n"
     "  --drain-ms N           for a worker to give the GPU back (default 2000)\n"
+    "  --overrun-ms N         past a turn, while another overruns, before the kill (default 2000)\n"
     "  --resume-ms N          for guests to come back after a restart (default 5000)\n"
     "  --stop-ms N            for a worker to end by itself (default 2000)\n"
     "  --ready-ms N           for a worker to start (default 60000)\n"
@@ -60,6 +61,7 @@ enum {
     OPTION_MAX_DATA,
     OPTION_JOB_TIMEOUT,
     OPTION_DRAIN,
+    OPTION_OVERRUN,
     OPTION_RESUME,
     OPTION_STOP,
     OPTION_READY,
@@ -80,6 +82,7 @@ static const struct option options[] = {
     {"max-data-mib", required_argument, NULL, OPTION_MAX_DATA},
     {"job-timeout-ms", required_argument, NULL, OPTION_JOB_TIMEOUT},
     {"drain-ms", required_argument, NULL, OPTION_DRAIN},
+    {"overrun-ms", required_argument, NULL, OPTION_OVERRUN},
     {"resume-ms", required_argument, NULL, OPTION_RESUME},
     {"stop-ms", required_argument, NULL, OPTION_STOP},
     {"ready-ms", required_argument, NULL, OPTION_READY},
@@ -112,6 +115,8 @@ static uint64_t *time_of(struct mediator_settings *settings, int option)
         return &settings->lease.job_timeout_ns;
     case OPTION_DRAIN:
         return &settings->lease.drain_ns;
+    case OPTION_OVERRUN:
+        return &settings->lease.overrun_ns;
     case OPTION_RESUME:
         return &settings->resume_ns;
     case OPTION_STOP:
@@ -343,6 +348,7 @@ int main(int argc, char **argv)
                           .handshake_ns = 5 * VGPU_NS_PER_S,
                           .lease = {.job_timeout_ns = 30 * VGPU_NS_PER_S,
                                     .drain_ns = 2 * VGPU_NS_PER_S,
+                                    .overrun_ns = 2 * VGPU_NS_PER_S,
                                     .kill = kill_hook},
                       }};
     char pid_path[512], launcher_path[512];
