@@ -124,7 +124,9 @@ static int take_array(struct config *config, const json_t *snapshot, const char 
 
     if (!json_is_array(array) || json_array_size(array) > max)
         return not_understood(err, key);
-    json_array_foreach(array, i, item) if ((rc = take(config, item, err)) < 0) return rc;
+    json_array_foreach (array, i, item)
+        if ((rc = take(config, item, err)) < 0)
+            return rc;
     return 0;
 }
 

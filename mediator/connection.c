@@ -210,7 +210,6 @@ static int connection_new(struct vm *vm, int sock)
     connection->vm = vm;
     connection->sock = sock;
     connection->pid = who.pid;
-    connection->uid = who.uid;
     connection->handshake = (struct loop_timer){.fire = handshake_late, .context = connection};
     loop_timer_set(mediator->loop, &connection->handshake,
                    loop_now(mediator->loop) + mediator->settings->handshake_ns);

@@ -22,7 +22,6 @@ struct connection {
     struct loop_timer handshake;
     bool greeted;
     pid_t pid;
-    uid_t uid;
     uint32_t used;
     uint8_t buffer[VGPU_MSG_MAX_BYTES];
 };

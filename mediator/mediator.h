@@ -9,6 +9,7 @@
 #include <sys/types.h>
 
 #include "common/err.h"
+#include "common/log.h"
 #include "mediator/accounts.h"
 #include "mediator/admin.h"
 #include "mediator/config.h"

@@ -197,6 +197,7 @@ static void take_gpu_sample(struct mediator *mediator, const json_t *gpu)
         if (strcmp(config->gpus[i].uuid, uuid) != 0)
             continue;
         sample->known = true;
+        mediator->sampled_ns = loop_now(mediator->loop);
         sample->memory_used_bytes =
             (uint64_t)json_integer_value(json_object_get(gpu, "memory_used_bytes"));
         sample->utilization = json_number_value(json_object_get(gpu, "utilization"));
@@ -211,6 +212,6 @@ void status_take_sample(struct mediator *mediator, const json_t *line)
 
     if (!json_is_array(gpus))
         return;
-    mediator->sampled_ns = loop_now(mediator->loop);
-    json_array_foreach(gpus, i, gpu) take_gpu_sample(mediator, gpu);
+    json_array_foreach (gpus, i, gpu)
+        take_gpu_sample(mediator, gpu);
 }

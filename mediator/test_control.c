@@ -117,8 +117,13 @@ static void test_store_errors_are_passed_on(void **state)
 
 static void test_scan_and_status_show_gpus(void **state)
 {
-    json_t *result = admin_ok(*state, "\"scan-gpus\""), *status, *gpu;
+    json_t *result, *status = admin_ok(*state, "\"status\""), *gpu;
 
+    /* At once after the first scan, whose samples came before their GPUs were known. */
+    gpu = json_array_get(json_object_get(status, "gpus"), 0);
+    assert_int_equal(json_number_value(json_object_get(gpu, "temperature")), 55);
+    json_decref(status);
+    result = admin_ok(*state, "\"scan-gpus\"");
     assert_true(json_is_false(json_object_get(result, "changed")));
     json_decref(result);
     status = admin_ok(*state, "\"status\"");

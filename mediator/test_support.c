@@ -299,9 +299,9 @@ double vm_number(const struct host *host, uint32_t vm_id, const char *key)
     double number = -1;
     size_t i;
 
-    json_array_foreach(json_object_get(status, "vms"), i,
-                       vm) if (json_integer_value(json_object_get(vm, "vm_id")) == vm_id) number =
-        json_number_value(json_object_get(vm, key));
+    json_array_foreach (json_object_get(status, "vms"), i, vm)
+        if (json_integer_value(json_object_get(vm, "vm_id")) == vm_id)
+            number = json_number_value(json_object_get(vm, key));
     json_decref(status);
     return number;
 }

@@ -9,7 +9,6 @@
 #ifndef VGPU_MEDIATOR_VM_H
 #define VGPU_MEDIATOR_VM_H
 
-#include "common/log.h"
 #include "mediator/channel.h"
 #include "mediator/config.h"
 #include "mediator/connection.h"
@@ -42,7 +41,6 @@ struct vm {
     unsigned n_connections;
     struct channel *channels;
     uint64_t faults; /* jobs that timed out, workers that had to be killed */
-    struct vgpu_log_limit log;
 };
 
 /* Added to the mediator's list. Without a socket yet. NULL when out of memory. */
