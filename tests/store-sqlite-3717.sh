@@ -31,10 +31,16 @@ cd "$work"
 [ -f "$source/sqlite3.c" ] || fetch
 [ -f sqlite3.o ] || cc -c -O1 -g -w -DSQLITE_THREADSAFE=1 -o sqlite3.o "$source/sqlite3.c"
 
+# The store's own sources, without tests and programs.
+sources() {
+    find "$root/store" -name '*.c' ! -name 'test_*' ! -name 'fuzz_*' ! -name helper_main.c
+}
+
 compile() {
+    # shellcheck disable=SC2046 # several words, without spaces in them
     cc -std=gnu11 -O1 -g -D_GNU_SOURCE -DVGPU_PROGRAM_VERSION='"3717"' \
         -DTEST_SQLITE_VERSION='"3.7.17"' -I"$source" -I"$root" -I"$root/include" "$@" \
-        $(ls "$root"/store/*.c | grep -Ev '/(test_|fuzz_|helper_main)') \
+        $(sources) \
         "$root/common/err.c" sqlite3.o $(pkg-config --cflags --libs jansson) -lpthread -ldl
 }
 

@@ -23,7 +23,7 @@
 #define VGPU_RECORD_MAX_BYTES   16384u /* a record or completion, head included */
 #define VGPU_CHANNEL_PAGE_BYTES 4096u
 #define VGPU_DATA_MAX_BYTES     (1ull << 36) /* 64 GiB of address space */
-#define VGPU_CHANNEL_MAX_WAITS  1024u /* records that want an answer and have none yet */
+#define VGPU_CHANNEL_MAX_WAITS  1024u        /* records that want an answer and have none yet */
 #define VGPU_LAYOUT_VERSION     1u
 
 /* Written by the producer of a ring. */

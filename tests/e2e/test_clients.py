@@ -75,6 +75,38 @@ def test_e2e_mediator_killed_under_load():
             assert code == 0, (output, errors)
 
 
+LONG_PTX = """.version 7.0
+.target sm_70
+.address_size 64
+.visible .entry long(.param .u64 ns)
+{
+.reg .b64 %start, %now, %ns;
+.reg .pred %on;
+ld.param.u64 %ns, [ns];
+mov.u64 %start, %globaltimer;
+again:
+mov.u64 %now, %globaltimer;
+sub.u64 %now, %now, %start;
+setp.lt.u64 %on, %now, %ns;
+@%on bra again;
+ret;
+}
+"""
+
+
+def test_e2e_long_kernels_do_not_end_each_other():
+    """Three VMs with kernels far longer than a turn: each waits, none is killed."""
+    with Stack(vms=VMS) as stack:
+        path = stack.path('keep.ptx')
+        with open(path, 'w', encoding='ascii') as text:
+            text.write(LONG_PTX)
+        clients = [stack.client_start(vm, 'launch', path, 'long', 'u64:400000000')
+                   for vm in (1, 2, 3)]
+        for process in clients:
+            code, output, errors = finished(process, 60)
+            assert code == 0, (output, errors)
+
+
 def test_e2e_idle_costs_nothing():
     """Mediator, launcher, helpers, worker and client of an open channel use no CPU time."""
     with Stack(vms=VMS) as stack:
