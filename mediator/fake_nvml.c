@@ -2,13 +2,11 @@
 /* An NVML for the mediator's tests: two GPUs, the second of which knows no utilization. */
 #include <stdio.h>
 
-#include "mediator/nvml_types.h"
+#include "mediator/nvml_calls.h"
 
 #define EXPORT                           __attribute__((visibility("default")))
 #define DECLARE(result, name, arguments) EXPORT result name arguments;
 NVML_CALLS(DECLARE)
-
-#define NOT_SUPPORTED 3
 
 struct nvmlDevice_st {
     unsigned int index;
@@ -16,70 +14,71 @@ struct nvmlDevice_st {
 
 static struct nvmlDevice_st devices[2] = {{0}, {1}};
 
-int nvmlInit_v2(void)
+nvmlReturn_t nvmlInit_v2(void)
 {
     return NVML_SUCCESS;
 }
 
-const char *nvmlErrorString(int result)
+const char *nvmlErrorString(nvmlReturn_t result)
 {
     return "not supported";
 }
 
-int nvmlSystemGetDriverVersion(char *version, unsigned int length)
+nvmlReturn_t nvmlSystemGetDriverVersion(char *version, unsigned int length)
 {
     snprintf(version, length, "1.0");
     return NVML_SUCCESS;
 }
 
-int nvmlDeviceGetCount_v2(unsigned int *count)
+nvmlReturn_t nvmlDeviceGetCount_v2(unsigned int *count)
 {
     *count = 2;
     return NVML_SUCCESS;
 }
 
-int nvmlDeviceGetHandleByIndex_v2(unsigned int index, nvmlDevice_t *device)
+nvmlReturn_t nvmlDeviceGetHandleByIndex_v2(unsigned int index, nvmlDevice_t *device)
 {
     if (index > 1)
-        return NOT_SUPPORTED;
+        return NVML_ERROR_NOT_SUPPORTED;
     *device = &devices[index];
     return NVML_SUCCESS;
 }
 
-int nvmlDeviceGetUUID(nvmlDevice_t device, char *uuid, unsigned int length)
+nvmlReturn_t nvmlDeviceGetUUID(nvmlDevice_t device, char *uuid, unsigned int length)
 {
     snprintf(uuid, length, "GPU-00000000-0000-0000-0000-00000000000%u", device->index);
     return NVML_SUCCESS;
 }
 
-int nvmlDeviceGetName(nvmlDevice_t device, char *name, unsigned int length)
+nvmlReturn_t nvmlDeviceGetName(nvmlDevice_t device, char *name, unsigned int length)
 {
     snprintf(name, length, "Test GPU");
     return NVML_SUCCESS;
 }
 
-int nvmlDeviceGetPciInfo_v3(nvmlDevice_t device, nvmlPciInfo_t *pci)
+nvmlReturn_t nvmlDeviceGetPciInfo_v3(nvmlDevice_t device, nvmlPciInfo_t *pci)
 {
     *pci = (nvmlPciInfo_t){.bus = device->index};
     snprintf(pci->busId, sizeof(pci->busId), "00000000:0%u:00.0", device->index);
     return NVML_SUCCESS;
 }
 
-int nvmlDeviceGetMemoryInfo(nvmlDevice_t device, nvmlMemory_t *memory)
+nvmlReturn_t nvmlDeviceGetMemoryInfo(nvmlDevice_t device, nvmlMemory_t *memory)
 {
     *memory = (nvmlMemory_t){1ull << 34, (1ull << 34) - 1000, 1000};
     return NVML_SUCCESS;
 }
 
-int nvmlDeviceGetUtilizationRates(nvmlDevice_t device, nvmlUtilization_t *utilization)
+nvmlReturn_t nvmlDeviceGetUtilizationRates(nvmlDevice_t device, nvmlUtilization_t *utilization)
 {
     if (device->index == 1)
-        return NOT_SUPPORTED;
+        return NVML_ERROR_NOT_SUPPORTED;
     *utilization = (nvmlUtilization_t){42, 7};
     return NVML_SUCCESS;
 }
 
-int nvmlDeviceGetTemperature(nvmlDevice_t device, unsigned int sensor, unsigned int *temperature)
+nvmlReturn_t nvmlDeviceGetTemperature(nvmlDevice_t device, nvmlTemperatureSensors_t sensor,
+                                      unsigned int *temperature)
 {
     *temperature = 55;
     return NVML_SUCCESS;

@@ -14,7 +14,7 @@
 
 #include "common/cleanup.h"
 #include "common/err.h"
-#include "mediator/nvml_types.h"
+#include "mediator/nvml_calls.h"
 #include "store/line.h"
 #include "store/store.h"
 
@@ -35,7 +35,8 @@ struct nvml {
 #undef NVML_MEMBER
 };
 
-static int nvml_failed(const struct nvml *nvml, const char *call, int result, struct vgpu_err *err)
+static int nvml_failed(const struct nvml *nvml, const char *call, nvmlReturn_t result,
+                       struct vgpu_err *err)
 {
     return vgpu_err_set(err, EIO, "%s: %s", call, nvml->nvmlErrorString(result));
 }
@@ -43,7 +44,7 @@ static int nvml_failed(const struct nvml *nvml, const char *call, int result, st
 static int nvml_load(const char *path, struct nvml *nvml, struct vgpu_err *err)
 {
     void *library = dlopen(path, RTLD_NOW | RTLD_LOCAL);
-    int result;
+    nvmlReturn_t result;
 
     if (!library)
         return vgpu_err_set(err, ENOENT, "cannot load NVML: %s", dlerror());
@@ -79,11 +80,11 @@ static void add_live(const struct nvml *nvml, nvmlDevice_t device, json_t *gpu)
 static int add_gpu(const struct nvml *nvml, unsigned int index, const char *driver, json_t *gpus,
                    struct vgpu_err *err)
 {
-    char uuid[NVML_UUID_BYTES], name[NVML_NAME_BYTES];
+    char uuid[NVML_DEVICE_UUID_BUFFER_SIZE], name[NVML_DEVICE_NAME_BUFFER_SIZE];
     nvmlPciInfo_t pci = {.busId = ""};
     nvmlDevice_t device;
     json_t *gpu;
-    int result = nvml->nvmlDeviceGetHandleByIndex_v2(index, &device);
+    nvmlReturn_t result = nvml->nvmlDeviceGetHandleByIndex_v2(index, &device);
 
     if (result != NVML_SUCCESS)
         return nvml_failed(nvml, "nvmlDeviceGetHandleByIndex_v2", result, err);
@@ -105,10 +106,11 @@ static int add_gpu(const struct nvml *nvml, unsigned int index, const char *driv
 
 static int scan(const struct nvml *nvml, json_t **ret_gpus, struct vgpu_err *err)
 {
-    char driver[NVML_VERSION_BYTES] = "";
+    char driver[NVML_SYSTEM_DRIVER_VERSION_BUFFER_SIZE] = "";
     unsigned int count;
     json_t *gpus = json_array();
-    int rc = 0, result = nvml->nvmlDeviceGetCount_v2(&count);
+    nvmlReturn_t result = nvml->nvmlDeviceGetCount_v2(&count);
+    int rc = 0;
 
     if (result != NVML_SUCCESS)
         rc = nvml_failed(nvml, "nvmlDeviceGetCount_v2", result, err);

@@ -11,7 +11,7 @@
 
 #include "softgpu/health.h"
 #include "softgpu/identity.h"
-#include "softgpu/nvml_abi.h"
+#include "cuda/nvml_abi.h"
 #include "softgpu/usage.h"
 
 #define NVML_API __attribute__((visibility("default")))

@@ -69,7 +69,7 @@ def main():
     compiler = sys.argv[1:] or ['cc']
     header = find_header()
     if not header:
-        print('skipped: no cuda.h of CUDA 13.0 here; tools/cuda-toolkit.sh brings one')
+        print('skipped: no cuda.h of CUDA 13.0 here; install tools/ptx-requirements.txt into .cache/cuda')
         sys.exit(77)
     names, fields = names_and_fields()
     ours = values(compiler, (ROOT, 'cuda/cuda_abi.h'), names, fields)

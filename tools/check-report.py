@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""Adds up what the stages of ./check left in the build directory.
+"""Adds up what the stages of ./check left in their results directory.
 
-check-report.py BUILD. Counts cmocka's cases where a test prints them. A skip that tests/skips.txt
+check-report.py RESULTS. Counts cmocka's cases where a test prints them. A skip that tests/skips.txt
 does not list counts as a failure: the list grows only on purpose.
 """
 import glob
@@ -59,18 +59,15 @@ class Totals:
 
 
 def main():
-    build = sys.argv[1]
+    results = sys.argv[1]
     totals = Totals()
-    logs = glob.glob(os.path.join(build, '*/meson-logs/testlog.json'))
-    logs += glob.glob(os.path.join(build, 'check/full.json'))
-    for path in sorted(logs):
-        stage = os.path.relpath(path, build).split('/')[0]
+    for path in sorted(glob.glob(os.path.join(results, '*.json'))):
+        stage = os.path.basename(path)[:-len('.json')]
         with open(path, encoding='utf-8') as lines:
             for line in lines:
                 totals.meson(stage, json.loads(line))
-    for name in ('fuzz/results.txt', 'style.txt'):
-        if os.path.exists(os.path.join(build, name)):
-            totals.lines(os.path.join(build, name))
+    for path in sorted(glob.glob(os.path.join(results, '*.txt'))):
+        totals.lines(path)
     known = allowed_skips()
     for name, why in totals.skipped:
         print('skipped %s: %s' % (name, why))

@@ -4,8 +4,8 @@
  * documents it: softgpu's NVML exports it, and the mediator's NVML helper loads it from whichever
  * NVML there is. Values and layouts must equal those of nvml.h. Self-contained.
  */
-#ifndef SOFTGPU_NVML_ABI_H
-#define SOFTGPU_NVML_ABI_H
+#ifndef VGPU_CUDA_NVML_ABI_H
+#define VGPU_CUDA_NVML_ABI_H
 
 #include <stddef.h>
 #include <stdint.h>

@@ -1,0 +1,24 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The NVML functions that vgpu-nvml loads by name, one table for it and for its test double. */
+#ifndef VGPU_MEDIATOR_NVML_CALLS_H
+#define VGPU_MEDIATOR_NVML_CALLS_H
+
+#include "cuda/nvml_abi.h"
+
+/* X(result, name, arguments) */
+#define NVML_CALLS(X)                                                                              \
+    X(nvmlReturn_t, nvmlInit_v2, (void))                                                           \
+    X(const char *, nvmlErrorString, (nvmlReturn_t result))                                        \
+    X(nvmlReturn_t, nvmlSystemGetDriverVersion, (char *version, unsigned int length))              \
+    X(nvmlReturn_t, nvmlDeviceGetCount_v2, (unsigned int *count))                                  \
+    X(nvmlReturn_t, nvmlDeviceGetHandleByIndex_v2, (unsigned int index, nvmlDevice_t *device))     \
+    X(nvmlReturn_t, nvmlDeviceGetUUID, (nvmlDevice_t device, char *uuid, unsigned int length))     \
+    X(nvmlReturn_t, nvmlDeviceGetName, (nvmlDevice_t device, char *name, unsigned int length))     \
+    X(nvmlReturn_t, nvmlDeviceGetPciInfo_v3, (nvmlDevice_t device, nvmlPciInfo_t * pci))           \
+    X(nvmlReturn_t, nvmlDeviceGetMemoryInfo, (nvmlDevice_t device, nvmlMemory_t * memory))         \
+    X(nvmlReturn_t, nvmlDeviceGetUtilizationRates,                                                 \
+      (nvmlDevice_t device, nvmlUtilization_t * utilization))                                      \
+    X(nvmlReturn_t, nvmlDeviceGetTemperature,                                                      \
+      (nvmlDevice_t device, nvmlTemperatureSensors_t sensor, unsigned int *temperature))
+
+#endif
