@@ -32,11 +32,12 @@ class Totals:
         self.skipped = []
 
     def meson(self, stage, entry):
-        name = '%s/%s' % (stage, entry['name'])
+        test = entry['name'].split(' / ')[-1]  # meson writes "project:suite / test"
+        name = '%s/%s' % (stage, test)
         output = entry.get('stdout', '') + entry.get('stderr', '')
         passed, failed, skipped = case_counts(output)
         if entry['result'] == 'SKIP':
-            self.skipped.append((entry['name'], output.strip().split('\n')[-1]))
+            self.skipped.append((test, output.strip().split('\n')[-1]))
         elif entry['result'] in ('OK', 'EXPECTEDFAIL'):
             self.passed += passed or 1
             self.skipped += [(case, 'in ' + name) for case in skipped]
