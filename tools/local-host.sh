@@ -64,12 +64,32 @@ host_install()
     fi
 }
 
+# host_cgroup DIRECTORY: a new cgroup's path where this user may limit memory, else nothing.
+host_cgroup()
+{
+    local parent
+    if grep -qsw memory /sys/fs/cgroup/cgroup.subtree_control; then
+        parent=/sys/fs/cgroup
+    elif [ -e /sys/fs/cgroup/memory/memory.limit_in_bytes ]; then
+        parent=/sys/fs/cgroup/memory
+    else
+        return 0
+    fi
+    parent=$parent/$(basename "$1")
+    if mkdir "$parent" 2>/dev/null; then
+        rmdir "$parent"
+        echo "$parent"
+    fi
+}
+
 # host_start BUILD DIRECTORY
 host_start()
 {
-    local build=$1 run=$2 pid user=()
+    local build=$1 run=$2 pid cgroup user=()
     host_install "$build" "$run"
     [ "$(id -u)" = 0 ] && user=(--base-uid 880000)
+    cgroup=$(host_cgroup "$run")
+    [ -n "$cgroup" ] && user+=(--cgroup "$cgroup")
     "$run/bin/vgpu-launcher" --socket "$run/launcher.sock" "${user[@]}" \
         --worker "$run/bin/vgpu-worker" --driver "$HOST_DRIVER" 2>>"$run/log" &
     pid=$!
