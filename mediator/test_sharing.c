@@ -316,8 +316,9 @@ static void test_guest_that_stays_away_loses_its_worker(void **state)
     host_kill(&host->mediator, SIGKILL);
     guest_close(&guest);
     host_start_mediator(host, quick);
-    AWAIT(workers(host) == 0);
+    /* The VM's socket is there once all is adopted; before that no worker is known. */
     guest = guest_hello(host, 1);
+    AWAIT(workers(host) == 0);
     resume(&guest, &channel);
     guest_expect_refused(&guest, guest.tag, VGPU_GONE, &message);
     channel_forget(&channel);
@@ -336,8 +337,9 @@ static void test_death_while_nobody_looked_is_told(void **state)
     guest_close(&guest);
     channel_order(&channel, FAKE_ABORT, 0, 0);
     host_start_mediator(host, NULL);
-    AWAIT(workers(host) == 0);
+    /* The VM's socket is there once all is adopted; before that no worker is known. */
     guest = guest_hello(host, 1);
+    AWAIT(workers(host) == 0);
     resume(&guest, &channel);
     guest_expect_refused(&guest, guest.tag, VGPU_BAD_RECORD, &message);
     channel_forget(&channel);
