@@ -17,7 +17,6 @@
 
 #define FATBIN_MAGIC       0xba55ed50u
 #define FATBIN_KIND_PTX    1
-#define FATBIN_KIND_ELF    2
 #define FATBIN_KIND_LINKED 0x5347
 #define FATBIN_MAX_BYTES   (256u << 20)
 #define FATBIN_MAX_TEXT    (64u << 20) /* of one payload, uncompressed */

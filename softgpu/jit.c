@@ -95,7 +95,8 @@ void jit_complain(struct jit *jit, const char *text)
     append(jit, line, n < (int)sizeof(line) ? (size_t)n : sizeof(line) - 1);
 }
 
-CUresult jit_result(enum ptx_status status)
+/* What a program sees for a status of the engine. */
+static CUresult jit_result(enum ptx_status status)
 {
     switch (status) {
     case PTX_OK:

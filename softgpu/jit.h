@@ -30,7 +30,4 @@ CUresult jit_compile(struct jit *jit, const struct image *image, struct ptx_prog
 /* One line for the error log. */
 void jit_complain(struct jit *jit, const char *text);
 
-/* The result that a program sees for a status of the engine. */
-CUresult jit_result(enum ptx_status status);
-
 #endif
