@@ -1,4 +1,4 @@
-/* SPDX-License-Identifier: Apache-2.0 */
+/* SPDX-License-Identifier: GPL-2.0-or-later OR Apache-2.0 */
 /*
  * Single words of the pages that two processes share (notice, lease, report): each is loaded once
  * or stored once, and what was written before a store is seen by whoever loads it.

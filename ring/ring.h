@@ -1,4 +1,4 @@
-/* SPDX-License-Identifier: Apache-2.0 */
+/* SPDX-License-Identifier: GPL-2.0-or-later OR Apache-2.0 */
 /*
  * Producer and consumer of one ring in shared memory (<vgpu/ring.h>, docs/spec/ring.md).
  *

@@ -16,6 +16,14 @@ ORDER = ['include', 'common', 'ring', 'carrier', 'cuda', 'fault', 'sched', 'stor
 PROGRAMS = {'worker', 'launcher', 'mediator', 'admin', 'agent', 'qemu'}
 FREE = {'tests', 'fuzz', 'bench', 'tools'}
 GPL = ('qemu/', 'guest/driver/')
+# Compiled into QEMU and the kernel as well.
+SHARED = ('include/vgpu/', 'ring/ring.', 'ring/pages.h')
+
+
+def licence(name):
+    if name.startswith(SHARED):
+        return 'GPL-2.0-or-later OR Apache-2.0'
+    return 'GPL-2.0-or-later' if name.startswith(GPL) else 'Apache-2.0'
 
 
 def sources(root):
@@ -57,7 +65,7 @@ def faults(root):
                         yield '%s:%d %s' % (name, number, fault)
         if name.endswith(('.c', '.h', '.py', '.sh', 'meson.build', '.cu')):
             head = open(os.path.join(root, name), encoding='utf-8').read(400)
-            want = 'GPL-2.0-or-later' if name.startswith(GPL) else 'Apache-2.0'
+            want = licence(name)
             if head.strip() and 'SPDX-License-Identifier: ' + want not in head:
                 yield '%s has no SPDX line for %s in its head' % (name, want)
         if area(name) in ORDER and '`%s' % area(name) not in document:
@@ -73,6 +81,7 @@ def self_test():
     assert not include_fault('tests/x.c', 'worker/channel.h')
     assert not include_fault('tests/x.c', 'tests/x.h')
     assert include_fault('tests/x.c', 'nowhere/x.h')
+    assert licence('ring/ring.c') != licence('ring/test_ring.c') == 'Apache-2.0'
 
 
 def main():

@@ -1,4 +1,4 @@
-/* SPDX-License-Identifier: Apache-2.0 */
+/* SPDX-License-Identifier: GPL-2.0-or-later OR Apache-2.0 */
 /*
  * Structures inside the blobs of cuda.spec's records and answers. The records themselves are
  * generated from cuda.spec (cuda/cuda_ops.h).

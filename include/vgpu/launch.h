@@ -1,4 +1,4 @@
-/* SPDX-License-Identifier: Apache-2.0 */
+/* SPDX-License-Identifier: GPL-2.0-or-later OR Apache-2.0 */
 /*
  * The protocol between mediator and launcher: fixed commands over a SOCK_SEQPACKET Unix socket, one
  * message a packet. The launcher spawns, kills and reaps workers and holds what must outlive the

@@ -1,4 +1,4 @@
-/* SPDX-License-Identifier: Apache-2.0 */
+/* SPDX-License-Identifier: GPL-2.0-or-later OR Apache-2.0 */
 /*
  * Two pages between the mediator and each worker. The lease page is written by the mediator; the
  * worker has it by a read-only descriptor. The report page is written by the worker, and is hostile

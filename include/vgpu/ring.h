@@ -1,4 +1,4 @@
-/* SPDX-License-Identifier: Apache-2.0 */
+/* SPDX-License-Identifier: GPL-2.0-or-later OR Apache-2.0 */
 /*
  * A channel's memory: one sealed memory object that guest and worker share. docs/spec/ring.md is
  * the full text; ring/ is the implementation of both sides.
@@ -83,13 +83,20 @@ struct vgpu_channel_page {
     uint32_t magic;
     uint32_t layout; /* VGPU_LAYOUT_VERSION */
     struct vgpu_channel_geometry geometry;
-    uint8_t reserved0[8];
+    uint32_t flags; /* VGPU_CHANNEL_MIRRORED; set before anyone else sees the page */
+    uint8_t reserved0[4];
     struct vgpu_ring_state submission;
     struct vgpu_ring_state completion;
     struct vgpu_channel_notice notice;
     uint8_t reserved1[4096 - 64 - 128 - 128 - 64];
 };
 VGPU_ASSERT_SIZE(struct vgpu_channel_page, 4096);
+
+/*
+ * The guest's side is a copy elsewhere (relay): the worker says by VGPU_COMPLETION_WRITTEN what it
+ * wrote to the data area, and maps none of it for the GPU.
+ */
+#define VGPU_CHANNEL_MIRRORED 0x1u
 
 /* Op codes below this one are the ring's own; cuda.spec's start at 0x0100. */
 #define VGPU_OP_PAD 0x0000u /* skips to the end of the ring; only its size is read */
@@ -115,7 +122,8 @@ enum vgpu_completion_kind {
     VGPU_COMPLETION_PAD = 0,      /* skips to the end of the ring */
     VGPU_COMPLETION_REPLY = 1,    /* answers the record `seq` */
     VGPU_COMPLETION_CALLBACK = 2, /* run host function `seq` (its token), then say so */
-    VGPU_COMPLETION_PRINT = 3     /* text that a kernel printed follows, padded with NULs to 8 */
+    VGPU_COMPLETION_PRINT = 3,    /* text that a kernel printed follows, padded with NULs to 8 */
+    VGPU_COMPLETION_WRITTEN = 4   /* struct vgpu_written follows; in mirrored channels only */
 };
 
 /* Opens each completion. size_bytes as in a record. */
@@ -130,6 +138,17 @@ struct vgpu_completion {
     uint64_t run_ns;  /* from there to its end */
 };
 VGPU_ASSERT_SIZE(struct vgpu_completion, 40);
+
+/* A part of the data area that a copy has filled; comes before any answer that could tell of it. */
+struct vgpu_written {
+    uint64_t offset;
+    uint64_t row_bytes;
+    uint64_t pitch_bytes;       /* from row to row */
+    uint64_t slice_pitch_bytes; /* from slice to slice */
+    uint32_t rows;              /* of a slice */
+    uint32_t slices;
+};
+VGPU_ASSERT_SIZE(struct vgpu_written, 40);
 
 /* Bytes of variable length: inside the record, or in the data area. */
 #define VGPU_BLOB_INLINE 0u /* offset counts from the start of the record; a multiple of 8 */

@@ -1,4 +1,4 @@
-/* SPDX-License-Identifier: Apache-2.0 */
+/* SPDX-License-Identifier: GPL-2.0-or-later OR Apache-2.0 */
 /*
  * The outcome of a request or a job, as it stands on the wire. Not errno and not CUresult: one
  * function maps each (common/status.c).

@@ -1,4 +1,4 @@
-/* SPDX-License-Identifier: Apache-2.0 */
+/* SPDX-License-Identifier: GPL-2.0-or-later OR Apache-2.0 */
 /* Fixed-width integers for the contracts, in user space and where the kernel driver includes them.
  */
 #ifndef VGPU_TYPES_H

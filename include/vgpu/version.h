@@ -1,4 +1,4 @@
-/* SPDX-License-Identifier: Apache-2.0 */
+/* SPDX-License-Identifier: GPL-2.0-or-later OR Apache-2.0 */
 /*
  * What two sides exchange first: magic, version, feature bits. A major version that differs is
  * refused; a minor one only adds what a feature bit announces. Numbers are never reused.

@@ -1,4 +1,4 @@
-/* SPDX-License-Identifier: Apache-2.0 */
+/* SPDX-License-Identifier: GPL-2.0-or-later OR Apache-2.0 */
 /*
  * The control protocol on a VM's socket: the guest's side (a local client, QEMU, a launcher for
  * Xen) and the mediator. docs/spec/wire.md is the full text.
