@@ -1,0 +1,120 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * The parts of vgpu-stub and how they use each other; include/vgpu/pci_regs.h is what a guest sees.
+ *
+ *   vgpu_stub.c  the PCI device: BARs, interrupts, properties, realize, reset
+ *   link.c       the connection to the mediator: handshake, OPEN one at a time, RESUME, a bounded
+ *                queue that never blocks
+ *   slots.c      the guest's commands, one channel slot each
+ *   channel.c    a channel's memory on the host, mapped and checked; used by relay and job
+ *   relay.c      mirrors a channel between guest memory and the host, in turns
+ *   job.c        the job window: an explicit job by a channel of the device's own
+ *
+ * Everything runs in QEMU's main loop under its big lock. Guest memory is touched from bottom
+ * halves only, with VGPUStub.in_dma set; whatever register access that causes is ignored.
+ */
+#ifndef HW_MISC_VGPU_H
+#define HW_MISC_VGPU_H
+
+#include <vgpu/pci_regs.h>
+#include <vgpu/wire.h>
+
+typedef struct VGPUStub VGPUStub;
+typedef struct VGPULink VGPULink;
+typedef struct VGPUChannel VGPUChannel;
+typedef struct VGPURelay VGPURelay;
+typedef struct VGPUJob VGPUJob;
+
+/* vgpu_stub.c: what the parts need of the device. */
+
+/* True if all bytes were copied; an address that is no RAM, or a DMA that is not allowed, is not. */
+bool vgpu_dma_read(VGPUStub *s, uint64_t addr, void *buf, uint32_t len);
+bool vgpu_dma_write(VGPUStub *s, uint64_t addr, const void *buf, uint32_t len);
+/* One aligned access, for the lines of rings: never torn. */
+bool vgpu_dma_load32(VGPUStub *s, uint64_t addr, uint32_t *ret);
+bool vgpu_dma_store32(VGPUStub *s, uint64_t addr, uint32_t value);
+bool vgpu_dma_store64(VGPUStub *s, uint64_t addr, uint64_t value);
+
+void vgpu_count(VGPUStub *s, enum vgpu_device_counter counter, uint64_t n);
+/* Sets bits of VGPU_REG_IRQ_STATUS; interrupts (vector 0, or the pin) if they are enabled. */
+void vgpu_interrupt(VGPUStub *s, uint32_t bits);
+/* A completion interrupt of a slot's channel. */
+void vgpu_interrupt_channel(VGPUStub *s, uint32_t slot, uint32_t vector);
+
+/* link.c */
+
+/* What OPEN asked for. Exactly one of the two is called, never from within vgpu_link_open(). */
+typedef struct VGPUOpen {
+    struct vgpu_msg_open ask;
+    /* The three fds become the callee's. */
+    void (*opened)(void *opaque, const struct vgpu_msg_opened *msg, int fds[3]);
+    void (*refused)(void *opaque, uint32_t status, uint64_t retry_ns, const char *text);
+    /* Unasked, at most once after opened(): the worker has ended, or RESUME was refused. */
+    void (*gone)(void *opaque, uint32_t status, const char *text);
+    /* After vgpu_link_close(): the mediator has confirmed, or there is none to do so. */
+    void (*closed)(void *opaque);
+    void *opaque;
+} VGPUOpen;
+
+/* A channel at the mediator, or one that waits to be opened. */
+typedef struct VGPULinkChannel VGPULinkChannel;
+VGPULinkChannel *vgpu_link_open(VGPULink *link, const VGPUOpen *open);
+/* Gives the channel up in whatever state it is; of the callbacks only closed() still comes. */
+void vgpu_link_close(VGPULinkChannel *channel);
+
+/* channel.c */
+
+struct VGPUChannel {
+    uint8_t *base;
+    struct vgpu_channel_geometry geometry; /* private copy, checked */
+    struct vgpu_channel_page *page;
+    uint8_t *submission;
+    uint8_t *completion;
+    uint8_t *data;
+    int submit_kick;     /* eventfd: wakes the worker */
+    int completion_kick; /* eventfd: the worker wakes us */
+};
+
+/*
+ * Maps what the mediator opened, after checking geometry and seals. Takes all three fds, on failure
+ * too. NULL with *ret_why (a static text).
+ */
+VGPUChannel *vgpu_channel_new(const struct vgpu_channel_geometry *geometry, const int fds[3],
+                              const char **ret_why);
+void vgpu_channel_free(VGPUChannel *channel);
+void vgpu_channel_kick(VGPUChannel *channel); /* never blocks */
+
+/* relay.c */
+
+typedef struct VGPURelayOps {
+    void (*interrupt)(void *opaque); /* completions or room, and the guest has parked */
+    /* Guest or worker wrote nonsense. No turn follows; the callee closes and frees later, not now. */
+    void (*broken)(void *opaque, uint32_t status, const char *text);
+} VGPURelayOps;
+
+/* Takes the channel over. */
+VGPURelay *vgpu_relay_new(VGPUStub *s, VGPUChannel *channel, const VGPURelayOps *ops, void *opaque);
+/*
+ * The guest's memory: reads the directory (page 0, rings and transfer page must be there), writes
+ * the channel page to the guest, begins. From a bottom half. 0 or an enum vgpu_status with *ret_why.
+ */
+uint32_t vgpu_relay_attach(VGPURelay *relay, uint64_t directory, const char **ret_why);
+/* The guest rang: a turn is due. From anywhere. */
+void vgpu_relay_doorbell(VGPURelay *relay);
+/* The worker has ended: last completions are taken along, then ENDED in the guest's notice and an
+ * interrupt. From anywhere. */
+void vgpu_relay_gone(VGPURelay *relay);
+/* Touches neither memory any more from here on. NULL is fine. */
+void vgpu_relay_free(VGPURelay *relay);
+
+/* job.c */
+
+VGPUJob *vgpu_job_new(VGPUStub *s, VGPULink *link);
+/* offset is one of VGPU_REG_JOB_* up to the end of BAR0; aligned, 32 bits. */
+uint32_t vgpu_job_read(VGPUJob *job, uint32_t offset);
+void vgpu_job_write(VGPUJob *job, uint32_t offset, uint32_t value);
+/* The device was reset: no job, no channel. */
+void vgpu_job_reset(VGPUJob *job);
+void vgpu_job_free(VGPUJob *job);
+
+#endif
