@@ -16,6 +16,7 @@
 #ifndef HW_MISC_VGPU_H
 #define HW_MISC_VGPU_H
 
+#include <stdbool.h>
 #include <vgpu/pci_regs.h>
 #include <vgpu/wire.h>
 #include "compat.h"
@@ -130,6 +131,8 @@ VGPUChannel *vgpu_channel_new(const struct vgpu_channel_geometry *geometry, cons
                               const char **ret_why);
 void vgpu_channel_free(VGPUChannel *channel);
 void vgpu_channel_kick(VGPUChannel *channel); /* never blocks */
+/* Takes the worker's kicks back; false if there were none. Never blocks. */
+bool vgpu_channel_take_kick(VGPUChannel *channel);
 
 /* relay.c */
 
