@@ -201,7 +201,12 @@ compile()
 # What a guest needs before its kernel runs. linuxboot takes -kernel, kvmvapic is part of the PC.
 gather_firmware()
 {
-    local name
+    local name bundle=$build/qemu-bundle$firmware
+    # From its build directory, QEMU looks for each installed place below qemu-bundle.
+    [ -e "$bundle" ] || {
+        mkdir -p "$(dirname "$bundle")"
+        ln -s "$firmware" "$bundle"
+    }
     [ -e "$firmware/linuxboot_dma.bin" ] && [ -e "$firmware/bios-256k.bin" ] && return
     mkdir -p "$top/optionrom"
     make -s -f "$source/debian/optionrom.mak" -C "$top/optionrom" "SRC_PATH=$source" >>"$log" 2>&1 ||
