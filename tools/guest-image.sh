@@ -10,7 +10,10 @@
 # Prints KERNEL=... and INITRD=..., the files to boot. The image is BUILD/guest/image.cpio, and is
 # made anew only when something in it has changed. The kernel is tools/kernel.sh's.
 set -euo pipefail
-[ $# -eq 1 ] && [ -d "$1" ] || { echo "usage: $0 BUILD-DIRECTORY" >&2; exit 2; }
+if [ $# -ne 1 ] || [ ! -d "$1" ]; then
+    echo "usage: $0 BUILD-DIRECTORY" >&2
+    exit 2
+fi
 build=$(cd "$1" && pwd)
 here=$(cd "$(dirname "$0")/.." && pwd)
 # shellcheck source=tools/needs.sh
