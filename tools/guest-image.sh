@@ -130,7 +130,8 @@ TEXT
     rm -rf "$root"
 }
 
-needs_packages busybox-static cpio pciutils kmod >&2
+# shellcheck disable=SC2086
+needs_packages $NEEDS_GUESTS >&2
 eval "$(kernel_lines)"
 driver
 mapfile -t all < <(inputs)
