@@ -69,6 +69,7 @@ class Command:
         self.failure = None
         self.taken = 0
         self.sink = None
+        self.ended_at = None
 
     def feed(self, data):
         """Writes to its standard input; no data closes it."""
@@ -153,6 +154,16 @@ class Line:
             if time.monotonic() > deadline:
                 raise GuestError('the guest does not answer within %g s' % seconds)
 
+    def greet_again(self, seconds):
+        """After the guest has started anew: what ran in it has failed."""
+        with self.changed:
+            for command in self.commands.values():
+                command.failure = 'the guest started anew'
+            self.commands.clear()
+            self.greeted = False
+            self.changed.notify_all()
+        self.greet(seconds)
+
     def start(self, text, timeout=None, sink=None):
         """sink(kind, bytes): gets OUTPUT and ERRORS as they come, instead of the command."""
         with self.changed:
@@ -210,6 +221,7 @@ class Line:
         elif kind == EXIT:
             status, timed_out = struct.unpack('<II', payload)
             command.timed_out = bool(timed_out)
+            command.ended_at = time.monotonic()
             command.status = os.waitstatus_to_exitcode(status)
             del self.commands[number]
 
