@@ -525,9 +525,9 @@ def copy_console(link, keyboard):
             os.write(1, data)
         if keyboard in ready:
             data = os.read(keyboard, 1024)
+            link.sendall(data.split(CONSOLE_LEAVE)[0])
             if not data or CONSOLE_LEAVE in data:
                 return
-            link.sendall(data)
 
 
 def do_stop(options):
