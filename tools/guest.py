@@ -35,7 +35,7 @@ PING, RUN, INPUT, SIGNAL = 1, 2, 3, 4
 PONG, OUTPUT, ERRORS, EXIT, TAKEN, REFUSED = 11, 12, 13, 14, 15, 16
 
 KERNEL_WORDS = ('console=ttyS0 quiet nokaslr mitigations=off tsc=reliable no_timer_check '
-                'random.trust_cpu=on panic=-1 oops=panic')
+                'random.trust_cpu=on lsm= cryptomgr.notests panic=-1 oops=panic')
 PROBE_SECONDS = 6
 CONSOLE_LEAVE = b'\x1d'  # Ctrl-]
 
