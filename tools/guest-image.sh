@@ -103,6 +103,20 @@ install_programs()
     ln -s lib "$root/lib64"
 }
 
+# Where modprobe and lspci look for it, and as /lib/vgpu.ko.
+install_module()
+{
+    local modules=$1/lib/modules/$RELEASE
+    mkdir -p "$modules"
+    if [ -e "$out/vgpu.ko" ]; then
+        cp "$out/vgpu.ko" "$modules/"
+        ln -s "modules/$RELEASE/vgpu.ko" "$1/lib/vgpu.ko"
+    fi
+    : >"$modules/modules.order"
+    : >"$modules/modules.builtin"
+    PATH=$PATH:/sbin:/usr/sbin depmod -b "$1" "$RELEASE"
+}
+
 assemble()
 {
     local root=$out/root name
@@ -115,7 +129,7 @@ assemble()
     rm -f "$root/bin/lspci"
     install_programs "$root"
     pci_names >"$root/usr/share/misc/pci.ids"
-    [ -e "$out/vgpu.ko" ] && cp "$out/vgpu.ko" "$root/lib/"
+    install_module "$root"
     install -m 755 "$here/tools/guest/init" "$root/init"
     cat >"$root/etc/motd" <<'TEXT'
 
