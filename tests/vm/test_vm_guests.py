@@ -109,5 +109,56 @@ class Guests(VmTest):
         self.assertLess(high.ended_at, low.ended_at)
 
 
+STATUS, VM_ID, PRIORITY, WEIGHT, GENERATION = 0x00c, 0x014, 0x018, 0x01c, 0x028
+JOB_OP, JOB_COUNT, JOB_GO, JOB_STATE, JOB_STATUS = 0x300, 0x304, 0x308, 0x30c, 0x310
+JOB_A, JOB_B, JOB_SUM = 0x400, 0x800, 0xc00
+READY, JOB_DONE = 2, 2
+OK = 0
+
+
+class WithoutDriver(VmTest):
+    """The registers of include/vgpu/pci_regs.h, from a guest that has no driver of ours."""
+    vms = [(1, 'A', 'high')]
+    words = 'vgpu.nodriver'
+
+    def setUp(self):
+        super().setUp()
+        resources = '/sys/bus/pci/devices/0000:00:02.0/'
+        self.guest(1).run('echo 1 >%senable' % resources)
+        first = self.guest(1).run('head -n 1 %sresource' % resources).text_output()
+        self.base = int(first.split()[0], 16)
+
+    def read(self, offset):
+        return int(self.guest(1).run('devmem %#x 32' % (self.base + offset)).text_output(), 16)
+
+    def write(self, *pairs):
+        self.guest(1).run('; '.join('devmem %#x 32 %#x' % (self.base + offset, value)
+                                    for offset, value in pairs))
+
+    def job(self, count, a, b):
+        self.write((JOB_OP, 1), (JOB_COUNT, count), *[(JOB_A + 4 * i, v) for i, v in enumerate(a)],
+                   *[(JOB_B + 4 * i, v) for i, v in enumerate(b)], (JOB_GO, 1))
+        wait_for(lambda: self.read(JOB_STATE) == JOB_DONE, 20, 'the job is done')
+        return self.read(JOB_STATUS)
+
+    def test_vm_registers_are_live(self):
+        self.assertEqual([self.read(r) for r in (STATUS, VM_ID, PRIORITY, WEIGHT)],
+                         [READY, 1, 2, 5000])
+        generation = self.read(GENERATION)
+        self.stack.admin('set-weight', '--vm=1', '--weight=12.5')
+        wait_for(lambda: self.read(WEIGHT) == 1250, 5, 'the weight is seen')
+        self.assertNotEqual(self.read(GENERATION), generation)
+        self.stack.admin('set-weight', '--vm=1', '--weight=50')
+
+    def test_vm_job_window_without_a_driver(self):
+        self.assertEqual(self.job(3, (1, 2, 0xffffffff), (10, 20, 2)), OK)
+        self.assertEqual([self.read(JOB_SUM + 4 * i) for i in range(3)], [11, 22, 1])
+
+    def test_vm_job_of_a_bad_size_is_refused(self):
+        for count in (0, 257, 0xffffffff):
+            self.assertNotEqual(self.job(count, (1,), (2,)), OK)
+        self.assertEqual(self.job(1, (1,), (2,)), OK)
+
+
 if __name__ == '__main__':
     main()
