@@ -9,6 +9,7 @@
  * noted, and written there.
  */
 #include "qemu/osdep.h"
+#include "channel.h"
 #include "compat.h"
 #include "vgpu.h"
 

@@ -16,14 +16,13 @@
 #ifndef HW_MISC_VGPU_H
 #define HW_MISC_VGPU_H
 
-#include <stdbool.h>
 #include <vgpu/pci_regs.h>
 #include <vgpu/wire.h>
+#include "channel.h"
 
 typedef struct VGPUStub VGPUStub;
 typedef struct VGPULink VGPULink;
 typedef struct VGPUSlots VGPUSlots;
-typedef struct VGPUChannel VGPUChannel;
 typedef struct VGPURelay VGPURelay;
 typedef struct VGPUJob VGPUJob;
 
@@ -76,30 +75,6 @@ void vgpu_slots_doorbell(VGPUSlots *slots, uint32_t slot);
 void vgpu_slots_reset(VGPUSlots *slots);
 /* The same for good. NULL is fine. */
 void vgpu_slots_free(VGPUSlots *slots);
-
-/* channel.c */
-
-struct VGPUChannel {
-    uint8_t *base;
-    struct vgpu_channel_geometry geometry; /* private copy, checked */
-    struct vgpu_channel_page *page;
-    uint8_t *submission;
-    uint8_t *completion;
-    uint8_t *data;
-    int submit_kick;     /* eventfd: wakes the worker */
-    int completion_kick; /* eventfd: the worker wakes us */
-};
-
-/*
- * Maps what the mediator opened, after checking geometry and seals. Takes all three fds, on failure
- * too. NULL with *ret_why (a static text).
- */
-VGPUChannel *vgpu_channel_new(const struct vgpu_channel_geometry *geometry, const int fds[3],
-                              const char **ret_why);
-void vgpu_channel_free(VGPUChannel *channel);
-void vgpu_channel_kick(VGPUChannel *channel); /* never blocks */
-/* Takes the worker's kicks back; false if there were none. Never blocks. */
-bool vgpu_channel_take_kick(VGPUChannel *channel);
 
 /* relay.c */
 
