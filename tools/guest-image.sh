@@ -44,8 +44,8 @@ driver()
 {
     local work=$out/driver
     [ -e "$here/guest/driver/Makefile" ] || return 0
-    mkdir -p "$work/guest" "$work/include"
-    cp -rpu "$here/guest/driver" "$work/guest/"
+    mkdir -p "$work/guest/driver" "$work/include"
+    cp -pu "$here"/guest/driver/{Kbuild,Makefile,*.c,*.h} "$work/guest/driver/"
     cp -rpu "$here/include/vgpu" "$work/include/"
     make -s -C "$work/guest/driver" KDIR="$KDIR" CC="${KERNEL_CC:-gcc}" >"$out/driver.log" 2>&1 || {
         tail -n 20 "$out/driver.log" >&2
