@@ -4,7 +4,7 @@
  *
  *   vgpu_stub.c  the PCI device: BARs, interrupts, properties, realize, reset
  *   link.c       the connection to the mediator: handshake, OPEN one at a time, RESUME, a bounded
- *                queue that never blocks
+ *                queue that never blocks (link.h)
  *   slots.c      the guest's commands, one channel slot each
  *   channel.c    a channel's memory on the host, mapped and checked; used by relay and job
  *   relay.c      mirrors a channel between guest memory and the host, in turns
@@ -18,10 +18,11 @@
 
 #include <vgpu/pci_regs.h>
 #include <vgpu/wire.h>
+#include "channel.h"
 
 typedef struct VGPUStub VGPUStub;
 typedef struct VGPULink VGPULink;
-typedef struct VGPUChannel VGPUChannel;
+typedef struct VGPUSlots VGPUSlots;
 typedef struct VGPURelay VGPURelay;
 typedef struct VGPUJob VGPUJob;
 
@@ -35,6 +36,8 @@ bool vgpu_dma_load32(VGPUStub *s, uint64_t addr, uint32_t *ret);
 bool vgpu_dma_store32(VGPUStub *s, uint64_t addr, uint32_t value);
 bool vgpu_dma_store64(VGPUStub *s, uint64_t addr, uint64_t value);
 
+/* Where the guest's commands are; 0: nowhere yet. */
+uint64_t vgpu_commands_address(const VGPUStub *s);
 void vgpu_count(VGPUStub *s, enum vgpu_device_counter counter, uint64_t n);
 /* Sets bits of VGPU_REG_IRQ_STATUS; interrupts (vector 0, or the pin) if they are enabled. */
 void vgpu_interrupt(VGPUStub *s, uint32_t bits);
@@ -56,33 +59,22 @@ typedef struct VGPUOpen {
     void *opaque;
 } VGPUOpen;
 
-/* A channel at the mediator, or one that waits to be opened. */
+/* A channel at the mediator, or one that waits to be opened. Ends with refused() or closed(). */
 typedef struct VGPULinkChannel VGPULinkChannel;
 VGPULinkChannel *vgpu_link_open(VGPULink *link, const VGPUOpen *open);
 /* Gives the channel up in whatever state it is; of the callbacks only closed() still comes. */
 void vgpu_link_close(VGPULinkChannel *channel);
 
-/* channel.c */
+/* slots.c */
 
-struct VGPUChannel {
-    uint8_t *base;
-    struct vgpu_channel_geometry geometry; /* private copy, checked */
-    struct vgpu_channel_page *page;
-    uint8_t *submission;
-    uint8_t *completion;
-    uint8_t *data;
-    int submit_kick;     /* eventfd: wakes the worker */
-    int completion_kick; /* eventfd: the worker wakes us */
-};
-
-/*
- * Maps what the mediator opened, after checking geometry and seals. Takes all three fds, on failure
- * too. NULL with *ret_why (a static text).
- */
-VGPUChannel *vgpu_channel_new(const struct vgpu_channel_geometry *geometry, const int fds[3],
-                              const char **ret_why);
-void vgpu_channel_free(VGPUChannel *channel);
-void vgpu_channel_kick(VGPUChannel *channel); /* never blocks */
+VGPUSlots *vgpu_slots_new(VGPUStub *s, VGPULink *link);
+/* The guest has a command in that slot of the array at vgpu_commands_address(). */
+void vgpu_slots_command(VGPUSlots *slots, uint32_t slot);
+void vgpu_slots_doorbell(VGPUSlots *slots, uint32_t slot);
+/* No channel, no command; the guest's memory is left alone from here on. */
+void vgpu_slots_reset(VGPUSlots *slots);
+/* The same for good. NULL is fine. */
+void vgpu_slots_free(VGPUSlots *slots);
 
 /* relay.c */
 
