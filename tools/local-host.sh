@@ -109,10 +109,13 @@ host_start_mediator()
     host_wait "$run/admin.sock" "$pid"
 }
 
-# host_stop DIRECTORY: asks both to end, and waits until they have.
+# host_stop DIRECTORY: asks guests and both programs to end, and waits until they have.
 host_stop()
 {
     local run=$1 name pid
+    if [ -d "$run/guests" ]; then
+        "$(dirname "${BASH_SOURCE[0]}")/guest.py" stop "$run"
+    fi
     for name in host-mediator launcher; do
         [ -f "$run/$name.pid" ] || continue
         pid=$(cat "$run/$name.pid")

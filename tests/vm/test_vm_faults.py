@@ -1,0 +1,220 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""What dies, in two guests: processes, the guest, workers, the mediator; QEMU stops and goes on.
+
+The other guest is at work all the while, and loses nothing. VGPU_LONG=1, in ./check --full: a
+thousand processes, and 30 s for each pause.
+"""
+import json
+import os
+import signal
+import stat
+import time
+
+from guests import VmStack, VmTest, main, settings, wait_for
+
+LONG = os.environ.get('VGPU_LONG') == '1'
+PROCESSES = 1000 if LONG else 40
+PAUSE_SECONDS = 30 if LONG else 3
+
+# Starts processes that work, a few at a time, and kills each at a random moment of its life.
+KILL_AT_RANDOM = r'''
+one() {
+    vgpu-client run --all --no-verify >/dev/null 2>&1 &
+    usleep $(( ($(od -An -N2 -tu2 /dev/urandom) * 13) ))
+    kill -9 $! 2>/dev/null
+    wait $! 2>/dev/null
+}
+many() { for i in $(seq $1); do one; done; }
+for lane in 1 2 3 4; do many %d & done
+wait
+echo all gone
+'''
+
+
+class Faults(VmTest):
+    vms = [(1, 'A', 'high'), (2, 'B', 'medium')]
+
+    def free_kib(self, vm):
+        """Of a guest, with what its page cache holds dropped."""
+        self.guest(vm).run('sync; echo 3 >/proc/sys/vm/drop_caches')
+        text = self.guest(vm).run('cat /proc/meminfo').text_output()
+        return int(text.split('MemFree:')[1].split()[0])
+
+    def reboot(self, vm):
+        """Boots a guest whose QEMU has ended."""
+        self.stack.boot(vm)
+        self.assertIn('1 kernel', self.client(vm, 'run vector_add').text_output())
+
+    def test_vm_processes_killed_at_random_then_the_guest(self):
+        self.client(1, 'run --all')  # what is loaded once is there already
+        self.stack.settle()
+        free = self.free_kib(1)
+        neighbour = self.load(2, PROCESSES // 4)
+        done = self.guest(1).run(KILL_AT_RANDOM % (PROCESSES // 4), 3000)
+        self.assertIn('all gone', done.text_output())
+        self.finished(neighbour, 3000)
+        self.stack.settle()
+        self.assert_nothing_held(1)
+        self.stack.assert_same_resources(self.before)
+        lost = free - self.free_kib(1)
+        self.assertLess(lost, 4096, 'KiB of the guest that did not come back')
+        loads = [self.load(1, 60) for _ in range(3)]
+        self.stack.wait_working(1)
+        self.guest(1).kill()
+        self.stack.settle()
+        self.assertTrue(all(not load.over() for load in loads))
+        self.reboot(1)
+
+    def assert_nothing_held(self, vm):
+        """The driver of that guest has no channel and no page."""
+        state = self.guest(vm).run('cat /sys/class/vgpu/vgpu0/channels').text_output()
+        self.assertEqual(state.strip(), '0')
+
+    def test_vm_worker_killed(self):
+        neighbour = self.load(2, 6)
+        self.stack.wait_working(2)
+        others = set(self.stack.workers())
+        victim = self.load(1, 60)
+        self.stack.wait_working(1)
+        os.kill((set(self.stack.workers()) - others).pop(), signal.SIGKILL)
+        self.assertEqual(victim.wait(60), 4, victim.text_errors())
+        self.assertIn('killed', victim.text_errors())
+        self.client(1, 'run vector_add')
+        self.finished(neighbour)
+
+    def test_vm_mediator_killed_and_restarted(self):
+        loads = [self.load(vm, 8) for vm in (1, 2)]
+        self.stack.wait_working(1, 2)
+        self.stack.kill_mediator()
+        self.stack.start_mediator()
+        wait_for(lambda: self.stack.channels() == 2, 20, 'both channels are known again')
+        self.stack.wait_working(1, 2)
+        for load in loads:
+            self.finished(load)
+        self.client(1, 'run vector_add')
+        self.stack.settle()
+        self.before = self.stack.resources()
+
+    def pause(self, stop, go):
+        """Guest 1 stands still for a while, in mid-work; 2 goes on, and so does 1 afterwards."""
+        loads = [self.load(vm, 6) for vm in (1, 2)]
+        self.stack.wait_working(1, 2)
+        stop()
+        try:
+            before = self.stack.jobs_done(2)
+            time.sleep(PAUSE_SECONDS)  # the pause itself
+            self.assertGreater(self.stack.jobs_done(2), before)
+        finally:
+            go()
+        for load in loads:
+            self.finished(load)
+
+    def test_vm_qemu_stopped_by_a_signal(self):
+        pid = self.guest(1).pid()
+        self.pause(lambda: os.kill(pid, signal.SIGSTOP), lambda: os.kill(pid, signal.SIGCONT))
+
+    def test_vm_guest_paused(self):
+        self.pause(lambda: self.guest(1).qmp('stop'), lambda: self.guest(1).qmp('cont'))
+
+    def test_vm_guest_rebooted_under_load(self):
+        neighbour = self.load(2, 10)
+        for how in ('reset by QEMU', 'reboot'):
+            with self.subTest(how):
+                loads = [self.load(1, 60) for _ in range(2)]
+                self.stack.wait_working(1, 2)
+                if how == 'reboot':
+                    self.guest(1).spawn('reboot -f')
+                else:
+                    self.guest(1).qmp('system_reset')
+                wait_for(lambda: self.stack.vm_status(1)['channels'] == 0, 30,
+                         'channels of before are gone')
+                self.guest(1).line.greet_again(90)
+                self.assertTrue(all(load.failure for load in loads))
+                self.client(1, 'run vector_add')
+        self.finished(neighbour)
+
+    def test_vm_second_qemu_of_a_vm_is_refused(self):
+        """It ends at once and says why; the first one does not notice."""
+        load = self.load(1, 4)
+        self.stack.wait_working(1)
+        first = self.stack.guests[1]
+        second = type(first)(self.stack.run_dir, 77)
+        device = first.device('A', 'high')
+        self.assertEqual(self.refused(second, device), 1)
+        self.assertRegex(second.last_words(), 'vgpu-stub.*(connect|already|refused)')
+        self.finished(load)
+
+    def refused(self, guest, device):
+        guest.start(settings(), device)
+        wait_for(guest.exited, 20, 'QEMU refuses to start')
+        status = guest.process.returncode
+        words = guest.last_words()
+        guest.reap()
+        print(words)
+        return status
+
+    def test_vm_removed_vm_is_refused(self):
+        """A VM that the administrator removes loses its device's link; the guest lives."""
+        self.stack.admin('remove-vm', '--vm=2')
+        done = self.client(2, 'run vector_add', check=False)
+        self.assertNotEqual(done.status, 0)
+        self.assertTrue(done.text_errors())
+        self.stack.admin('register-vm', '--vm-id=2', '--pool=B', '--priority=medium')
+        wait_for(lambda: self.client(2, 'run vector_add', check=False).status == 0, 60,
+                 'the guest is served again')
+
+
+STORE = '''#!/usr/bin/env python3
+import json, os, subprocess, sys
+here = os.path.dirname(os.path.abspath(__file__))
+real = subprocess.Popen([os.path.join(here, 'vgpu-store.real')] + sys.argv[1:],
+                        stdout=subprocess.PIPE, text=True)
+for line in real.stdout:
+    message = json.loads(line)
+    try:
+        ids = json.load(open(os.path.join(here, '../keep.quarantined')))
+    except OSError:
+        ids = []
+    for vm in message.get('snapshot', {}).get('vms', []):
+        vm['quarantined'] = vm['vm_id'] in ids
+    print(json.dumps(message), flush=True)
+'''
+
+
+class QuarantineStack(VmStack):
+    """The store knows no quarantine yet; a file says whom this one reports as quarantined."""
+
+    def install(self):
+        super().install()
+        path = self.path('bin/vgpu-store')
+        os.rename(path, path + '.real')
+        with open(path, 'w', encoding='utf-8') as text:
+            text.write(STORE)
+        os.chmod(path, stat.S_IRWXU | stat.S_IRGRP | stat.S_IXGRP | stat.S_IROTH | stat.S_IXOTH)
+
+    def quarantine(self, *ids):
+        with open(self.path('keep.quarantined'), 'w', encoding='utf-8') as text:
+            json.dump(ids, text)
+        self.admin('set-weight', '--vm=1', '--weight=%d' % (50 + len(ids)))
+
+
+class Quarantine(VmTest):
+    stack_type = QuarantineStack
+
+    def test_vm_quarantined_vm_is_refused_until_cleared(self):
+        neighbour = self.load(1, 6)
+        self.client(2, 'run vector_add')
+        self.stack.quarantine(2)
+        wait_for(lambda: self.stack.vm_status(2)['state'] == 'quarantined', 10, 'quarantine')
+        done = self.client(2, 'run vector_add', check=False)
+        self.assertEqual(done.status, 3, done.text_errors())
+        self.assertIn('quarantin', done.text_errors())
+        self.stack.quarantine()
+        wait_for(lambda: self.client(2, 'run vector_add', check=False).status == 0, 20,
+                 'served again')
+        self.finished(neighbour)
+
+
+if __name__ == '__main__':
+    main()
