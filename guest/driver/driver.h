@@ -1,0 +1,201 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * The parts of vgpu.ko and how they use each other. include/vgpu/pci_regs.h is the device,
+ * include/vgpu/ioctl.h what programs see.
+ *
+ *   device.c      PCI, interrupts, reset, /dev/vgpuN comes and goes
+ *   slot.c        the device's slots: who has one, its commands, its end
+ *   memory.c      a channel's pages and the tables by which the device finds them
+ *   file.c        an open file: ioctl, mmap, read, poll
+ *   attributes.c  sysfs
+ *
+ * Lifetimes. A struct vgpu_device lives until the last open file is closed; the PCI device under it
+ * may go earlier. Whoever touches a register, the command area or a struct vgpu_memory holds
+ * `alive` for reading and has seen `dead` false; remove() sets `dead`, wakes all who wait, takes
+ * `alive` for writing, and then frees all of that. A struct vgpu_file lives as long as the open
+ * file. A slot's memory is freed when the device has answered CLOSE or has been reset, by a work
+ * item: the process that had it need not wait.
+ *
+ * Locks, outermost first: mmap_lock, vgpu_device.alive, vgpu_file.lock, vgpu_memory.lock,
+ * vgpu_device.lock (a spin lock, taken in interrupts). Nothing copies to or from user memory with
+ * any of them held.
+ */
+#ifndef VGPU_DRIVER_H
+#define VGPU_DRIVER_H
+
+#include <linux/atomic.h>
+#include <linux/bitmap.h>
+#include <linux/cdev.h>
+#include <linux/device.h>
+#include <linux/io.h>
+#include <linux/mutex.h>
+#include <linux/pci.h>
+#include <linux/rwsem.h>
+#include <linux/spinlock.h>
+#include <linux/wait.h>
+#include <linux/workqueue.h>
+
+#include <vgpu/ioctl.h>
+#include <vgpu/pci_regs.h>
+
+#include "compat.h"
+
+/* Pages of the contracts are 4096 bytes, and are mapped one by one. */
+static_assert(PAGE_SIZE == 4096, "vgpu needs a kernel with pages of 4096 bytes");
+
+/* A device that has not answered ATTACH or CLOSE by then is reset. */
+#define VGPU_ANSWER_JIFFIES (10 * HZ)
+/* How long OPEN waits for a slot whose last user has just left. */
+#define VGPU_SLOT_JIFFIES (5 * HZ)
+
+struct vgpu_device;
+struct vgpu_file;
+struct vgpu_memory;
+
+struct vgpu_vector {
+	struct vgpu_device *vdev;
+	u32 index;
+};
+
+struct vgpu_slot {
+	struct vgpu_device *vdev;
+	u32 index;
+	u32 tag; /* of the last command */
+	u32 epoch; /* of the device when the channel was opened */
+	wait_queue_head_t wait; /* for an answer */
+	struct work_struct close;
+	struct vgpu_memory *memory; /* what ATTACH told of; freed with the slot */
+	/* Under vgpu_device.lock. */
+	struct vgpu_file *file; /* whom interrupts reach */
+	struct vgpu_channel_notice *notice; /* in `memory` */
+};
+
+struct vgpu_device {
+	struct device dev; /* the class device; owns this structure */
+	struct cdev cdev;
+	struct pci_dev *pdev;
+	void __iomem *regs;
+	resource_size_t doorbells;
+	struct vgpu_device_command *commands;
+	dma_addr_t commands_dma;
+	u32 vectors;
+	struct vgpu_vector vector[VGPU_MSIX_VECTORS];
+	struct workqueue_struct *workqueue;
+	struct work_struct news_work;
+
+	struct rw_semaphore alive;
+	bool dead; /* written once; also read without a lock, to stop waiting */
+
+	spinlock_t lock;
+	u32 epoch; /* resets so far */
+	u32 closing; /* slots that are given up, and not free yet */
+	DECLARE_BITMAP(used, VGPU_SLOTS);
+	struct vgpu_slot slot[VGPU_SLOTS];
+
+	wait_queue_head_t slot_wait; /* for a slot to become free */
+	wait_queue_head_t news_wait;
+	u32 news; /* changes of state or texts so far */
+	atomic_long_t pages; /* of all channels */
+
+	struct mutex state_lock;
+	bool state_valid;
+	u32 state_generation;
+	struct vgpu_ioc_state state; /* texts and numbers as of that generation */
+};
+
+enum vgpu_file_phase { VGPU_FILE_IDLE, VGPU_FILE_OPENING, VGPU_FILE_OPEN };
+
+struct vgpu_file {
+	struct vgpu_device *vdev;
+	struct address_space *mapping;
+	struct mutex lock;
+	enum vgpu_file_phase phase; /* OPEN is published by store-release and stays */
+	struct vgpu_slot *slot;
+	struct vgpu_channel_geometry geometry;
+	u32 channel;
+	struct page *scratch; /* in the doorbell's place when the device has gone; under `lock` */
+	wait_queue_head_t wait;
+	/* Under vgpu_device.lock. */
+	u64 kicks;
+	bool gone; /* the channel has ended */
+	bool reset; /* by a reset or by removal, so that the command area does not tell why */
+	bool news;
+	u32 news_seen; /* of vgpu_device.news */
+	struct eventfd_ctx *eventfd;
+};
+
+/* Fields of structures in guest memory are little-endian, and declared as plain integers. */
+static inline u32 vgpu_le32(u32 value)
+{
+	return (__force u32)cpu_to_le32(value);
+}
+
+static inline u64 vgpu_le64(u64 value)
+{
+	return (__force u64)cpu_to_le64(value);
+}
+
+static inline u32 vgpu_read(struct vgpu_device *vdev, u32 offset)
+{
+	return ioread32(vdev->regs + offset);
+}
+
+static inline void vgpu_write(struct vgpu_device *vdev, u32 offset, u32 value)
+{
+	iowrite32(value, vdev->regs + offset);
+}
+
+/* Holds the PCI device in place, or says -ENODEV. */
+static inline int vgpu_enter(struct vgpu_device *vdev)
+{
+	down_read(&vdev->alive);
+	if (!vdev->dead)
+		return 0;
+	up_read(&vdev->alive);
+	return -ENODEV;
+}
+
+static inline void vgpu_leave(struct vgpu_device *vdev)
+{
+	up_read(&vdev->alive);
+}
+
+/* device.c */
+extern const struct attribute_group *vgpu_attribute_groups[];
+/* The device's part of the structure; the rest is zero. -ENODEV: it was pulled out. */
+int vgpu_device_state(struct vgpu_device *vdev, struct vgpu_ioc_state *ret);
+/* Ends all channels; pages that were attached are the driver's alone afterwards. */
+void vgpu_device_reset(struct vgpu_device *vdev);
+
+/* slot.c; all but vgpu_slots_init() and those for interrupts within vgpu_enter() */
+void vgpu_slots_init(struct vgpu_device *vdev);
+/*
+ * Opens a channel in a free slot and attaches its memory. 0 with status VGPU_OK: the slot is the
+ * file's. 0 with another status: refused, and why. Killable.
+ */
+int vgpu_slot_open(struct vgpu_file *file, struct vgpu_ioc_open *open);
+/* Gives the file's slot up; returns at once. */
+void vgpu_slot_release(struct vgpu_file *file);
+/* Interrupts; under vgpu_device.lock. */
+void vgpu_slot_kick(struct vgpu_slot *slot);
+void vgpu_slots_answered(struct vgpu_device *vdev);
+/* The device has forgotten all channels; under vgpu_device.lock. */
+void vgpu_slots_reset(struct vgpu_device *vdev);
+/* The device touches no memory any more, and nobody is within vgpu_enter(). */
+void vgpu_slots_remove(struct vgpu_device *vdev);
+/* Why a file's channel is gone. */
+void vgpu_slot_gone_reason(struct vgpu_file *file, u32 *ret_status, char *ret_text);
+
+/* memory.c; within vgpu_enter(), or from remove */
+struct vgpu_memory *vgpu_memory_new(struct vgpu_device *vdev, u64 total_bytes);
+void vgpu_memory_free(struct vgpu_memory *memory);
+/* Makes pages that are not there yet: 0, -ENOMEM, -EINTR by a fatal signal. */
+int vgpu_memory_populate(struct vgpu_memory *memory, u64 first, u64 count);
+/* One page, made if it is not there yet, with a reference for the caller. NULL: no memory. */
+struct page *vgpu_memory_page(struct vgpu_memory *memory, u64 index);
+dma_addr_t vgpu_memory_directory(struct vgpu_memory *memory);
+
+/* file.c */
+extern const struct file_operations vgpu_file_operations;
+
+#endif

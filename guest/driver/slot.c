@@ -1,0 +1,483 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/*
+ * The device's slots: who has one, the commands OPEN, ATTACH and CLOSE, and the end of a channel.
+ * Called by file.c (open, release) and device.c (interrupts, reset, removal).
+ *
+ * A slot is free (its bit in `used` is clear), a file's, or closing. While it is a file's, its
+ * command and `tag` belong to that file's OPEN; then to the work item, which frees it. CLOSE may be
+ * given while OPEN is not answered yet, and calls it off: so a process may die at any moment.
+ */
+#include <linux/dma-mapping.h>
+#include <linux/mm.h>
+#include <linux/sched/signal.h>
+#include <linux/slab.h>
+
+#include "driver.h"
+
+#define DEFAULT_SUB_GRANULES  8192
+#define DEFAULT_COMP_GRANULES 2048
+#define DEFAULT_DATA_BYTES    (64ull << 20)
+#define MAX_DATA_OFFSET       (16ull << 20) /* channel page and rings of the largest size */
+
+static struct vgpu_device_command *command_of(struct vgpu_slot *slot)
+{
+	return &slot->vdev->commands[slot->index];
+}
+
+/* Commands */
+
+static int send(struct vgpu_slot *slot, enum vgpu_command_op op)
+{
+	struct vgpu_device_command *command = command_of(slot);
+	struct vgpu_device *vdev = slot->vdev;
+	unsigned long flags;
+	int err = 0;
+
+	if (++slot->tag == 0)
+		slot->tag = 1;
+	command->op = vgpu_le32(op);
+	command->tag = vgpu_le32(slot->tag);
+	spin_lock_irqsave(&vdev->lock, flags);
+	/* A reset has forgotten what this command builds on. */
+	if (op != VGPU_COMMAND_OPEN && vdev->epoch != slot->epoch)
+		err = -EIO;
+	slot->epoch = vdev->epoch;
+	if (!err)
+		vgpu_write(vdev, VGPU_REG_COMMAND, slot->index);
+	spin_unlock_irqrestore(&vdev->lock, flags);
+	return err;
+}
+
+static bool answered(struct vgpu_slot *slot)
+{
+	if (READ_ONCE(command_of(slot)->done) != vgpu_le32(slot->tag))
+		return false;
+	dma_rmb();
+	return true;
+}
+
+static bool settled(struct vgpu_slot *slot)
+{
+	return answered(slot) || READ_ONCE(slot->vdev->dead) ||
+	       READ_ONCE(slot->vdev->epoch) != slot->epoch;
+}
+
+/* After the wait: 0, or why there is no answer. */
+static int outcome(struct vgpu_slot *slot, long left)
+{
+	if (READ_ONCE(slot->vdev->dead))
+		return -ENODEV;
+	if (READ_ONCE(slot->vdev->epoch) != slot->epoch)
+		return -EIO;
+	if (answered(slot))
+		return 0;
+	return left < 0 ? -EINTR : -ETIMEDOUT;
+}
+
+static int wait_killable(struct vgpu_slot *slot, long jiffies_max)
+{
+	return outcome(slot, wait_event_killable_timeout(slot->wait, settled(slot), jiffies_max));
+}
+
+static int wait_idle(struct vgpu_slot *slot, long jiffies_max)
+{
+	return outcome(slot, wait_event_idle_timeout(slot->wait, settled(slot), jiffies_max));
+}
+
+/* Slots */
+
+static struct vgpu_slot *take_free(struct vgpu_device *vdev, bool *ret_closing)
+{
+	struct vgpu_slot *slot = NULL;
+	unsigned long flags, bit;
+
+	spin_lock_irqsave(&vdev->lock, flags);
+	bit = find_first_zero_bit(vdev->used, VGPU_SLOTS);
+	if (bit < VGPU_SLOTS) {
+		__set_bit(bit, vdev->used);
+		slot = &vdev->slot[bit];
+	}
+	*ret_closing = vdev->closing > 0;
+	spin_unlock_irqrestore(&vdev->lock, flags);
+	return slot;
+}
+
+/* NULL: none is free, and none that is about to become free did so in time. */
+static struct vgpu_slot *take(struct vgpu_device *vdev)
+{
+	struct vgpu_slot *slot;
+	bool closing;
+
+	slot = take_free(vdev, &closing);
+	if (slot || !closing)
+		return slot;
+	wait_event_killable_timeout(vdev->slot_wait,
+				    (slot = take_free(vdev, &closing)) || !closing ||
+					    READ_ONCE(vdev->dead),
+				    VGPU_SLOT_JIFFIES);
+	return slot;
+}
+
+/* The device knows nothing of it any more. */
+static void make_free(struct vgpu_slot *slot, bool was_closing)
+{
+	struct vgpu_device *vdev = slot->vdev;
+	struct vgpu_memory *memory = slot->memory;
+	unsigned long flags;
+
+	spin_lock_irqsave(&vdev->lock, flags);
+	slot->file = NULL;
+	slot->notice = NULL;
+	slot->memory = NULL;
+	spin_unlock_irqrestore(&vdev->lock, flags);
+	vgpu_memory_free(memory);
+
+	spin_lock_irqsave(&vdev->lock, flags);
+	__clear_bit(slot->index, vdev->used);
+	if (was_closing)
+		vdev->closing--;
+	spin_unlock_irqrestore(&vdev->lock, flags);
+	wake_up(&vdev->slot_wait);
+}
+
+static void close_later(struct vgpu_slot *slot)
+{
+	struct vgpu_device *vdev = slot->vdev;
+	unsigned long flags;
+
+	spin_lock_irqsave(&vdev->lock, flags);
+	slot->file = NULL;
+	vdev->closing++;
+	spin_unlock_irqrestore(&vdev->lock, flags);
+	queue_work(vdev->workqueue, &slot->close);
+}
+
+static void close_work(struct work_struct *work)
+{
+	struct vgpu_slot *slot = container_of(work, struct vgpu_slot, close);
+	struct vgpu_device *vdev = slot->vdev;
+	int err;
+
+	if (vgpu_enter(vdev))
+		return;
+	err = send(slot, VGPU_COMMAND_CLOSE);
+	if (!err)
+		err = wait_idle(slot, VGPU_ANSWER_JIFFIES);
+	if (err == -ETIMEDOUT)
+		vgpu_device_reset(vdev);
+	/* Without the device, removal frees the memory. */
+	if (err != -ENODEV)
+		make_free(slot, true);
+	vgpu_leave(vdev);
+}
+
+/* Opening */
+
+static void refuse(struct vgpu_ioc_open *open, enum vgpu_status status, const char *text)
+{
+	open->status = status;
+	strscpy(open->text, text, sizeof(open->text));
+}
+
+static u64 default_data_bytes(u64 max)
+{
+	u64 bytes = min_t(u64, DEFAULT_DATA_BYTES, (u64)totalram_pages() * PAGE_SIZE / 8);
+
+	return round_down(min(bytes, max), PAGE_SIZE);
+}
+
+/* False: refused. A device without a mediator does not know the limit, and says so to OPEN. */
+static bool choose_sizes(struct vgpu_device *vdev, struct vgpu_ioc_open *open)
+{
+	u64 max = (u64)vgpu_read(vdev, VGPU_REG_MAX_DATA) * 4096;
+
+	if (!max || max > VGPU_RELAY_MAX_DATA_BYTES)
+		max = VGPU_RELAY_MAX_DATA_BYTES;
+	if (!open->sub_granules)
+		open->sub_granules = DEFAULT_SUB_GRANULES;
+	if (!open->comp_granules)
+		open->comp_granules = DEFAULT_COMP_GRANULES;
+	if (!open->data_bytes)
+		open->data_bytes = default_data_bytes(max);
+	if (open->data_bytes <= max)
+		return true;
+	refuse(open, VGPU_LIMIT, "the data area is larger than this device allows");
+	return false;
+}
+
+static bool part_ok(u64 offset, u32 granules, u64 end)
+{
+	u64 bytes = (u64)granules * VGPU_GRANULE_BYTES;
+
+	return offset >= VGPU_CHANNEL_PAGE_BYTES && offset <= end && bytes <= end - offset;
+}
+
+static bool geometry_ok(const struct vgpu_channel_geometry *g)
+{
+	return !((g->data_offset | g->data_bytes | g->total_bytes) % PAGE_SIZE) &&
+	       g->data_offset <= MAX_DATA_OFFSET && g->data_bytes <= VGPU_RELAY_MAX_DATA_BYTES &&
+	       g->total_bytes >= g->data_offset + g->data_bytes &&
+	       g->total_bytes / PAGE_SIZE < (u64)VGPU_TABLE_ENTRIES * VGPU_TABLE_ENTRIES &&
+	       part_ok(g->sub_offset, g->sub_granules, g->data_offset) &&
+	       part_ok(g->comp_offset, g->comp_granules, g->data_offset);
+}
+
+static struct vgpu_channel_geometry geometry_read(const struct vgpu_channel_geometry *raw)
+{
+	return (struct vgpu_channel_geometry){
+		.sub_granules = vgpu_le32(raw->sub_granules),
+		.comp_granules = vgpu_le32(raw->comp_granules),
+		.sub_offset = vgpu_le64(raw->sub_offset),
+		.comp_offset = vgpu_le64(raw->comp_offset),
+		.data_offset = vgpu_le64(raw->data_offset),
+		.data_bytes = vgpu_le64(raw->data_bytes),
+		.total_bytes = vgpu_le64(raw->total_bytes),
+	};
+}
+
+/* The answer's status and text. */
+static void read_answer(struct vgpu_slot *slot, struct vgpu_ioc_open *open)
+{
+	struct vgpu_device_command *command = command_of(slot);
+
+	open->status = vgpu_le32(READ_ONCE(command->status));
+	open->retry_ns = vgpu_le64(command->retry_ns);
+	memcpy(open->text, command->text, sizeof(open->text));
+	open->text[sizeof(open->text) - 1] = '\0';
+}
+
+static int command_open(struct vgpu_slot *slot, struct vgpu_ioc_open *open)
+{
+	struct vgpu_device_command *command = command_of(slot);
+	int err;
+
+	command->sub_granules = vgpu_le32(open->sub_granules);
+	command->comp_granules = vgpu_le32(open->comp_granules);
+	command->data_bytes = vgpu_le64(open->data_bytes);
+	memcpy(command->process, open->process, sizeof(command->process));
+	err = send(slot, VGPU_COMMAND_OPEN);
+	if (!err)
+		err = wait_killable(slot, MAX_SCHEDULE_TIMEOUT);
+	if (err)
+		return err;
+	read_answer(slot, open);
+	if (open->status == VGPU_OK) {
+		open->channel = vgpu_le32(command->channel);
+		open->geometry = geometry_read(&command->geometry);
+	}
+	return 0;
+}
+
+/* All but the data area, which programs populate as they use it. */
+static int make_memory(struct vgpu_slot *slot, const struct vgpu_channel_geometry *g)
+{
+	struct vgpu_device *vdev = slot->vdev;
+	struct vgpu_channel_page *page;
+	struct page *first;
+	unsigned long flags;
+	int err;
+
+	slot->memory = vgpu_memory_new(vdev, g->total_bytes);
+	if (!slot->memory)
+		return -ENOMEM;
+	err = vgpu_memory_populate(slot->memory, 0, g->data_offset / PAGE_SIZE);
+	if (!err)
+		err = vgpu_memory_populate(slot->memory, g->total_bytes / PAGE_SIZE, 1);
+	if (err)
+		return err;
+	first = vgpu_memory_page(slot->memory, 0);
+	page = page_address(first);
+	spin_lock_irqsave(&vdev->lock, flags);
+	slot->notice = &page->notice;
+	spin_unlock_irqrestore(&vdev->lock, flags);
+	put_page(first); /* slot->memory keeps it */
+	return 0;
+}
+
+static int command_attach(struct vgpu_slot *slot, struct vgpu_ioc_open *open)
+{
+	struct vgpu_device_command *command = command_of(slot);
+	struct vgpu_device *vdev = slot->vdev;
+	int err;
+
+	command->directory = vgpu_le64(vgpu_memory_directory(slot->memory));
+	command->vector = vgpu_le32(vdev->vectors > 1 ? 1 + slot->index % (vdev->vectors - 1) : 0);
+	err = send(slot, VGPU_COMMAND_ATTACH);
+	if (!err)
+		err = wait_killable(slot, VGPU_ANSWER_JIFFIES);
+	if (!err)
+		read_answer(slot, open);
+	return err;
+}
+
+static bool device_says_gone(struct vgpu_slot *slot)
+{
+	if (!READ_ONCE(command_of(slot)->gone))
+		return false;
+	dma_rmb();
+	return true;
+}
+
+/* From here on interrupts reach the file. What came before is not lost: it is looked for. */
+static void hand_over(struct vgpu_slot *slot, struct vgpu_file *file,
+		      const struct vgpu_ioc_open *open)
+{
+	struct vgpu_device *vdev = slot->vdev;
+	unsigned long flags;
+
+	file->slot = slot;
+	file->geometry = open->geometry;
+	file->channel = open->channel;
+	spin_lock_irqsave(&vdev->lock, flags);
+	file->kicks = 0;
+	file->reset = vdev->epoch != slot->epoch;
+	file->gone = file->reset || device_says_gone(slot);
+	file->news = file->gone;
+	slot->file = file;
+	spin_unlock_irqrestore(&vdev->lock, flags);
+}
+
+static int open_in(struct vgpu_slot *slot, struct vgpu_file *file, struct vgpu_ioc_open *open)
+{
+	int err;
+
+	if (!geometry_ok(&open->geometry)) {
+		refuse(open, VGPU_BAD_MESSAGE, "the device told a layout that cannot be");
+		return 0;
+	}
+	err = make_memory(slot, &open->geometry);
+	if (!err)
+		err = command_attach(slot, open);
+	if (!err && open->status == VGPU_OK)
+		hand_over(slot, file, open);
+	return err;
+}
+
+int vgpu_slot_open(struct vgpu_file *file, struct vgpu_ioc_open *open)
+{
+	struct vgpu_device *vdev = file->vdev;
+	struct vgpu_slot *slot;
+	int err;
+
+	if (!choose_sizes(vdev, open))
+		return 0;
+	slot = take(vdev);
+	if (!slot) {
+		if (fatal_signal_pending(current))
+			return -EINTR;
+		refuse(open, VGPU_LIMIT, "all channels of this device are in use");
+		return 0;
+	}
+	err = command_open(slot, open);
+	if (!err && open->status != VGPU_OK) {
+		make_free(slot, false);
+		return 0;
+	}
+	if (!err)
+		err = open_in(slot, file, open);
+	if (err || open->status != VGPU_OK)
+		close_later(slot);
+	return err;
+}
+
+void vgpu_slot_release(struct vgpu_file *file)
+{
+	struct vgpu_slot *slot = file->slot;
+
+	file->slot = NULL;
+	close_later(slot);
+}
+
+/* Interrupts, reset, removal */
+
+void vgpu_slot_kick(struct vgpu_slot *slot)
+{
+	struct vgpu_file *file = slot->file;
+
+	if (!file)
+		return;
+	file->kicks++;
+	if (file->eventfd)
+		vgpu_eventfd_signal(file->eventfd);
+	wake_up_interruptible(&file->wait);
+}
+
+static void tell_gone(struct vgpu_slot *slot, bool reset)
+{
+	struct vgpu_file *file = slot->file;
+
+	if (!file || file->gone)
+		return;
+	file->gone = true;
+	file->reset = reset;
+	file->news = true;
+	vgpu_slot_kick(slot);
+}
+
+void vgpu_slots_answered(struct vgpu_device *vdev)
+{
+	u32 i;
+
+	for_each_set_bit(i, vdev->used, VGPU_SLOTS) {
+		struct vgpu_slot *slot = &vdev->slot[i];
+
+		if (slot->file && device_says_gone(slot))
+			tell_gone(slot, false);
+		wake_up(&slot->wait);
+	}
+}
+
+void vgpu_slots_reset(struct vgpu_device *vdev)
+{
+	u32 i;
+
+	for_each_set_bit(i, vdev->used, VGPU_SLOTS) {
+		struct vgpu_slot *slot = &vdev->slot[i];
+
+		if (slot->notice)
+			WRITE_ONCE(slot->notice->state, vgpu_le32(VGPU_CHANNEL_ENDED));
+		tell_gone(slot, true);
+		wake_up(&slot->wait);
+	}
+}
+
+void vgpu_slots_remove(struct vgpu_device *vdev)
+{
+	u32 i;
+
+	for (i = 0; i < VGPU_SLOTS; i++) {
+		struct vgpu_slot *slot = &vdev->slot[i];
+
+		if (slot->file)
+			unmap_mapping_range(slot->file->mapping, VGPU_MMAP_DOORBELL, PAGE_SIZE, 1);
+		make_free(slot, false);
+	}
+}
+
+void vgpu_slot_gone_reason(struct vgpu_file *file, u32 *ret_status, char *ret_text)
+{
+	struct vgpu_device_command *command = command_of(file->slot);
+
+	if (file->reset) {
+		*ret_status = VGPU_GONE;
+		strscpy(ret_text, "the device was reset", VGPU_STATUS_TEXT_BYTES);
+		return;
+	}
+	*ret_status = vgpu_le32(READ_ONCE(command->gone_status));
+	memcpy(ret_text, command->gone_text, VGPU_STATUS_TEXT_BYTES);
+	ret_text[VGPU_STATUS_TEXT_BYTES - 1] = '\0';
+}
+
+void vgpu_slots_init(struct vgpu_device *vdev)
+{
+	u32 i;
+
+	for (i = 0; i < VGPU_SLOTS; i++) {
+		struct vgpu_slot *slot = &vdev->slot[i];
+
+		slot->vdev = vdev;
+		slot->index = i;
+		init_waitqueue_head(&slot->wait);
+		INIT_WORK(&slot->close, close_work);
+	}
+}
