@@ -91,10 +91,12 @@ static int make_memory(const char *name, uint64_t bytes, const void *head, size_
     return vgpu_steal_fd(&fd);
 }
 
-static int make_fds(struct channel *channel)
+static int make_fds(struct channel *channel, bool mirrored)
 {
-    struct vgpu_channel_page page = {
-        .magic = VGPU_MAGIC, .layout = VGPU_LAYOUT_VERSION, .geometry = channel->geometry};
+    struct vgpu_channel_page page = {.magic = VGPU_MAGIC,
+                                     .layout = VGPU_LAYOUT_VERSION,
+                                     .geometry = channel->geometry,
+                                     .flags = mirrored ? VGPU_CHANNEL_MIRRORED : 0};
     const struct vgpu_lease_page lease = {
         .magic = VGPU_MAGIC,
         .layout = VGPU_LEASE_LAYOUT,
@@ -148,7 +150,7 @@ int channel_new(const struct channel_ask *ask, struct channel **ret_channel, str
     if (!lay_out(ask, &channel->geometry))
         rc = vgpu_err_set(err, ERANGE, "the channel's sizes are out of range");
     else if (getrandom(channel->token, sizeof(channel->token), 0) != sizeof(channel->token) ||
-             (rc = make_fds(channel)) < 0)
+             (rc = make_fds(channel, ask->mirrored)) < 0)
         rc = vgpu_err_set(err, errno, "cannot make the memory of a channel: %s", strerror(errno));
     else
         rc = map_pages(channel, err);

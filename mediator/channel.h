@@ -77,6 +77,7 @@ struct channel_ask {
     uint32_t number, gpu_id;
     uint32_t sub_granules, comp_granules;
     uint64_t data_bytes;
+    bool mirrored; /* the guest's side is a copy elsewhere */
     const char *process;
 };
 

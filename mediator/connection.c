@@ -97,6 +97,7 @@ static void answer_hello(struct connection *connection, const struct vgpu_msg_he
     snprintf(welcome.name, sizeof(welcome.name), "%s", vm->config.name);
     note_claims(connection, hello);
     connection->greeted = true;
+    connection->carrier = hello->carrier;
     loop_timer_clear(vm->mediator->loop, &connection->handshake);
     connection_send(connection, &welcome, sizeof(welcome), NULL, 0);
 }

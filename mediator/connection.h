@@ -21,6 +21,7 @@ struct connection {
     struct loop_watch watch;
     struct loop_timer handshake;
     bool greeted;
+    uint32_t carrier; /* enum vgpu_carrier, once greeted */
     pid_t pid;
     uint32_t used;
     uint8_t buffer[VGPU_MSG_MAX_BYTES];

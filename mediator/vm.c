@@ -397,8 +397,9 @@ static bool granules_ok(uint32_t granules)
 }
 
 /* Fills in defaults. The status to refuse with, or VGPU_OK. */
-static enum vgpu_status check_open(const struct vm *vm, const struct vgpu_msg_open *open,
-                                   struct channel_ask *ask, struct vgpu_err *err)
+static enum vgpu_status check_open(const struct vm *vm, const struct connection *connection,
+                                   const struct vgpu_msg_open *open, struct channel_ask *ask,
+                                   struct vgpu_err *err)
 {
     const struct mediator_settings *settings = vm->mediator->settings;
 
@@ -406,11 +407,16 @@ static enum vgpu_status check_open(const struct vm *vm, const struct vgpu_msg_op
         .sub_granules = open->sub_granules ? open->sub_granules : DEFAULT_SUB_GRANULES,
         .comp_granules = open->comp_granules ? open->comp_granules : DEFAULT_COMP_GRANULES,
         .data_bytes = open->data_bytes ? open->data_bytes : settings->default_data_bytes,
+        .mirrored = connection->carrier == VGPU_CARRIER_RELAY,
         .process = open->process,
     };
     vgpu_err_set(err, ERANGE, "a ring has a power of two of granules, from %u to %u",
                  VGPU_RING_MIN_GRANULES, VGPU_RING_MAX_GRANULES);
     if (!granules_ok(ask->sub_granules) || !granules_ok(ask->comp_granules))
+        return VGPU_LIMIT;
+    vgpu_err_set(err, ERANGE, "a mirrored channel has at least %u granules for completions",
+                 VGPU_MIRRORED_MIN_GRANULES);
+    if (ask->mirrored && ask->comp_granules < VGPU_MIRRORED_MIN_GRANULES)
         return VGPU_LIMIT;
     vgpu_err_set(err, ERANGE, "the data area has a multiple of 4096 bytes, up to %" PRIu64,
                  settings->max_data_bytes);
@@ -460,7 +466,7 @@ void vm_open(struct vm *vm, struct connection *connection, const struct vgpu_msg
 {
     struct channel_ask ask;
     struct vgpu_err err;
-    enum vgpu_status status = check_open(vm, open, &ask, &err);
+    enum vgpu_status status = check_open(vm, connection, open, &ask, &err);
     int rc;
 
     if (status != VGPU_OK) {

@@ -45,6 +45,21 @@ static int watch_all(struct channel *channel)
     return status;
 }
 
+/* The page is nobody else's yet, but it will be: its flags are read here, and once. */
+static int read_flags(struct channel *channel, struct vgpu_err *err)
+{
+    const struct mapping *map = &channel->map;
+    uint32_t flags = page_load_u32(&map->page->flags);
+    size_t needed = sizeof(struct vgpu_completion) + sizeof(struct vgpu_written);
+
+    if (flags & ~VGPU_CHANNEL_MIRRORED)
+        return vgpu_err_set(err, EPROTO, "the channel has unknown flags 0x%x", flags);
+    written_init(&channel->written, flags & VGPU_CHANNEL_MIRRORED);
+    if (channel->written.mirrored && ring_entry_max(map->geometry.comp_granules) < needed)
+        return vgpu_err_set(err, EINVAL, "comp_granules: too few for a mirrored channel");
+    return 0;
+}
+
 struct channel *channel_new(const struct channel_config *config, struct vgpu_err *err)
 {
     struct channel *channel = calloc(1, sizeof(*channel));
@@ -66,7 +81,10 @@ struct channel *channel_new(const struct channel_config *config, struct vgpu_err
     hold_init(&channel->hold);
     context_init(&channel->primary, true);
     replies_init(&channel->replies, NULL, NULL, VGPU_RING_MIN_GRANULES);
+    written_init(&channel->written, false);
     status = mapping_open(map, &config->geometry, config->fds, err);
+    if (status == 0)
+        status = read_flags(channel, err);
     if (status == 0) {
         ring_consumer_init(&channel->submission, &map->page->submission,
                            map->base + map->geometry.sub_offset, map->geometry.sub_granules, 0);

@@ -28,6 +28,7 @@
 #include "worker/reply.h"
 #include "worker/turn.h"
 #include "worker/vector_add.h"
+#include "worker/written.h"
 
 struct channel {
     const struct cuda_driver *cu;
@@ -67,6 +68,7 @@ struct channel {
     struct turn turn;
     struct print print;
     struct vector_add vector_add;
+    struct written written;
 
     uint64_t now_ns; /* when this round of the consumer began */
     uint64_t progress_ns;

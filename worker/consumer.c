@@ -201,9 +201,14 @@ static uint64_t estimate_taken(const struct channel *channel, const struct taken
     }
 }
 
+static bool waits_for_written(const struct channel *channel, const struct cuda_op_row *row)
+{
+    return (row->code == CUDA_OP_COPY || row->code == CUDA_OP_COPY_3D) && written_full(channel);
+}
+
 static bool may_issue_taken(struct channel *channel, const struct taken *taken)
 {
-    if (channel->partial || hold_full(&channel->hold))
+    if (channel->partial || hold_full(&channel->hold) || waits_for_written(channel, taken->row))
         return false;
     if (!taken->job)
         return true;
@@ -214,7 +219,7 @@ static bool may_issue_taken(struct channel *channel, const struct taken *taken)
 
 bool consumer_may_issue(struct channel *channel, const struct item *item)
 {
-    if (channel->partial)
+    if (channel->partial || waits_for_written(channel, item->call.row))
         return false;
     if (!(item->call.row->flags & CUDA_OPF_JOB))
         return true;
@@ -422,6 +427,7 @@ bool consumer_round(struct channel *channel)
     any = turn_load(channel);
     any |= collect_helpers(channel);
     any |= streams_poll(channel);
+    any |= written_tell(channel);
     any |= poll_event_waits(channel);
     any |= beside_poll(channel);
     any |= replies_flush(channel);

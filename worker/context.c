@@ -253,6 +253,7 @@ static void forget_streams(struct channel *channel, struct context *context)
         free(stream);
     }
     hold_forget_stream(channel, &context->null_stream);
+    written_forget(channel, context);
     while (context->spare_marks) {
         struct mark *mark = context->spare_marks;
 

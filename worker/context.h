@@ -26,6 +26,7 @@ struct context {
     struct stream null_stream;
     struct stream *streams;
     struct mark *spare_marks;
+    struct written_entry *spare_written;
     struct context *next;
 };
 

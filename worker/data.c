@@ -41,9 +41,10 @@ static enum segment_state lock_segment(struct channel *channel, uint64_t index)
     channel->cu->cuCtxGetCurrent(&before);
     result = channel->cu->cuCtxSetCurrent(channel->primary.cu);
     if (result == CUDA_SUCCESS)
-        result = channel->cu->cuMemHostRegister(channel->map.data + offset, bytes,
-                                                CU_MEMHOSTREGISTER_PORTABLE |
-                                                    CU_MEMHOSTREGISTER_DEVICEMAP);
+        result = channel->cu->cuMemHostRegister(
+            channel->map.data + offset, bytes,
+            channel->written.mirrored ? CU_MEMHOSTREGISTER_PORTABLE
+                                      : CU_MEMHOSTREGISTER_PORTABLE | CU_MEMHOSTREGISTER_DEVICEMAP);
     channel->cu->cuCtxSetCurrent(before);
     return result == CUDA_SUCCESS ? SEGMENT_LOCKED : SEGMENT_REFUSED;
 }

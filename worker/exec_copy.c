@@ -135,6 +135,27 @@ static void count_bytes(struct channel *channel, const struct side *target,
         page_store_u64(&report->bytes_from_device, report->bytes_from_device + bytes);
 }
 
+/* In a mirrored channel: what the whole copy writes to the data area, behind its last piece. */
+static CUresult follow_written(struct channel *channel, const struct item *item,
+                               const struct side *target, uint64_t width, uint64_t height,
+                               uint64_t depth)
+{
+    /* What says nothing in a copy of one row or slice may be any number there. */
+    uint64_t pitch = height > 1 || depth > 1 ? target->pitch : width;
+    struct vgpu_written what = {
+        .row_bytes = width,
+        .pitch_bytes = pitch,
+        .slice_pitch_bytes = depth > 1 ? pitch * target->slice_rows : pitch * height,
+        .rows = (uint32_t)height,
+        .slices = (uint32_t)depth,
+    };
+
+    if (!channel->written.mirrored || target->place.device)
+        return CUDA_SUCCESS;
+    what.offset = (uint64_t)((const uint8_t *)target->place.host - channel->map.data);
+    return written_follow(channel, item, &what);
+}
+
 /* The copy's last piece is in the driver's hands. */
 static CUresult all_issued(struct channel *channel, struct item *item)
 {
@@ -155,7 +176,10 @@ static CUresult issue_pieces(struct channel *channel, struct item *item, const s
 {
     uint64_t total = width * height * depth; /* fits: both sides' ranges were proved */
     bool first = item->progress == 0;
+    CUresult followed = CUDA_SUCCESS;
 
+    if (channel->written.mirrored && (height > UINT32_MAX || depth > UINT32_MAX))
+        return CUDA_ERROR_NOT_SUPPORTED;
     while (item->progress < total) {
         struct piece piece;
         uint64_t bytes, estimate_ns;
@@ -176,9 +200,12 @@ static CUresult issue_pieces(struct channel *channel, struct item *item, const s
         item->progress += bytes;
         item->batched = item->progress == total;
         count_bytes(channel, target, source, bytes);
+        /* Before the stream is covered: the mark must not be done earlier. */
+        if (item->batched)
+            followed = follow_written(channel, item, target, width, height, depth);
         stream_add_unit(channel, item->stream, NULL, bytes, estimate_ns, item->batched);
     }
-    return all_issued(channel, item);
+    return followed == CUDA_SUCCESS ? all_issued(channel, item) : followed;
 }
 
 CUresult exec_copy(struct channel *channel, const struct cuda_call *call,

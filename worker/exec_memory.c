@@ -122,8 +122,16 @@ CUresult exec_host_register(struct channel *channel, const struct cuda_call *cal
                             struct cuda_out_host_register *out)
 {
     CUdeviceptr address = 0;
-    CUresult result = data_map(channel, in->area_offset, in->area_bytes, &address);
+    CUresult result;
 
+    if (channel->written.mirrored) {
+        /* The device would see another memory than the guest does. */
+        if (in->flags & CU_MEMHOSTREGISTER_DEVICEMAP)
+            return CUDA_ERROR_NOT_SUPPORTED;
+        data_lock(channel, in->area_offset, in->area_bytes);
+        return CUDA_SUCCESS;
+    }
+    result = data_map(channel, in->area_offset, in->area_bytes, &address);
     out->address = address;
     return result;
 }
@@ -135,7 +143,7 @@ void settle_host_register(struct channel *channel, struct item *item)
                                  .kind = RANGE_HOST,
                                  .owner = item->context};
 
-    if (item->result != CUDA_SUCCESS)
+    if (item->result != CUDA_SUCCESS || channel->written.mirrored)
         return;
     if (ledger_add(&channel->ledger, &range) < 0)
         item->result = CUDA_ERROR_HOST_MEMORY_ALREADY_REGISTERED;
@@ -149,6 +157,8 @@ CUresult prepare_host_unregister(struct channel *channel, struct item *item)
     struct ledger_range range;
     CUdeviceptr address = 0;
 
+    if (channel->written.mirrored) /* nothing is known of it but what serves copies */
+        return CUDA_SUCCESS;
     if (in->area_bytes == 0 ||
         channel->cu->cuMemHostGetDevicePointer(&address, in->area, 0) != CUDA_SUCCESS)
         return CUDA_ERROR_HOST_MEMORY_NOT_REGISTERED;

@@ -14,6 +14,7 @@
 #define WORKER_MAX_ALLOCATIONS    (1u << 20)
 #define WORKER_MAX_HELPERS        16u
 #define WORKER_MAX_UNITS          512u          /* pieces of work in the driver's queues */
+#define WORKER_MAX_WRITTEN        512u          /* copies to a mirrored data area, not told yet */
 #define WORKER_MAX_PRINT_BYTES    (64u << 10)   /* kernel output forwarded at one synchronisation */
 #define WORKER_CHUNK_BYTES        (32ull << 20) /* copies are cut here; data area is locked so */
 

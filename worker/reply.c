@@ -10,7 +10,8 @@
 struct queued_reply {
     struct queued_reply *next;
     uint32_t size;
-    bool answer; /* counts in replies.waiting */
+    bool answer;  /* counts in replies.waiting */
+    bool written; /* counts in replies.written */
     uint8_t bytes[];
 };
 
@@ -71,12 +72,14 @@ static void enqueue(struct channel *channel, const struct vgpu_completion *compl
     reply->next = NULL;
     reply->size = completion->size_bytes;
     reply->answer = completion->kind == VGPU_COMPLETION_REPLY;
+    reply->written = completion->kind == VGPU_COMPLETION_WRITTEN;
+    replies->written += reply->written;
     memcpy(reply->bytes, completion, reply->size);
     *replies->queue_end = reply;
     replies->queue_end = &reply->next;
 }
 
-void reply_send(struct channel *channel, const struct vgpu_completion *completion)
+static void send(struct channel *channel, const struct vgpu_completion *completion)
 {
     struct replies *replies = &channel->replies;
 
@@ -86,11 +89,30 @@ void reply_send(struct channel *channel, const struct vgpu_completion *completio
         replies->waiting--;
 }
 
+void reply_send(struct channel *channel, const struct vgpu_completion *completion)
+{
+    written_tell(channel);
+    send(channel, completion);
+}
+
+void reply_send_written(struct channel *channel, uint64_t seq, const struct vgpu_written *what)
+{
+    struct {
+        struct vgpu_completion head;
+        struct vgpu_written what;
+    } completion = {
+        .head = {.size_bytes = sizeof(completion), .kind = VGPU_COMPLETION_WRITTEN, .seq = seq},
+        .what = *what};
+
+    send(channel, &completion.head);
+}
+
 bool reply_send_print(struct channel *channel, const char *text, uint32_t bytes)
 {
     struct vgpu_completion *completion = (struct vgpu_completion *)(void *)channel->replies.buffer;
     uint32_t padded = (bytes + 7u) & ~7u;
 
+    written_tell(channel);
     if (channel->replies.queue)
         return false;
     memset(completion, 0, sizeof(*completion) + padded);
@@ -114,6 +136,7 @@ bool replies_flush(struct channel *channel)
             continue;
         }
         replies->waiting -= reply->answer;
+        replies->written -= reply->written;
         replies->queue = reply->next;
         if (!replies->queue) {
             replies->queue_end = &replies->queue;

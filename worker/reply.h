@@ -17,6 +17,7 @@ struct replies {
     struct ring_producer ring;
     struct queued_reply *queue, **queue_end;
     uint32_t waiting; /* answers owed: taken records that wait, and replies in the queue */
+    uint32_t written; /* VGPU_COMPLETION_WRITTEN in the queue */
     bool kick;
     _Alignas(8) uint8_t buffer[VGPU_RECORD_MAX_BYTES];
 };
@@ -25,8 +26,11 @@ void replies_init(struct replies *replies, struct vgpu_ring_state *state, void *
                   uint32_t granules);
 void replies_free(struct replies *replies);
 
-/* Sends what lies in completion, head->size_bytes long. */
+/* Sends what lies in completion, size_bytes long; before it, what copies wrote (written.h). */
 void reply_send(struct channel *channel, const struct vgpu_completion *completion);
+
+/* Says that the copy of record `seq` wrote this. */
+void reply_send_written(struct channel *channel, uint64_t seq, const struct vgpu_written *what);
 
 /* Text is dropped rather than queued: true if it went out. */
 bool reply_send_print(struct channel *channel, const char *text, uint32_t bytes);

@@ -201,6 +201,7 @@ struct client *client_open(const struct client_options *options)
     choose_geometry(client, options);
     make_objects(client);
     fill_lease(client->lease, !options->no_turn);
+    client->page->flags = options->mirrored ? VGPU_CHANNEL_MIRRORED : 0;
     if (options->worker)
         start_process(client, options);
     else

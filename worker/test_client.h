@@ -31,6 +31,7 @@ struct client_options {
     const char *sandbox;
     bool no_turn; /* starts without the turn */
     bool no_context;
+    bool mirrored; /* VGPU_CHANNEL_MIRRORED */
     bool threaded; /* the core runs in a thread of its own */
 };
 

@@ -96,7 +96,8 @@ VGPU_ASSERT_SIZE(struct vgpu_channel_page, 4096);
  * The guest's side is a copy elsewhere (relay): the worker says by VGPU_COMPLETION_WRITTEN what it
  * wrote to the data area, and maps none of it for the GPU.
  */
-#define VGPU_CHANNEL_MIRRORED 0x1u
+#define VGPU_CHANNEL_MIRRORED      0x1u
+#define VGPU_MIRRORED_MIN_GRANULES 4u /* of the completion ring: VGPU_COMPLETION_WRITTEN fits */
 
 /* Op codes below this one are the ring's own; cuda.spec's start at 0x0100. */
 #define VGPU_OP_PAD 0x0000u /* skips to the end of the ring; only its size is read */
