@@ -78,7 +78,8 @@ STATUS = {
               "pools": ["A"], "holder_vm_id": 1}],
     "pools": [{"pool": "A", "policy": "wfq", "gpus": [0], "vms": 1}],
     "vms": [{"vm_id": 1, "uuid": None, "name": "web", "pool": "A", "priority": "high",
-             "weight": 50.0, "state": "running", "gpu_id": 0, "channels": 1, "queue_depth": 2,
+             "weight": 50.0, "state": "running", "gpu_id": 0, "channels": 1,
+             "connections": 1, "memory_bytes": 6, "queue_depth": 2,
              "jobs_done": 3, "jobs_failed": 0, "jobs_refused": 0, "gpu_time_ns": 4, "wait_ns": 5,
              "share": 1.0, "entitlement": 1.0}],
 }

@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <inttypes.h>
+#include <poll.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -102,6 +103,34 @@ static void answer_hello(struct connection *connection, const struct vgpu_msg_he
     connection_send(connection, &welcome, sizeof(welcome), NULL, 0);
 }
 
+/* Its other end is closed, though the loop has not come to it yet. */
+static bool peer_is_gone(const struct connection *connection)
+{
+    struct pollfd sock = {.fd = connection->sock, .events = POLLRDHUP};
+
+    return poll(&sock, 1, 0) > 0;
+}
+
+/*
+ * Over the local carrier a VM may have many connections, over any other one, and no local one
+ * beside it. A device that lost its connection comes back at once: what is dead does not count.
+ */
+static bool may_join(const struct connection *connection, uint32_t carrier)
+{
+    struct connection *next;
+
+    for (struct connection *other = connection->vm->connections; other; other = next) {
+        next = other->next;
+        if (other == connection || !other->greeted ||
+            (carrier == VGPU_CARRIER_LOCAL && other->carrier == VGPU_CARRIER_LOCAL))
+            continue;
+        if (!peer_is_gone(other))
+            return false;
+        connection_end(other);
+    }
+    return true;
+}
+
 /* False: the connection is to be ended. */
 static bool handle(struct connection *connection, const union request *request)
 {
@@ -112,6 +141,11 @@ static bool handle(struct connection *connection, const union request *request)
     }
     switch (request->head.type) {
     case VGPU_MSG_HELLO:
+        if (!may_join(connection, request->hello.carrier)) {
+            connection_refuse(connection, request->head.tag, VGPU_LIMIT,
+                              "another connection of this VM is there");
+            return false;
+        }
         answer_hello(connection, &request->hello);
         break;
     case VGPU_MSG_OPEN:
@@ -187,19 +221,29 @@ static void handshake_late(void *context)
 }
 
 /* A connection that is not taken is told why. */
-static void turn_away(struct vm *vm, int sock, const char *text)
+static void turn_away(struct vm *vm, int sock, const struct ucred *who, enum vgpu_status status,
+                      const char *text)
 {
-    struct connection once = {.vm = vm, .sock = sock};
+    struct connection once = {.vm = vm, .sock = sock, .pid = who->pid};
 
-    connection_refuse(&once, 0, VGPU_LIMIT, text);
+    connection_refuse(&once, 0, status, text);
 }
 
-static int connection_new(struct vm *vm, int sock)
+/* Who may speak for a VM: root, the mediator's own user, and those that --guest-uid names. */
+static bool user_allowed(const struct mediator_settings *settings, uid_t uid)
+{
+    if (uid == 0 || uid == geteuid())
+        return true;
+    for (unsigned i = 0; i < settings->n_guest_uids; i++)
+        if (settings->guest_uids[i] == uid)
+            return true;
+    return false;
+}
+
+static int connection_new(struct vm *vm, int sock, const struct ucred *who)
 {
     struct connection *connection = calloc(1, sizeof(*connection));
     struct mediator *mediator = vm->mediator;
-    struct ucred who = {0};
-    socklen_t size = sizeof(who);
 
     if (!connection)
         return -ENOMEM;
@@ -207,10 +251,9 @@ static int connection_new(struct vm *vm, int sock)
         free(connection);
         return -ENOMEM;
     }
-    getsockopt(sock, SOL_SOCKET, SO_PEERCRED, &who, &size);
     connection->vm = vm;
     connection->sock = sock;
-    connection->pid = who.pid;
+    connection->pid = who->pid;
     connection->handshake = (struct loop_timer){.fire = handshake_late, .context = connection};
     loop_timer_set(mediator->loop, &connection->handshake,
                    loop_now(mediator->loop) + mediator->settings->handshake_ns);
@@ -219,7 +262,7 @@ static int connection_new(struct vm *vm, int sock)
     vm->n_connections++;
     if (mediator_may_log(mediator))
         vgpu_log(VGPU_LOG_INFO, "guest-connect", "vm=%" PRIu32 " peer_uid=%d peer_pid=%d",
-                 vm->config.id, (int)who.uid, (int)who.pid);
+                 vm->config.id, (int)who->uid, (int)who->pid);
     return 0;
 }
 
@@ -227,12 +270,21 @@ void connection_accept(struct vm *vm)
 {
     _cleanup_close_ int sock = accept4(vm->listener, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
 
-    if (sock < 0)
+    struct ucred who = {0};
+    socklen_t size = sizeof(who);
+    char text[96];
+
+    if (sock < 0 || getsockopt(sock, SOL_SOCKET, SO_PEERCRED, &who, &size) < 0)
         return;
-    if (vm->n_connections >= VGPU_VM_MAX_CONNECTIONS)
-        turn_away(vm, sock, "too many connections of this VM");
-    else if (connection_new(vm, sock) == 0)
+    if (!user_allowed(vm->mediator->settings, who.uid)) {
+        snprintf(text, sizeof(text), "user %u may not speak for this VM; see --guest-uid",
+                 (unsigned)who.uid);
+        turn_away(vm, sock, &who, VGPU_NOT_CONFIGURED, text);
+    } else if (vm->n_connections >= VGPU_VM_MAX_CONNECTIONS) {
+        turn_away(vm, sock, &who, VGPU_LIMIT, "too many connections of this VM");
+    } else if (connection_new(vm, sock, &who) == 0) {
         vgpu_steal_fd(&sock);
+    }
 }
 
 void connection_end(struct connection *connection)

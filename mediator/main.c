@@ -41,6 +41,7 @@ static const char usage[] =
     "  --stop-ms N            for a worker to end by itself (default 2000)\n"
     "  --ready-ms N           for a worker to start (default 60000)\n"
     "  --handshake-ms N       for a guest to say hello (default 5000)\n"
+    "  --guest-uid UID[,UID]  users beside root and its own that may connect for a VM\n"
     "  --verbose              log more\n"
     "  --help, --version\n"
     "SIGTERM ends it and all workers; SIGHUP ends it alone, for a restart.\n";
@@ -66,6 +67,7 @@ enum {
     OPTION_STOP,
     OPTION_READY,
     OPTION_HANDSHAKE,
+    OPTION_GUEST_UID,
     OPTION_VERBOSE,
     OPTION_HELP,
     OPTION_VERSION
@@ -87,6 +89,7 @@ static const struct option options[] = {
     {"stop-ms", required_argument, NULL, OPTION_STOP},
     {"ready-ms", required_argument, NULL, OPTION_READY},
     {"handshake-ms", required_argument, NULL, OPTION_HANDSHAKE},
+    {"guest-uid", required_argument, NULL, OPTION_GUEST_UID},
     {"verbose", no_argument, NULL, OPTION_VERBOSE},
     {"help", no_argument, NULL, OPTION_HELP},
     {"version", no_argument, NULL, OPTION_VERSION},
@@ -166,6 +169,30 @@ static const char **text_of(struct mediator_settings *settings, int option)
     }
 }
 
+/* A list of user ids; the option may come again. */
+static bool take_uids(struct mediator_settings *settings, const char *list)
+{
+    char text[16];
+
+    for (const char *at = list;; at++) {
+        size_t length = strcspn(at, ",");
+        uint64_t uid;
+
+        if (settings->n_guest_uids == MEDIATOR_GUEST_UIDS_MAX) {
+            fprintf(stderr, "vgpu-mediator: more than %d users in --guest-uid\n",
+                    MEDIATOR_GUEST_UIDS_MAX);
+            return false;
+        }
+        snprintf(text, sizeof(text), "%.*s", (int)(length < 15 ? length : 15), at);
+        if (!number(text, UINT32_MAX - 1, &uid))
+            return false;
+        settings->guest_uids[settings->n_guest_uids++] = (uid_t)uid;
+        at += length;
+        if (!*at)
+            return true;
+    }
+}
+
 /* -1: go on; otherwise the exit status. */
 static int take_option(struct cli *cli, int option, const char *value)
 {
@@ -179,6 +206,8 @@ static int take_option(struct cli *cli, int option, const char *value)
     case OPTION_CREATE_DATABASE:
         cli->settings.create_database = true;
         return -1;
+    case OPTION_GUEST_UID:
+        return take_uids(&cli->settings, value) ? -1 : EXIT_USAGE;
     case OPTION_VERBOSE:
         cli->verbose = true;
         return -1;

@@ -21,6 +21,8 @@
 
 #define MEDIATOR_GPUS_MAX CONFIG_GPUS_MAX
 
+#define MEDIATOR_GUEST_UIDS_MAX 32
+
 struct mediator_settings {
     const char *run_dir, *database, *launcher_socket, *nvml, *helper_dir, *driver;
     bool create_database;
@@ -29,6 +31,8 @@ struct mediator_settings {
     uint64_t stop_ns;      /* from telling a worker to end to killing it */
     uint64_t ready_ns;     /* for a worker to start */
     uint64_t handshake_ns; /* for a guest to say HELLO */
+    uid_t guest_uids[MEDIATOR_GUEST_UIDS_MAX]; /* who may connect, besides root and ourselves */
+    unsigned n_guest_uids;
     struct lease_settings lease;
 };
 

@@ -143,6 +143,22 @@ static double part(double some, double all)
     return all > 0 ? (some < all ? some / all : 1.0) : 0.0;
 }
 
+/* By the words of its workers. */
+static uint64_t vm_memory(const struct vm *vm)
+{
+    uint64_t bytes = 0;
+
+    for (const struct channel *c = vm->channels; c; c = c->next) {
+        struct channel_report report;
+
+        if (!channel_has_worker(c))
+            continue;
+        channel_report(c, &report);
+        bytes += report.memory_bytes;
+    }
+    return bytes;
+}
+
 static json_t *vm_json(struct mediator *mediator, const struct config_vm *config)
 {
     const struct vm *vm = vm_find(mediator, config->id);
@@ -156,13 +172,15 @@ static json_t *vm_json(struct mediator *mediator, const struct config_vm *config
             add_seat(&sum, seat, loop_now(mediator->loop));
     }
     return json_pack(
-        "{s:I, s:o, s:o, s:s, s:s, s:f, s:s, s:o, s:i, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o}",
+        "{s:I, s:o, s:o, s:s, s:s, s:f, s:s, s:o, s:i, s:i, s:o, s:o, s:o, s:o, s:o, s:o, s:o, "
+        "s:o, s:o}",
         "vm_id", (json_int_t)config->id, "uuid", text_or_null(config->uuid), "name",
         text_or_null(config->name), "pool", config->pool, "priority",
         config_priority_name(config->priority), "weight", config->weight_hundredths / 100.0,
         "state", vm_state_name(vm, &sum), "gpu_id",
         sum.gpu_id >= 0 ? json_integer(sum.gpu_id) : json_null(), "channels",
-        vm ? (int)vm_living(vm) : 0, "queue_depth", count(sum.totals.depth), "jobs_done",
+        vm ? (int)vm_living(vm) : 0, "connections", vm ? (int)vm->n_connections : 0, "memory_bytes",
+        count(vm ? vm_memory(vm) : 0), "queue_depth", count(sum.totals.depth), "jobs_done",
         count(sum.totals.jobs_done), "jobs_failed", count(sum.totals.jobs_failed), "jobs_refused",
         count(sum.totals.jobs_refused), "gpu_time_ns", count(sum.charged_ns), "wait_ns",
         count(sum.totals.wait_ns), "share",

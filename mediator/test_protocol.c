@@ -311,6 +311,184 @@ static void test_connections_are_limited(void **state)
     }));
 }
 
+static uint32_t page_flags(const struct guest_channel *channel)
+{
+    struct vgpu_channel_page *page = mmap(NULL, 4096, PROT_READ, MAP_SHARED, channel->fds[0], 0);
+    uint32_t flags;
+
+    assert_true(page != MAP_FAILED);
+    flags = page->flags;
+    munmap(page, 4096);
+    return flags;
+}
+
+static void test_relay_channels_are_mirrored(void **state)
+{
+    struct guest guest = guest_hello_over(*state, 1, VGPU_CARRIER_RELAY);
+    struct guest_channel channel;
+
+    guest_open(&guest, &channel);
+    assert_int_equal(page_flags(&channel), VGPU_CHANNEL_MIRRORED);
+    channel_forget(&channel);
+    guest_close(&guest);
+}
+
+static void test_local_channels_are_not_mirrored(void **state)
+{
+    struct guest guest = guest_hello(*state, 1);
+    struct guest_channel channel;
+
+    guest_open(&guest, &channel);
+    assert_int_equal(page_flags(&channel), 0);
+    channel_forget(&channel);
+    guest_close(&guest);
+}
+
+static void test_relay_resumes_after_a_restart(void **state)
+{
+    struct host *host = *state;
+    struct guest guest = guest_hello_over(host, 1, VGPU_CARRIER_RELAY);
+    struct vgpu_msg_resume resume = {{sizeof(resume), VGPU_MSG_RESUME, 0, 6, 0}, 0, 0, {0}};
+    struct guest_channel channel;
+    union message message;
+
+    guest_open(&guest, &channel);
+    host_kill(&host->mediator, SIGKILL);
+    guest_close(&guest);
+    host_start_mediator(host, NULL);
+    guest = guest_hello_over(host, 1, VGPU_CARRIER_RELAY);
+    resume.channel = channel.number;
+    memcpy(resume.token, channel.token, sizeof(resume.token));
+    guest_send(&guest, &resume, sizeof(resume));
+    guest_expect(&guest, VGPU_MSG_RESUMED, &message);
+    assert_int_equal(page_flags(&channel), VGPU_CHANNEL_MIRRORED);
+    channel_forget(&channel);
+    guest_close(&guest);
+}
+
+static void test_relay_with_tiny_completion_ring_is_refused(void **state)
+{
+    struct guest guest = guest_hello_over(*state, 1, VGPU_CARRIER_RELAY);
+    struct vgpu_msg_open open = good_open(&guest);
+
+    open.comp_granules = VGPU_MIRRORED_MIN_GRANULES / 2;
+    refuses_open(&guest, open, VGPU_LIMIT);
+    guest_close(&guest);
+}
+
+static void test_relay_channels_are_limited(void **state)
+{
+    struct guest guest = guest_hello_over(*state, 1, VGPU_CARRIER_RELAY);
+    struct guest_channel channel;
+
+    for (unsigned i = 0; i < VGPU_VM_MAX_CHANNELS; i++) {
+        guest_open(&guest, &channel);
+        channel_forget(&channel);
+    }
+    refuses_open(&guest, good_open(&guest), VGPU_LIMIT);
+    guest_close(&guest);
+}
+
+/* A connection over `first` lives: one over `second` is refused, and the first goes on. */
+static void expect_alone(struct host *host, uint32_t first, uint32_t second)
+{
+    struct guest guest = guest_hello_over(host, 1, first);
+    struct guest other = guest_connect(host, 1);
+    struct vgpu_msg_hello hello = good_hello(&other);
+    struct guest_channel channel;
+    union message message;
+
+    hello.carrier = second;
+    guest_send(&other, &hello, sizeof(hello));
+    guest_expect_refused(&other, hello.head.tag, VGPU_LIMIT, &message);
+    guest_expect_end(&other);
+    guest_open(&guest, &channel);
+    channel_forget(&channel);
+    guest_close(&other);
+    guest_close(&guest);
+}
+
+static void test_relay_is_alone(void **state)
+{
+    expect_alone(*state, VGPU_CARRIER_RELAY, VGPU_CARRIER_RELAY);
+    expect_alone(*state, VGPU_CARRIER_RELAY, VGPU_CARRIER_LOCAL);
+    expect_alone(*state, VGPU_CARRIER_LOCAL, VGPU_CARRIER_RELAY);
+    expect_alone(*state, VGPU_CARRIER_WINDOW, VGPU_CARRIER_RELAY);
+}
+
+/* A device whose connection died comes back before the mediator has seen the end. */
+static void test_relay_comes_back_at_once(void **state)
+{
+    struct guest_channel channel;
+
+    for (int i = 0; i < 50; i++) {
+        struct guest guest = guest_hello_over(*state, 1, VGPU_CARRIER_RELAY);
+
+        if (i % 10 == 0) {
+            guest_open(&guest, &channel);
+            channel_forget(&channel);
+        }
+        guest_close(&guest);
+    }
+    AWAIT(vm_number(*state, 1, "channels") == 0);
+    AWAIT(vm_number(*state, 1, "connections") == 0);
+}
+
+/* Mediator's word to a guest of user 54321. */
+static void stranger(struct host *host, const char *const *options, union message *message)
+{
+    struct guest guest;
+    struct vgpu_msg_hello hello;
+
+    host_kill(&host->mediator, SIGTERM);
+    host_start_mediator(host, options);
+    assert_int_equal(chmod(host->dir, 0755), 0);
+    AWAIT(vm_number(host, 1, "channels") == 0);
+    assert_int_equal(seteuid(54321), 0);
+    guest = guest_connect(host, 1);
+    assert_int_equal(seteuid(0), 0);
+    hello = good_hello(&guest);
+    send(guest.sock, &hello, sizeof(hello), MSG_NOSIGNAL);
+    assert_true(guest_receive(&guest, message, NULL) > 0);
+    guest_close(&guest);
+}
+
+static void test_strangers_are_refused(void **state)
+{
+    static const char *const nobody[] = {"--guest-uid", "54320,54322", NULL};
+    static const char *const them[] = {"--guest-uid", "7,54321", NULL};
+    union message message;
+
+    if (geteuid() != 0) {
+        print_message("only root can be somebody else\n");
+        skip();
+    }
+    stranger(*state, NULL, &message);
+    assert_int_equal(message.head.type, VGPU_MSG_REFUSED);
+    assert_int_equal(message.refused.status, VGPU_NOT_CONFIGURED);
+    assert_int_equal(message.head.tag, 0);
+    stranger(*state, nobody, &message);
+    assert_int_equal(message.head.type, VGPU_MSG_REFUSED);
+    stranger(*state, them, &message);
+    assert_int_equal(message.head.type, VGPU_MSG_WELCOME);
+}
+
+static void test_relay_is_told_of_changes(void **state)
+{
+    struct guest guest = guest_hello_over(*state, 1, VGPU_CARRIER_RELAY);
+    union message message;
+
+    json_decref(admin_ok(*state, "\"set-priority\", \"args\": {\"vm_id\": 1, "
+                                 "\"priority\": \"high\"}"));
+    guest_expect(&guest, VGPU_MSG_STATE, &message);
+    assert_int_equal(message.state.priority, 2);
+    json_decref(admin_ok(*state, "\"create-pool\", \"args\": {\"pool\": \"B\"}"));
+    json_decref(admin_ok(*state, "\"set-pool\", \"args\": {\"vm_id\": 1, \"pool\": \"B\"}"));
+    guest_expect(&guest, VGPU_MSG_STATE, &message);
+    assert_string_equal(message.state.pool, "B");
+    guest_close(&guest);
+}
+
 static void test_close_is_confirmed(void **state)
 {
     struct guest guest = guest_hello(*state, 1);
@@ -566,6 +744,15 @@ int main(int argc, char **argv)
         CASE(test_open_without_gpu_is_refused),
         CASE(test_guest_that_does_not_read_is_dropped),
         CASE(test_launcher_death_is_told),
+        CASE(test_relay_channels_are_mirrored),
+        CASE(test_local_channels_are_not_mirrored),
+        CASE(test_relay_resumes_after_a_restart),
+        CASE(test_relay_with_tiny_completion_ring_is_refused),
+        CASE(test_relay_channels_are_limited),
+        CASE(test_relay_is_alone),
+        CASE(test_relay_comes_back_at_once),
+        CASE(test_strangers_are_refused),
+        CASE(test_relay_is_told_of_changes),
     };
 
     support_init(argc, argv);

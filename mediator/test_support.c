@@ -424,10 +424,16 @@ struct vgpu_msg_open good_open(struct guest *guest)
 
 struct guest guest_hello(const struct host *host, uint32_t vm_id)
 {
+    return guest_hello_over(host, vm_id, VGPU_CARRIER_LOCAL);
+}
+
+struct guest guest_hello_over(const struct host *host, uint32_t vm_id, uint32_t carrier)
+{
     struct guest guest = guest_connect(host, vm_id);
     struct vgpu_msg_hello hello = good_hello(&guest);
     union message message;
 
+    hello.carrier = carrier;
     guest_send(&guest, &hello, sizeof(hello));
     guest_expect(&guest, VGPU_MSG_WELCOME, &message);
     return guest;

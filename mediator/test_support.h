@@ -56,6 +56,9 @@ union message {
 /* Takes the programs' paths from the command line. */
 void support_init(int argc, char **argv);
 
+/* HELLO over that carrier. */
+struct guest guest_hello_over(const struct host *host, uint32_t vm_id, uint32_t carrier);
+
 /* A host with pool A on GPU 0 and the VMs 1..n_vms in it. */
 void host_start(struct host *host, unsigned n_vms);
 /* Ends what runs, checks that nothing is left, removes the directory. */

@@ -104,6 +104,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     if (size < 1 + COMMAND_BYTES)
         return 0;
     options.comp_granules = data[0] & 1 ? 4 : 256;
+    options.mirrored = data[0] & 0x40;
     races = (data[0] & 0xe) == 0xe;
     test_driver_reset();
     hostile.client = client_open(&options);

@@ -147,10 +147,13 @@ static void must_still_live(struct hostile *hostile)
 /* Returns how many records it sent. */
 static uint64_t attack(uint64_t cases, bool racing)
 {
-    struct hostile hostile = {.client = client_open(&options), .gentle = channels % 2};
-    struct racer racer = {.client = hostile.client, .state = random_state};
+    struct client_options own = options;
+    struct hostile hostile = {.gentle = channels % 2};
+    struct racer racer = {.state = random_state};
     bool ended;
 
+    own.mirrored = channels % 4 > 1;
+    racer.client = hostile.client = client_open(&own);
     learn_foreign(&hostile);
     if (racing && !hostile.gentle)
         pthread_create(&racer.thread, NULL, race, &racer);
