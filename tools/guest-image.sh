@@ -52,7 +52,7 @@ driver()
         say "the driver does not build for $RELEASE; the log is $out/driver.log"
         exit 1
     }
-    cp "$work/guest/driver/vgpu.ko" "$out/vgpu.ko"
+    strip -g -o "$out/vgpu.ko" "$work/guest/driver/vgpu.ko"
 }
 
 # What the device's classes are called: lspci reads this at each call, so no more than needed.
@@ -116,6 +116,7 @@ install_module()
     cp "$MODULES/kernel/drivers/block/brd.ko" "$1/lib/"
     : >"$modules/modules.order"
     : >"$modules/modules.builtin"
+    : >"$modules/modules.builtin.modinfo"
     PATH=$PATH:/sbin:/usr/sbin depmod -b "$1" "$RELEASE"
 }
 

@@ -4,7 +4,7 @@
 
     tools/guest.py accel DIR --qemu Q --kernel K --initrd I
     tools/guest.py start DIR --qemu Q --kernel K --initrd I --vm N:POOL:PRIORITY...
-    tools/guest.py run DIR N [--timeout S] COMMAND...
+    tools/guest.py run [--timeout S] DIR N COMMAND...
     tools/guest.py console DIR N
     tools/guest.py stop DIR
 
@@ -554,8 +554,10 @@ def main():
             sub.add_argument('number', type=int)
         if name == 'run':
             sub.add_argument('--timeout', type=float, default=0)
-            sub.add_argument('command', nargs=argparse.REMAINDER)
+            sub.add_argument('command', nargs=argparse.REMAINDER, help='for the guest\'s shell')
     options = parser.parse_args()
+    if getattr(options, 'command', None) == []:
+        parser.error('no command')
     try:
         sys.exit(options.function(options))
     except (GuestError, OSError) as error:

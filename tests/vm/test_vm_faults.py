@@ -67,8 +67,8 @@ class Faults(VmTest):
         self.reboot(1)
 
     def assert_nothing_held(self, vm):
-        """The driver of that guest has no channel and no page."""
-        state = self.guest(vm).run('cat /sys/class/vgpu/vgpu0/channels').text_output()
+        """No file of the driver in that guest is open, thus none of its channels."""
+        state = self.guest(vm).run('cat /sys/module/vgpu/refcnt').text_output()
         self.assertEqual(state.strip(), '0')
 
     def test_vm_worker_killed(self):
