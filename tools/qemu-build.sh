@@ -1,0 +1,237 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
+# shellcheck shell=bash
+#
+# Builds QEMU with the device vgpu-stub, from Debian's source package, in the smallest
+# configuration that boots a Linux guest (machine `pc`, TCG and KVM, ISA serial ports).
+# Called by quickstart, check and the tests of qemu/.
+#
+# Usage: tools/qemu-build.sh [--sanitize] [--source-only] [5.2|7.2|10.0]
+#
+# The last line on standard output is the path of qemu-system-x86_64; progress goes to standard
+# error. Everything is kept under .cache/qemu/VERSION/{source,build,firmware} (VGPU_CACHE names
+# another place than .cache), and a call with nothing to do takes a second. Two callers wait for
+# each other. No setting of this machine is changed; packages are installed as needs.sh does it.
+set -euo pipefail
+
+here=$(cd "$(dirname "$0")/.." && pwd)
+# shellcheck source=tools/needs.sh
+. "$here/tools/needs.sh"
+
+usage()
+{
+    echo "usage: $0 [--sanitize] [--source-only] [5.2|7.2|10.0]" >&2
+    exit 2
+}
+
+say()
+{
+    echo "qemu-build: $*" >&2
+}
+
+die()
+{
+    echo "qemu-build: $1" >&2
+    shift
+    printf '  %s\n' "$@" >&2
+    exit 1
+}
+
+version=7.2
+sanitize=0
+source_only=0
+for argument in "$@"; do
+    case "$argument" in
+    --sanitize) sanitize=1 ;;
+    --source-only) source_only=1 ;;
+    5.2 | 7.2 | 10.0) version=$argument ;;
+    *) usage ;;
+    esac
+done
+case "$version" in
+5.2) suite=bullseye ;;
+7.2) suite=bookworm ;;
+10.0) suite=trixie ;;
+esac
+
+cache=${VGPU_CACHE:-$here/.cache}
+mkdir -p "$cache"
+cache=$(cd "$cache" && pwd)
+top=$cache/qemu/$version
+source=$top/source
+build=$top/build
+[ "$sanitize" = 1 ] && build=$top/build-sanitize
+log=$build.log
+firmware=$top/firmware
+binary=$build/qemu-system-x86_64
+
+needs()
+{
+    local names="gcc libc6-dev make ninja-build pkg-config python3 dpkg-dev xz-utils patch
+        libglib2.0-dev libpixman-1-dev libfdt-dev zlib1g-dev seabios util-linux"
+    case "$version" in
+    10.0) names="$names python3-venv python3-pip flex bison" ;;
+    *) names="$names meson" ;;
+    esac
+    # shellcheck disable=SC2086
+    needs_packages $names >&2
+}
+
+# The archive that this machine's own apt uses for Debian's packages.
+archive()
+{
+    apt-get indextargets --format '$(LABEL)|$(COMPONENT)|$(REPO_URI)' "Created-By: Packages" |
+        awk -F'|' '$2 == "main" && $1 == "Debian" { print $3; found = 1; exit }
+                   $2 == "main" && $3 ~ /\/debian\/?$/ { spare = $3 }
+                   END { if (!found && spare) print spare }'
+}
+
+# fetch DIRECTORY: the source package, by an apt whose lists and settings are all in DIRECTORY.
+fetch()
+{
+    local where=$1 uri key=/usr/share/keyrings/debian-archive-keyring.gpg signed=
+    uri=$(archive)
+    [ -n "$uri" ] || return 1
+    [ -e "$key" ] && signed="[signed-by=$key] "
+    mkdir -p "$where/lists/partial" "$where/cache/archives/partial" "$where/parts"
+    echo "deb-src $signed$uri $suite main" >"$where/sources.list"
+    local apt=(apt-get -q -o "Dir::Etc::sourcelist=$where/sources.list"
+        -o "Dir::Etc::sourceparts=$where/parts" -o "Dir::State::lists=$where/lists"
+        -o "Dir::Cache=$where/cache" -o "Acquire::Languages=none" -o "Acquire::Retries=2"
+        -o "APT::Sandbox::User=$(id -un)" -o "Acquire::AllowReleaseInfoChange=true")
+    "${apt[@]}" update && (cd "$where" && "${apt[@]}" source --download-only "qemu/$suite")
+}
+
+# The source's directory appears when it is complete: unpacked, and patched for our device.
+unpack()
+{
+    local work=$top/fetch dsc
+    [ -e "$source/.vgpu-patched" ] && return
+    if [ ! -e "$source" ]; then
+        say "fetching QEMU $version (suite $suite)"
+        rm -rf "$work"
+        mkdir -p "$work"
+        fetch "$work" >"$top/fetch.log" 2>&1 || {
+            tail -n 5 "$top/fetch.log" >&2
+            die "no source package of QEMU $version; the log is $top/fetch.log" \
+                "Is the package archive within reach? Then call this again. Or unpack the sources" \
+                "of a QEMU $version as $source, and call this again."
+        }
+        dsc=$(ls "$work"/qemu_*.dsc)
+        say "unpacking $(basename "$dsc" .dsc)"
+        dpkg-source --no-check -x "$dsc" "$work/source" >>"$top/fetch.log" 2>&1 ||
+            die "unpacking failed; the log is $top/fetch.log" "Is the disk full?"
+        mv "$work/source" "$source"
+        rm -rf "$work"
+    fi
+    patch -d "$source" -p1 -s -N <"$here/qemu/patches/qemu-$version.patch" >>"$top/fetch.log" 2>&1 ||
+        die "qemu/patches/qemu-$version.patch does not fit; the log is $top/fetch.log" \
+            "Remove $top and call this again."
+    touch "$source/.vgpu-patched"
+}
+
+# same FILE... DIRECTORY: copies those that differ, so that what has not changed is not rebuilt.
+same()
+{
+    local to=${*: -1} file
+    mkdir -p "$to"
+    for file in "${@:1:$#-1}"; do
+        cmp -s "$file" "$to/$(basename "$file")" || cp "$file" "$to/"
+    done
+    for file in "$to"/*; do
+        [ -d "$file" ] || printf '%s\n' "${@:1:$#-1}" | grep -qx ".*/$(basename "$file")" ||
+            rm "$file"
+    done
+}
+
+copy_device()
+{
+    local to=$source/hw/misc/vgpu
+    same "$here"/qemu/*.[ch] "$here/qemu/meson.build" "$here/qemu/Kconfig" "$to"
+    same "$here"/include/vgpu/*.h "$to/shared/vgpu"
+    same "$here/ring/ring.c" "$here/ring/ring.h" "$here/ring/pages.h" "$to/shared/ring"
+}
+
+configuration()
+{
+    printf '%s\n' --target-list=x86_64-softmmu --without-default-features \
+        --without-default-devices --enable-tcg --enable-kvm --disable-docs --audio-drv-list= \
+        --enable-fdt=system "--firmwarepath=$firmware"
+    case "$version" in
+    5.2) printf '%s\n' --disable-tools --disable-user ;;
+    *) printf '%s\n' --with-devices-x86_64=vgpu ;;
+    esac
+    if command -v ccache >/dev/null 2>&1; then
+        echo "--cc=ccache gcc"
+    fi
+    [ "$sanitize" = 0 ] || printf '%s\n' --enable-sanitizers --disable-werror
+}
+
+configure()
+{
+    local wanted
+    wanted=$(configuration)
+    [ -e "$build/build.ninja" ] && [ "$(cat "$build/.vgpu-configuration" 2>/dev/null)" = "$wanted" ] &&
+        return
+    say "configuring (log: $log)"
+    rm -rf "$build"
+    mkdir -p "$build"
+    local options
+    mapfile -t options <<<"$wanted"
+    (cd "$build" && ../source/configure "${options[@]}") >"$log" 2>&1 || {
+        tail -n 5 "$log" >&2
+        die "configuring failed; the log is $log" \
+            "If it names something that is missing, install that and call this again."
+    }
+    echo "$wanted" >"$build/.vgpu-configuration"
+}
+
+compile()
+{
+    local jobs
+    jobs=${VGPU_JOBS:-$(nproc)}
+    [ -x "$binary" ] || say "building with $jobs jobs, 2 to 3 minutes on two cores (log: $log)"
+    ninja -C "$build" -j "$jobs" qemu-system-x86_64 >>"$log" 2>&1 || {
+        grep -A 12 -m 3 -E '^FAILED|error:' "$log" | tail -n 40 >&2
+        die "the build failed; the log is $log" \
+            "After a change of packages: rm -rf $build and call this again."
+    }
+}
+
+# What a guest needs before its kernel runs. linuxboot takes -kernel, kvmvapic is part of the PC.
+gather_firmware()
+{
+    local name
+    [ -e "$firmware/linuxboot_dma.bin" ] && [ -e "$firmware/bios-256k.bin" ] && return
+    mkdir -p "$top/optionrom"
+    make -s -f "$source/debian/optionrom.mak" -C "$top/optionrom" "SRC_PATH=$source" >>"$log" 2>&1 ||
+        die "building the option ROMs failed; the log is $log"
+    mkdir -p "$firmware"
+    for name in "$top"/optionrom/*.bin /usr/share/seabios/bios.bin \
+        /usr/share/seabios/bios-256k.bin; do
+        cp "$name" "$firmware/"
+    done
+}
+
+mkdir -p "$top"
+if ! command -v flock >/dev/null 2>&1; then
+    needs
+fi
+exec 9>"$top/lock"
+if ! flock -n 9; then
+    say "another build of QEMU $version is under way; waiting for it"
+    flock 9
+fi
+# Compilers share what they made between checkouts.
+export CCACHE_NOHASHDIR=1 CCACHE_BASEDIR=$top
+[ -x "$binary" ] || needs
+unpack
+copy_device
+if [ "$source_only" = 1 ]; then
+    echo "$source"
+    exit
+fi
+configure
+compile
+gather_firmware
+echo "$binary"
