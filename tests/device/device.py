@@ -372,11 +372,19 @@ class DeviceCase(unittest.TestCase):
         return machine.qemu.errors()
 
 
+def find_qemu():
+    """What VGPU_QEMU names, or what tools/qemu-build.sh has built of version 7.2."""
+    named = os.environ.get('VGPU_QEMU')
+    if named:
+        return named
+    root = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+    cache = os.environ.get('VGPU_CACHE') or os.path.join(root, '.cache')
+    return os.path.join(cache, 'qemu/7.2/build/qemu-system-x86_64')
+
+
 def main():
-    if not os.access(os.environ.get('VGPU_QEMU', ''), os.X_OK):
-        print('no QEMU with vgpu-stub: VGPU_QEMU names none')
+    os.environ['VGPU_QEMU'] = find_qemu()
+    if not os.access(os.environ['VGPU_QEMU'], os.X_OK):
+        print('no QEMU with vgpu-stub; tools/qemu-build.sh builds it, or VGPU_QEMU names one')
         sys.exit(77)
     unittest.main(verbosity=2)
-
-
-__all__ = [name for name in dir() if not name.startswith('_')]
