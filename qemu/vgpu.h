@@ -16,11 +16,14 @@
 #ifndef HW_MISC_VGPU_H
 #define HW_MISC_VGPU_H
 
+#include <stdbool.h>
 #include <vgpu/pci_regs.h>
 #include <vgpu/wire.h>
+#include "compat.h"
 
 typedef struct VGPUStub VGPUStub;
 typedef struct VGPULink VGPULink;
+typedef struct VGPUSlots VGPUSlots;
 typedef struct VGPUChannel VGPUChannel;
 typedef struct VGPURelay VGPURelay;
 typedef struct VGPUJob VGPUJob;
@@ -35,6 +38,8 @@ bool vgpu_dma_load32(VGPUStub *s, uint64_t addr, uint32_t *ret);
 bool vgpu_dma_store32(VGPUStub *s, uint64_t addr, uint32_t value);
 bool vgpu_dma_store64(VGPUStub *s, uint64_t addr, uint64_t value);
 
+/* Where the guest's commands are; 0: nowhere yet. */
+uint64_t vgpu_commands_address(const VGPUStub *s);
 void vgpu_count(VGPUStub *s, enum vgpu_device_counter counter, uint64_t n);
 /* Sets bits of VGPU_REG_IRQ_STATUS; interrupts (vector 0, or the pin) if they are enabled. */
 void vgpu_interrupt(VGPUStub *s, uint32_t bits);
@@ -56,11 +61,54 @@ typedef struct VGPUOpen {
     void *opaque;
 } VGPUOpen;
 
-/* A channel at the mediator, or one that waits to be opened. */
+/* A channel at the mediator, or one that waits to be opened. Ends with refused() or closed(). */
 typedef struct VGPULinkChannel VGPULinkChannel;
 VGPULinkChannel *vgpu_link_open(VGPULink *link, const VGPUOpen *open);
 /* Gives the channel up in whatever state it is; of the callbacks only closed() still comes. */
 void vgpu_link_close(VGPULinkChannel *channel);
+
+/* What QEMU's command line says of the VM; the mediator logs it when it differs. */
+typedef struct VGPUClaims {
+    uint32_t vm_id; /* 0: none */
+    uint32_t priority;
+    const char *pool; /* NULL: none */
+} VGPUClaims;
+
+/* How the connection stands, and what the mediator has said of this VM. */
+typedef struct VGPULinkState {
+    enum vgpu_device_state state;
+    uint32_t error; /* enum vgpu_status; OK when ready */
+    char error_text[VGPU_STATUS_TEXT_BYTES];
+    uint32_t generation;
+    uint32_t vm_id;
+    uint32_t priority;
+    uint32_t weight_hundredths;
+    uint32_t max_channels;
+    uint64_t max_data_bytes;
+    bool quarantined;
+    char pool[72];
+    char name[72];
+} VGPULinkState;
+
+/*
+ * Takes the connection up. Where there is a mediator, waits for its answer for at most 5 s; fails
+ * with its reason when it refuses this VM. Without one the link comes up later.
+ */
+VGPULink *vgpu_link_new(VGPUStub *s, VGPUCharFrontend *chr, const VGPUClaims *claims, Error **errp);
+const VGPULinkState *vgpu_link_state(const VGPULink *link);
+/* Channels that are left end without a callback. NULL is fine. */
+void vgpu_link_free(VGPULink *link);
+
+/* slots.c */
+
+VGPUSlots *vgpu_slots_new(VGPUStub *s, VGPULink *link);
+/* The guest has a command in that slot of the array at vgpu_commands_address(). */
+void vgpu_slots_command(VGPUSlots *slots, uint32_t slot);
+void vgpu_slots_doorbell(VGPUSlots *slots, uint32_t slot);
+/* No channel, no command; the guest's memory is left alone from here on. */
+void vgpu_slots_reset(VGPUSlots *slots);
+/* The same for good. NULL is fine. */
+void vgpu_slots_free(VGPUSlots *slots);
 
 /* channel.c */
 
@@ -83,6 +131,8 @@ VGPUChannel *vgpu_channel_new(const struct vgpu_channel_geometry *geometry, cons
                               const char **ret_why);
 void vgpu_channel_free(VGPUChannel *channel);
 void vgpu_channel_kick(VGPUChannel *channel); /* never blocks */
+/* Takes the worker's kicks back; false if there were none. Never blocks. */
+bool vgpu_channel_take_kick(VGPUChannel *channel);
 
 /* relay.c */
 

@@ -1,0 +1,75 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Where the interfaces of QEMU 4.2 to 10 differ. Included by vgpu.h, after qemu/osdep.h; the rest
+ * of the device is written for one of them.
+ */
+#ifndef HW_MISC_VGPU_COMPAT_H
+#define HW_MISC_VGPU_COMPAT_H
+
+#include "qapi/error.h"
+#include "qemu/error-report.h"
+#include "qemu/log.h"
+#include "qemu/main-loop.h"
+#include "qemu/module.h"
+#include "qemu/queue.h"
+#include "qemu/timer.h"
+#include "chardev/char-fe.h"
+#include "chardev/char-io.h"
+#if __has_include("hw/pci/pci_device.h")
+#include "hw/pci/pci_device.h"
+#else
+#include "hw/pci/pci.h"
+#endif
+#include "hw/pci/msix.h"
+#include "hw/qdev-properties.h"
+#if __has_include("hw/qdev-properties-system.h")
+#include "hw/qdev-properties-system.h"
+#endif
+#include "migration/vmstate.h"
+
+/* The device's end of a chardev was CharBackend up to 10.1. */
+#if QEMU_VERSION_MAJOR > 10 || (QEMU_VERSION_MAJOR == 10 && QEMU_VERSION_MINOR >= 2)
+typedef CharFrontend VGPUCharFrontend;
+#else
+typedef CharBackend VGPUCharFrontend;
+#endif
+
+/* The argument that nobody may use, of a callback of qemu_chr_fe_add_watch(). */
+#if QEMU_VERSION_MAJOR >= 6
+typedef void VGPUWatchSource;
+#else
+typedef GIOChannel VGPUWatchSource;
+#endif
+
+/* Arrays of properties ended with a mark up to 9.2. */
+#if QEMU_VERSION_MAJOR >= 10
+#define VGPU_PROPERTIES static const Property
+#define VGPU_PROPERTIES_END
+#else
+#define VGPU_PROPERTIES     static Property
+#define VGPU_PROPERTIES_END DEFINE_PROP_END_OF_LIST(),
+#endif
+
+#if QEMU_VERSION_MAJOR > 10 || (QEMU_VERSION_MAJOR == 10 && QEMU_VERSION_MINOR >= 1)
+typedef const void VGPUClassData;
+#else
+typedef void VGPUClassData;
+#endif
+
+static inline void vgpu_set_reset(DeviceClass *class, void (*reset)(DeviceState *device))
+{
+#if QEMU_VERSION_MAJOR >= 10
+    device_class_set_legacy_reset(class, reset);
+#else
+    class->reset = reset;
+#endif
+}
+
+#if QEMU_VERSION_MAJOR < 5
+static inline void device_class_set_props(DeviceClass *class, Property *properties)
+{
+    class->props = properties;
+}
+#endif
+
+#endif

@@ -1,0 +1,896 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * The connection to the mediator, by QEMU's socket chardev: HELLO, OPEN one at a time, CLOSE,
+ * RESUME of what was open when a connection is lost, and what the mediator says unasked.
+ * docs/spec/wire.md is the protocol; vgpu_stub.c, slots.c and job.c use it.
+ *
+ * Never waits for the mediator, but for at most 5 s in realize: what is sent goes to a queue whose
+ * size covers all that can be under way, and a connection that does not take it, or that speaks
+ * nonsense, is dropped. There is at most one message with descriptors under way. Callbacks to the
+ * channels' owners come from the main loop, never from within a call of theirs.
+ */
+#include "qemu/osdep.h"
+#include "vgpu.h"
+#include <sys/socket.h>
+#include <sys/un.h>
+
+#define HANDSHAKE_MS   5000
+#define QUEUE_BYTES    (32 * 1024)
+#define RETRY_NS       1000000000ull
+#define OPENED_FDS     3
+#define MAX_FDS        16
+
+typedef enum LinkPhase {
+    LINK_DOWN,  /* not connected, or about to be dropped */
+    LINK_HELLO, /* said, and not answered */
+    LINK_UP,
+    LINK_REFUSED
+} LinkPhase;
+
+typedef enum ChannelState {
+    CHANNEL_WAITING, /* OPEN is to be sent */
+    CHANNEL_OPENING, /* it was */
+    CHANNEL_OPEN,
+    CHANNEL_CLOSING,
+    CHANNEL_ENDED /* the mediator has none any more */
+} ChannelState;
+
+/* What the owner is yet to be told. */
+typedef enum ChannelDue { DUE_NOTHING, DUE_REFUSED, DUE_GONE, DUE_CLOSED } ChannelDue;
+
+struct VGPULinkChannel {
+    QTAILQ_ENTRY(VGPULinkChannel) next;
+    VGPULink *link;
+    VGPUOpen open;
+    ChannelState state;
+    ChannelDue due;
+    bool given_up; /* vgpu_link_close() was called */
+    uint32_t tag;  /* of the request under way */
+    uint32_t number;
+    uint8_t token[VGPU_TOKEN_BYTES];
+    uint32_t status; /* with DUE_REFUSED and DUE_GONE */
+    uint64_t retry_ns;
+    char text[VGPU_STATUS_TEXT_BYTES];
+};
+
+struct VGPULink {
+    VGPUStub *s;
+    VGPUCharFrontend *chr;
+    VGPULinkState state;
+    struct vgpu_msg_hello hello;
+    LinkPhase phase;
+    bool connected;
+    bool in_realize; /* the chardev is in a context of its own */
+    bool drop;       /* the bottom half is to end the connection */
+    uint32_t last_tag;
+    uint64_t features;
+    guint watch;
+    QEMUTimer *timer;
+    QEMUBH *bh;
+    QTAILQ_HEAD(, VGPULinkChannel) channels;
+    uint32_t queued;
+    uint32_t received;
+    uint8_t queue[QUEUE_BYTES];
+    uint64_t input[VGPU_MSG_MAX_BYTES / sizeof(uint64_t)];
+};
+
+/* What a guest reads of the link */
+
+static void set_state(VGPULink *link, enum vgpu_device_state state, uint32_t error,
+                      const char *text)
+{
+    VGPULinkState *now = &link->state;
+
+    if (now->state == state && now->error == error && strcmp(now->error_text, text) == 0) {
+        return;
+    }
+    now->state = state;
+    now->error = error;
+    memset(now->error_text, 0, sizeof(now->error_text));
+    pstrcpy(now->error_text, sizeof(now->error_text), text);
+    now->generation++;
+    if (state == VGPU_DEVICE_READY) {
+        info_report("vgpu-stub: vm %" PRIu32 " (%s) is served by pool %s", now->vm_id, now->name,
+                    now->pool);
+    } else if (state != VGPU_DEVICE_CONNECTING && !link->in_realize) {
+        warn_report("vgpu-stub: %s", text);
+    }
+    vgpu_interrupt(link->s, VGPU_IRQ_STATE);
+}
+
+static void copy_text(char *to, size_t size, const char *from)
+{
+    memset(to, 0, size);
+    pstrcpy(to, size, from);
+}
+
+/* Sending */
+
+static void drop(VGPULink *link, const char *why)
+{
+    if (!link->drop) {
+        warn_report("vgpu-stub: the connection to the mediator is dropped: %s", why);
+        link->drop = true;
+        link->phase = LINK_DOWN;
+        qemu_bh_schedule(link->bh);
+    }
+}
+
+static gboolean writable(VGPUWatchSource *unused, GIOCondition condition, void *opaque);
+
+static void flush(VGPULink *link)
+{
+    int n = link->queued ? qemu_chr_fe_write(link->chr, link->queue, link->queued) : 0;
+
+    if (n > 0) {
+        link->queued -= n;
+        memmove(link->queue, link->queue + n, link->queued);
+    }
+    if (!link->queued || link->watch) {
+        return;
+    }
+    if (link->in_realize) {
+        drop(link, "it does not take a greeting");
+        return;
+    }
+    link->watch = qemu_chr_fe_add_watch(link->chr, G_IO_OUT | G_IO_HUP, writable, link);
+}
+
+static gboolean writable(VGPUWatchSource *unused, GIOCondition condition, void *opaque)
+{
+    VGPULink *link = opaque;
+
+    link->watch = 0;
+    flush(link);
+    return FALSE;
+}
+
+static uint32_t new_tag(VGPULink *link)
+{
+    if (++link->last_tag == 0) {
+        link->last_tag = 1;
+    }
+    return link->last_tag;
+}
+
+/* `msg` begins with its head; returns the tag. */
+static uint32_t send_msg(VGPULink *link, void *msg, uint32_t size, uint16_t type)
+{
+    struct vgpu_msg *head = msg;
+
+    *head = (struct vgpu_msg){ .size_bytes = size, .type = type, .tag = new_tag(link) };
+    if (size > QUEUE_BYTES - link->queued) {
+        drop(link, "it does not take what it is sent");
+        return head->tag;
+    }
+    memcpy(link->queue + link->queued, msg, size);
+    link->queued += size;
+    flush(link);
+    return head->tag;
+}
+
+static void send_hello(VGPULink *link)
+{
+    link->phase = LINK_HELLO;
+    send_msg(link, &link->hello, sizeof(link->hello), VGPU_MSG_HELLO);
+    timer_mod(link->timer, qemu_clock_get_ms(QEMU_CLOCK_REALTIME) + HANDSHAKE_MS);
+    /* A refusal stands until another answer. */
+    if (link->state.state != VGPU_DEVICE_REFUSED) {
+        set_state(link, VGPU_DEVICE_CONNECTING, VGPU_STARTING, "the mediator has yet to answer");
+    }
+}
+
+static void send_close(VGPULinkChannel *channel)
+{
+    struct vgpu_msg_channel msg = { .channel = channel->number };
+
+    channel->state = CHANNEL_CLOSING;
+    channel->tag = send_msg(channel->link, &msg, sizeof(msg), VGPU_MSG_CLOSE);
+}
+
+static void send_resume(VGPULinkChannel *channel)
+{
+    struct vgpu_msg_resume msg = { .channel = channel->number };
+
+    memcpy(msg.token, channel->token, sizeof(msg.token));
+    channel->tag = send_msg(channel->link, &msg, sizeof(msg), VGPU_MSG_RESUME);
+}
+
+static void send_open(VGPULinkChannel *channel)
+{
+    struct vgpu_msg_open msg = channel->open.ask;
+
+    channel->state = CHANNEL_OPENING;
+    channel->tag = send_msg(channel->link, &msg, sizeof(msg), VGPU_MSG_OPEN);
+}
+
+/* Channels */
+
+static void owe(VGPULinkChannel *channel, ChannelDue due, uint32_t status, uint64_t retry_ns,
+                const char *text)
+{
+    channel->state = CHANNEL_ENDED;
+    channel->due = channel->given_up ? DUE_CLOSED : due;
+    channel->status = status;
+    channel->retry_ns = retry_ns;
+    copy_text(channel->text, sizeof(channel->text), text);
+    qemu_bh_schedule(channel->link->bh);
+}
+
+static void free_channel(VGPULinkChannel *channel)
+{
+    QTAILQ_REMOVE(&channel->link->channels, channel, next);
+    g_free(channel);
+}
+
+/* One thing that an owner is to be told; he may open and close while he is. */
+static bool tell_one(VGPULink *link)
+{
+    VGPULinkChannel *channel;
+
+    QTAILQ_FOREACH(channel, &link->channels, next) {
+        VGPULinkChannel was = *channel;
+
+        channel->due = DUE_NOTHING;
+        switch (was.due) {
+        case DUE_NOTHING:
+            continue;
+        case DUE_REFUSED:
+            free_channel(channel);
+            was.open.refused(was.open.opaque, was.status, was.retry_ns, was.text);
+            return true;
+        case DUE_GONE:
+            was.open.gone(was.open.opaque, was.status, was.text);
+            return true;
+        case DUE_CLOSED:
+            free_channel(channel);
+            was.open.closed(was.open.opaque);
+            return true;
+        }
+    }
+    return false;
+}
+
+/* OPENs go one at a time; where nobody would answer them they are answered here. */
+static void pump_opens(VGPULink *link)
+{
+    VGPULinkChannel *channel, *first = NULL;
+
+    QTAILQ_FOREACH(channel, &link->channels, next) {
+        if (channel->state == CHANNEL_OPENING) {
+            return;
+        }
+        if (channel->state == CHANNEL_WAITING) {
+            if (link->phase == LINK_DOWN) {
+                owe(channel, DUE_REFUSED, VGPU_STARTING, RETRY_NS, "there is no mediator");
+            } else if (link->phase == LINK_REFUSED) {
+                owe(channel, DUE_REFUSED, link->state.error, 0, link->state.error_text);
+            } else if (!first) {
+                first = channel;
+            }
+        }
+    }
+    if (first && link->phase == LINK_UP) {
+        send_open(first);
+    }
+}
+
+static void link_work(void *opaque)
+{
+    VGPULink *link = opaque;
+
+    if (link->drop && !link->in_realize) {
+        link->drop = false;
+        qemu_chr_fe_disconnect(link->chr);
+    }
+    do {
+        pump_opens(link);
+    } while (tell_one(link));
+}
+
+VGPULinkChannel *vgpu_link_open(VGPULink *link, const VGPUOpen *open)
+{
+    VGPULinkChannel *channel = g_new0(VGPULinkChannel, 1);
+
+    channel->link = link;
+    channel->open = *open;
+    QTAILQ_INSERT_TAIL(&link->channels, channel, next);
+    qemu_bh_schedule(link->bh);
+    return channel;
+}
+
+void vgpu_link_close(VGPULinkChannel *channel)
+{
+    VGPULink *link = channel->link;
+
+    channel->given_up = true;
+    switch (channel->state) {
+    case CHANNEL_OPENING: /* closed when it is open */
+    case CHANNEL_CLOSING:
+        break;
+    case CHANNEL_OPEN:
+        if (link->phase == LINK_UP) {
+            send_close(channel);
+            break;
+        }
+        /* fall through: what is not resumed ends */
+    case CHANNEL_WAITING:
+    case CHANNEL_ENDED:
+        owe(channel, DUE_CLOSED, 0, 0, "");
+        break;
+    }
+}
+
+/* The mediator went away: what it had not answered is answered, what is open waits for RESUME. */
+static void lose_requests(VGPULink *link)
+{
+    VGPULinkChannel *channel;
+
+    QTAILQ_FOREACH(channel, &link->channels, next) {
+        channel->tag = 0;
+        if (channel->state == CHANNEL_OPENING || channel->state == CHANNEL_CLOSING) {
+            owe(channel, DUE_REFUSED, VGPU_STARTING, RETRY_NS, "the mediator went away");
+        }
+    }
+    qemu_bh_schedule(link->bh);
+}
+
+/* For good: nothing will be resumed. */
+static void end_channels(VGPULink *link, uint32_t status, const char *text)
+{
+    VGPULinkChannel *channel;
+
+    QTAILQ_FOREACH(channel, &link->channels, next) {
+        if (channel->state == CHANNEL_OPEN) {
+            owe(channel, DUE_GONE, status, 0, text);
+        }
+    }
+}
+
+static VGPULinkChannel *channel_by_tag(VGPULink *link, uint32_t tag)
+{
+    VGPULinkChannel *channel;
+
+    QTAILQ_FOREACH(channel, &link->channels, next) {
+        if (channel->tag == tag && tag) {
+            return channel;
+        }
+    }
+    return NULL;
+}
+
+/* Messages */
+
+static void take_config(VGPULinkState *state, uint32_t priority, uint32_t weight,
+                        uint32_t quarantined, const char pool[72])
+{
+    state->priority = priority;
+    state->weight_hundredths = weight;
+    state->quarantined = quarantined != 0;
+    memcpy(state->pool, pool, sizeof(state->pool));
+    state->pool[sizeof(state->pool) - 1] = '\0';
+    state->generation++;
+}
+
+static void take_welcome(VGPULink *link, const struct vgpu_msg_welcome *msg)
+{
+    VGPULinkState *state = &link->state;
+    VGPULinkChannel *channel;
+
+    if (link->phase != LINK_HELLO || msg->head.tag != link->hello.head.tag ||
+        msg->magic != VGPU_MAGIC || msg->version_major != VGPU_VERSION_MAJOR ||
+        (msg->features & ~VGPU_FEATURES_KNOWN)) {
+        drop(link, "its greeting is not of this version");
+        return;
+    }
+    timer_del(link->timer);
+    link->phase = LINK_UP;
+    link->features = msg->features;
+    state->vm_id = msg->vm_id;
+    state->max_channels = msg->max_channels;
+    state->max_data_bytes = msg->max_data_bytes;
+    memcpy(state->name, msg->name, sizeof(state->name));
+    state->name[sizeof(state->name) - 1] = '\0';
+    take_config(state, msg->priority, msg->weight_hundredths, msg->quarantined, msg->pool);
+    if (!(msg->features & VGPU_FEATURE_RESUME)) {
+        end_channels(link, VGPU_GONE, "the mediator does not resume channels");
+    }
+    QTAILQ_FOREACH(channel, &link->channels, next) {
+        if (channel->state == CHANNEL_OPEN) {
+            send_resume(channel);
+        }
+    }
+    set_state(link, VGPU_DEVICE_READY, VGPU_OK, "");
+    qemu_bh_schedule(link->bh);
+}
+
+/* May a later HELLO be answered otherwise, soon enough for what is open? */
+static bool passing(uint32_t status)
+{
+    return status == VGPU_BUSY || status == VGPU_STARTING || status == VGPU_LIMIT ||
+           status == VGPU_TIMEOUT;
+}
+
+static void refuse_link(VGPULink *link, uint32_t status, const char *text)
+{
+    timer_del(link->timer);
+    link->phase = LINK_REFUSED;
+    set_state(link, VGPU_DEVICE_REFUSED, status, text);
+    if (!passing(status)) {
+        end_channels(link, status, text);
+    }
+    qemu_bh_schedule(link->bh);
+}
+
+static void take_refused(VGPULink *link, const struct vgpu_msg_refused *msg)
+{
+    VGPULinkChannel *channel = channel_by_tag(link, msg->head.tag);
+    char text[VGPU_STATUS_TEXT_BYTES];
+
+    memcpy(text, msg->text, sizeof(text));
+    text[sizeof(text) - 1] = '\0';
+    if (link->phase == LINK_HELLO || !msg->head.tag) {
+        refuse_link(link, msg->status, text);
+        return;
+    }
+    if (!channel) {
+        return; /* of a request that was called off */
+    }
+    channel->tag = 0;
+    if (channel->state == CHANNEL_OPENING || channel->state == CHANNEL_CLOSING) {
+        owe(channel, DUE_REFUSED, msg->status, msg->retry_ns, text);
+    } else if (channel->state == CHANNEL_OPEN) {
+        owe(channel, DUE_GONE, msg->status, 0, text);
+    }
+}
+
+static void close_fds(int *fds, int n)
+{
+    for (int i = 0; i < n; i++) {
+        close(fds[i]);
+    }
+}
+
+static void take_opened(VGPULink *link, const struct vgpu_msg_opened *msg)
+{
+    VGPULinkChannel *channel = channel_by_tag(link, msg->head.tag);
+    int fds[MAX_FDS];
+    int n = qemu_chr_fe_get_msgfds(link->chr, fds, MAX_FDS);
+
+    if (!channel || channel->state != CHANNEL_OPENING || n != OPENED_FDS) {
+        close_fds(fds, MAX(n, 0));
+        drop(link, "it opened what was not asked for");
+        return;
+    }
+    channel->tag = 0;
+    channel->state = CHANNEL_OPEN;
+    channel->number = msg->channel;
+    memcpy(channel->token, msg->token, sizeof(channel->token));
+    qemu_bh_schedule(link->bh);
+    if (channel->given_up) {
+        close_fds(fds, n);
+        send_close(channel);
+        return;
+    }
+    channel->open.opened(channel->open.opaque, msg, fds);
+}
+
+static void take_closed(VGPULink *link, const struct vgpu_msg_channel *msg)
+{
+    VGPULinkChannel *channel = channel_by_tag(link, msg->head.tag);
+
+    if (channel && channel->state == CHANNEL_CLOSING) {
+        owe(channel, DUE_CLOSED, 0, 0, "");
+    }
+}
+
+static void take_resumed(VGPULink *link, const struct vgpu_msg_channel *msg)
+{
+    VGPULinkChannel *channel = channel_by_tag(link, msg->head.tag);
+
+    if (channel && channel->state == CHANNEL_OPEN) {
+        channel->tag = 0;
+    }
+}
+
+/* A channel that is being closed has its CLOSED yet to come. */
+static void take_gone(VGPULink *link, const struct vgpu_msg_gone *msg)
+{
+    VGPULinkChannel *channel;
+    char text[VGPU_STATUS_TEXT_BYTES];
+
+    memcpy(text, msg->text, sizeof(text));
+    text[sizeof(text) - 1] = '\0';
+    QTAILQ_FOREACH(channel, &link->channels, next) {
+        if (channel->state == CHANNEL_OPEN && channel->number == msg->channel) {
+            owe(channel, DUE_GONE, msg->status, 0, text);
+            return;
+        }
+    }
+}
+
+static void take_state(VGPULink *link, const struct vgpu_msg_state *msg)
+{
+    take_config(&link->state, msg->priority, msg->weight_hundredths, msg->quarantined, msg->pool);
+    vgpu_interrupt(link->s, VGPU_IRQ_STATE);
+}
+
+/* The size of what the mediator may send; 0: nothing of the kind. */
+static uint32_t size_of(uint16_t type)
+{
+    switch (type) {
+    case VGPU_MSG_WELCOME:
+        return sizeof(struct vgpu_msg_welcome);
+    case VGPU_MSG_REFUSED:
+        return sizeof(struct vgpu_msg_refused);
+    case VGPU_MSG_OPENED:
+        return sizeof(struct vgpu_msg_opened);
+    case VGPU_MSG_CLOSED:
+    case VGPU_MSG_RESUMED:
+        return sizeof(struct vgpu_msg_channel);
+    case VGPU_MSG_GONE:
+        return sizeof(struct vgpu_msg_gone);
+    case VGPU_MSG_STATE:
+        return sizeof(struct vgpu_msg_state);
+    default:
+        return 0;
+    }
+}
+
+static void take_message(VGPULink *link, const void *msg)
+{
+    const struct vgpu_msg *head = msg;
+
+    if (link->phase != LINK_UP && head->type != VGPU_MSG_WELCOME &&
+        head->type != VGPU_MSG_REFUSED) {
+        drop(link, "it did not answer the greeting first");
+        return;
+    }
+    switch (head->type) {
+    case VGPU_MSG_WELCOME:
+        take_welcome(link, msg);
+        break;
+    case VGPU_MSG_REFUSED:
+        take_refused(link, msg);
+        break;
+    case VGPU_MSG_OPENED:
+        take_opened(link, msg);
+        break;
+    case VGPU_MSG_CLOSED:
+        take_closed(link, msg);
+        break;
+    case VGPU_MSG_RESUMED:
+        take_resumed(link, msg);
+        break;
+    case VGPU_MSG_GONE:
+        take_gone(link, msg);
+        break;
+    default:
+        take_state(link, msg);
+        break;
+    }
+}
+
+/* True if one was there and taken. */
+static bool take_first_message(VGPULink *link)
+{
+    uint64_t msg[VGPU_MSG_MAX_BYTES / sizeof(uint64_t)];
+    struct vgpu_msg head;
+
+    if (link->drop || link->received < sizeof(head)) {
+        return false;
+    }
+    memcpy(&head, link->input, sizeof(head));
+    if (!size_of(head.type) || head.size_bytes != size_of(head.type) || head.flags ||
+        head.reserved) {
+        drop(link, "it sent a malformed message");
+        return false;
+    }
+    if (link->received < head.size_bytes) {
+        return false;
+    }
+    memcpy(msg, link->input, head.size_bytes);
+    link->received -= head.size_bytes;
+    memmove(link->input, (uint8_t *)link->input + head.size_bytes, link->received);
+    take_message(link, msg);
+    return true;
+}
+
+/* The chardev's handlers */
+
+static int can_receive(void *opaque)
+{
+    VGPULink *link = opaque;
+
+    return sizeof(link->input) - link->received;
+}
+
+/* Descriptors stay with the chardev until they are taken; those that nobody asked for are closed. */
+static void close_unasked(VGPULink *link)
+{
+    VGPULinkChannel *channel;
+    int fds[MAX_FDS];
+
+    QTAILQ_FOREACH(channel, &link->channels, next) {
+        if (channel->state == CHANNEL_OPENING) {
+            return;
+        }
+    }
+    close_fds(fds, MAX(qemu_chr_fe_get_msgfds(link->chr, fds, MAX_FDS), 0));
+}
+
+static void receive(void *opaque, const uint8_t *buf, int size)
+{
+    VGPULink *link = opaque;
+
+    if (link->drop || size > can_receive(link)) {
+        return;
+    }
+    memcpy((uint8_t *)link->input + link->received, buf, size);
+    link->received += size;
+    while (take_first_message(link)) {
+        /* one after the other */
+    }
+    close_unasked(link);
+}
+
+static void connection_ended(VGPULink *link)
+{
+    timer_del(link->timer);
+    if (link->watch) {
+        g_source_remove(link->watch);
+        link->watch = 0;
+    }
+    link->connected = false;
+    link->drop = false;
+    link->phase = LINK_DOWN;
+    link->queued = 0;
+    link->received = 0;
+    if (link->state.state != VGPU_DEVICE_REFUSED) {
+        set_state(link, VGPU_DEVICE_DISCONNECTED, VGPU_STARTING, "there is no mediator");
+    }
+    lose_requests(link);
+}
+
+static void event(void *opaque, QEMUChrEvent what)
+{
+    VGPULink *link = opaque;
+
+    if (what == CHR_EVENT_OPENED && !link->connected) {
+        link->connected = true;
+        send_hello(link);
+    } else if (what == CHR_EVENT_CLOSED && link->connected) {
+        connection_ended(link);
+    }
+}
+
+static void handshake_late(void *opaque)
+{
+    drop(opaque, "it did not answer the greeting in time");
+}
+
+static void set_handlers(VGPULink *link, GMainContext *context)
+{
+    qemu_chr_fe_set_handlers(link->chr, can_receive, receive, event, NULL, link, context, true);
+}
+
+static void remove_handlers(VGPULink *link)
+{
+    qemu_chr_fe_set_handlers(link->chr, NULL, NULL, NULL, NULL, NULL, NULL, true);
+}
+
+/* Realize */
+
+static bool is_server(Chardev *chr)
+{
+    return strstr(chr->filename, ",server") != NULL;
+}
+
+/*
+ * Would the chardev, which is not connected, connect at once? Waiting for it to do so has no end
+ * where nobody listens. It tells its path in its name: "disconnected:unix:PATH".
+ */
+static bool somebody_listens(Chardev *chr)
+{
+    static const char prefix[] = "disconnected:unix:";
+    struct sockaddr_un address = { .sun_family = AF_UNIX };
+    const char *path = chr->filename + strlen(prefix);
+    bool connected;
+    int sock;
+
+    if (is_server(chr) || strncmp(chr->filename, prefix, strlen(prefix)) != 0 ||
+        strlen(path) >= sizeof(address.sun_path)) {
+        return false;
+    }
+    pstrcpy(address.sun_path, sizeof(address.sun_path), path);
+    sock = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    if (sock < 0) {
+        return false;
+    }
+    connected = connect(sock, (struct sockaddr *)&address, sizeof(address)) == 0;
+    close(sock);
+    return connected;
+}
+
+static gboolean expire(void *opaque)
+{
+    *(bool *)opaque = true;
+    return FALSE;
+}
+
+typedef enum Greeting {
+    GREETING_WELCOME,
+    GREETING_REFUSED,
+    GREETING_STALE, /* the mediator had given this connection up */
+    GREETING_NONSENSE,
+    GREETING_SILENT
+} Greeting;
+
+static Greeting greeting(const VGPULink *link, bool expired)
+{
+    if (link->phase == LINK_UP) {
+        return GREETING_WELCOME;
+    }
+    if (link->phase == LINK_REFUSED) {
+        return link->state.error == VGPU_TIMEOUT ? GREETING_STALE : GREETING_REFUSED;
+    }
+    if (link->drop) {
+        return GREETING_NONSENSE;
+    }
+    return expired ? GREETING_SILENT : GREETING_STALE;
+}
+
+/*
+ * Greets the mediator and waits for its answer, without running anything else of QEMU: the chardev
+ * is in a context of its own for as long. A connection without a welcome is ended.
+ */
+static Greeting greet(VGPULink *link)
+{
+    GMainContext *context = g_main_context_new();
+    GSource *limit = g_timeout_source_new(HANDSHAKE_MS);
+    bool expired = false;
+    Greeting result;
+
+    g_source_set_callback(limit, expire, &expired, NULL);
+    g_source_attach(limit, context);
+    link->in_realize = true;
+    set_handlers(link, context);
+    while (link->phase == LINK_HELLO && !link->drop && !expired) {
+        g_main_context_iteration(context, TRUE);
+    }
+    result = greeting(link, expired);
+    set_handlers(link, NULL);
+    if (result != GREETING_WELCOME) {
+        qemu_chr_fe_disconnect(link->chr);
+    }
+    link->in_realize = false;
+    g_source_destroy(limit);
+    g_source_unref(limit);
+    g_main_context_unref(context);
+    return result;
+}
+
+/* 1: it is, 0: nobody is there to connect to, -1: it failed. */
+static int connect_now(VGPULink *link, Chardev *chr, Error **errp)
+{
+    if (qemu_chr_fe_backend_open(link->chr)) {
+        return 1;
+    }
+    if (!somebody_listens(chr)) {
+        return 0;
+    }
+    return qemu_chr_fe_wait_connected(link->chr, errp) < 0 ? -1 : 1;
+}
+
+/*
+ * At start the chardev may have been connected for so long that the mediator has lost its
+ * patience: the second time the connection is fresh.
+ */
+static bool begin(VGPULink *link, Chardev *chr, Error **errp)
+{
+    Greeting result = GREETING_SILENT;
+    int connected;
+
+    for (int tries = 0; tries < 2; tries++) {
+        connected = connect_now(link, chr, errp);
+        if (connected < 0) {
+            return false;
+        }
+        if (!connected) {
+            break;
+        }
+        result = greet(link);
+        if (result != GREETING_STALE) {
+            break;
+        }
+    }
+    switch (result) {
+    case GREETING_REFUSED:
+        error_setg(errp, "vgpu-stub: the mediator refuses this VM: %s", link->state.error_text);
+        return false;
+    case GREETING_NONSENSE:
+        error_setg(errp, "vgpu-stub: what listens at the chardev is no mediator of this version");
+        return false;
+    case GREETING_STALE:
+        /* Its timer for reconnecting is lost with the context that it was in. */
+        if (!is_server(chr)) {
+            error_setg(errp, "vgpu-stub: the mediator closes the connection without an answer");
+            return false;
+        }
+        /* fall through */
+    case GREETING_SILENT:
+        link->state.state = VGPU_DEVICE_DISCONNECTED;
+        set_handlers(link, NULL);
+        /* fall through */
+    default:
+        return true;
+    }
+}
+
+static void claim(VGPULink *link, const VGPUClaims *claims)
+{
+    link->hello = (struct vgpu_msg_hello){
+        .magic = VGPU_MAGIC,
+        .version_major = VGPU_VERSION_MAJOR,
+        .version_minor = VGPU_VERSION_MINOR,
+        .features = VGPU_FEATURES_KNOWN,
+        .carrier = VGPU_CARRIER_RELAY,
+        .claimed_vm_id = claims->vm_id,
+        .claimed_priority = claims->priority,
+    };
+    if (claims->pool) {
+        pstrcpy(link->hello.claimed_pool, sizeof(link->hello.claimed_pool), claims->pool);
+    }
+}
+
+VGPULink *vgpu_link_new(VGPUStub *s, VGPUCharFrontend *frontend, const VGPUClaims *claims,
+                        Error **errp)
+{
+    Chardev *chr = qemu_chr_fe_get_driver(frontend);
+    VGPULink *link;
+
+    if (!chr || !qemu_chr_has_feature(chr, QEMU_CHAR_FEATURE_FD_PASS)) {
+        error_setg(errp, "vgpu-stub: chardev must name a chardev that is a Unix socket");
+        return NULL;
+    }
+    link = g_new0(VGPULink, 1);
+    link->s = s;
+    link->chr = frontend;
+    link->state.error = VGPU_STARTING;
+    pstrcpy(link->state.error_text, sizeof(link->state.error_text), "there is no mediator");
+    QTAILQ_INIT(&link->channels);
+    link->bh = qemu_bh_new(link_work, link);
+    link->timer = timer_new_ms(QEMU_CLOCK_REALTIME, handshake_late, link);
+    claim(link, claims);
+    if (!begin(link, chr, errp)) {
+        vgpu_link_free(link);
+        return NULL;
+    }
+    return link;
+}
+
+const VGPULinkState *vgpu_link_state(const VGPULink *link)
+{
+    return &link->state;
+}
+
+void vgpu_link_free(VGPULink *link)
+{
+    VGPULinkChannel *channel, *next;
+
+    if (!link) {
+        return;
+    }
+    remove_handlers(link);
+    qemu_chr_fe_disconnect(link->chr);
+    if (link->watch) {
+        g_source_remove(link->watch);
+    }
+    timer_del(link->timer);
+    timer_free(link->timer);
+    qemu_bh_delete(link->bh);
+    QTAILQ_FOREACH_SAFE(channel, &link->channels, next, next) {
+        free_channel(channel);
+    }
+    g_free(link);
+}
