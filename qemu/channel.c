@@ -1,23 +1,18 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * A channel's memory as the mediator opened it: checked, mapped, and its two eventfds. Called by
- * slots.c and job.c when a channel is open, used by relay_core.c and job_ring.c. Plain POSIX, so
- * that our own tests build it without QEMU.
- *
  * The object must be sealed against shrinking: whoever could truncate it could end QEMU by SIGBUS.
- * Its content is the worker's to change at any time.
  */
-#include "vgpu.h"
+#include "channel.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
-#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
+#include <vgpu/version.h>
 
 /* Behind the data area's maximum: page and rings of the largest size, with room to align them. */
 #define EXTRA_MAX_BYTES (64u << 20)

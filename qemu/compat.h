@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Where the interfaces of QEMU 4.2 to 10 differ. Included by vgpu.h, after qemu/osdep.h; the rest
+ * Where the interfaces of QEMU 4.2 to 10 differ. Included after qemu/osdep.h; the rest
  * of the device is written for one of them.
  */
 #ifndef HW_MISC_VGPU_COMPAT_H

@@ -10,7 +10,7 @@
  * channels' owners come from the main loop, never from within a call of theirs.
  */
 #include "qemu/osdep.h"
-#include "vgpu.h"
+#include "link.h"
 #include <sys/socket.h>
 #include <sys/un.h>
 

@@ -6,6 +6,7 @@
 #include "qemu/osdep.h"
 #include "qemu/main-loop.h"
 #include "relay_core.h"
+#include "vgpu.h"
 
 struct VGPURelay {
     VGPUStub *device;

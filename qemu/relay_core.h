@@ -10,7 +10,8 @@
 #ifndef HW_MISC_VGPU_RELAY_CORE_H
 #define HW_MISC_VGPU_RELAY_CORE_H
 
-#include "vgpu.h"
+#include <vgpu/pci_regs.h>
+#include "channel.h"
 
 /* Data that one turn moves at most; with the cost of each piece, also a bound on its time. */
 #define VGPU_TURN_BYTES (1u << 20)

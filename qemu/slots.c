@@ -9,6 +9,8 @@
  * noted, and written there.
  */
 #include "qemu/osdep.h"
+#include "channel.h"
+#include "compat.h"
 #include "vgpu.h"
 
 typedef struct Slot {
@@ -102,17 +104,13 @@ static void write_gone(Slot *slot)
     VGPUStub *s = slot->slots->s;
     struct vgpu_device_command gone = { .gone_status = slot->gone_status };
 
-    slot->gone_due = false;
-    if (vgpu_commands_address(s)) {
-        memcpy(gone.gone_text, slot->gone_text, sizeof(gone.gone_text));
-        if (vgpu_dma_write(s, field(slot, GONE_OFFSET), (uint8_t *)&gone + GONE_OFFSET,
-                           GONE_BYTES) &&
-            vgpu_dma_store32(s, field(slot, offsetof(struct vgpu_device_command, gone)), 1)) {
-            vgpu_interrupt(s, VGPU_IRQ_COMMAND);
-        }
+    if (!vgpu_commands_address(s)) {
+        return;
     }
-    if (slot->relay) {
-        vgpu_relay_gone(slot->relay);
+    memcpy(gone.gone_text, slot->gone_text, sizeof(gone.gone_text));
+    if (vgpu_dma_write(s, field(slot, GONE_OFFSET), (uint8_t *)&gone + GONE_OFFSET, GONE_BYTES) &&
+        vgpu_dma_store32(s, field(slot, offsetof(struct vgpu_device_command, gone)), 1)) {
+        vgpu_interrupt(s, VGPU_IRQ_COMMAND);
     }
 }
 
@@ -148,24 +146,26 @@ static void relay_interrupts(void *opaque)
     vgpu_interrupt_channel(slot->slots->s, slot->index, slot->vector);
 }
 
-static void note_gone(Slot *slot, uint32_t status, const char *text)
+static bool note_gone(Slot *slot, uint32_t status, const char *text)
 {
     if (slot->ended) {
-        return;
+        return false;
     }
     slot->ended = true;
-    slot->gone_due = true;
     slot->gone_status = status;
     pstrcpy(slot->gone_text, sizeof(slot->gone_text), text);
-    work_later(slot);
+    return true;
 }
 
+/* Comes in a bottom half, before the relay says ENDED: who sees that finds the reason. */
 static void relay_broke(void *opaque, uint32_t status, const char *text)
 {
     Slot *slot = opaque;
 
+    if (note_gone(slot, status, text)) {
+        write_gone(slot);
+    }
     slot->broken = true;
-    note_gone(slot, status, text);
     work_later(slot);
 }
 
@@ -204,7 +204,10 @@ static void link_refused(void *opaque, uint32_t status, uint64_t retry_ns, const
 
 static void link_gone(void *opaque, uint32_t status, const char *text)
 {
-    note_gone(opaque, status, text);
+    Slot *slot = opaque;
+
+    slot->gone_due = note_gone(slot, status, text);
+    work_later(slot);
 }
 
 static void link_closed(void *opaque)
@@ -336,7 +339,11 @@ static void slot_work(Slot *slot)
         write_answer(slot, slot->tag, &slot->answer, true);
     }
     if (slot->gone_due) {
+        slot->gone_due = false;
         write_gone(slot);
+        if (slot->relay) {
+            vgpu_relay_gone(slot->relay);
+        }
     }
     if (slot->commanded) {
         take_command(slot);

@@ -4,7 +4,7 @@
  *
  *   vgpu_stub.c  the PCI device: BARs, interrupts, properties, realize, reset
  *   link.c       the connection to the mediator: handshake, OPEN one at a time, RESUME, a bounded
- *                queue that never blocks
+ *                queue that never blocks (link.h)
  *   slots.c      the guest's commands, one channel slot each
  *   channel.c    a channel's memory on the host, mapped and checked; used by relay and job
  *   relay.c      mirrors a channel between guest memory and the host, in turns
@@ -16,15 +16,13 @@
 #ifndef HW_MISC_VGPU_H
 #define HW_MISC_VGPU_H
 
-#include <stdbool.h>
 #include <vgpu/pci_regs.h>
 #include <vgpu/wire.h>
-#include "compat.h"
+#include "channel.h"
 
 typedef struct VGPUStub VGPUStub;
 typedef struct VGPULink VGPULink;
 typedef struct VGPUSlots VGPUSlots;
-typedef struct VGPUChannel VGPUChannel;
 typedef struct VGPURelay VGPURelay;
 typedef struct VGPUJob VGPUJob;
 
@@ -67,38 +65,6 @@ VGPULinkChannel *vgpu_link_open(VGPULink *link, const VGPUOpen *open);
 /* Gives the channel up in whatever state it is; of the callbacks only closed() still comes. */
 void vgpu_link_close(VGPULinkChannel *channel);
 
-/* What QEMU's command line says of the VM; the mediator logs it when it differs. */
-typedef struct VGPUClaims {
-    uint32_t vm_id; /* 0: none */
-    uint32_t priority;
-    const char *pool; /* NULL: none */
-} VGPUClaims;
-
-/* How the connection stands, and what the mediator has said of this VM. */
-typedef struct VGPULinkState {
-    enum vgpu_device_state state;
-    uint32_t error; /* enum vgpu_status; OK when ready */
-    char error_text[VGPU_STATUS_TEXT_BYTES];
-    uint32_t generation;
-    uint32_t vm_id;
-    uint32_t priority;
-    uint32_t weight_hundredths;
-    uint32_t max_channels;
-    uint64_t max_data_bytes;
-    bool quarantined;
-    char pool[72];
-    char name[72];
-} VGPULinkState;
-
-/*
- * Takes the connection up. Where there is a mediator, waits for its answer for at most 5 s; fails
- * with its reason when it refuses this VM. Without one the link comes up later.
- */
-VGPULink *vgpu_link_new(VGPUStub *s, VGPUCharFrontend *chr, const VGPUClaims *claims, Error **errp);
-const VGPULinkState *vgpu_link_state(const VGPULink *link);
-/* Channels that are left end without a callback. NULL is fine. */
-void vgpu_link_free(VGPULink *link);
-
 /* slots.c */
 
 VGPUSlots *vgpu_slots_new(VGPUStub *s, VGPULink *link);
@@ -109,30 +75,6 @@ void vgpu_slots_doorbell(VGPUSlots *slots, uint32_t slot);
 void vgpu_slots_reset(VGPUSlots *slots);
 /* The same for good. NULL is fine. */
 void vgpu_slots_free(VGPUSlots *slots);
-
-/* channel.c */
-
-struct VGPUChannel {
-    uint8_t *base;
-    struct vgpu_channel_geometry geometry; /* private copy, checked */
-    struct vgpu_channel_page *page;
-    uint8_t *submission;
-    uint8_t *completion;
-    uint8_t *data;
-    int submit_kick;     /* eventfd: wakes the worker */
-    int completion_kick; /* eventfd: the worker wakes us */
-};
-
-/*
- * Maps what the mediator opened, after checking geometry and seals. Takes all three fds, on failure
- * too. NULL with *ret_why (a static text).
- */
-VGPUChannel *vgpu_channel_new(const struct vgpu_channel_geometry *geometry, const int fds[3],
-                              const char **ret_why);
-void vgpu_channel_free(VGPUChannel *channel);
-void vgpu_channel_kick(VGPUChannel *channel); /* never blocks */
-/* Takes the worker's kicks back; false if there were none. Never blocks. */
-bool vgpu_channel_take_kick(VGPUChannel *channel);
 
 /* relay.c */
 

@@ -10,7 +10,7 @@
  * the guest's: what arrives during one is ignored (in_dma), but for a reset, which is put off.
  */
 #include "qemu/osdep.h"
-#include "vgpu.h"
+#include "link.h"
 
 #define TYPE_VGPU_STUB "vgpu-stub"
 #define VGPU_STUB(obj) OBJECT_CHECK(VGPUStub, (obj), TYPE_VGPU_STUB)
