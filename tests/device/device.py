@@ -72,7 +72,7 @@ class Machine:
     def setup_pci(self):
         for bar, address in ((0, BAR0), (1, BAR1), (2, BAR2)):
             self.set_config(0x10 + 4 * bar, address)
-        self.set_config(0x04, 0x0406, 2)
+        self.set_config(0x04, 0x0006, 2)
 
     def setup_commands(self, address=COMMANDS_AT):
         self.store(COMMANDS_LOW, address & 0xffffffff)
@@ -232,6 +232,7 @@ class GuestChannel:
         for number, page in enumerate(self.page):
             self.set_entry(number, page)
         self.sub_head = self.comp_tail = self.transfer_head = 0
+        machine.ram.write(self.transfers, b'\0' * 4096)
 
     def set_entry(self, number, address):
         """The address of page `number`; 0 takes it away."""

@@ -39,6 +39,7 @@ BODIES = {
 }
 FIELDS = {kind: collections.namedtuple('Body%d' % kind, names)
           for kind, (_, names) in BODIES.items()}
+TEXTS = ('claimed_pool', 'pool', 'name', 'text', 'process', 'token')
 Message = collections.namedtuple('Message', 'kind flags tag reserved body fds size')
 
 WELCOME_VALUES = {'magic': MAGIC, 'major': 1, 'minor': 0, 'features': 3, 'vm_id': 7, 'priority': 2,
@@ -68,7 +69,7 @@ class Link:
         while len(data) < wanted:
             left = end - time.monotonic()
             if left <= 0 or not select.select([self.sock], [], [], left)[0]:
-                raise AssertionError('no message within the time')
+                raise AssertionError('nothing came within the time')
             try:
                 part, control, _, _ = self.sock.recvmsg(wanted - len(data),
                                                         socket.CMSG_SPACE(64 * 4))
@@ -105,7 +106,7 @@ class Link:
         """True if nothing has come."""
         return not select.select([self.sock], [], [], 0)[0]
 
-    def expect_hangup(self, seconds=20):
+    def expect_hangup(self, seconds=5):
         """Until the other end closes; what it says before is thrown away."""
         end = time.monotonic() + seconds
         try:
@@ -129,7 +130,8 @@ class Link:
     @staticmethod
     def pack(kind, tag, flags=0, reserved=0, size=None, **values):
         layout, names = BODIES[kind]
-        body = layout.pack(*[values.get(name, 0) for name in names.split()])
+        body = layout.pack(*[values.get(name, b'' if name in TEXTS else 0)
+                             for name in names.split()])
         return HEAD.pack(HEAD.size + len(body) if size is None else size, kind, flags, tag,
                          reserved) + body
 
@@ -194,6 +196,15 @@ class Listener:
         if not select.select([self.sock], [], [], seconds)[0]:
             raise AssertionError('QEMU did not connect')
         return Link(self.sock.accept()[0])
+
+    def accept_hello(self, seconds=20):
+        """The next connection that says HELLO, and that; QEMU also looks whether anyone is here."""
+        while True:
+            link = self.accept(seconds)
+            try:
+                return link, link.expect(HELLO)
+            except Hangup:
+                link.close()
 
     def close(self):
         self.sock.close()
@@ -406,12 +417,16 @@ class Server:
             raise self.failure
 
     def close(self, channels=True):
+        """Hangs up. Without `channels`, those stay open, as when a mediator dies."""
+        if self.link is None:
+            return
         failure = None
         try:
             self.stop()
         except BaseException as seen:  # pylint: disable=broad-except
             failure = seen
         self.link.close()
+        self.link = None
         os.close(self._stop_read)
         os.close(self._stop_write)
         if channels:

@@ -205,7 +205,7 @@ class Qemu:
                 '-machine', machine + ',memory-backend=ram', '-m', '64', '-bios', path('bios'),
                 '-object', 'memory-backend-file,id=ram,share=on,size=64M,mem-path=' + path('ram'),
                 '-chardev', 'socket,id=qmp,path=' + path('qmp'), '-mon', 'chardev=qmp,mode=control',
-                '-qtest', 'unix:' + path('qtest')]
+                '-qtest', 'unix:' + path('qtest'), '-qtest-log', '/dev/null']
 
     def wait_ready(self):
         """Until both sockets are there and the machine is complete."""

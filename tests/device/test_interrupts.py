@@ -117,7 +117,7 @@ class Messages(DeviceCase):
         machine.enable_msix()
         machine.store(IRQ_STATUS, 0xf)
         machine.store(IRQ_ENABLE, 0xf)
-        machine.set_config(0x04, 0x0402, 2)
+        machine.set_config(0x04, 0x0002, 2)
         link.state(weight=200)
         until(lambda: machine.load(IRQ_STATUS) & IRQ_STATE, 'the state')
         machine.qemu.barrier()
