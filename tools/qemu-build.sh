@@ -154,12 +154,18 @@ copy_device()
 
 configuration()
 {
-    printf '%s\n' --target-list=x86_64-softmmu --without-default-features \
-        --without-default-devices --enable-tcg --enable-kvm --disable-docs --audio-drv-list= \
-        --enable-fdt=system "--firmwarepath=$firmware"
+    printf '%s\n' --target-list=x86_64-softmmu --without-default-devices --enable-tcg \
+        --enable-kvm --disable-docs --audio-drv-list= --enable-fdt=system \
+        "--firmwarepath=$firmware"
     case "$version" in
-    5.2) printf '%s\n' --disable-tools --disable-user ;;
-    *) printf '%s\n' --with-devices-x86_64=vgpu ;;
+    5.2)
+        printf -- '--disable-%s\n' tools user guest-agent sdl gtk vnc curses slirp curl libssh \
+            rbd glusterfs libiscsi libnfs spice usb-redir libusb smartcard opengl virglrenderer \
+            gnutls nettle gcrypt seccomp cap-ng attr brlapi vde netmap bzip2 lzo snappy lzfse \
+            zstd numa rdma pvrdma xen virtfs mpath libpmem libudev linux-aio linux-io-uring \
+            capstone live-block-migration vhost-net vhost-crypto vhost-user
+        ;;
+    *) printf '%s\n' --without-default-features --with-devices-x86_64=vgpu ;;
     esac
     if command -v ccache >/dev/null 2>&1; then
         echo "--cc=ccache gcc"
@@ -198,14 +204,30 @@ compile()
     }
 }
 
+# QEMU's own build makes them only where a whole 32-bit compiler is; they need none.
+option_roms()
+{
+    mkdir -p "$top/optionrom"
+    if [ -e "$source/debian/optionrom.mak" ]; then
+        make -s -f "$source/debian/optionrom.mak" -C "$top/optionrom" "SRC_PATH=$source" all
+    else
+        printf '%s\n' "TOPSRC_DIR=$source" CC=gcc LD=ld OBJCOPY=objcopy PYTHON=python3 \
+            >"$top/optionrom/config.mak"
+        make -s -f "$source/pc-bios/optionrom/Makefile" -C "$top/optionrom" all
+    fi
+}
+
 # What a guest needs before its kernel runs. linuxboot takes -kernel, kvmvapic is part of the PC.
 gather_firmware()
 {
-    local name
+    local name bundle=$build/qemu-bundle$firmware
+    # From its build directory, QEMU looks for each installed place below qemu-bundle.
+    [ -e "$bundle" ] || {
+        mkdir -p "$(dirname "$bundle")"
+        ln -s "$firmware" "$bundle"
+    }
     [ -e "$firmware/linuxboot_dma.bin" ] && [ -e "$firmware/bios-256k.bin" ] && return
-    mkdir -p "$top/optionrom"
-    make -s -f "$source/debian/optionrom.mak" -C "$top/optionrom" "SRC_PATH=$source" >>"$log" 2>&1 ||
-        die "building the option ROMs failed; the log is $log"
+    option_roms >>"$log" 2>&1 || die "building the option ROMs failed; the log is $log"
     mkdir -p "$firmware"
     for name in "$top"/optionrom/*.bin /usr/share/seabios/bios.bin \
         /usr/share/seabios/bios-256k.bin; do
