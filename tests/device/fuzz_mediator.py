@@ -35,7 +35,7 @@ def spoil(channel, generator):
     channel.written(generator.randrange(0, 4096, 8), generator.choice((8, 100, 4096)),
                     pitch=generator.randrange(64), rows=generator.randint(1, 4), publish=False)
     channel.reply(1, b'answer', publish=False)
-    if generator.random() < 0.3:
+    if generator.random() < 0.1:
         place = channel.comp_offset + 8 * generator.randrange(channel.comp * 8)
         channel.map[place:place + 8] = generator.randbytes(8)
     channel.publish()

@@ -38,21 +38,19 @@ def command(slot, op, **values):
     return [bytes([CLEAR]), pattern(packed), write(REGISTERS, COMMAND, slot)] + wait()
 
 
-def wait(count=40):
+def wait(count=120):
     """Time for a mediator to answer."""
     return [read(REGISTERS, STATUS)] * count
 
 
-def table(address=0x400000):
-    """Tables all of whose entries name one page."""
-    return [bytes([CLEAR]), pattern(struct.pack('<Q', address))]
-
-
-def attach(slot):
-    """A command, then pages full of addresses of pages."""
+def attach(slot, address=0x400000):
+    """
+    A command, a directory's entry, the four of a table that ATTACH looks at, and then zeros: rings
+    that are empty. Each access of the device to memory takes the next pattern.
+    """
     steps = command(slot, ATTACH, directory=0x300000)
-    return steps[:2] + [pattern(struct.pack('<Q', 0x400000 + 0x1000 * i)) for i in range(3)] + \
-        steps[2:]
+    pages = [pattern(struct.pack('<Q', address + 0x1000 * i)) for i in range(5)]
+    return steps[:2] + pages + [pattern(b'\0' * 8)] * 40 + steps[2:]
 
 
 def rings(head=3):
@@ -77,7 +75,8 @@ def seeds():
         yield 'ring-%d' % head, attached + rings(head) + doorbells(0)
     yield 'attach-close', attached + rings() + doorbells(0) + command(0, CLOSE) + doorbells(0)
     yield 'attach-reset', attached + rings() + doorbells(0) + [write(REGISTERS, CONTROL, 1)]
-    yield 'attach-own-bar', opened + attach(0)[:1] + table(0xe0000000) + doorbells(0)
+    for name, address in (('registers', 0xe0000000), ('high', 1 << 40), ('same', 0x300000)):
+        yield 'attach-' + name, opened + attach(0, address) + doorbells(0)
     yield 'two', opened + command(1, OPEN, data=4096) + attach(1) + doorbells(1)
     job = begin + [write(REGISTERS, JOB_OP, 1), write(REGISTERS, JOB_COUNT, 4)] + \
         [write(REGISTERS, JOB_A + 4 * i, i) for i in range(4)] + [write(REGISTERS, JOB_GO, 1)]
