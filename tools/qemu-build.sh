@@ -173,6 +173,16 @@ configuration()
     [ "$sanitize" = 0 ] || printf '%s\n' --enable-sanitizers --disable-werror
 }
 
+# QEMU 10.0 wants a meson newer than Debian 12's, as a wheel beside its sources.
+get_meson()
+{
+    local wheels=$source/python/wheels
+    [ "$version" = 10.0 ] && [ -z "$(ls "$wheels"/meson-*.whl 2>/dev/null)" ] || return 0
+    python3 -m pip download -q --no-deps -d "$wheels" meson==1.5.0 >>"$log" 2>&1 ||
+        die "pip could not get meson 1.5.0; the log is $log" \
+            "Put its wheel into $wheels and call this again."
+}
+
 configure()
 {
     local wanted
@@ -182,6 +192,7 @@ configure()
     say "configuring (log: $log)"
     rm -rf "$build"
     mkdir -p "$build"
+    get_meson
     local options
     mapfile -t options <<<"$wanted"
     (cd "$build" && ../source/configure "${options[@]}") >"$log" 2>&1 || {
