@@ -7,14 +7,13 @@
 #define HW_MISC_VGPU_COMPAT_H
 
 #include "qapi/error.h"
+#include "qemu/cutils.h"
 #include "qemu/error-report.h"
-#include "qemu/log.h"
 #include "qemu/main-loop.h"
 #include "qemu/module.h"
 #include "qemu/queue.h"
 #include "qemu/timer.h"
 #include "chardev/char-fe.h"
-#include "chardev/char-io.h"
 #if __has_include("hw/pci/pci_device.h")
 #include "hw/pci/pci_device.h"
 #else
@@ -39,6 +38,12 @@ typedef CharBackend VGPUCharFrontend;
 typedef void VGPUWatchSource;
 #else
 typedef GIOChannel VGPUWatchSource;
+#endif
+
+#if QEMU_VERSION_MAJOR >= 5
+typedef QEMUChrEvent VGPUChrEvent;
+#else
+typedef int VGPUChrEvent;
 #endif
 
 /* Arrays of properties ended with a mark up to 9.2. */

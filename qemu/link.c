@@ -14,11 +14,11 @@
 #include <sys/socket.h>
 #include <sys/un.h>
 
-#define HANDSHAKE_MS   5000
-#define QUEUE_BYTES    (32 * 1024)
-#define RETRY_NS       1000000000ull
-#define OPENED_FDS     3
-#define MAX_FDS        16
+#define HANDSHAKE_MS 5000
+#define QUEUE_BYTES  (32 * 1024)
+#define RETRY_NS     1000000000ull
+#define OPENED_FDS   3
+#define MAX_FDS      16
 
 typedef enum LinkPhase {
     LINK_DOWN,  /* not connected, or about to be dropped */
@@ -400,7 +400,10 @@ static void take_welcome(VGPULink *link, const struct vgpu_msg_welcome *msg)
             send_resume(channel);
         }
     }
-    set_state(link, VGPU_DEVICE_READY, VGPU_OK, "");
+    /* A write that fails ends the connection at once. */
+    if (link->phase == LINK_UP) {
+        set_state(link, VGPU_DEVICE_READY, VGPU_OK, "");
+    }
     qemu_bh_schedule(link->bh);
 }
 
@@ -645,19 +648,20 @@ static void connection_ended(VGPULink *link)
     link->drop = false;
     link->phase = LINK_DOWN;
     link->queued = 0;
-    link->received = 0;
     if (link->state.state != VGPU_DEVICE_REFUSED) {
         set_state(link, VGPU_DEVICE_DISCONNECTED, VGPU_STARTING, "there is no mediator");
     }
     lose_requests(link);
 }
 
-static void event(void *opaque, QEMUChrEvent what)
+static void event(void *opaque, VGPUChrEvent what)
 {
     VGPULink *link = opaque;
 
     if (what == CHR_EVENT_OPENED && !link->connected) {
         link->connected = true;
+        link->queued = 0;
+        link->received = 0;
         send_hello(link);
     } else if (what == CHR_EVENT_CLOSED && link->connected) {
         connection_ended(link);
@@ -723,7 +727,8 @@ typedef enum Greeting {
     GREETING_REFUSED,
     GREETING_STALE, /* the mediator had given this connection up */
     GREETING_NONSENSE,
-    GREETING_SILENT
+    GREETING_SILENT,
+    GREETING_NOBODY /* there was no connection */
 } Greeting;
 
 static Greeting greeting(const VGPULink *link, bool expired)
@@ -763,6 +768,9 @@ static Greeting greet(VGPULink *link)
     if (result != GREETING_WELCOME) {
         qemu_chr_fe_disconnect(link->chr);
     }
+    if (result == GREETING_STALE) {
+        set_state(link, VGPU_DEVICE_DISCONNECTED, VGPU_STARTING, "there is no mediator");
+    }
     link->in_realize = false;
     g_source_destroy(limit);
     g_source_unref(limit);
@@ -788,7 +796,7 @@ static int connect_now(VGPULink *link, Chardev *chr, Error **errp)
  */
 static bool begin(VGPULink *link, Chardev *chr, Error **errp)
 {
-    Greeting result = GREETING_SILENT;
+    Greeting result = GREETING_NOBODY;
     int connected;
 
     for (int tries = 0; tries < 2; tries++) {
@@ -817,11 +825,13 @@ static bool begin(VGPULink *link, Chardev *chr, Error **errp)
             error_setg(errp, "vgpu-stub: the mediator closes the connection without an answer");
             return false;
         }
-        /* fall through */
+        return true;
     case GREETING_SILENT:
-        link->state.state = VGPU_DEVICE_DISCONNECTED;
+        warn_report("vgpu-stub: the mediator does not answer; going on without it for now");
+        return true;
+    case GREETING_NOBODY:
         set_handlers(link, NULL);
-        /* fall through */
+        return true;
     default:
         return true;
     }

@@ -19,16 +19,16 @@ typedef struct Slot {
     VGPULinkChannel *channel; /* from OPEN to closed() */
     VGPURelay *relay;
     uint32_t vector;
-    uint32_t tag;      /* of the OPEN under way */
-    bool opening;      /* an OPEN is to be answered */
-    bool open_waits;   /* for the end of the channel before */
-    bool in_use;       /* OPEN was answered with OK, CLOSE not yet given */
-    bool closing;      /* given up; closed() has yet to come */
-    bool ended;        /* gone or broken: nothing to attach */
-    bool commanded;    /* VGPU_REG_COMMAND was written */
-    bool answer_due;   /* `answer` is to be written */
-    bool gone_due;     /* so is `gone_*` */
-    bool broken;       /* the relay is to be freed */
+    uint32_t tag;    /* of the OPEN under way */
+    bool opening;    /* an OPEN is to be answered */
+    bool open_waits; /* for the end of the channel before */
+    bool in_use;     /* OPEN was answered with OK, CLOSE not yet given */
+    bool closing;    /* given up; closed() has yet to come */
+    bool ended;      /* gone or broken: nothing to attach */
+    bool commanded;  /* VGPU_REG_COMMAND was written */
+    bool answer_due; /* `answer` is to be written */
+    bool gone_due;   /* so is `gone_*` */
+    bool broken;     /* the relay is to be freed */
     VGPUOpen open;
     struct vgpu_device_command answer; /* from `status` to `text` */
     uint32_t gone_status;
@@ -236,16 +236,16 @@ static void command_open(Slot *slot, const struct vgpu_device_command *ask)
         answer(slot, ask->tag, VGPU_BAD_MESSAGE, "the slot is in use");
         return;
     }
+    slot->tag = ask->tag;
     if (!ring_size_ok(ask->sub_granules) || !ring_size_ok(ask->comp_granules)) {
-        answer(slot, ask->tag, VGPU_LIMIT, "a ring has 2 to 65536 granules, a power of two");
+        answer_open(slot, VGPU_LIMIT, 0, "a ring has 2 to 65536 granules, a power of two");
         return;
     }
     if (!ask->data_bytes || ask->data_bytes % 4096 ||
         ask->data_bytes > VGPU_RELAY_MAX_DATA_BYTES) {
-        answer(slot, ask->tag, VGPU_LIMIT, "the data area is a multiple of 4096 bytes, in bounds");
+        answer_open(slot, VGPU_LIMIT, 0, "the data area is a multiple of 4096 bytes, in bounds");
         return;
     }
-    slot->tag = ask->tag;
     slot->opening = true;
     slot->open = (VGPUOpen){
         .ask = { .sub_granules = ask->sub_granules,

@@ -165,7 +165,12 @@ configuration()
             zstd numa rdma pvrdma xen virtfs mpath libpmem libudev linux-aio linux-io-uring \
             capstone live-block-migration vhost-net vhost-crypto vhost-user
         ;;
-    *) printf '%s\n' --without-default-features --with-devices-x86_64=vgpu ;;
+    7.2) printf '%s\n' --without-default-features --with-devices-x86_64=vgpu ;;
+    10.0)
+        # Debian's package has no firmware in it, and this version asks for it.
+        printf '%s\n' --without-default-features --with-devices-x86_64=vgpu \
+            --disable-install-blobs --disable-download
+        ;;
     esac
     if command -v ccache >/dev/null 2>&1; then
         echo "--cc=ccache gcc"
