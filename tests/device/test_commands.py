@@ -5,8 +5,8 @@ import random
 
 import mediator
 from device import (
-    ATTACH, BAR0, CLOSE, COMMAND, COMMAND_ASK, COMMANDS_AT, COMMANDS_HIGH, COMMANDS_LOW, IRQ_STATUS,
-    OPEN, READY, SLOTS, STATUS, DeviceCase, main)
+    ATTACH, BAR0, CLOSE, COMMAND, COMMAND_ASK, COMMANDS_AT, IRQ_STATUS, OPEN, SLOTS,
+    DeviceCase, main)
 from qtest import RAM_BYTES, until
 
 
@@ -40,8 +40,8 @@ class Open(DeviceCase):
                       {'comp': 131072}, {'data': 0}, {'data': 1}, {'data': 4095}, {'data': 4097},
                       {'data': 1 << 40}, {'data': (1 << 64) - 4096}):
             with self.subTest(wrong):
-                self.assertIn(machine.command(0, OPEN, **wrong), (mediator.LIMIT,
-                                                                  mediator.BAD_MESSAGE))
+                self.assertEqual(machine.command(0, OPEN, **wrong), mediator.LIMIT)
+                self.assertNotEqual(machine.answer_text(0), '')
         self.assertEqual(server.count(mediator.OPEN), 0)
 
     def test_commands_open_of_what_a_directory_does_not_reach(self):
@@ -52,14 +52,15 @@ class Open(DeviceCase):
 
     def test_commands_open_process_without_end(self):
         machine, server = self.pair()
-        status = machine.command(0, OPEN, process=b'p' * 40)
-        if status == 0:
-            self.assertEqual(server.log[-1].body.process[39], 0, 'the mediator gets an end')
+        self.assertEqual(machine.command(0, OPEN, process=b'p' * 40), mediator.BAD_MESSAGE)
+        self.assertEqual(server.count(mediator.OPEN), 0)
+        self.assertEqual(machine.command(0, OPEN, process=b'p' * 39), 0)
+        self.assertEqual(server.log[-1].body.process, b'p' * 39 + b'\0')
 
     def test_commands_open_of_open(self):
         machine, server = self.pair()
         machine.channel(1)
-        self.assertNotEqual(machine.command(1, OPEN), 0)
+        self.assertEqual(machine.command(1, OPEN), mediator.BAD_MESSAGE)
         self.assertEqual(server.count(mediator.OPEN), 1)
         self.assertEqual(machine.command(1, CLOSE), 0)
 
@@ -120,20 +121,21 @@ class Open(DeviceCase):
 class States(DeviceCase):
     def test_commands_attach_without_open(self):
         machine, _ = self.pair()
-        self.assertNotEqual(machine.command(0, ATTACH, directory=0x200000), 0)
+        self.assertEqual(machine.command(0, ATTACH, directory=0x200000), mediator.STATUS_GONE)
 
     def test_commands_attach_twice(self):
         machine, _ = self.pair()
         guest = machine.channel(0)
-        self.assertNotEqual(machine.command(0, ATTACH, directory=guest.directory), 0)
+        self.assertEqual(machine.command(0, ATTACH, directory=guest.directory),
+                         mediator.BAD_MESSAGE)
 
     def test_commands_close_of_closed(self):
         machine, server = self.pair()
-        machine.command(0, CLOSE)
+        self.assertEqual(machine.command(0, CLOSE), 0)
         self.assertEqual(server.count(mediator.CLOSE), 0)
         machine.channel(0)
         self.assertEqual(machine.command(0, CLOSE), 0)
-        machine.command(0, CLOSE)
+        self.assertEqual(machine.command(0, CLOSE), 0, 'right in any state')
         until(lambda: server.count(mediator.CLOSE) == 1, 'one CLOSE')
         machine.qemu.barrier()
         self.assertEqual(server.count(mediator.CLOSE), 1)
@@ -142,7 +144,8 @@ class States(DeviceCase):
         machine, _ = self.pair()
         guest = machine.channel(0)
         self.assertEqual(machine.command(0, CLOSE), 0)
-        self.assertNotEqual(machine.command(0, ATTACH, directory=guest.directory), 0)
+        self.assertEqual(machine.command(0, ATTACH, directory=guest.directory),
+                         mediator.STATUS_GONE)
 
     def test_commands_after_attach_that_failed(self):
         """A channel whose memory was wrong can be given the right one, or closed."""
@@ -157,19 +160,38 @@ class States(DeviceCase):
         machine, server = self.pair()
         for op in (0, 4, 5, 255, 0x80000001, 0xffffffff):
             with self.subTest(op=op):
-                self.assertNotEqual(machine.command(0, op), 0)
+                self.assertEqual(machine.command(0, op), mediator.BAD_MESSAGE)
         machine.channel(1)
-        self.assertNotEqual(machine.command(1, 4), 0)
+        self.assertEqual(machine.command(1, 4), mediator.BAD_MESSAGE)
         self.assertEqual(server.count(mediator.CLOSE), 0)
 
     def test_commands_reserved_fields(self):
         machine, server = self.pair()
-        tag = next(machine.tags)
-        machine.ram.write(COMMANDS_AT, COMMAND_ASK.pack(OPEN, tag, 64, 64, 4096, 0, 0, 1, b'p'))
-        machine.store(COMMAND, 0)
+        for offset in range(80, 128):
+            tag = next(machine.tags)
+            machine.ram.write(COMMANDS_AT, COMMAND_ASK.pack(OPEN, tag, 64, 64, 4096, 0, 0,
+                                                            offset == 80, b'p').ljust(128, b'\0'))
+            machine.ram.write(COMMANDS_AT + offset, b'\1' if offset > 80 else b'\0')
+            machine.store(COMMAND, 0)
+            self.assertEqual(machine.wait_done(0, tag), mediator.BAD_MESSAGE, offset)
+        self.assertEqual(server.count(mediator.OPEN), 0)
+
+    def test_commands_while_open_waits(self):
+        """Only CLOSE is taken then, and calls it off."""
+        machine, link = self.linked()
+        machine.ask(0, OPEN)
+        request = link.expect(mediator.OPEN)
+        self.assertEqual(machine.command(0, OPEN), mediator.BAD_MESSAGE)
+        self.assertEqual(machine.command(0, ATTACH, directory=0x200000), mediator.BAD_MESSAGE)
+        self.assertEqual(machine.command(0, CLOSE), 0)
+        link.opened(request, 3).close()
+        closing = link.expect(mediator.CLOSE)
+        self.assertEqual(closing.body.channel, 3)
+        link.closed(closing)
         machine.qemu.barrier()
-        until(lambda: machine.done(0) == tag, 'an answer')
-        self.assertEqual(machine.load(STATUS), READY)
+        tag = machine.ask(0, OPEN)
+        self.addCleanup(link.opened(link.expect(mediator.OPEN), 4).close)
+        self.assertEqual(machine.wait_done(0, tag), 0)
 
 
 class Numbers(DeviceCase):
@@ -356,8 +378,8 @@ class Addresses(DeviceCase):
         for slot, vector in enumerate((65, 66, 255, 256, 0x80000000, 0xffffffff), 3):
             with self.subTest(vector=vector):
                 guest = machine.channel(slot, data=4096, attach=False)
-                self.assertNotEqual(machine.command(slot, ATTACH, directory=guest.directory,
-                                                    vector=vector), 0)
+                self.assertEqual(machine.command(slot, ATTACH, directory=guest.directory,
+                                                 vector=vector), mediator.BAD_MESSAGE)
 
     def test_commands_attach_all_to_one_page(self):
         """One page of the guest as everything: its problem, not the host's."""

@@ -138,7 +138,7 @@ class Job(JobCase):
             self.put(machine, [1], [1])
             machine.store(JOB_OP, op)
             self.go(machine)
-            self.assertNotEqual(self.wait(machine), 0)
+            self.assertEqual(self.wait(machine), mediator.BAD_MESSAGE)
         self.assertEqual(server.count(mediator.OPEN), 0)
 
     def test_job_go_of_other_values(self):
