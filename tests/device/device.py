@@ -13,7 +13,7 @@ import tempfile
 import unittest
 
 import mediator
-from qtest import RAM_BYTES, Qemu, QemuFailed, until
+from qtest import RAM_BYTES, Qemu, until
 
 # Registers.
 MAGIC, VERSION, FEATURES, STATUS, ERROR, VM_ID, PRIORITY, WEIGHT, MAX_CHANNELS, MAX_DATA, \

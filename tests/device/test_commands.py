@@ -74,7 +74,7 @@ class Open(DeviceCase):
         until(lambda: not server.open_numbers, 'all to be closed')
 
     def test_commands_more_than_the_mediator_allows(self):
-        """max_channels is the mediator's to enforce or the device's; an answer comes in any case."""
+        """The mediator enforces max_channels; its answer reaches the guest."""
         machine, server = self.pair(max_channels=2)
 
         def limited(message):
@@ -228,7 +228,8 @@ class Numbers(DeviceCase):
             at = COMMANDS_AT + slot * 1024
             machine.ram.write(at - 1024 * min(slot, 1), b'\x5a' * (1024 * min(slot, 1)))
             machine.ram.write(at + 1024, b'\x5a' * 1024)
-            ask = COMMAND_ASK.pack(OPEN, next(machine.tags), 64, 64, 4096, 0, 0, 0, b'p') + b'\0' * 48
+            ask = COMMAND_ASK.pack(OPEN, next(machine.tags), 64, 64, 4096, 0, 0, 0, b'p')
+            ask = ask.ljust(128, b'\0')
             machine.ram.write(at, ask)
             tag = int.from_bytes(ask[4:8], 'little')
             machine.store(COMMAND, slot)

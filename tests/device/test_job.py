@@ -294,7 +294,8 @@ class Job(JobCase):
         for name, action in {
                 'head beyond': lambda host, seq: host.set_u32(host.COMP_HEAD, 0x7fffffff) or
                 host.kick(), 'no size': raw(b'\0' * 16), 'small': raw(struct.pack('<IH', 8, 1)),
-                'huge': raw(struct.pack('<IH', 0xfffffff8, 1)), 'odd': raw(struct.pack('<IH', 41, 1)),
+                'huge': raw(struct.pack('<IH', 0xfffffff8, 1)),
+                'odd': raw(struct.pack('<IH', 41, 1)),
                 'no sum': short, 'sum beyond the end': sized(56, 4096, 0),
                 'sum before the head': sized(0, 8, 0), 'sum far away': sized((1 << 64) - 8, 8, 0),
                 'sum in the data': sized(0, 8, 1), 'sum too small': sized(56, 4, 0),

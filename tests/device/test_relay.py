@@ -136,7 +136,7 @@ class Records(RelayCase):
         guest.set_u32(guest.SUB_WAITING, 1)
         guest.doorbell()
         until(lambda: host.u32(host.SUB_WAITING) == 1, 'the worker to see it')
-        self.assertFalse(machine.message(0) and False)
+        self.assertFalse(machine.message(0))
         host.take()
         host.kick()
         until(lambda: guest.u32(guest.SUB_TAIL) == 4, 'room')
