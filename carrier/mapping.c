@@ -72,23 +72,20 @@ static int check_page(const struct channel_mapping *mapping, struct vgpu_err *er
     return 0;
 }
 
-int channel_mapping_init(struct channel_mapping *mapping, int fd,
-                         const struct vgpu_channel_geometry *geometry, struct vgpu_err *err)
+static int map(struct channel_mapping *mapping, int fd, uint64_t at,
+               const struct vgpu_channel_geometry *geometry, uint64_t extra_bytes,
+               struct vgpu_err *err)
 {
-    void *base;
-    int status = channel_geometry_check(geometry, err);
+    uint64_t bytes = geometry->total_bytes + extra_bytes; /* far below 2^64: checked */
+    void *base =
+        mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, fd, (off_t)at);
+    int status;
 
-    if (status == 0)
-        status = check_object(fd, geometry->total_bytes, err);
-    if (status < 0)
-        return status;
-    base = mmap(NULL, geometry->total_bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, fd,
-                0);
     if (base == MAP_FAILED)
         return vgpu_err_set(err, errno, "cannot map the channel's memory: %s", strerror(errno));
     *mapping = (struct channel_mapping){
         .base = base,
-        .bytes = geometry->total_bytes,
+        .bytes = bytes,
         .geometry = *geometry,
         .page = base,
         .submission = (uint8_t *)base + geometry->sub_offset,
@@ -99,6 +96,25 @@ int channel_mapping_init(struct channel_mapping *mapping, int fd,
     if (status < 0)
         channel_mapping_release(mapping);
     return status;
+}
+
+int channel_mapping_init(struct channel_mapping *mapping, int fd,
+                         const struct vgpu_channel_geometry *geometry, struct vgpu_err *err)
+{
+    int status = channel_geometry_check(geometry, err);
+
+    if (status == 0)
+        status = check_object(fd, geometry->total_bytes, err);
+    return status < 0 ? status : map(mapping, fd, 0, geometry, 0, err);
+}
+
+int channel_mapping_init_device(struct channel_mapping *mapping, int fd, uint64_t at,
+                                const struct vgpu_channel_geometry *geometry, uint64_t extra_bytes,
+                                struct vgpu_err *err)
+{
+    int status = channel_geometry_check(geometry, err);
+
+    return status < 0 ? status : map(mapping, fd, at, geometry, extra_bytes, err);
 }
 
 void channel_mapping_release(struct channel_mapping *mapping)

@@ -30,6 +30,14 @@ int channel_geometry_check(const struct vgpu_channel_geometry *geometry, struct 
  */
 int channel_mapping_init(struct channel_mapping *mapping, int fd,
                          const struct vgpu_channel_geometry *geometry, struct vgpu_err *err);
+
+/*
+ * The same behind a device of the guest's driver, which answers for the memory itself: at `at` of
+ * fd, and extra_bytes more behind the channel's.
+ */
+int channel_mapping_init_device(struct channel_mapping *mapping, int fd, uint64_t at,
+                                const struct vgpu_channel_geometry *geometry, uint64_t extra_bytes,
+                                struct vgpu_err *err);
 void channel_mapping_release(struct channel_mapping *mapping);
 
 #endif

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * The object must be sealed against shrinking: whoever could truncate it could end QEMU by SIGBUS.
+ * The object must be sealed against shrinking: whoever could truncate it could end QEMU
+ * by SIGBUS.
  */
 #include "channel.h"
 
@@ -14,7 +15,8 @@
 #include <unistd.h>
 #include <vgpu/version.h>
 
-/* Behind the data area's maximum: page and rings of the largest size, with room to align them. */
+/* Behind the data area's maximum: page and rings of the largest size, with room to align
+ * them. */
 #define EXTRA_MAX_BYTES (64u << 20)
 
 static bool within(uint64_t offset, uint64_t bytes, uint64_t total)
@@ -45,7 +47,8 @@ static const char *check_geometry(const struct vgpu_channel_geometry *g)
         !within(g->sub_offset, sub_bytes, g->total_bytes)) {
         return "the channel's submission ring lies wrong";
     }
-    if (g->comp_offset < g->sub_offset + sub_bytes || g->comp_offset % VGPU_GRANULE_BYTES ||
+    if (g->comp_offset < g->sub_offset + sub_bytes ||
+        g->comp_offset % VGPU_GRANULE_BYTES ||
         !within(g->comp_offset, comp_bytes, g->total_bytes)) {
         return "the channel's completion ring lies wrong";
     }
@@ -106,7 +109,8 @@ static const char *map(VGPUChannel *channel, int memory)
     if (why) {
         return why;
     }
-    if (!make_nonblocking(channel->submit_kick) || !make_nonblocking(channel->completion_kick)) {
+    if (!make_nonblocking(channel->submit_kick) ||
+        !make_nonblocking(channel->completion_kick)) {
         return "the channel's kicks are no file descriptors";
     }
     base = mmap(NULL, g->total_bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE,
@@ -122,8 +126,8 @@ static const char *map(VGPUChannel *channel, int memory)
     return check_page(channel);
 }
 
-VGPUChannel *vgpu_channel_new(const struct vgpu_channel_geometry *geometry, const int fds[3],
-                              const char **ret_why)
+VGPUChannel *vgpu_channel_new(const struct vgpu_channel_geometry *geometry,
+                              const int fds[3], const char **ret_why)
 {
     VGPUChannel *channel = calloc(1, sizeof(*channel));
     const char *why;
@@ -162,8 +166,8 @@ void vgpu_channel_free(VGPUChannel *channel)
 }
 
 /*
- * The worker shares the open file and could make it block again, or fill its counter: asking first
- * keeps that from holding up more than a write that is under way.
+ * The worker shares the open file and could make it block again, or fill its counter:
+ * asking first keeps that from holding up more than a write that is under way.
  */
 static bool ready(int fd, short events)
 {

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * A channel's memory on the host and its two eventfds. Called by slots.c and job.c when a channel
- * is open, used by relay_core.c and job_ring.c. Without QEMU, so that our own tests build it.
+ * A channel's memory on the host and its two eventfds. Called by slots.c and job.c when a
+ * channel is open, used by relay_core.c and job_ring.c. Without QEMU, so that our own
+ * tests build it.
  *
  * The content is the worker's to change at any time.
  */
@@ -23,11 +24,12 @@ typedef struct VGPUChannel {
 } VGPUChannel;
 
 /*
- * Maps what the mediator opened (memory, submit kick, completion kick), after checking geometry
- * and seals. Takes all three fds, on failure too. NULL with *ret_why (a static text).
+ * Maps what the mediator opened (memory, submit kick, completion kick), after checking
+ * geometry and seals. Takes all three fds, on failure too. NULL with *ret_why (a static
+ * text).
  */
-VGPUChannel *vgpu_channel_new(const struct vgpu_channel_geometry *geometry, const int fds[3],
-                              const char **ret_why);
+VGPUChannel *vgpu_channel_new(const struct vgpu_channel_geometry *geometry,
+                              const int fds[3], const char **ret_why);
 /* NULL is fine. */
 void vgpu_channel_free(VGPUChannel *channel);
 /* Wakes the worker. Never blocks. */

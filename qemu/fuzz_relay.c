@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * A guest and a worker that are both hostile: the input writes to the memory of either between
- * turns. Whatever they write, a turn ends, moves no more than it may, and stays in its memory.
+ * A guest and a worker that are both hostile: the input writes to the memory of either
+ * between turns. Whatever they write, a turn ends, moves no more than it may, and stays
+ * in its memory.
  *
- * Input: steps of 8 bytes, (what, where: 16 bits, five bytes of value). What of 0 is a turn.
+ * Input: steps of 8 bytes, (what, where: 16 bits, five bytes of value). What of 0 is a
+ * turn.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -19,11 +21,16 @@ static void write_word(Rig *rig, unsigned what, uint32_t value)
 {
     struct vgpu_channel_page *guest = rig->page, *host = rig->host_page;
     uint32_t *const words[] = {
-        &guest->submission.producer.head,  &guest->submission.producer.waiting,
-        &guest->completion.consumer.tail,  &guest->completion.consumer.parked,
-        &rig->transfers->head,             &host->submission.consumer.tail,
-        &host->submission.consumer.parked, &host->completion.producer.head,
-        &host->completion.producer.waiting, &host->notice.state,
+        &guest->submission.producer.head,
+        &guest->submission.producer.waiting,
+        &guest->completion.consumer.tail,
+        &guest->completion.consumer.parked,
+        &rig->transfers->head,
+        &host->submission.consumer.tail,
+        &host->submission.consumer.parked,
+        &host->completion.producer.head,
+        &host->completion.producer.waiting,
+        &host->notice.state,
     };
 
     *words[what % (sizeof(words) / sizeof(words[0]))] += value;
@@ -37,8 +44,8 @@ static void write_at(uint8_t *base, size_t bytes, uint32_t where, const uint8_t 
 static void step(Rig *rig, const uint8_t *bytes, bool *ret_over)
 {
     uint32_t where = bytes[1] | (uint32_t)bytes[2] << 8;
-    uint64_t moved = rig->counters[VGPU_COUNT_UPLOAD_BYTES] +
-                     rig->counters[VGPU_COUNT_DOWNLOAD_BYTES];
+    uint64_t moved =
+        rig->counters[VGPU_COUNT_UPLOAD_BYTES] + rig->counters[VGPU_COUNT_DOWNLOAD_BYTES];
     uint32_t value;
 
     memcpy(&value, bytes + 3, sizeof(value));
@@ -46,7 +53,8 @@ static void step(Rig *rig, const uint8_t *bytes, bool *ret_over)
     case 0:
         *ret_over = vgpu_relay_core_turn(rig->core) > VGPU_TURN_AGAIN;
         if (rig->counters[VGPU_COUNT_UPLOAD_BYTES] +
-                rig->counters[VGPU_COUNT_DOWNLOAD_BYTES] - moved > VGPU_TURN_BYTES) {
+                rig->counters[VGPU_COUNT_DOWNLOAD_BYTES] - moved >
+            VGPU_TURN_BYTES) {
             __builtin_trap();
         }
         break;

@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * The job window: registers by which a guest without any driver gives one vector addition, which
- * goes to a worker by a channel of the device's own. Called by vgpu_stub.c.
+ * The job window: registers by which a guest without any driver gives one vector
+ * addition, which goes to a worker by a channel of the device's own. Called by
+ * vgpu_stub.c.
  *
- * The channel is opened at the first job and closed when none came for a while, or when a job
- * failed, so that the next one finds a sound context. Each job that is begun gets one answer, from
- * the worker or from the link. Registers only note what is wanted; the rest runs from the bottom
- * half, the timer, or the link's callbacks.
+ * The channel is opened at the first job and closed when none came for a while, or when a
+ * job failed, so that the next one finds a sound context. Each job that is begun gets one
+ * answer, from the worker or from the link. Registers only note what is wanted; the rest
+ * runs from the bottom half, the timer, or the link's callbacks.
  */
 #include "qemu/osdep.h"
 #include "qemu/main-loop.h"
@@ -69,7 +70,7 @@ static void job_finish(VGPUJob *job, const VGPUJobAnswer *answer, uint64_t retry
 
 static void job_fail(VGPUJob *job, uint32_t status, uint64_t retry_ns)
 {
-    VGPUJobAnswer answer = { .status = status };
+    VGPUJobAnswer answer = {.status = status};
 
     job_finish(job, &answer, retry_ns);
 }
@@ -99,7 +100,8 @@ static void job_kick(VGPUJob *job)
     vgpu_channel_kick(job->channel);
 }
 
-/* False once there is no more to do: it was answered, or the worker kicks when it has something. */
+/* False once there is no more to do: it was answered, or the worker kicks when it has
+ * something. */
 static bool job_look(VGPUJob *job)
 {
     VGPUJobAnswer answer;
@@ -130,7 +132,8 @@ static void job_submit(VGPUJob *job)
     bool kick = false;
 
     timer_del(job->idle);
-    if (vgpu_job_ring_submit(&job->ring, job->job_count, job->job_a, job->job_b, &kick) < 0) {
+    if (vgpu_job_ring_submit(&job->ring, job->job_count, job->job_a, job->job_b, &kick) <
+        0) {
         job_drop_channel(job);
         job_fail(job, VGPU_INTERNAL, 0);
         return;
@@ -170,7 +173,8 @@ static void job_opened(void *opaque, const struct vgpu_msg_opened *msg, int fds[
     qemu_bh_schedule(job->work);
 }
 
-static void job_refused(void *opaque, uint32_t status, uint64_t retry_ns, const char *text)
+static void job_refused(void *opaque, uint32_t status, uint64_t retry_ns,
+                        const char *text)
 {
     VGPUJob *job = opaque;
 
@@ -199,12 +203,13 @@ static void job_closed(void *opaque)
 static void job_open(VGPUJob *job)
 {
     const VGPUOpen open = {
-        .ask = {
-            .sub_granules = VGPU_JOB_GRANULES,
-            .comp_granules = VGPU_JOB_GRANULES,
-            .data_bytes = VGPU_CHANNEL_PAGE_BYTES,
-            .process = "job window",
-        },
+        .ask =
+            {
+                .sub_granules = VGPU_JOB_GRANULES,
+                .comp_granules = VGPU_JOB_GRANULES,
+                .data_bytes = VGPU_CHANNEL_PAGE_BYTES,
+                .process = "job window",
+            },
         .opened = job_opened,
         .refused = job_refused,
         .gone = job_gone,
@@ -262,7 +267,8 @@ static void job_go(VGPUJob *job)
     qemu_bh_schedule(job->work);
 }
 
-/* The word of an array of VGPU_JOB_ELEMENTS at `base`, NULL if the offset is not in it. */
+/* The word of an array of VGPU_JOB_ELEMENTS at `base`, NULL if the offset is not in it.
+ */
 static uint32_t *job_element(uint32_t *array, uint32_t base, uint32_t offset)
 {
     if (offset < base || offset - base >= VGPU_JOB_ELEMENTS * 4) {

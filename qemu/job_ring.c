@@ -32,17 +32,18 @@ static struct vgpu_blob append(uint8_t *record, uint32_t *size, const uint32_t *
     return blob;
 }
 
-int vgpu_job_ring_submit(VGPUJobRing *ring, uint32_t count, const uint32_t *a, const uint32_t *b,
-                         bool *ret_kick)
+int vgpu_job_ring_submit(VGPUJobRing *ring, uint32_t count, const uint32_t *a,
+                         const uint32_t *b, bool *ret_kick)
 {
     _Alignas(8) uint8_t bytes[sizeof(struct vgpu_job_record) + 2 * 4 * VGPU_JOB_ELEMENTS];
     struct vgpu_job_record record = {
-        .head = {
-            .op = VGPU_JOB_OP,
-            .flags = VGPU_RECORD_WAIT | VGPU_RECORD_EXPLICIT,
-            .seq = ring->seq + 1,
-            .thread = 1,
-        },
+        .head =
+            {
+                .op = VGPU_JOB_OP,
+                .flags = VGPU_RECORD_WAIT | VGPU_RECORD_EXPLICIT,
+                .seq = ring->seq + 1,
+                .thread = 1,
+            },
         .count = count,
     };
     uint32_t size = sizeof(record);
@@ -66,7 +67,8 @@ int vgpu_job_ring_submit(VGPUJobRing *ring, uint32_t count, const uint32_t *a, c
 }
 
 /* False if the sum is not where an answer has it. */
-static bool copy_sum(const VGPUJobRing *ring, const uint8_t *entry, size_t size, uint32_t *sum)
+static bool copy_sum(const VGPUJobRing *ring, const uint8_t *entry, size_t size,
+                     uint32_t *sum)
 {
     struct vgpu_job_reply reply;
     uint32_t bytes = ring->count * 4;

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * One vector addition as a record in a channel's ring, and its answer: what the job window says to
- * a worker. Called by job.c, which has the registers; without QEMU, so that our tests build it.
+ * One vector addition as a record in a channel's ring, and its answer: what the job
+ * window says to a worker. Called by job.c, which has the registers; without QEMU, so
+ * that our tests build it.
  */
 #ifndef HW_MISC_VGPU_JOB_RING_H
 #define HW_MISC_VGPU_JOB_RING_H
@@ -13,7 +14,8 @@
 /* Rings that take the largest job and its answer. */
 #define VGPU_JOB_GRANULES 256u
 
-/* The op job_vector_add of cuda.spec, whose generated header is not here; a test compares them. */
+/* The op job_vector_add of cuda.spec, whose generated header is not here; a test compares
+ * them. */
 #define VGPU_JOB_OP 0x0110u
 struct vgpu_job_record {
     struct vgpu_record head;
@@ -56,9 +58,10 @@ typedef enum VGPUJobTake {
 /* The channel stays the caller's and outlives the ring. */
 void vgpu_job_ring_init(VGPUJobRing *ring, const VGPUChannel *channel);
 
-/* count: 1 to VGPU_JOB_ELEMENTS. 0 or -errno of ring_reserve; *ret_kick: the worker sleeps. */
-int vgpu_job_ring_submit(VGPUJobRing *ring, uint32_t count, const uint32_t *a, const uint32_t *b,
-                         bool *ret_kick);
+/* count: 1 to VGPU_JOB_ELEMENTS. 0 or -errno of ring_reserve; *ret_kick: the worker
+ * sleeps. */
+int vgpu_job_ring_submit(VGPUJobRing *ring, uint32_t count, const uint32_t *a,
+                         const uint32_t *b, bool *ret_kick);
 
 /* A bounded look for the answer of what was submitted last. */
 VGPUJobTake vgpu_job_ring_take(VGPUJobRing *ring, VGPUJobAnswer *ret, bool *ret_kick);

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Binds the relay's turns (relay_core.c) to QEMU: turns run in a bottom half, which doorbells and
- * the worker's kicks schedule, and which schedules itself while there is more. Called by slots.c.
+ * Binds the relay's turns (relay_core.c) to QEMU: turns run in a bottom half, which
+ * doorbells and the worker's kicks schedule, and which schedules itself while there is
+ * more. Called by slots.c.
  */
 #include "qemu/osdep.h"
 #include "qemu/main-loop.h"

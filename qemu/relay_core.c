@@ -7,8 +7,9 @@
 #define PAGE_BYTES VGPU_CHANNEL_PAGE_BYTES
 
 /* Addresses of single words in the guest's pages. */
-#define IN_PAGE(core, field) ((core)->page_addr + offsetof(struct vgpu_channel_page, field))
-#define IN_TRANSFERS(core, field)                                                         \
+#define IN_PAGE(core, field)                                                             \
+    ((core)->page_addr + offsetof(struct vgpu_channel_page, field))
+#define IN_TRANSFERS(core, field)                                                        \
     ((core)->transfer_addr + offsetof(struct vgpu_transfer_page, field))
 
 /* The host's memory: acquire and release pair with ring/ in the worker. */
@@ -27,7 +28,8 @@ static void store_release(uint32_t *word, uint32_t value)
     __atomic_store_n(word, value, __ATOMIC_RELEASE);
 }
 
-/* Between what was stored on one side and what is loaded from it next; each peer has its twin. */
+/* Between what was stored on one side and what is loaded from it next; each peer has its
+ * twin. */
 static void full_fence(void)
 {
     __atomic_thread_fence(__ATOMIC_SEQ_CST);
@@ -78,9 +80,11 @@ static uint32_t smaller(uint64_t a, uint64_t b)
     return (uint32_t)(a < b ? a : b);
 }
 
-/* Where pages are ------------------------------------------------------------------------- */
+/* Where pages are
+ * ------------------------------------------------------------------------- */
 
-/* Entry `index` of the page of addresses at `addr`, by the copy at *kept if that is not 0. */
+/* Entry `index` of the page of addresses at `addr`, by the copy at *kept if that is not
+ * 0. */
 static bool read_entry(VGPURelayCore *core, uint64_t addr, uint32_t index, uint64_t *kept)
 {
     uint64_t entry;
@@ -147,7 +151,8 @@ static bool ring_address(VGPURelayCore *core, uint64_t offset, uint64_t *ret)
     return true;
 }
 
-/* Rectangles ------------------------------------------------------------------------------ */
+/* Rectangles
+ * ------------------------------------------------------------------------------ */
 
 /* From the first to the end of the last of `parts`, of `bytes` each and `pitch` apart. */
 static bool span_of(uint64_t bytes, uint64_t pitch, uint32_t parts, uint64_t *ret)
@@ -188,7 +193,8 @@ static void rectangle_advance(VGPURectangle *r, uint32_t bytes)
     r->active = ++r->slice < r->slices;
 }
 
-static bool upload_piece(VGPURelayCore *core, uint64_t page, uint64_t offset, uint32_t len)
+static bool upload_piece(VGPURelayCore *core, uint64_t page, uint64_t offset,
+                         uint32_t len)
 {
     uint8_t *target = core->channel->data + offset;
 
@@ -200,13 +206,15 @@ static bool upload_piece(VGPURelayCore *core, uint64_t page, uint64_t offset, ui
     return guest_read(core, page + offset % PAGE_BYTES, target, len);
 }
 
-static bool download_piece(VGPURelayCore *core, uint64_t page, uint64_t offset, uint32_t len)
+static bool download_piece(VGPURelayCore *core, uint64_t page, uint64_t offset,
+                           uint32_t len)
 {
     if (!page) {
         return broken(core, "a copy came back to a page of the guest that is not there");
     }
     count(core, VGPU_COUNT_DOWNLOAD_BYTES, len);
-    return guest_write(core, page + offset % PAGE_BYTES, core->channel->data + offset, len);
+    return guest_write(core, page + offset % PAGE_BYTES, core->channel->data + offset,
+                       len);
 }
 
 /* Goes on with a rectangle until it is done (no longer active) or the budget is. */
@@ -217,8 +225,10 @@ static bool move_rectangle(VGPURelayCore *core, VGPURectangle *r,
     uint64_t data_offset = core->channel->geometry.data_offset;
 
     while (r->active) {
-        /* Checked in rectangle_ok(): nothing here overflows. With one part, pitch is unused. */
-        uint64_t offset = r->offset + r->slice * r->slice_pitch + r->row * r->pitch + r->at;
+        /* Checked in rectangle_ok(): nothing here overflows. With one part, pitch is
+         * unused. */
+        uint64_t offset =
+            r->offset + r->slice * r->slice_pitch + r->row * r->pitch + r->at;
         uint32_t len = smaller(r->row_bytes - r->at, PAGE_BYTES - offset % PAGE_BYTES);
         uint64_t page;
 
@@ -235,7 +245,8 @@ static bool move_rectangle(VGPURelayCore *core, VGPURectangle *r,
     return true;
 }
 
-/* From the guest -------------------------------------------------------------------------- */
+/* From the guest
+ * -------------------------------------------------------------------------- */
 
 /* What the guest has published; only when all of the last look is done. */
 static bool look_at_submission(VGPURelayCore *core)
@@ -268,8 +279,8 @@ static bool begin_upload(VGPURelayCore *core)
     uint32_t slot = core->transfer_tail % VGPU_TRANSFERS;
     struct vgpu_transfer transfer;
 
-    if (!guest_read(core, IN_TRANSFERS(core, transfer) + slot * sizeof(transfer), &transfer,
-                    sizeof(transfer))) {
+    if (!guest_read(core, IN_TRANSFERS(core, transfer) + slot * sizeof(transfer),
+                    &transfer, sizeof(transfer))) {
         return false;
     }
     core->upload = (VGPURectangle){
@@ -280,7 +291,8 @@ static bool begin_upload(VGPURelayCore *core)
         .slices = 1,
         .active = true,
     };
-    if (transfer.reserved || !rectangle_ok(&core->upload, core->channel->geometry.data_bytes)) {
+    if (transfer.reserved ||
+        !rectangle_ok(&core->upload, core->channel->geometry.data_bytes)) {
         return broken(core, "a transfer does not lie in the data area");
     }
     return true;
@@ -314,8 +326,9 @@ static bool copy_records(VGPURelayCore *core, uint64_t *budget)
     while (core->sub_copied != core->sub_target) {
         uint32_t position = core->sub_copied & (g->sub_granules - 1);
         uint64_t offset = g->sub_offset + (uint64_t)position * VGPU_GRANULE_BYTES;
-        uint32_t granules = smaller(core->sub_target - core->sub_copied,
-                                    (PAGE_BYTES - offset % PAGE_BYTES) / VGPU_GRANULE_BYTES);
+        uint32_t granules =
+            smaller(core->sub_target - core->sub_copied,
+                    (PAGE_BYTES - offset % PAGE_BYTES) / VGPU_GRANULE_BYTES);
         uint32_t len;
         uint64_t addr;
 
@@ -336,8 +349,8 @@ static bool copy_records(VGPURelayCore *core, uint64_t *budget)
 }
 
 /*
- * Records and what they need. A head is published whole or not at all, as an entry that is there
- * in part would be nonsense to the worker.
+ * Records and what they need. A head is published whole or not at all, as an entry that
+ * is there in part would be nonsense to the worker.
  */
 static bool take_records(VGPURelayCore *core, uint64_t *budget, bool *ret_published)
 {
@@ -353,13 +366,15 @@ static bool take_records(VGPURelayCore *core, uint64_t *budget, bool *ret_publis
     }
     if (core->sub_copied == core->sub_target && core->sub_published != core->sub_target) {
         core->sub_published = core->sub_target;
-        store_release(&core->channel->page->submission.producer.head, core->sub_published);
+        store_release(&core->channel->page->submission.producer.head,
+                      core->sub_published);
         *ret_published = true;
     }
     return true;
 }
 
-/* The guest's lines that the worker looks at: whether it waits for room, and what it has read. */
+/* The guest's lines that the worker looks at: whether it waits for room, and what it has
+ * read. */
 static bool mirror_to_worker(VGPURelayCore *core, bool *ret_freed)
 {
     struct vgpu_channel_page *page = core->channel->page;
@@ -386,7 +401,8 @@ static bool mirror_to_worker(VGPURelayCore *core, bool *ret_freed)
     return true;
 }
 
-/* The half of a turn that goes to the worker; it is kicked if it sleeps and has something now. */
+/* The half of a turn that goes to the worker; it is kicked if it sleeps and has something
+ * now. */
 static bool serve_worker(VGPURelayCore *core, uint64_t *budget)
 {
     struct vgpu_channel_page *page = core->channel->page;
@@ -395,19 +411,21 @@ static bool serve_worker(VGPURelayCore *core, uint64_t *budget)
     if (!take_records(core, budget, &published) || !mirror_to_worker(core, &freed)) {
         return false;
     }
-    /* Pairs with ring_consumer_arm and ring_producer_arm of the worker, and with its own fences
-     * before it reads `waiting`. */
+    /* Pairs with ring_consumer_arm and ring_producer_arm of the worker, and with its own
+     * fences before it reads `waiting`. */
     full_fence();
     if ((published &&
          __atomic_load_n(&page->submission.consumer.parked, __ATOMIC_RELAXED)) ||
-        (freed && __atomic_load_n(&page->completion.producer.waiting, __ATOMIC_RELAXED))) {
+        (freed &&
+         __atomic_load_n(&page->completion.producer.waiting, __ATOMIC_RELAXED))) {
         count(core, VGPU_COUNT_WORKER_KICKS, 1);
         core->backend->kick(core->opaque);
     }
     return true;
 }
 
-/* To the guest ---------------------------------------------------------------------------- */
+/* To the guest
+ * ---------------------------------------------------------------------------- */
 
 static bool mirror_sub_tail(VGPURelayCore *core)
 {
@@ -465,7 +483,8 @@ static bool mirror_notice(VGPURelayCore *core, const struct vgpu_channel_notice 
 
     return mirror64(core, IN_PAGE(core, notice.issued), notice->issued, &kept->issued) &&
            mirror64(core, IN_PAGE(core, notice.credit), notice->credit, &kept->credit) &&
-           mirror32(core, IN_PAGE(core, notice.poisoned), notice->poisoned, &kept->poisoned) &&
+           mirror32(core, IN_PAGE(core, notice.poisoned), notice->poisoned,
+                    &kept->poisoned) &&
            mirror32(core, IN_PAGE(core, notice.state), notice->state, &kept->state);
 }
 
@@ -496,14 +515,16 @@ static bool begin_download(VGPURelayCore *core)
 }
 
 /*
- * The next of `used` granules into our own memory: size and kind loaded once, then checked, then
- * the rest. Of a pad only the head is taken, and its place in the guest's ring holds nothing else.
+ * The next of `used` granules into our own memory: size and kind loaded once, then
+ * checked, then the rest. Of a pad only the head is taken, and its place in the guest's
+ * ring holds nothing else.
  */
 static bool fetch_entry(VGPURelayCore *core, uint32_t used)
 {
     uint32_t granules = core->channel->geometry.comp_granules;
     uint32_t position = core->comp_copied & (granules - 1);
-    const uint8_t *entry = core->channel->completion + (size_t)position * VGPU_GRANULE_BYTES;
+    const uint8_t *entry =
+        core->channel->completion + (size_t)position * VGPU_GRANULE_BYTES;
     struct {
         uint32_t size_bytes;
         uint16_t kind;
@@ -511,8 +532,10 @@ static bool fetch_entry(VGPURelayCore *core, uint32_t used)
     } head;
     uint32_t need, to_end = granules - position;
 
-    head.size_bytes = __atomic_load_n((const uint32_t *)(const void *)entry, __ATOMIC_RELAXED);
-    head.kind = __atomic_load_n((const uint16_t *)(const void *)(entry + 4), __ATOMIC_RELAXED);
+    head.size_bytes =
+        __atomic_load_n((const uint32_t *)(const void *)entry, __ATOMIC_RELAXED);
+    head.kind =
+        __atomic_load_n((const uint16_t *)(const void *)(entry + 4), __ATOMIC_RELAXED);
     head.status = 0;
     need = to_granules(head.size_bytes);
     if (head.size_bytes < sizeof(head) || head.size_bytes % 8 || need > used ||
@@ -526,14 +549,16 @@ static bool fetch_entry(VGPURelayCore *core, uint32_t used)
     }
     if (head.size_bytes < sizeof(struct vgpu_completion) ||
         head.size_bytes > largest_entry(granules)) {
-        return broken(core, "the worker's completion ring holds an entry of a wrong size");
+        return broken(core,
+                      "the worker's completion ring holds an entry of a wrong size");
     }
     memcpy(core->entry, entry, head.size_bytes);
     memcpy(core->entry, &head, offsetof(struct vgpu_completion, status));
     return head.kind != VGPU_COMPLETION_WRITTEN || begin_download(core);
 }
 
-/* What of the entry in our hands goes to the guest: of a pad, nobody reads more than the head. */
+/* What of the entry in our hands goes to the guest: of a pad, nobody reads more than the
+ * head. */
 static uint32_t bytes_to_deliver(const VGPURelayCore *core)
 {
     uint16_t kind;
@@ -576,7 +601,8 @@ static bool charge(uint64_t *budget, uint64_t cost)
     return true;
 }
 
-/* Entries up to the worker's head, each behind the data it tells of, as far as the budget goes. */
+/* Entries up to the worker's head, each behind the data it tells of, as far as the budget
+ * goes. */
 static bool copy_completions(VGPURelayCore *core, uint32_t head, uint64_t *budget)
 {
     while (core->comp_copied != head) {
@@ -604,10 +630,12 @@ static bool publish_completions(VGPURelayCore *core)
     }
     core->comp_published = core->comp_copied;
     core->news = true;
-    return guest_store(core, IN_PAGE(core, completion.producer.head), core->comp_published);
+    return guest_store(core, IN_PAGE(core, completion.producer.head),
+                       core->comp_published);
 }
 
-/* The half of a turn that goes to the guest. *ret_all: nothing of the worker's is left over. */
+/* The half of a turn that goes to the guest. *ret_all: nothing of the worker's is left
+ * over. */
 static bool serve_guest(VGPURelayCore *core, uint64_t *budget, bool *ret_all)
 {
     uint32_t granules = core->channel->geometry.comp_granules;
@@ -630,7 +658,8 @@ static bool serve_guest(VGPURelayCore *core, uint64_t *budget, bool *ret_all)
     return !*ret_all || mirror_notice(core, &notice);
 }
 
-/* Sleep ----------------------------------------------------------------------------------- */
+/* Sleep
+ * ----------------------------------------------------------------------------------- */
 
 /* Both sides need not wake a device that is awake. */
 static bool disarm(VGPURelayCore *core)
@@ -639,14 +668,15 @@ static bool disarm(VGPURelayCore *core)
         return true;
     }
     core->armed = false;
-    __atomic_store_n(&core->channel->page->completion.consumer.parked, 0, __ATOMIC_RELAXED);
+    __atomic_store_n(&core->channel->page->completion.consumer.parked, 0,
+                     __ATOMIC_RELAXED);
     return guest_store(core, IN_PAGE(core, submission.consumer.parked), 0);
 }
 
 /*
- * The worker may have found no room for a completion, by the tail that it knows of, and sleep.
- * Then the guest must ring when it makes room: its page says so while it could be. With a pad, the
- * largest entry needs at most one granule less than twice its own.
+ * The worker may have found no room for a completion, by the tail that it knows of, and
+ * sleep. Then the guest must ring when it makes room: its page says so while it could be.
+ * With a pad, the largest entry needs at most one granule less than twice its own.
  */
 static bool worker_could_lack_room(const VGPURelayCore *core)
 {
@@ -667,11 +697,13 @@ static bool arm(VGPURelayCore *core)
         }
     }
     core->armed = true;
-    __atomic_store_n(&core->channel->page->completion.consumer.parked, 1, __ATOMIC_RELAXED);
+    __atomic_store_n(&core->channel->page->completion.consumer.parked, 1,
+                     __ATOMIC_RELAXED);
     return guest_store(core, IN_PAGE(core, submission.consumer.parked), 1);
 }
 
-/* Behind arm() and the fence: is there anything that came before the other side could see it? */
+/* Behind arm() and the fence: is there anything that came before the other side could see
+ * it? */
 static bool look_again(VGPURelayCore *core, bool *ret_more)
 {
     uint32_t head, transfers, tail = core->comp_tail;
@@ -680,13 +712,14 @@ static bool look_again(VGPURelayCore *core, bool *ret_more)
         !guest_load(core, IN_TRANSFERS(core, head), &transfers)) {
         return false;
     }
-    if (core->comp_waiting && !guest_load(core, IN_PAGE(core, completion.consumer.tail), &tail)) {
+    if (core->comp_waiting &&
+        !guest_load(core, IN_PAGE(core, completion.consumer.tail), &tail)) {
         return false;
     }
-    *ret_more = head != core->sub_published || transfers != core->transfer_tail ||
-                tail != core->comp_tail ||
-                load_acquire(&core->channel->page->completion.producer.head) !=
-                    core->comp_copied;
+    *ret_more =
+        head != core->sub_published || transfers != core->transfer_tail ||
+        tail != core->comp_tail ||
+        load_acquire(&core->channel->page->completion.producer.head) != core->comp_copied;
     return true;
 }
 
@@ -709,12 +742,14 @@ static bool tell_guest(VGPURelayCore *core)
     return true;
 }
 
-/* Turns ----------------------------------------------------------------------------------- */
+/* Turns
+ * ----------------------------------------------------------------------------------- */
 
 static bool turn(VGPURelayCore *core, bool *ret_more)
 {
     uint64_t budget = VGPU_TURN_BYTES;
-    uint64_t uploads = budget / 2; /* the rest is for the way back, whatever the guest sends */
+    uint64_t uploads =
+        budget / 2; /* the rest is for the way back, whatever the guest sends */
     bool all;
 
     if (!disarm(core) || !serve_worker(core, &uploads)) {
@@ -729,8 +764,8 @@ static bool turn(VGPURelayCore *core, bool *ret_more)
     if (!*ret_more && !arm(core)) {
         return false;
     }
-    /* Pairs with the guest's fence behind its publishing and its parking, and with the worker's
-     * in ring_publish. */
+    /* Pairs with the guest's fence behind its publishing and its parking, and with the
+     * worker's in ring_publish. */
     full_fence();
     if (!*ret_more && !look_again(core, ret_more)) {
         return false;
@@ -781,7 +816,8 @@ void vgpu_relay_core_say_ended(VGPURelayCore *core)
     core->backend->interrupt(core->opaque);
 }
 
-/* Attach ---------------------------------------------------------------------------------- */
+/* Attach
+ * ---------------------------------------------------------------------------------- */
 
 static bool find_pages(VGPURelayCore *core)
 {
@@ -803,7 +839,8 @@ static bool find_pages(VGPURelayCore *core)
     return ring_address(core, g->total_bytes, &core->transfer_addr);
 }
 
-/* The guest's channel page as a worker's would be at the start, with the worker's notice. */
+/* The guest's channel page as a worker's would be at the start, with the worker's notice.
+ */
 static bool write_page(VGPURelayCore *core)
 {
     struct vgpu_channel_page page = {
@@ -823,7 +860,8 @@ static bool write_page(VGPURelayCore *core)
            guest_store(core, IN_TRANSFERS(core, tail), 0);
 }
 
-uint32_t vgpu_relay_core_attach(VGPURelayCore *core, uint64_t directory, const char **ret_why)
+uint32_t vgpu_relay_core_attach(VGPURelayCore *core, uint64_t directory,
+                                const char **ret_why)
 {
     uint32_t status = VGPU_OK;
 

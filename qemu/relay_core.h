@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * What the relay does, apart from QEMU: turns, in which granules, lines and rectangles go from
- * guest memory to a channel's memory on the host and back. relay.c binds it to QEMU, our tests and
- * the fuzzer to memory of their own. One thread at a time.
+ * What the relay does, apart from QEMU: turns, in which granules, lines and rectangles go
+ * from guest memory to a channel's memory on the host and back. relay.c binds it to QEMU,
+ * our tests and the fuzzer to memory of their own. One thread at a time.
  *
- * Nothing here trusts the guest or the worker: each of their words is loaded once, checked against
- * private indices, and nonsense ends the channel.
+ * Nothing here trusts the guest or the worker: each of their words is loaded once,
+ * checked against private indices, and nonsense ends the channel.
  */
 #ifndef HW_MISC_VGPU_RELAY_CORE_H
 #define HW_MISC_VGPU_RELAY_CORE_H
@@ -13,23 +13,26 @@
 #include <vgpu/pci_regs.h>
 #include "channel.h"
 
-/* Data that one turn moves at most; with the cost of each piece, also a bound on its time. */
+/* Data that one turn moves at most; with the cost of each piece, also a bound on its
+ * time. */
 #define VGPU_TURN_BYTES (1u << 20)
-/* What a piece (a row, or its part in one page) costs beside its bytes, counted in bytes. */
+/* What a piece (a row, or its part in one page) costs beside its bytes, counted in bytes.
+ */
 #define VGPU_TURN_PIECE_BYTES 512u
 
 /* Pages of addresses that are remembered; a table reaches 2 MiB of the channel. */
 #define VGPU_RELAY_TABLES 8u
 
-/* Guest memory and wake-ups. A false: no RAM there, or no DMA allowed; the channel is ended. */
+/* Guest memory and wake-ups. A false: no RAM there, or no DMA allowed; the channel is
+ * ended. */
 typedef struct VGPURelayBackend {
     bool (*read)(void *opaque, uint64_t addr, void *buf, uint32_t len);
     bool (*write)(void *opaque, uint64_t addr, const void *buf, uint32_t len);
-    bool (*load32)(void *opaque, uint64_t addr, uint32_t *ret);    /* acquire */
-    bool (*store32)(void *opaque, uint64_t addr, uint32_t value);  /* release */
-    bool (*store64)(void *opaque, uint64_t addr, uint64_t value);  /* release */
-    void (*kick)(void *opaque);                                    /* the worker */
-    void (*interrupt)(void *opaque);                               /* the guest */
+    bool (*load32)(void *opaque, uint64_t addr, uint32_t *ret);   /* acquire */
+    bool (*store32)(void *opaque, uint64_t addr, uint32_t value); /* release */
+    bool (*store64)(void *opaque, uint64_t addr, uint64_t value); /* release */
+    void (*kick)(void *opaque);                                   /* the worker */
+    void (*interrupt)(void *opaque);                              /* the guest */
     void (*count)(void *opaque, enum vgpu_device_counter counter, uint64_t n);
 } VGPURelayBackend;
 
@@ -37,7 +40,7 @@ typedef enum VGPUTurn {
     VGPU_TURN_SLEEP,  /* both sides know to wake the device */
     VGPU_TURN_AGAIN,  /* there is more: another turn is due */
     VGPU_TURN_BROKEN, /* nonsense, `why` says which; no turn may follow */
-    VGPU_TURN_ENDED   /* the worker has ended and the guest was told; no turn may follow */
+    VGPU_TURN_ENDED /* the worker has ended and the guest was told; no turn may follow */
 } VGPUTurn;
 
 /* A part of the data area on its way, and how far it has come. */
@@ -49,7 +52,8 @@ typedef struct VGPURectangle {
     bool active;
 } VGPURectangle;
 
-/* One page of addresses; the guest only ever adds entries, so others than 0 may be kept. */
+/* One page of addresses; the guest only ever adds entries, so others than 0 may be kept.
+ */
 typedef struct VGPUTableCopy {
     bool valid;
     uint32_t number;
@@ -96,17 +100,21 @@ typedef struct VGPURelayCore {
     bool room;  /* of this turn: room for records, credit, issued */
 } VGPURelayCore;
 
-/* start: the rings' first index, 0 but in tests. The channel stays the caller's and outlives us. */
+/* start: the rings' first index, 0 but in tests. The channel stays the caller's and
+ * outlives us. */
 void vgpu_relay_core_init(VGPURelayCore *core, const VGPUChannel *channel,
                           const VGPURelayBackend *backend, void *opaque, uint32_t start);
 
 /* As vgpu_relay_attach(). */
-uint32_t vgpu_relay_core_attach(VGPURelayCore *core, uint64_t directory, const char **ret_why);
+uint32_t vgpu_relay_core_attach(VGPURelayCore *core, uint64_t directory,
+                                const char **ret_why);
 
-/* A look at the channel: bounded work, then what it says. After a successful attach only. */
+/* A look at the channel: bounded work, then what it says. After a successful attach only.
+ */
 VGPUTurn vgpu_relay_core_turn(VGPURelayCore *core);
 
-/* The worker has ended: the next turns take what it left along, and answer VGPU_TURN_ENDED. */
+/* The worker has ended: the next turns take what it left along, and answer
+ * VGPU_TURN_ENDED. */
 void vgpu_relay_core_gone(VGPURelayCore *core);
 
 /* Says ENDED in the guest's notice, as far as that memory still is there. */

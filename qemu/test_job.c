@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * The job window's record and answer, against a worker that uses ring/ and the layout that the
- * generator made of cuda.spec; and a channel's memory, which must be what the mediator said.
+ * The job window's record and answer, against a worker that uses ring/ and the layout
+ * that the generator made of cuda.spec; and a channel's memory, which must be what the
+ * mediator said.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -16,13 +17,15 @@
 #include "job_ring.h"
 #include "test_rig.h"
 
-#define SAME(ours, theirs, field)                                                         \
-    _Static_assert(offsetof(struct ours, field) == offsetof(struct theirs, field),        \
+#define SAME(ours, theirs, field)                                                        \
+    _Static_assert(offsetof(struct ours, field) == offsetof(struct theirs, field),       \
                    #field " lies where cuda.spec has it")
 
 _Static_assert(VGPU_JOB_OP == CUDA_OP_JOB_VECTOR_ADD, "the op is cuda.spec's");
-_Static_assert(sizeof(struct vgpu_job_record) == sizeof(struct cuda_op_job_vector_add), "size");
-_Static_assert(sizeof(struct vgpu_job_reply) == sizeof(struct cuda_re_job_vector_add), "size");
+_Static_assert(sizeof(struct vgpu_job_record) == sizeof(struct cuda_op_job_vector_add),
+               "size");
+_Static_assert(sizeof(struct vgpu_job_reply) == sizeof(struct cuda_re_job_vector_add),
+               "size");
 SAME(vgpu_job_record, cuda_op_job_vector_add, count);
 SAME(vgpu_job_record, cuda_op_job_vector_add, a);
 SAME(vgpu_job_record, cuda_op_job_vector_add, b);
@@ -39,8 +42,8 @@ static Window *window_new(uint32_t granules)
     Window *window = calloc(1, sizeof(*window));
 
     assert_non_null(window);
-    window->rig =
-        rig_new(&(RigOptions){.sub_granules = granules, .comp_granules = VGPU_JOB_GRANULES});
+    window->rig = rig_new(
+        &(RigOptions){.sub_granules = granules, .comp_granules = VGPU_JOB_GRANULES});
     vgpu_job_ring_init(&window->ring, window->rig->channel);
     for (uint32_t i = 0; i < VGPU_JOB_ELEMENTS; i++) {
         window->a[i] = i * 3;
@@ -77,7 +80,8 @@ static uint64_t take_record(Window *window, uint32_t count)
     size_t size;
     bool kick;
 
-    assert_int_equal(ring_consume(&window->rig->take, bytes, sizeof(bytes), &size, &kick), 1);
+    assert_int_equal(ring_consume(&window->rig->take, bytes, sizeof(bytes), &size, &kick),
+                     1);
     assert_int_equal(op->head.op, CUDA_OP_JOB_VECTOR_ADD);
     assert_int_equal(op->head.flags, VGPU_RECORD_WAIT | VGPU_RECORD_EXPLICIT);
     assert_int_equal(op->head.thread, 1);
@@ -109,8 +113,11 @@ static void answer(Window *window, const struct vgpu_completion *head,
 
 static struct vgpu_completion reply_to(uint64_t seq, uint16_t status)
 {
-    return (struct vgpu_completion){
-        .kind = VGPU_COMPLETION_REPLY, .status = status, .seq = seq, .wait_ns = 7, .run_ns = 9};
+    return (struct vgpu_completion){.kind = VGPU_COMPLETION_REPLY,
+                                    .status = status,
+                                    .seq = seq,
+                                    .wait_ns = 7,
+                                    .run_ns = 9};
 }
 
 static void test_job_goes_out_and_comes_back(void **state)
@@ -207,15 +214,15 @@ static void test_job_answers_that_are_nonsense(void **state)
         uint32_t size;
         uint16_t status;
     } wrong[] = {
-        {{.offset = 56, .size_bytes = 16}, 40, VGPU_OK},               /* no sum */
-        {{.offset = 56, .size_bytes = 16}, 64, VGPU_OK},               /* half of it */
-        {{.offset = 64, .size_bytes = 16}, 72, VGPU_OK},               /* beyond the end */
-        {{.offset = UINT64_MAX - 3, .size_bytes = 16}, 72, VGPU_OK},   /* overflows */
-        {{.offset = 48, .size_bytes = 16}, 72, VGPU_OK},               /* in the head */
-        {{.offset = 56, .size_bytes = 12}, 72, VGPU_OK},               /* too few */
-        {{.offset = 56, .size_bytes = 20}, 80, VGPU_OK},               /* too many */
-        {{.offset = 56, .size_bytes = 16, .place = 1}, 72, VGPU_OK},   /* elsewhere */
-        {{.offset = 56, .size_bytes = 16}, 72, VGPU_STATUS_COUNT},     /* an unknown status */
+        {{.offset = 56, .size_bytes = 16}, 40, VGPU_OK},             /* no sum */
+        {{.offset = 56, .size_bytes = 16}, 64, VGPU_OK},             /* half of it */
+        {{.offset = 64, .size_bytes = 16}, 72, VGPU_OK},             /* beyond the end */
+        {{.offset = UINT64_MAX - 3, .size_bytes = 16}, 72, VGPU_OK}, /* overflows */
+        {{.offset = 48, .size_bytes = 16}, 72, VGPU_OK},             /* in the head */
+        {{.offset = 56, .size_bytes = 12}, 72, VGPU_OK},             /* too few */
+        {{.offset = 56, .size_bytes = 20}, 80, VGPU_OK},             /* too many */
+        {{.offset = 56, .size_bytes = 16, .place = 1}, 72, VGPU_OK}, /* elsewhere */
+        {{.offset = 56, .size_bytes = 16}, 72, VGPU_STATUS_COUNT}, /* an unknown status */
     };
 
     for (unsigned i = 0; i < sizeof(wrong) / sizeof(wrong[0]); i++) {
@@ -250,7 +257,8 @@ static void test_job_ring_that_is_too_small(void **state)
     window_free(window);
 }
 
-/* A channel's memory ------------------------------------------------------------------------ */
+/* A channel's memory
+ * ------------------------------------------------------------------------ */
 
 static const char *refusal(const struct vgpu_channel_geometry *said,
                            const struct vgpu_channel_geometry *made, bool sealed)
@@ -274,11 +282,11 @@ static void test_channel_geometries_that_are_wrong(void **state)
 
     rig_geometry(&good, 64, 64, 65536);
     assert_string_equal(refusal(&good, &good, true), "");
-#define WRONG(change, part)                                                               \
-    do {                                                                                  \
-        g = good;                                                                         \
-        change;                                                                           \
-        assert_non_null(strstr(refusal(&g, &good, true), part));                          \
+#define WRONG(change, part)                                                              \
+    do {                                                                                 \
+        g = good;                                                                        \
+        change;                                                                          \
+        assert_non_null(strstr(refusal(&g, &good, true), part));                         \
     } while (0)
     WRONG(g.sub_granules = 0, "ring");
     WRONG(g.sub_granules = 1, "ring");

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * The relay between a guest and a worker that use ring/ on memory of their own: what arrives, what
- * is refused, when it sleeps and whom it wakes.
+ * The relay between a guest and a worker that use ring/ on memory of their own: what
+ * arrives, what is refused, when it sleeps and whom it wakes.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -17,7 +17,8 @@ static Rig *attached(const RigOptions *options)
     Rig *rig = rig_new(options);
     const char *why = NULL;
 
-    assert_int_equal(vgpu_relay_core_attach(rig->core, rig_directory(rig), &why), VGPU_OK);
+    assert_int_equal(vgpu_relay_core_attach(rig->core, rig_directory(rig), &why),
+                     VGPU_OK);
     assert_null(why);
     return rig;
 }
@@ -92,13 +93,17 @@ static bool pop(struct ring_consumer *consumer, uint64_t seq)
     return status == 1;
 }
 
-/* Rings ----------------------------------------------------------------------------------- */
+/* Rings
+ * ----------------------------------------------------------------------------------- */
 
-/* Pushes and pops at random on all four ends, with turns between: everything once, in order. */
+/* Pushes and pops at random on all four ends, with turns between: everything once, in
+ * order. */
 static void run_model(uint32_t sub, uint32_t comp, uint32_t start)
 {
-    Rig *rig = attached(&(RigOptions){.sub_granules = sub, .comp_granules = comp, .start = start});
-    uint32_t sub_max = (uint32_t)ring_entry_max(sub) / 8, comp_max = (uint32_t)ring_entry_max(comp) / 8;
+    Rig *rig = attached(
+        &(RigOptions){.sub_granules = sub, .comp_granules = comp, .start = start});
+    uint32_t sub_max = (uint32_t)ring_entry_max(sub) / 8,
+             comp_max = (uint32_t)ring_entry_max(comp) / 8;
     uint64_t pushed = 0, popped = 0, answered = 0, seen = 0;
     unsigned random = start + sub;
 
@@ -117,7 +122,8 @@ static void run_model(uint32_t sub, uint32_t comp, uint32_t start)
             break;
         case 3:
             if (answered < popped) {
-                answered += push(&rig->answer, size / 8 > comp_max ? comp_max * 8 : size, answered);
+                answered += push(&rig->answer, size / 8 > comp_max ? comp_max * 8 : size,
+                                 answered);
             }
             break;
         case 4:
@@ -288,23 +294,23 @@ static void test_relay_worker_entries_that_are_none(void **state)
         uint16_t kind;
         uint32_t start, head;
     } wrong[] = {
-        {0, VGPU_COMPLETION_REPLY, 0, 1},           /* no head */
-        {7, VGPU_COMPLETION_REPLY, 0, 1},           /* half a head */
-        {32, VGPU_COMPLETION_REPLY, 0, 1},          /* half a completion */
-        {44, VGPU_COMPLETION_REPLY, 0, 1},          /* no multiple of 8 */
-        {72, VGPU_COMPLETION_REPLY, 0, 1},          /* beyond the head */
+        {0, VGPU_COMPLETION_REPLY, 0, 1},  /* no head */
+        {7, VGPU_COMPLETION_REPLY, 0, 1},  /* half a head */
+        {32, VGPU_COMPLETION_REPLY, 0, 1}, /* half a completion */
+        {44, VGPU_COMPLETION_REPLY, 0, 1}, /* no multiple of 8 */
+        {72, VGPU_COMPLETION_REPLY, 0, 1}, /* beyond the head */
         {UINT32_MAX - 7, VGPU_COMPLETION_REPLY, 0, 64},
-        {33 * 64, VGPU_COMPLETION_REPLY, 0, 64},    /* over half of the ring */
-        {128, VGPU_COMPLETION_REPLY, 63, 2},        /* beyond the ring's end */
-        {64, VGPU_COMPLETION_PAD, 0, 64},           /* a pad that does not end with the ring */
-        {72, VGPU_COMPLETION_WRITTEN, 0, 2},        /* too little of what was written */
-        {88, VGPU_COMPLETION_WRITTEN, 0, 2},        /* too much */
+        {33 * 64, VGPU_COMPLETION_REPLY, 0, 64}, /* over half of the ring */
+        {128, VGPU_COMPLETION_REPLY, 63, 2},     /* beyond the ring's end */
+        {64, VGPU_COMPLETION_PAD, 0, 64},    /* a pad that does not end with the ring */
+        {72, VGPU_COMPLETION_WRITTEN, 0, 2}, /* too little of what was written */
+        {88, VGPU_COMPLETION_WRITTEN, 0, 2}, /* too much */
     };
 
     for (unsigned i = 0; i < sizeof(wrong) / sizeof(wrong[0]); i++) {
         Rig *rig = attached(&(RigOptions){.start = wrong[i].start});
-        struct vgpu_completion *entry =
-            (void *)(rig->host + rig->geometry.comp_offset + (uint64_t)wrong[i].start * 64);
+        struct vgpu_completion *entry = (void *)(rig->host + rig->geometry.comp_offset +
+                                                 (uint64_t)wrong[i].start * 64);
 
         entry->size_bytes = wrong[i].size;
         entry->kind = wrong[i].kind;
@@ -325,16 +331,19 @@ static void test_relay_pads_of_the_largest_ring_pass(void **state)
     rig_free(rig);
 }
 
-/* Transfers ------------------------------------------------------------------------------- */
+/* Transfers
+ * ------------------------------------------------------------------------------- */
 
-static void transfer(Rig *rig, uint64_t offset, uint64_t row_bytes, uint64_t pitch, uint32_t rows)
+static void transfer(Rig *rig, uint64_t offset, uint64_t row_bytes, uint64_t pitch,
+                     uint32_t rows)
 {
-    rig->transfers->transfer[rig->transfers->head % VGPU_TRANSFERS] = (struct vgpu_transfer){
-        .offset = offset,
-        .row_bytes = row_bytes,
-        .pitch_bytes = pitch,
-        .rows = rows,
-    };
+    rig->transfers->transfer[rig->transfers->head % VGPU_TRANSFERS] =
+        (struct vgpu_transfer){
+            .offset = offset,
+            .row_bytes = row_bytes,
+            .pitch_bytes = pitch,
+            .rows = rows,
+        };
     rig->transfers->head++;
 }
 
@@ -346,9 +355,11 @@ static void pattern(uint8_t *data, uint64_t bytes)
 }
 
 /* True if byte `at` belongs to one of the rows. */
-static bool inside(uint64_t at, uint64_t offset, uint64_t row_bytes, uint64_t pitch, uint32_t rows)
+static bool inside(uint64_t at, uint64_t offset, uint64_t row_bytes, uint64_t pitch,
+                   uint32_t rows)
 {
-    return at >= offset && (at - offset) / pitch < rows && (at - offset) % pitch < row_bytes;
+    return at >= offset && (at - offset) / pitch < rows &&
+           (at - offset) % pitch < row_bytes;
 }
 
 static void test_relay_transfer_is_there_before_its_record(void **state)
@@ -440,7 +451,8 @@ static void test_relay_page_that_is_not_there_reads_as_zeros(void **state)
     Rig *rig = attached(&(RigOptions){.sparse = true});
 
     rig_populate(rig, 4096, 4096);
-    memset(rig->data, 0x11, 3 * 4096); /* what the device must not see, but for the middle */
+    memset(rig->data, 0x11,
+           3 * 4096); /* what the device must not see, but for the middle */
     memset(rig->host_data, 0x22, 3 * 4096);
     transfer(rig, 0, 3 * 4096, 0, 1);
     assert_sleeps(rig);
@@ -500,7 +512,8 @@ static void test_relay_addresses_that_are_no_memory(void **state)
     assert_broken(rig, "cannot be read");
 }
 
-/* What the worker wrote --------------------------------------------------------------------- */
+/* What the worker wrote
+ * --------------------------------------------------------------------- */
 
 static void written(Rig *rig, const struct vgpu_written *what)
 {
@@ -552,7 +565,10 @@ static void test_relay_written_beyond_the_data_area(void **state)
         {.row_bytes = 1, .slice_pitch_bytes = 65536, .rows = 1, .slices = 2},
         {.row_bytes = 1, .slice_pitch_bytes = 0, .rows = 1, .slices = UINT32_MAX},
         {.row_bytes = 1, .pitch_bytes = 1ull << 33, .rows = UINT32_MAX, .slices = 1},
-        {.row_bytes = 1, .slice_pitch_bytes = 1ull << 33, .rows = 1, .slices = UINT32_MAX},
+        {.row_bytes = 1,
+         .slice_pitch_bytes = 1ull << 33,
+         .rows = 1,
+         .slices = UINT32_MAX},
     };
 
     for (unsigned i = 0; i < sizeof(wrong) / sizeof(wrong[0]); i++) {
@@ -572,7 +588,8 @@ static void test_relay_written_to_a_page_that_is_not_there(void **state)
     assert_broken(rig, "not there");
 }
 
-/* A turn's bounds --------------------------------------------------------------------------- */
+/* A turn's bounds
+ * --------------------------------------------------------------------------- */
 
 #define MUCH (3u << 20)
 
@@ -605,9 +622,11 @@ static void test_relay_download_holds_back_what_is_behind_it(void **state)
 
     pattern(rig->host_data, MUCH + 4097);
     assert_true(push(&rig->answer, 64, 0));
-    written(rig, &(struct vgpu_written){
-                     .offset = 1, .row_bytes = MUCH / 2 + 4096, .pitch_bytes = MUCH / 2 + 4096,
-                     .rows = 2, .slices = 1});
+    written(rig, &(struct vgpu_written){.offset = 1,
+                                        .row_bytes = MUCH / 2 + 4096,
+                                        .pitch_bytes = MUCH / 2 + 4096,
+                                        .rows = 2,
+                                        .slices = 1});
     assert_true(push(&rig->answer, 64, 1));
     rig->host_page->notice.issued = 7;
     while (turn(rig) == VGPU_TURN_AGAIN) {
@@ -648,7 +667,8 @@ static void test_relay_uploads_do_not_hold_up_completions(void **state)
     rig_free(rig);
 }
 
-/* Sleep and wake-ups ------------------------------------------------------------------------ */
+/* Sleep and wake-ups
+ * ------------------------------------------------------------------------ */
 
 static void test_relay_sleeping_says_so_to_both(void **state)
 {
@@ -783,7 +803,8 @@ static void test_relay_kicks_only_a_worker_that_sleeps(void **state)
     rig_free(rig);
 }
 
-/* The worker fills the ring and sleeps; nobody tells the device, but the guest rings in time. */
+/* The worker fills the ring and sleeps; nobody tells the device, but the guest rings in
+ * time. */
 static void test_relay_worker_that_waits_for_room_is_told(void **state)
 {
     static const uint32_t sizes[] = {2, 4, 64, 1024};
@@ -801,7 +822,8 @@ static void test_relay_worker_that_waits_for_room_is_told(void **state)
         }
         assert_sleeps(rig);
         assert_true(ring_producer_arm(&rig->answer, most));
-        assert_int_equal(ring_consume(&rig->complete, buffer, sizeof(buffer), &size, &kick), 1);
+        assert_int_equal(
+            ring_consume(&rig->complete, buffer, sizeof(buffer), &size, &kick), 1);
         assert_true(kick); /* this is the guest's doorbell */
         assert_sleeps(rig);
         assert_int_equal(rig->kicks, 1);
@@ -821,7 +843,8 @@ static void test_relay_guest_reads_without_doorbells_while_there_is_room(void **
     rig_free(rig);
 }
 
-/* The notice, and the end ------------------------------------------------------------------- */
+/* The notice, and the end
+ * ------------------------------------------------------------------- */
 
 static void test_relay_notice_is_mirrored(void **state)
 {
@@ -881,9 +904,11 @@ static void test_relay_memory_that_goes_away(void **state)
     assert_broken(rig, "cannot be");
 }
 
-/* Attach ------------------------------------------------------------------------------------ */
+/* Attach
+ * ------------------------------------------------------------------------------------ */
 
-static void assert_refused(Rig *rig, uint64_t directory, uint32_t status, const char *part)
+static void assert_refused(Rig *rig, uint64_t directory, uint32_t status,
+                           const char *part)
 {
     const char *why = NULL;
 
@@ -898,7 +923,8 @@ static void test_relay_attach_writes_the_guests_page(void **state)
     const char *why = NULL;
 
     rig->host_page->notice.credit = 77;
-    assert_int_equal(vgpu_relay_core_attach(rig->core, rig_directory(rig), &why), VGPU_OK);
+    assert_int_equal(vgpu_relay_core_attach(rig->core, rig_directory(rig), &why),
+                     VGPU_OK);
     assert_int_equal(rig->page->magic, VGPU_MAGIC);
     assert_int_equal(rig->page->layout, VGPU_LAYOUT_VERSION);
     assert_int_equal(rig->page->flags, VGPU_CHANNEL_MIRRORED);

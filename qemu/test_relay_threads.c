@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * The relay in its own thread between a guest of two threads and a worker, all of which sleep when
- * they have nothing to do: each record gets its answer, in order, and nobody sleeps for ever. The
- * guest rings only when the device's lines say so, the worker kicks only when they do.
+ * The relay in its own thread between a guest of two threads and a worker, all of which
+ * sleep when they have nothing to do: each record gets its answer, in order, and nobody
+ * sleeps for ever. The guest rings only when the device's lines say so, the worker kicks
+ * only when they do.
  */
 #include <poll.h>
 #include <pthread.h>
@@ -21,12 +22,12 @@
 typedef struct Stress {
     Rig *rig;
     int doorbell;
-    int interrupt;   /* to the consumer, which passes it on to the producer */
+    int interrupt; /* to the consumer, which passes it on to the producer */
     int to_producer;
     int stop;
     uint32_t count;
-    bool wrong;
-    bool broken;
+    bool worker_wrong; /* each written by one thread */
+    bool guest_wrong;
 } Stress;
 
 static void wake(int fd)
@@ -38,10 +39,12 @@ static void wake(int fd)
     }
 }
 
-/* Sleeps until one of the two is written; true if it was the second, which stays as it is. */
+/* Sleeps until one of the two is written; true if it was the second, which stays as it
+ * is. */
 static bool sleep_on(int fd, int other)
 {
-    struct pollfd events[2] = {{.fd = fd, .events = POLLIN}, {.fd = other, .events = POLLIN}};
+    struct pollfd events[2] = {{.fd = fd, .events = POLLIN},
+                               {.fd = other, .events = POLLIN}};
     uint64_t value;
 
     if (poll(events, 2, -1) < 1) {
@@ -65,7 +68,6 @@ static void *device_main(void *argument)
         uint64_t value;
 
         if (turn == VGPU_TURN_BROKEN) {
-            stress->broken = true;
             abort();
         }
         if (poll(events, 3, turn == VGPU_TURN_AGAIN ? 0 : -1) < 0) {
@@ -99,8 +101,8 @@ static bool push_transfer(Stress *stress, uint32_t i)
         return false;
     }
     memcpy(stress->rig->data + slot_of(i), &word, sizeof(word));
-    page->transfer[head % VGPU_TRANSFERS] =
-        (struct vgpu_transfer){.offset = slot_of(i), .row_bytes = sizeof(word), .rows = 1};
+    page->transfer[head % VGPU_TRANSFERS] = (struct vgpu_transfer){
+        .offset = slot_of(i), .row_bytes = sizeof(word), .rows = 1};
     __atomic_store_n(&page->head, head + 1, __ATOMIC_RELEASE);
     return true;
 }
@@ -138,7 +140,8 @@ static void *producer_main(void *argument)
     return NULL;
 }
 
-/* Answers each record: what it found in the data area, then, in the same place, its complement. */
+/* Answers each record: what it found in the data area, then, in the same place, its
+ * complement. */
 static void *worker_main(void *argument)
 {
     Stress *stress = argument;
@@ -164,7 +167,8 @@ static void *worker_main(void *argument)
             continue;
         }
         memcpy(&word, rig->host_data + slot_of(i), sizeof(word));
-        stress->wrong |= status != 1 || record->seq != i || word != i * 2654435761u;
+        stress->worker_wrong |=
+            status != 1 || record->seq != i || word != i * 2654435761u;
         word = ~word;
         memcpy(rig->host_data + slot_of(i) + 64, &word, sizeof(word));
         for (unsigned part = 0; part < 2;) {
@@ -228,7 +232,8 @@ static void *consumer_main(void *argument)
             continue;
         }
         memcpy(&word, rig->data + slot_of(i) + 64, sizeof(word));
-        stress->wrong |= status != 1 || reply->seq != i || word != ~(i * 2654435761u);
+        stress->guest_wrong |=
+            status != 1 || reply->seq != i || word != ~(i * 2654435761u);
         i++;
     }
     wake(stress->to_producer);
@@ -238,20 +243,23 @@ static void *consumer_main(void *argument)
 static void run(uint32_t sub, uint32_t comp, uint32_t start, uint32_t count)
 {
     Stress stress = {
-        .rig = rig_new(&(RigOptions){.sub_granules = sub, .comp_granules = comp, .start = start}),
+        .rig = rig_new(
+            &(RigOptions){.sub_granules = sub, .comp_granules = comp, .start = start}),
         .doorbell = eventfd(0, EFD_CLOEXEC),
         .interrupt = eventfd(0, EFD_CLOEXEC),
         .to_producer = eventfd(0, EFD_CLOEXEC),
         .stop = eventfd(0, EFD_CLOEXEC),
         .count = count,
     };
-    void *(*const mains[])(void *) = {producer_main, worker_main, consumer_main, device_main};
+    void *(*const mains[])(void *) = {producer_main, worker_main, consumer_main,
+                                      device_main};
     pthread_t threads[4];
     const char *why;
 
     stress.rig->interrupt_fd = stress.interrupt;
     assert_int_equal(
-        vgpu_relay_core_attach(stress.rig->core, rig_directory(stress.rig), &why), VGPU_OK);
+        vgpu_relay_core_attach(stress.rig->core, rig_directory(stress.rig), &why),
+        VGPU_OK);
     for (unsigned i = 0; i < 4; i++) {
         assert_int_equal(pthread_create(&threads[i], NULL, mains[i], &stress), 0);
     }
@@ -260,7 +268,8 @@ static void run(uint32_t sub, uint32_t comp, uint32_t start, uint32_t count)
     }
     wake(stress.stop);
     pthread_join(threads[3], NULL);
-    assert_false(stress.wrong);
+    assert_false(stress.worker_wrong);
+    assert_false(stress.guest_wrong);
     rig_free(stress.rig);
     close(stress.doorbell);
     close(stress.interrupt);

@@ -18,7 +18,8 @@ static void must(bool ok)
     }
 }
 
-/* The device's side ----------------------------------------------------------------------- */
+/* The device's side
+ * ----------------------------------------------------------------------- */
 
 /* An access stays within its page, or is no RAM. */
 static uint8_t *locate(Rig *rig, uint64_t addr, uint32_t len)
@@ -124,9 +125,11 @@ static const VGPURelayBackend rig_backend = {
     .count = rig_count,
 };
 
-/* The guest ------------------------------------------------------------------------------- */
+/* The guest
+ * ------------------------------------------------------------------------------- */
 
-/* Page 0 is the directory, then its tables, then the channel and the page of transfers. */
+/* Page 0 is the directory, then its tables, then the channel and the page of transfers.
+ */
 static uint32_t table_count(const Rig *rig)
 {
     uint64_t pages = rig->geometry.total_bytes / PAGE + 1;
@@ -197,13 +200,15 @@ static void make_guest(Rig *rig, const RigOptions *options)
     rig->data = (uint8_t *)rig->page + g->data_offset;
     rig->transfers = (void *)((uint8_t *)rig->page + g->total_bytes);
     ring_producer_init(&rig->submit, &rig->page->submission,
-                       (uint8_t *)rig->page + g->sub_offset, g->sub_granules, options->start);
+                       (uint8_t *)rig->page + g->sub_offset, g->sub_granules,
+                       options->start);
     ring_consumer_init(&rig->complete, &rig->page->completion,
                        (uint8_t *)rig->page + g->comp_offset, g->comp_granules,
                        options->start);
 }
 
-/* The host -------------------------------------------------------------------------------- */
+/* The host
+ * -------------------------------------------------------------------------------- */
 
 void rig_geometry(struct vgpu_channel_geometry *ret, uint32_t sub_granules,
                   uint32_t comp_granules, uint64_t data_bytes)
@@ -256,8 +261,8 @@ static void make_host(Rig *rig, const RigOptions *options)
     rig->host_page->completion.consumer.tail = options->start;
     ring_consumer_init(&rig->take, &rig->host_page->submission, rig->host + g->sub_offset,
                        g->sub_granules, options->start);
-    ring_producer_init(&rig->answer, &rig->host_page->completion, rig->host + g->comp_offset,
-                       g->comp_granules, options->start);
+    ring_producer_init(&rig->answer, &rig->host_page->completion,
+                       rig->host + g->comp_offset, g->comp_granules, options->start);
     rig->submit_kick = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     rig->completion_kick = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     fds[0] = memory;

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * What the relay's tests and its fuzzer share: a guest's memory whose pages lie scattered, a
- * channel's sealed memory as the mediator makes it, and the relay between the two.
+ * What the relay's tests and its fuzzer share: a guest's memory whose pages lie
+ * scattered, a channel's sealed memory as the mediator makes it, and the relay between
+ * the two.
  */
 #ifndef HW_MISC_VGPU_TEST_RIG_H
 #define HW_MISC_VGPU_TEST_RIG_H
@@ -16,7 +17,7 @@ typedef struct RigOptions {
     uint64_t data_bytes;                  /* 0: 64 KiB */
     uint32_t start;                       /* index of both rings */
     bool sparse;                          /* the guest has no page of its data area yet */
-    bool unmirrored;                      /* the host does not set VGPU_CHANNEL_MIRRORED */
+    bool unmirrored; /* the host does not set VGPU_CHANNEL_MIRRORED */
 } RigOptions;
 
 typedef struct Rig {
@@ -53,7 +54,8 @@ typedef struct Rig {
     void *context;
 } Rig;
 
-/* Memory and relay, not attached. Ends the program if the machine does not give memory. */
+/* Memory and relay, not attached. Ends the program if the machine does not give memory.
+ */
 Rig *rig_new(const RigOptions *options);
 void rig_free(Rig *rig);
 uint64_t rig_directory(const Rig *rig);
@@ -64,7 +66,7 @@ uint64_t *rig_entry(const Rig *rig, uint64_t page);
 void rig_populate(const Rig *rig, uint64_t offset, uint64_t bytes); /* of the data area */
 
 /* An address of the device within the guest's page of the channel. */
-#define RIG_ADDRESS(rig, field)                                                           \
+#define RIG_ADDRESS(rig, field)                                                          \
     (rig_page_address(rig, 0) + offsetof(struct vgpu_channel_page, field))
 
 /* A sealed memory object as the mediator makes it; and a geometry for it. */

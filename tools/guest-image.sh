@@ -112,6 +112,8 @@ install_module()
         cp "$out/vgpu.ko" "$modules/"
         ln -s "modules/$RELEASE/vgpu.ko" "$1/lib/vgpu.ko"
     fi
+    # A block device in memory, for the driver's test of direct I/O.
+    cp "$MODULES/kernel/drivers/block/brd.ko" "$1/lib/"
     : >"$modules/modules.order"
     : >"$modules/modules.builtin"
     : >"$modules/modules.builtin.modinfo"

@@ -13,6 +13,8 @@
 #   KERNEL=/...    the image to boot; not with --headers-only
 #   MODULES=/...   lib/modules/RELEASE; not with --headers-only
 #   KDIR=/...      for make -C guest/driver KDIR=...
+#   KERNEL_CC=...  for make's CC=...: the kernel's own compiler, or this machine's, which is not told
+#                  of options that only newer ones know
 #
 # What was unpacked once is used again without asking the network; --update asks again. Parallel
 # calls wait for each other.
@@ -123,7 +125,35 @@ get_headers()
     kbuild=$(dependency "$headers" 'linux-kbuild-.*')
     unpack "$headers" "$common" "$kbuild"
     relocate "$release"
+    # Types for debuggers would want pahole and the kernel's image.
+    sed -i '/^CONFIG_DEBUG_INFO_BTF/d' "$tree/usr/src/$headers/include/config/auto.conf"
+    write_compiler
     echo "$release" >"$base/release"
+}
+
+# A compiler older than the kernel's gets the alignment that it knows.
+write_compiler()
+{
+    cat >"$tree/cc" <<'TEXT'
+#!/bin/bash
+arguments=()
+for argument in "$@"; do
+    case "$argument" in
+    -fmin-function-alignment=*) argument=-falign-functions=${argument#*=} ;;
+    esac
+    arguments+=("$argument")
+done
+exec gcc "${arguments[@]}"
+TEXT
+    chmod +x "$tree/cc"
+}
+
+kernel_compiler()
+{
+    local name
+    name=$(sed -n 's/^CC = .*CROSS_COMPILE)\(gcc-[0-9]*\)$/\1/p' \
+        "$tree/usr/src/linux-headers-$1/.kernelvariables")
+    command -v "${name:-none}" || echo "$tree/cc"
 }
 
 get_image()
@@ -161,3 +191,4 @@ if [ "$headers_only" = no ]; then
     echo "MODULES=$tree/lib/modules/$release"
 fi
 echo "KDIR=$tree/usr/src/linux-headers-$release"
+echo "KERNEL_CC=$(kernel_compiler "$release")"

@@ -84,7 +84,9 @@ static void print_help(void)
     for (size_t i = 0; i < VGPU_ARRAY_SIZE(commands); i++)
         printf("  %-11s %-28s %s\n", commands[i].name, commands[i].arguments, commands[i].help);
     puts("\noptions:\n"
-         "  --socket PATH     the VM's socket (" VGPU_DEFAULT_SOCKET ")\n"
+         "  --socket PATH     a device, or the VM's socket (" VGPU_DEFAULT_DEVICE
+         " where it is there,\n"
+         "                    else " VGPU_DEFAULT_SOCKET ")\n"
          "  --driver PATH     use this CUDA driver in this process instead of the mediator\n"
          "  --data-size SIZE  data area of the channel; by default the host's choice\n"
          "  --json            print results as JSON\n"
@@ -264,7 +266,7 @@ int main(int argc, char **argv)
 {
     const char *from_environment = getenv("VGPU_SOCKET");
     struct client_options options = {
-        .socket = from_environment && from_environment[0] ? from_environment : VGPU_DEFAULT_SOCKET,
+        .socket = from_environment && from_environment[0] ? from_environment : NULL,
         .rounds = 1,
         .grid = {1, 1, 1},
         .block = {1, 1, 1},

@@ -13,6 +13,7 @@
 #include "cuda/exports.h"
 #include "guest/libvgpu/data.h"
 #include "guest/libvgpu/lookup.h"
+#include "guest/libvgpu/mirror.h"
 #include "guest/libvgpu/move.h"
 
 #define ALLOC_FLAGS                                                                                \
@@ -21,7 +22,7 @@
     (CU_MEMHOSTREGISTER_PORTABLE | CU_MEMHOSTREGISTER_DEVICEMAP | CU_MEMHOSTREGISTER_IOMEMORY |    \
      CU_MEMHOSTREGISTER_READ_ONLY)
 
-/* Puts page-locked memory, and its view from the device, into the tables. */
+/* Puts page-locked memory, and its view from the device if there is one, into the tables. */
 static bool keep(const struct range *pinned)
 {
     struct range range = *pinned;
@@ -34,7 +35,7 @@ static bool keep(const struct range *pinned)
     view.start = range.other;
     view.other = range.start;
     kept = ranges_add(&guest.host, &range);
-    if (kept && !ranges_add(&guest.device, &view)) {
+    if (kept && range.other && !ranges_add(&guest.device, &view)) {
         ranges_drop(&guest.host, range.start);
         kept = false;
     }
@@ -54,12 +55,16 @@ static CUresult lock_area(uint64_t bytes, struct vgpu_slice *ret_area, uint64_t 
     if (result != CUDA_SUCCESS)
         return result;
     args.area.bytes = data_host_bytes(bytes);
+    *ret_area = args.area;
+    *ret_address = 0;
+    /* A mirror's memory is not the device's: copies go there, kernels do not. */
+    if (sender->mirror)
+        return CUDA_SUCCESS;
     result = cuda_send_host_register(sender, &args, &out);
     if (result != CUDA_SUCCESS) {
         data_give_host(sender, args.area.offset, bytes);
         return result;
     }
-    *ret_area = args.area;
     *ret_address = out.address;
     return CUDA_SUCCESS;
 }
@@ -70,8 +75,12 @@ static CUresult unlock_area(uint64_t offset, uint64_t bytes)
     struct sender *sender = guest_sender();
     struct cuda_args_host_unregister args = {
         .area = {.offset = offset, .bytes = data_host_bytes(bytes)}};
-    CUresult result = cuda_send_host_unregister(sender, &args);
+    CUresult result = CUDA_SUCCESS;
 
+    if (sender->mirror)
+        result = cuda_send_context_sync(sender);
+    else
+        result = cuda_send_host_unregister(sender, &args);
     data_give_host(sender, offset, bytes);
     return result;
 }
@@ -93,7 +102,8 @@ static CUresult alloc(void **pp, size_t bytes, unsigned flags)
     range.context = thread_context(thread);
     range.area = area.offset;
     range.start = (uint64_t)(uintptr_t)guest_sender()->map.data + area.offset;
-    range.flags |= CU_MEMHOSTALLOC_DEVICEMAP;
+    if (range.other)
+        range.flags |= CU_MEMHOSTALLOC_DEVICEMAP;
     if (!keep(&range)) {
         unlock_area(area.offset, bytes);
         return CUDA_ERROR_OUT_OF_MEMORY;
@@ -124,7 +134,7 @@ static bool take_range(const void *p, enum range_what what, struct range *ret)
     if (found) {
         *ret = *range;
         ranges_drop(&guest.host, ret->start);
-        if (range_is_pinned(ret))
+        if (range_is_pinned(ret) && ret->other)
             ranges_drop(&guest.device, ret->other);
     }
     guest_unlock();
@@ -166,6 +176,8 @@ CUresult cuMemHostGetDevicePointer_v2(CUdeviceptr *pdptr, void *p, unsigned int 
         return CUDA_ERROR_INVALID_VALUE;
     if (!range_is_pinned(&range))
         return cuda_unsupported("cuMemHostGetDevicePointer of registered memory");
+    if (!range.other)
+        return cuda_unsupported("cuMemHostGetDevicePointer on a channel that is relayed");
     *pdptr = range.other + ((uint64_t)(uintptr_t)p - range.start);
     return CUDA_SUCCESS;
 }
@@ -179,8 +191,7 @@ CUresult cuMemHostGetFlags(unsigned int *pFlags, void *p)
         return result;
     if (!pFlags || !find_range(p, &range))
         return CUDA_ERROR_INVALID_VALUE;
-    /* All page-locked memory of ours is mapped, asked for or not. */
-    *pFlags = range.what == RANGE_HOST ? range.flags | CU_MEMHOSTALLOC_DEVICEMAP : range.flags;
+    *pFlags = range.flags;
     return CUDA_SUCCESS;
 }
 
@@ -197,14 +208,17 @@ static CUresult register_moved(struct range *range)
 {
     uint8_t *data = guest_sender()->map.data;
     struct vgpu_slice area;
+    struct move_file file;
     CUresult result = lock_area(range->bytes, &area, &range->other);
 
     if (result != CUDA_SUCCESS)
         return result;
+    file = mirror_file(guest_sender(), area.offset);
     range->what = RANGE_MOVED;
     range->area = area.offset;
-    range->flags |= CU_MEMHOSTREGISTER_DEVICEMAP;
-    if (move_in(range->start, range->bytes, data + area.offset) < 0) {
+    if (range->other)
+        range->flags |= CU_MEMHOSTREGISTER_DEVICEMAP;
+    if (move_in(range->start, range->bytes, data + area.offset, &file) < 0) {
         unlock_area(area.offset, range->bytes);
         return CUDA_ERROR_OUT_OF_MEMORY;
     }

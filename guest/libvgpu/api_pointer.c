@@ -49,7 +49,7 @@ static CUresult put_u64(void *data, uint64_t value)
 static uint64_t device_address(const struct range *range, CUdeviceptr ptr)
 {
     if (range_is_pinned(range))
-        return range->other + (ptr - range->start);
+        return range->other ? range->other + (ptr - range->start) : 0;
     return range->what == RANGE_REGISTERED ? 0 : ptr;
 }
 

@@ -206,6 +206,18 @@ CUresult callback_add(struct sender *sender, const struct callback *callback, ui
     return CUDA_ERROR_OUT_OF_MEMORY;
 }
 
+static void free_entries(struct entry *entry)
+{
+    while (entry) {
+        struct entry *next = entry->next;
+
+        if (entry->callback.drop)
+            entry->callback.drop(entry->callback.user_data);
+        free(entry);
+        entry = next;
+    }
+}
+
 void callback_drop(struct sender *sender, uint64_t token)
 {
     struct entry *entry;
@@ -213,7 +225,9 @@ void callback_drop(struct sender *sender, uint64_t token)
     pthread_mutex_lock(&sender->wait_lock);
     entry = take_entry_locked(sender->callbacks, token);
     pthread_mutex_unlock(&sender->wait_lock);
-    free(entry);
+    if (entry)
+        entry->next = NULL;
+    free_entries(entry);
 }
 
 bool callback_any(struct sender *sender)
@@ -226,16 +240,6 @@ bool callback_any(struct sender *sender)
     any = queue && (queue->waiting || queue->due || queue->running);
     pthread_mutex_unlock(&sender->wait_lock);
     return any;
-}
-
-static void free_entries(struct entry *entry)
-{
-    while (entry) {
-        struct entry *next = entry->next;
-
-        free(entry);
-        entry = next;
-    }
 }
 
 void callback_stop(struct sender *sender)

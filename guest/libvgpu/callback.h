@@ -13,6 +13,7 @@ struct callback {
     CUstreamCallback with_status; /* told of errors, too */
     CUstream stream;
     void *user_data;
+    void (*drop)(void *user_data); /* called instead if it never runs; may be NULL */
 };
 
 /* Keeps a callback and makes the thread. CUDA_ERROR_OUT_OF_MEMORY if either cannot be. */

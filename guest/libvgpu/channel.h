@@ -60,11 +60,14 @@ struct posted_blob {
 };
 
 struct callback_queue;
+struct mirror;
 
 struct sender {
     struct channel_mapping map;
-    int submit_kick;     /* eventfd: wakes the worker */
-    int completion_kick; /* eventfd: wakes the leader */
+    int submit_kick;       /* eventfd: wakes the worker; -1 where there is a mirror's doorbell */
+    int completion_kick;   /* read like an eventfd: the worker wakes the leader */
+    int own_kick;          /* eventfd: threads of this process wake the leader */
+    struct mirror *mirror; /* NULL: the worker sees this very memory */
 
     pthread_mutex_t submit_lock;
     struct ring_producer submission;
@@ -101,6 +104,9 @@ struct sender {
 /* Takes map and descriptors over on success. Returns 0 or -errno. */
 int sender_init(struct sender *sender, const struct channel_mapping *map, int submit_kick,
                 int completion_kick);
+
+/* Wakes who reads the submission ring. */
+void sender_kick(struct sender *sender);
 
 /* No other thread may use the sender any more. */
 void sender_release(struct sender *sender);

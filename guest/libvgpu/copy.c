@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "guest/libvgpu/copy.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 #include "cuda/cuda_send.h"
@@ -8,6 +9,7 @@
 #include "guest/libvgpu/callback.h"
 #include "guest/libvgpu/data.h"
 #include "guest/libvgpu/lookup.h"
+#include "guest/libvgpu/mirror.h"
 #include "guest/libvgpu/receive.h"
 
 /* Downloads under way at once: enough that copying out overlaps with the device's next. */
@@ -110,6 +112,75 @@ static CUresult send_box(const struct copy_box *box, struct vgpu_place target,
                                     .stream = box->stream});
 }
 
+/* What a mirror has to take along before a copy from page-locked memory. */
+struct source_part {
+    struct sender *sender;
+    uint64_t offset, pitch, slice_bytes;
+    uint64_t width, height, depth;
+};
+
+static void upload_part(const struct source_part *part)
+{
+    for (uint64_t z = 0; z < part->depth; z++)
+        mirror_upload_rows(part->sender, part->offset + z * part->slice_bytes, part->width,
+                           part->pitch, part->height);
+}
+
+/* As a host function: what the program sees in the stream's order is what is copied. */
+static void upload_when_due(CUstream stream, CUresult status, void *argument)
+{
+    struct source_part *part = argument;
+
+    (void)stream;
+    if (status == CUDA_SUCCESS)
+        upload_part(part);
+    free(part);
+}
+
+static CUresult upload_in_stream(uint32_t stream, const struct source_part *part)
+{
+    struct cuda_args_host_function args = {.stream = stream};
+    struct callback callback = {.with_status = upload_when_due, .drop = free};
+    struct source_part *kept = malloc(sizeof(*kept));
+    CUresult result;
+
+    if (!kept)
+        return CUDA_ERROR_OUT_OF_MEMORY;
+    *kept = *part;
+    callback.user_data = kept;
+    result = callback_add(part->sender, &callback, &args.token);
+    if (result != CUDA_SUCCESS) {
+        free(kept);
+        return result;
+    }
+    result = cuda_send_host_function(part->sender, &args);
+    if (result != CUDA_SUCCESS)
+        callback_drop(part->sender, args.token);
+    return result;
+}
+
+/* A host function that has yet to run may still fill the source: then its turn is awaited. */
+static CUresult mirror_source(const struct copy_box *box)
+{
+    struct sender *sender = guest_sender();
+    const struct source_part part = {
+        .sender = sender,
+        .offset = box->source.area,
+        .pitch = box->source.pitch,
+        .slice_bytes = box->source.slice_rows * box->source.pitch,
+        .width = box->width,
+        .height = box->height,
+        .depth = box->depth,
+    };
+
+    if (!sender->mirror || box->source.place != COPY_PINNED)
+        return CUDA_SUCCESS;
+    if (callback_any(sender))
+        return upload_in_stream(box->stream, &part);
+    upload_part(&part);
+    return CUDA_SUCCESS;
+}
+
 /*
  * Both sides are where the worker can reach them. Between device addresses nothing is waited for:
  * such a copy is asynchronous to the host in CUDA too.
@@ -117,7 +188,10 @@ static CUresult send_box(const struct copy_box *box, struct vgpu_place target,
 static CUresult copy_direct(const struct copy_box *box)
 {
     bool on_device = box->target.place == COPY_DEVICE && box->source.place == COPY_DEVICE;
+    CUresult result = mirror_source(box);
 
+    if (result != CUDA_SUCCESS)
+        return result;
     return send_box(box, direct_place(&box->target), box->target.pitch, direct_place(&box->source),
                     box->source.pitch, box->async || on_device ? 0 : VGPU_RECORD_WAIT);
 }
@@ -207,9 +281,10 @@ static CUresult upload(const struct copy_box *box)
         CUresult result;
 
         if (!slot)
-            return sender->gone_result;
+            return staging_refused(sender);
         copy_rows(staging_data(sender, slot), piece.width, piece_host(&box->source, &piece),
                   box->source.pitch, piece.width, piece.rows);
+        mirror_upload(sender, slot->offset, piece.width * piece.rows);
         slot->ticket.posted = true;
         thread->deferred = &slot->ticket;
         result = send_piece(box, &box->target, &piece, slot, true);
@@ -261,7 +336,7 @@ static CUresult start_download(const struct copy_box *box, struct download *down
         download->slot = staging_take(sender, piece->width * piece->rows, *use);
     }
     if (!download->slot)
-        return sender->gone_result;
+        return staging_refused(sender);
     thread_self()->deferred = &download->slot->ticket;
     result = send_piece(box, &box->source, piece, download->slot, false);
     if (result != CUDA_SUCCESS)

@@ -6,6 +6,7 @@
 
 #include "common/clock.h"
 #include "common/flag.h"
+#include "guest/libvgpu/mirror.h"
 #include "guest/libvgpu/receive.h"
 #include "ring/pages.h"
 
@@ -94,7 +95,7 @@ static struct staging_slot *free_slot_locked(struct sender *sender)
 }
 
 static struct staging_slot *try_staging_locked(struct sender *sender, uint64_t bytes,
-                                               enum staging_use use)
+                                               enum staging_use use, bool *ret_no_memory)
 {
     bool eager = use == STAGING_EAGER;
     struct staging_slot *slot = free_slot_locked(sender);
@@ -106,6 +107,11 @@ static struct staging_slot *try_staging_locked(struct sender *sender, uint64_t b
         return NULL;
     if (area_take(&sender->area, bytes, AREA_UNIT, &offset) < 0)
         return NULL;
+    if (!mirror_populate_locked(sender, offset, bytes)) {
+        area_give(&sender->area, offset, bytes);
+        *ret_no_memory = true;
+        return NULL;
+    }
     memset(&slot->ticket, 0, sizeof(slot->ticket));
     slot->offset = offset;
     slot->bytes = bytes;
@@ -125,18 +131,24 @@ struct staging_slot *staging_take(struct sender *sender, uint64_t bytes, enum st
     for (;;) {
         uint64_t seen = receive_progress(sender);
         struct staging_slot *slot;
+        bool no_memory = false;
 
         pthread_mutex_lock(&sender->data_lock);
-        slot = try_staging_locked(sender, bytes, use);
+        slot = try_staging_locked(sender, bytes, use, &no_memory);
         if (!slot) {
             reap_staging_locked(sender);
-            slot = try_staging_locked(sender, bytes, use);
+            slot = try_staging_locked(sender, bytes, use, &no_memory);
         }
         pthread_mutex_unlock(&sender->data_lock);
-        if (slot || use == STAGING_EAGER || vgpu_flag_get(&sender->gone))
+        if (slot || no_memory || use == STAGING_EAGER || vgpu_flag_get(&sender->gone))
             return slot;
         receive_await_progress(sender, seen, RECEIVE_FOREVER);
     }
+}
+
+CUresult staging_refused(struct sender *sender)
+{
+    return vgpu_flag_get(&sender->gone) ? sender->gone_result : CUDA_ERROR_OUT_OF_MEMORY;
 }
 
 void staging_sent(struct sender *sender, struct staging_slot *slot)
@@ -173,6 +185,10 @@ CUresult data_take(struct sender *sender, uint64_t bytes, uint64_t *ret_offset)
             reap_staging_locked(sender);
             reap_posted_locked(sender);
             status = area_take(&sender->area, bytes, AREA_UNIT, ret_offset);
+        }
+        if (status == 0 && !mirror_populate_locked(sender, *ret_offset, bytes)) {
+            area_give(&sender->area, *ret_offset, bytes);
+            status = -ENOMEM;
         }
         more = more_to_come_locked(sender);
         pthread_mutex_unlock(&sender->data_lock);
@@ -231,6 +247,10 @@ CUresult data_take_host(struct sender *sender, uint64_t bytes, uint64_t *ret_off
         reap_staging_locked(sender);
         reap_posted_locked(sender);
         status = area_take(&sender->area, bytes, PAGE_BYTES, ret_offset);
+    }
+    if (status == 0 && !mirror_populate_locked(sender, *ret_offset, bytes)) {
+        area_give(&sender->area, *ret_offset, bytes);
+        status = -ENOMEM;
     }
     if (status == 0)
         sender->host_bytes += bytes;

@@ -21,9 +21,12 @@ enum staging_use {
 
 /*
  * A part of at most sender->chunk_bytes. Waits for one, except with STAGING_EAGER, which answers
- * NULL when its share is used up. NULL otherwise: the channel is gone.
+ * NULL when its share is used up. NULL otherwise: see staging_refused().
  */
 struct staging_slot *staging_take(struct sender *sender, uint64_t bytes, enum staging_use use);
+
+/* Why there was none: the channel is gone, or the guest is short of memory. */
+CUresult staging_refused(struct sender *sender);
 
 /* After an upload's record was sent: the slot comes back by itself. */
 void staging_sent(struct sender *sender, struct staging_slot *slot);

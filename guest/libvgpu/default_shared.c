@@ -20,5 +20,5 @@ const char *guest_default_socket(void)
 {
     const char *path = getenv("VGPU_SOCKET");
 
-    return path && path[0] ? path : VGPU_DEFAULT_SOCKET;
+    return path && path[0] ? path : NULL;
 }

@@ -9,5 +9,5 @@ void (*const guest_default_unsupported)(const char *name) = NULL;
 
 const char *guest_default_socket(void)
 {
-    return VGPU_DEFAULT_SOCKET;
+    return NULL;
 }

@@ -130,6 +130,9 @@ static CUresult fetch_device(struct sender *sender)
     memcpy(&device, out.info, sizeof(device));
     if (device.attribute_count > VGPU_DEVICE_ATTRIBUTES)
         device.attribute_count = VGPU_DEVICE_ATTRIBUTES;
+    /* A mirror's memory is no kernel's. */
+    if (sender->mirror && device.attribute_count > CU_DEVICE_ATTRIBUTE_CAN_MAP_HOST_MEMORY)
+        device.attributes[CU_DEVICE_ATTRIBUTE_CAN_MAP_HOST_MEMORY] = 0;
     device.name[sizeof(device.name) - 1] = '\0';
     device.pci_bus_id[sizeof(device.pci_bus_id) - 1] = '\0';
     vgpu_flag_set(&prepared, 1);

@@ -48,11 +48,16 @@ bool move_allowed(uint64_t start, uint64_t bytes)
     return at >= end;
 }
 
-int move_in(uint64_t start, uint64_t bytes, void *area)
+int move_in(uint64_t start, uint64_t bytes, void *area, const struct move_file *file)
 {
     void *target = (void *)(uintptr_t)start;
 
     memcpy(area, target, bytes);
+    if (file->fd >= 0)
+        return mmap(target, bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, file->fd,
+                    (off_t)file->offset) == MAP_FAILED
+                   ? -errno
+                   : 0;
     /* An old size of 0 maps the same shared pages once more. */
     if (mremap(area, 0, bytes, MREMAP_MAYMOVE | MREMAP_FIXED, target) == MAP_FAILED)
         return -errno;

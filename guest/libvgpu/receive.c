@@ -117,7 +117,7 @@ static size_t take_all(struct sender *sender)
                                   &size, &wake);
 
         if (wake)
-            kick(sender->submit_kick);
+            sender_kick(sender);
         if (status == 0)
             return count;
         if (status < 0 || size < sizeof(struct vgpu_completion)) {
@@ -157,16 +157,21 @@ static bool spin(struct sender *sender)
 
 static void sleep_for_kick(struct sender *sender, uint64_t limit_ns)
 {
-    struct pollfd event = {.fd = sender->completion_kick, .events = POLLIN};
+    struct pollfd events[] = {{.fd = sender->completion_kick, .events = POLLIN},
+                              {.fd = sender->own_kick, .events = POLLIN}};
     struct timespec limit = {.tv_sec = (time_t)(limit_ns / VGPU_NS_PER_S),
                              .tv_nsec = (long)(limit_ns % VGPU_NS_PER_S)};
     uint64_t began = vgpu_clock_ns();
     uint64_t count;
 
-    if (ppoll(&event, 1, limit_ns == RECEIVE_FOREVER ? NULL : &limit, NULL) > 0) {
-        ssize_t n = read(sender->completion_kick, &count, sizeof(count));
+    if (ppoll(events, 2, limit_ns == RECEIVE_FOREVER ? NULL : &limit, NULL) > 0) {
+        for (int i = 0; i < 2; i++) {
+            ssize_t n = 0;
 
-        (void)n; /* another reader cannot be: there is one leader */
+            if (events[i].revents)
+                n = read(events[i].fd, &count, sizeof(count));
+            (void)n; /* another reader cannot be: there is one leader */
+        }
     }
     if (vgpu_clock_ns() - began < 2 * SPIN_NS) {
         sender->spins = true;
@@ -321,6 +326,9 @@ static bool progress_made(struct sender *sender, void *argument)
 
 void receive_await_progress(struct sender *sender, uint64_t seen, uint64_t limit_ns)
 {
+    /* What the worker tells by its notice, a mirror shows when it is asked to look. */
+    if (sender->mirror && limit_ns != RECEIVE_FOREVER)
+        sender_kick(sender);
     receive_until(sender, progress_made, &seen, true, limit_ns);
 }
 
@@ -333,7 +341,7 @@ void receive_note_progress(struct sender *sender)
     progress_locked(sender);
     /* A leader that waits for progress itself sleeps on the kick, not on its condition. */
     if (sender->leader && sender->leader->on_progress && sender->leader != own)
-        kick(sender->completion_kick);
+        kick(sender->own_kick);
     pthread_mutex_unlock(&sender->wait_lock);
 }
 
@@ -370,7 +378,7 @@ void receive_fail(struct sender *sender, CUresult result)
         for (struct waiter *waiter = sender->waiters; waiter; waiter = waiter->next)
             pthread_cond_signal(&waiter->cond);
         progress_locked(sender);
-        kick(sender->completion_kick);
+        kick(sender->own_kick);
     }
     pthread_mutex_unlock(&sender->wait_lock);
 }

@@ -11,13 +11,14 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-#include "carrier/local.h"
+#include "carrier/device.h"
 #include "common/cleanup.h"
 #include "common/clock.h"
 #include "common/flag.h"
 #include "common/status.h"
 #include "guest/libvgpu/callback.h"
 #include "guest/libvgpu/guest.h"
+#include "guest/libvgpu/mirror.h"
 #include "guest/libvgpu/receive.h"
 #include "guest/libvgpu/status_result.h"
 
@@ -33,6 +34,8 @@ static struct session {
     struct sender sender;
     struct local_link link;
     char path[108];
+    int device; /* the driver's file in a virtual machine; -1: there is a socket */
+    volatile uint32_t *doorbell;
     int stop; /* eventfd: ends the watcher */
     pthread_t watcher;
     uint8_t token[VGPU_TOKEN_BYTES];
@@ -40,7 +43,7 @@ static struct session {
     pthread_mutex_t lock; /* what follows */
     struct vgpu_identity identity;
     uint32_t gone_status;
-} session = {.link = {.sock = -1}, .stop = -1, .lock = PTHREAD_MUTEX_INITIALIZER};
+} session = {.link = {.sock = -1}, .device = -1, .stop = -1, .lock = PTHREAD_MUTEX_INITIALIZER};
 
 /* Two threads may call vgpu_connect, or cuInit, at once. */
 static pthread_mutex_t connect_lock = PTHREAD_MUTEX_INITIALIZER;
@@ -97,6 +100,36 @@ static void take_welcome(const struct vgpu_msg_welcome *welcome)
     pthread_mutex_unlock(&session.lock);
 }
 
+static void take_driver_state(const struct vgpu_ioc_state *state)
+{
+    pthread_mutex_lock(&session.lock);
+    session.identity.vm_id = state->vm_id;
+    session.identity.priority = state->priority;
+    session.identity.weight_hundredths = state->weight_hundredths;
+    session.identity.quarantined = state->quarantined;
+    memcpy(session.identity.pool, state->pool, sizeof(session.identity.pool));
+    memcpy(session.identity.name, state->name, sizeof(session.identity.name));
+    pthread_mutex_unlock(&session.lock);
+}
+
+/* What the driver has to tell. False: the channel is gone. */
+static bool take_news(void)
+{
+    struct vgpu_ioc_state state;
+    int status = device_state(session.device, &state);
+
+    if (status < 0) {
+        channel_gone(VGPU_GONE, "the device was removed");
+        return false;
+    }
+    take_driver_state(&state);
+    if (!state.gone)
+        return true;
+    channel_gone(state.gone_status,
+                 state.gone_text[0] ? state.gone_text : vgpu_status_text(state.gone_status));
+    return false;
+}
+
 /* True if the watcher is to end. */
 static bool stop_within(uint64_t ns)
 {
@@ -148,6 +181,20 @@ static bool reconnect(void)
     }
 }
 
+/* The device itself comes back to its mediator. */
+static void *watch_device(void *argument)
+{
+    for (;;) {
+        struct pollfd events[] = {{.fd = session.device, .events = POLLPRI},
+                                  {.fd = session.stop, .events = POLLIN}};
+
+        if (poll(events, 2, -1) < 0 && errno != EINTR)
+            return NULL;
+        if (events[1].revents || (events[0].revents && !take_news()))
+            return NULL;
+    }
+}
+
 static void *watch(void *argument)
 {
     for (;;) {
@@ -179,7 +226,9 @@ static void after_fork(void)
     if (session.link.sock >= 0)
         close(session.link.sock);
     close(session.stop);
-    close(session.sender.submit_kick);
+    close(session.sender.own_kick);
+    if (session.sender.submit_kick >= 0)
+        close(session.sender.submit_kick);
     close(session.sender.completion_kick);
 }
 
@@ -195,7 +244,8 @@ static int start_watcher(void)
 
     sigfillset(&all);
     pthread_sigmask(SIG_SETMASK, &all, &before);
-    status = pthread_create(&session.watcher, NULL, watch, NULL);
+    status =
+        pthread_create(&session.watcher, NULL, session.device >= 0 ? watch_device : watch, NULL);
     pthread_sigmask(SIG_SETMASK, &before, NULL);
     return -status;
 }
@@ -222,7 +272,26 @@ static int no_channel(struct local_refusal *refusal, uint32_t status, const char
     return -EPROTO;
 }
 
-/* Maps what the mediator opened, and starts the watcher. Takes the descriptors. */
+/* The sender is there: starts the watcher. The sender is released on failure. */
+static int start_session(uint32_t channel, struct local_refusal *refusal)
+{
+    int status;
+
+    session.identity.channel = channel;
+    session.identity.data_bytes = session.sender.map.geometry.data_bytes;
+    session.gone_status = VGPU_OK;
+    session.stop = eventfd(0, EFD_CLOEXEC);
+    status = session.stop < 0 ? -errno : start_watcher();
+    if (status < 0) {
+        vgpu_close(&session.stop);
+        sender_release(&session.sender);
+        return no_channel(refusal, VGPU_NO_MEMORY, strerror(-status));
+    }
+    vgpu_flag_set(&session.open, 1);
+    return 0;
+}
+
+/* Maps what the mediator opened. Takes the descriptors. */
 static int begin_session(const struct vgpu_msg_opened *opened, int fds[LOCAL_FDS],
                          struct local_refusal *refusal)
 {
@@ -244,18 +313,48 @@ static int begin_session(const struct vgpu_msg_opened *opened, int fds[LOCAL_FDS
         return no_channel(refusal, VGPU_BAD_MESSAGE, err.text[0] ? err.text : strerror(-status));
     }
     memcpy(session.token, opened->token, sizeof(session.token));
-    session.identity.channel = opened->channel;
-    session.identity.data_bytes = opened->geometry.data_bytes;
-    session.gone_status = VGPU_OK;
-    session.stop = eventfd(0, EFD_CLOEXEC);
-    status = session.stop < 0 ? -errno : start_watcher();
+    return start_session(opened->channel, refusal);
+}
+
+static void release_device(struct device_channel *device)
+{
+    channel_mapping_release(&device->map);
+    device_release_doorbell(device->doorbell);
+    close(device->fd);
+}
+
+/* By the driver of a virtual machine. */
+static int open_device(const char *path, const struct vgpu_msg_open *ask,
+                       struct local_refusal *refusal)
+{
+    struct vgpu_ioc_state state;
+    struct device_channel device;
+    int status = device_open(&device, path, ask, refusal);
+
+    if (status < 0)
+        return status;
+    madvise(device.map.base, device.map.bytes, MADV_DONTFORK);
+    status = sender_init(&session.sender, &device.map, -1, device.fd);
     if (status < 0) {
-        vgpu_close(&session.stop);
+        release_device(&device);
+        return no_channel(refusal, VGPU_NO_MEMORY, strerror(-status));
+    }
+    status = mirror_init(&session.sender, device.transfers, device.doorbell, device.fd);
+    if (status < 0) {
+        device_release_doorbell(device.doorbell);
         sender_release(&session.sender);
         return no_channel(refusal, VGPU_NO_MEMORY, strerror(-status));
     }
-    vgpu_flag_set(&session.open, 1);
-    return 0;
+    session.device = device.fd;
+    session.doorbell = device.doorbell;
+    if (device_state(device.fd, &state) == 0)
+        take_driver_state(&state);
+    status = start_session(device.channel, refusal);
+    if (status < 0) {
+        device_release_doorbell(session.doorbell);
+        session.device = -1;
+    }
+    return status;
 }
 
 static int open_session(const char *path, const struct vgpu_options *options,
@@ -273,13 +372,15 @@ static int open_session(const char *path, const struct vgpu_options *options,
     int fds[LOCAL_FDS];
     int status;
 
+    snprintf(ask.process, sizeof(ask.process), "%s", process);
+    if (device_is_path(path))
+        return open_device(path, &ask, refusal);
     session.link.unasked = take_unasked;
     status = local_connect(&session.link, path, &welcome, refusal);
     if (status < 0)
         return status;
     take_welcome(&welcome);
     snprintf(session.path, sizeof(session.path), "%s", path);
-    snprintf(ask.process, sizeof(ask.process), "%s", process);
     status = local_open(&session.link, &ask, &opened, fds, refusal);
     if (status == 0)
         status = begin_session(&opened, fds, refusal);
@@ -301,6 +402,8 @@ enum vgpu_status vgpu_connect(const char *path, const struct vgpu_options *optio
     }
     pthread_once(&once, register_after_fork);
     pthread_mutex_lock(&connect_lock);
+    if (!path)
+        path = device_is_path(VGPU_DEFAULT_DEVICE) ? VGPU_DEFAULT_DEVICE : VGPU_DEFAULT_SOCKET;
     if (!session_sender())
         status = open_session(path, options, &refusal);
     pthread_mutex_unlock(&connect_lock);
@@ -315,7 +418,7 @@ static void close_link(void)
 
     (void)n; /* a fresh eventfd takes it */
     pthread_join(session.watcher, NULL);
-    if (!vgpu_flag_get(&session.sender.gone))
+    if (session.device < 0 && !vgpu_flag_get(&session.sender.gone))
         local_close(&session.link, session.identity.channel, CLOSE_TIMEOUT_MS);
     local_release(&session.link);
     vgpu_close(&session.stop);
@@ -333,6 +436,9 @@ void vgpu_disconnect(void)
         vgpu_flag_set(&session.open, 0);
         guest_reset();
         sender_release(&session.sender);
+        if (session.device >= 0)
+            device_release_doorbell(session.doorbell);
+        session.device = -1;
         memset(&session.identity, 0, sizeof(session.identity));
     }
     pthread_mutex_unlock(&connect_lock);

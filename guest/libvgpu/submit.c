@@ -6,6 +6,7 @@
  */
 #include <errno.h>
 #include <string.h>
+#include <sys/eventfd.h>
 #include <unistd.h>
 
 #include "common/clock.h"
@@ -13,6 +14,7 @@
 #include "cuda/sender.h"
 #include "guest/libvgpu/callback.h"
 #include "guest/libvgpu/data.h"
+#include "guest/libvgpu/mirror.h"
 #include "guest/libvgpu/receive.h"
 #include "guest/libvgpu/thread.h"
 #include "ring/pages.h"
@@ -33,6 +35,9 @@ int sender_init(struct sender *sender, const struct channel_mapping *map, int su
     int status;
 
     memset(sender, 0, sizeof(*sender));
+    sender->own_kick = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    if (sender->own_kick < 0)
+        return -errno;
     sender->map = *map;
     sender->submit_kick = submit_kick;
     sender->completion_kick = completion_kick;
@@ -42,8 +47,10 @@ int sender_init(struct sender *sender, const struct channel_mapping *map, int su
     ring_consumer_init(&sender->completion, &map->page->completion, map->completion,
                        g->comp_granules, 0);
     status = data_init(sender);
-    if (status < 0)
+    if (status < 0) {
+        close(sender->own_kick);
         return status;
+    }
     pthread_mutex_init(&sender->submit_lock, NULL);
     pthread_mutex_init(&sender->wait_lock, NULL);
     return 0;
@@ -52,11 +59,27 @@ int sender_init(struct sender *sender, const struct channel_mapping *map, int su
 void sender_release(struct sender *sender)
 {
     data_release(sender);
+    mirror_release(sender);
     pthread_mutex_destroy(&sender->submit_lock);
     pthread_mutex_destroy(&sender->wait_lock);
     channel_mapping_release(&sender->map);
-    close(sender->submit_kick);
+    close(sender->own_kick);
+    if (sender->submit_kick >= 0)
+        close(sender->submit_kick);
     close(sender->completion_kick);
+}
+
+void sender_kick(struct sender *sender)
+{
+    uint64_t one = 1;
+    ssize_t n;
+
+    if (sender->mirror) {
+        *sender->mirror->doorbell = 1;
+        return;
+    }
+    n = write(sender->submit_kick, &one, sizeof(one));
+    (void)n; /* a full counter wakes as well */
 }
 
 static uint32_t pad8(uint32_t bytes)
@@ -102,6 +125,7 @@ static CUresult place_in_data(struct sender_wait *wait, struct guest_thread *thr
         return result;
     }
     memcpy(wait->sender->map.data + offset, data, bytes);
+    mirror_upload(wait->sender, offset, bytes);
     thread->blobs[thread->n_blobs++] = (struct vgpu_slice){.offset = offset, .bytes = bytes};
     wait->placed[wait->n_blobs++] =
         (struct vgpu_blob){.offset = offset, .size_bytes = bytes, .place = VGPU_BLOB_DATA};
@@ -258,12 +282,8 @@ static void publish(struct sender_wait *wait)
         sender->jobs_sent++;
     wake = ring_publish(&sender->submission);
     pthread_mutex_unlock(&sender->submit_lock);
-    if (wake) {
-        uint64_t one = 1;
-        ssize_t n = write(sender->submit_kick, &one, sizeof(one));
-
-        (void)n; /* a full counter wakes as well */
-    }
+    if (wake)
+        sender_kick(sender);
 }
 
 static CUresult commit_posted(struct sender_wait *wait, struct guest_thread *thread)

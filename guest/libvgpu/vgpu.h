@@ -13,6 +13,7 @@
 #include <stdint.h>
 #include <vgpu/status.h>
 
+#define VGPU_DEFAULT_DEVICE   "/dev/vgpu0"
 #define VGPU_DEFAULT_SOCKET   "/run/vgpu/vm.sock"
 #define VGPU_FAILURE_BYTES    512
 #define VGPU_VECTOR_ADD_COUNT 1024 /* most elements of an explicit job */
@@ -45,8 +46,10 @@ struct vgpu_identity {
 };
 
 /*
- * Connects to the VM's socket and opens a channel; cuInit then uses it. options and failure may be
- * NULL. Returns VGPU_OK, or the status that failure also carries.
+ * Opens a channel, which cuInit then uses: by the driver in a virtual machine (path is a device),
+ * or by the VM's socket on the host. NULL: VGPU_DEFAULT_DEVICE where it exists, else
+ * VGPU_DEFAULT_SOCKET. options and failure may be NULL. Returns VGPU_OK, or the status that failure
+ * also carries.
  */
 enum vgpu_status vgpu_connect(const char *path, const struct vgpu_options *options,
                               struct vgpu_failure *failure);

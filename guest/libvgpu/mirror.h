@@ -1,0 +1,48 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A mirrored channel (VGPU_CHANNEL_MIRRORED): the device copies between this memory and the
+ * worker's. The library asks for the way there with a transfer before the record that needs the
+ * bytes; the way back comes by itself. Without a mirror the functions do nothing.
+ *
+ * A transfer that was pushed before a record was published is done before the record is relayed:
+ * the device looks at the ring first, and at the transfers then.
+ */
+#ifndef VGPU_LIBVGPU_MIRROR_H
+#define VGPU_LIBVGPU_MIRROR_H
+
+#include <pthread.h>
+#include <stdbool.h>
+#include <vgpu/pci_regs.h>
+
+#include "cuda/cuda_abi.h"
+
+#include "guest/libvgpu/move.h"
+
+struct sender;
+
+struct mirror {
+    struct vgpu_transfer_page *page;
+    volatile uint32_t *doorbell;
+    int device;         /* the driver's file, for memory; -1: none is needed */
+    uint8_t *populated; /* a bit for each block of the data area; data_lock */
+    pthread_mutex_t lock;
+    uint32_t head; /* lock */
+};
+
+/* Makes the sender a mirrored one. 0 or -ENOMEM. */
+int mirror_init(struct sender *sender, struct vgpu_transfer_page *page, volatile uint32_t *doorbell,
+                int device);
+void mirror_release(struct sender *sender);
+
+/* The rows of a rectangle of the data area, pitch bytes apart, to the worker's side. */
+void mirror_upload_rows(struct sender *sender, uint64_t offset, uint64_t row_bytes,
+                        uint64_t pitch_bytes, uint64_t rows);
+void mirror_upload(struct sender *sender, uint64_t offset, uint64_t bytes);
+
+/* Where a part of the data area can be mapped anew; fd -1: by moving the mapping. */
+struct move_file mirror_file(const struct sender *sender, uint64_t offset);
+
+/* Memory for a part of the data area, with data_lock held. False: there is none. */
+bool mirror_populate_locked(struct sender *sender, uint64_t offset, uint64_t bytes);
+
+#endif
