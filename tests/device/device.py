@@ -338,8 +338,8 @@ class DeviceCase(unittest.TestCase):
         self.addCleanup(listener.close)
         return listener
 
-    def serve(self, link, **welcome):
-        server = mediator.Server(link, **welcome)
+    def serve(self, link, channels=None, **welcome):
+        server = mediator.Server(link, channels, **welcome)
         self.addCleanup(server.close)
         return server
 
