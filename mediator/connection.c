@@ -42,6 +42,7 @@ void connection_refuse(struct connection *connection, uint32_t tag, enum vgpu_st
         vgpu_log(VGPU_LOG_WARN, "guest-refused", "vm=%" PRIu32 " peer_pid=%d status=%s text=%s",
                  connection->vm->config.id, (int)connection->pid, vgpu_status_name(status),
                  vgpu_log_quote(quoted, sizeof(quoted), text));
+    connection->refused = true;
     connection_send(connection, &refused, sizeof(refused), NULL, 0);
 }
 
@@ -200,15 +201,39 @@ static int fill(struct connection *connection)
     return 1;
 }
 
+/*
+ * Who was refused before WELCOME closes first, or the handshake's time ends it: some peers, QEMU
+ * among them, drop what they have not read yet once they see that the other end is closed.
+ */
+static bool leave_the_close_to_the_peer(struct connection *connection)
+{
+    if (!connection->refused || connection->greeted)
+        return false;
+    return shutdown(connection->sock, SHUT_WR) == 0;
+}
+
+static void drain(struct connection *connection)
+{
+    ssize_t got = recv(connection->sock, connection->buffer, sizeof(connection->buffer), 0);
+
+    if (got == 0 || (got < 0 && errno != EAGAIN && errno != EINTR))
+        connection_end(connection);
+}
+
 static void ready(void *context, uint32_t events)
 {
     struct connection *connection = context;
-    int rc = fill(connection);
+    int rc;
 
+    if (connection->refused && !connection->greeted) {
+        drain(connection);
+        return;
+    }
+    rc = fill(connection);
     /* Each request is shorter than the buffer, so there is room again after these. */
     for (int i = 0; rc > 0 && i < (int)sizeof(connection->buffer); i++)
         rc = next_request(connection);
-    if (rc < 0)
+    if (rc < 0 && !leave_the_close_to_the_peer(connection))
         connection_end(connection);
 }
 
@@ -216,7 +241,8 @@ static void handshake_late(void *context)
 {
     struct connection *connection = context;
 
-    connection_refuse(connection, 0, VGPU_TIMEOUT, "no HELLO in time");
+    if (!connection->refused)
+        connection_refuse(connection, 0, VGPU_TIMEOUT, "no HELLO in time");
     connection_end(connection);
 }
 

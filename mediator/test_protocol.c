@@ -2,6 +2,7 @@
 /* The protocol on a VM's socket, by a raw guest: every message, wrong ones, limits. */
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -395,6 +396,7 @@ static void expect_alone(struct host *host, uint32_t first, uint32_t second)
     struct guest guest = guest_hello_over(host, 1, first);
     struct guest other = guest_connect(host, 1);
     struct vgpu_msg_hello hello = good_hello(&other);
+    struct pollfd ends = {.events = POLLIN};
     struct guest_channel channel;
     union message message;
 
@@ -402,6 +404,10 @@ static void expect_alone(struct host *host, uint32_t first, uint32_t second)
     guest_send(&other, &hello, sizeof(hello));
     guest_expect_refused(&other, hello.head.tag, VGPU_LIMIT, &message);
     guest_expect_end(&other);
+    /* The reason stays readable: the mediator does not close before the peer does. */
+    ends.fd = other.sock;
+    assert_int_equal(poll(&ends, 1, 0), 1);
+    assert_false(ends.revents & POLLHUP);
     guest_open(&guest, &channel);
     channel_forget(&channel);
     guest_close(&other);

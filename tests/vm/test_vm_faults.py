@@ -142,7 +142,7 @@ class Faults(VmTest):
         second = type(first)(self.stack.run_dir, 77)
         device = first.device('A', 'high')
         self.assertEqual(self.refused(second, device), 1)
-        self.assertRegex(second.last_words(), 'vgpu-stub.*(connect|already|refused)')
+        self.assertRegex(second.last_words(), 'refuses this VM: another connection of this VM is there')
         self.finished(load)
 
     def refused(self, guest, device):
