@@ -386,10 +386,10 @@ class Server:
     def _on_4(self, message):
         number = self.next_number
         self.next_number += 1
-        self.open_numbers.add(number)
         channel = HostChannel(number, message.body.sub_granules, message.body.comp_granules,
                               message.body.data_bytes)
         self.channels[number] = channel
+        self.open_numbers.add(number)
         self.link.opened(message, number, channel)
 
     def _on_6(self, message):
