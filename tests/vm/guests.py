@@ -185,7 +185,7 @@ class VmStack(Stack):
         super().stop()
 
     def __exit__(self, kind, value, trace):
-        if kind is not None:
+        if kind is not None and not self.shown:
             self.show()
         try:
             super().__exit__(kind, value, trace)
@@ -197,8 +197,9 @@ class VmStack(Stack):
     def show(self):
         """For a failure: the ends of the logs."""
         for vm, guest in sorted(self.guests.items()):
-            print('--- guest %d\n%s' % (vm, guest.last_words()[-2500:]))
-        print('--- host\n%s' % self.log_text()[-5000:], flush=True)
+            print('--- guest %d\n%s' % (vm, guest.last_words()[-1500:]))
+        print('--- host\n%s' % self.log_text()[-2500:], flush=True)
+        self.shown = True
 
 
 class VmTest(unittest.TestCase):
