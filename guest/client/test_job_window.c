@@ -122,6 +122,8 @@ static enum vgpu_status add(struct fake *fake, uint32_t count, struct vgpu_failu
         b[i] = INT32_MAX;
     }
     window.limit_ns = 2 * VGPU_NS_PER_S;
+    /* A device leaves DONE with the write of GO; memory does not. */
+    *at(fake, VGPU_REG_JOB_STATE) = VGPU_JOB_IDLE;
     status = job_window_vector_add(&window, a, b, sum, count, failure);
     job_window_close(&window);
     for (uint32_t i = 0; status == VGPU_OK && i < count; i++)
