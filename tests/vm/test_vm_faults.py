@@ -44,7 +44,7 @@ class Faults(VmTest):
     def reboot(self, vm):
         """Boots a guest whose QEMU has ended."""
         self.stack.boot(vm)
-        self.assertIn('1 kernel', self.client(vm, 'run vector_add').text_output())
+        self.assertIn('verified', self.client(vm, 'run vector_add').text_output())
 
     def test_vm_processes_killed_at_random_then_the_guest(self):
         self.client(1, 'run --all')  # what is loaded once is there already
@@ -118,9 +118,9 @@ class Faults(VmTest):
         self.pause(lambda: self.guest(1).qmp('stop'), lambda: self.guest(1).qmp('cont'))
 
     def test_vm_guest_rebooted_under_load(self):
-        neighbour = self.load(2, 10)
         for how in ('reset by QEMU', 'reboot'):
             with self.subTest(how):
+                neighbour = self.load(2, 10)
                 loads = [self.load(1, 60) for _ in range(2)]
                 self.stack.wait_working(1, 2)
                 if how == 'reboot':
@@ -132,7 +132,7 @@ class Faults(VmTest):
                 self.guest(1).line.greet_again(90)
                 self.assertTrue(all(load.failure for load in loads))
                 self.client(1, 'run vector_add')
-        self.finished(neighbour)
+                self.finished(neighbour)
 
     def test_vm_second_qemu_of_a_vm_is_refused(self):
         """It ends at once and says why; the first one does not notice."""
