@@ -51,16 +51,31 @@ def settings():
     return _settings
 
 
+def socket_names():
+    """Inode to path of each Unix socket; None for connections of vgpu-admin, which come and go."""
+    names = {}
+    with open('/proc/net/unix', encoding='utf-8', errors='replace') as lines:
+        next(lines)
+        for line in lines:
+            words = line.split()
+            path = os.path.basename(words[7]) if len(words) > 7 else ''
+            connected = words[5] == '03'
+            names[words[6]] = None if connected and path == 'admin.sock' else 'socket ' + path
+    return names
+
+
 def descriptors(pid):
-    """What a process has open, as a sorted list of what the links say; sockets without numbers."""
+    """What a process has open, as a sorted list of what the links say; sockets by their path."""
     names = []
+    sockets = socket_names()
     for number in os.listdir('/proc/%d/fd' % pid):
         try:
             name = os.readlink('/proc/%d/fd/%s' % (pid, number))
         except FileNotFoundError:
             continue
-        names.append(re.sub(r':\[\d+\]$', '', name))
-    return sorted(names)
+        inode = re.fullmatch(r'socket:\[(\d+)\]', name)
+        names.append(sockets.get(inode.group(1), 'socket') if inode else name)
+    return sorted(name for name in names if name)
 
 
 def memory_files(pid):
