@@ -108,12 +108,21 @@ static void free_interrupts(struct vgpu_device *vdev, u32 count)
 	pci_free_irq_vectors(vdev->pdev);
 }
 
+/*
+ * A vector for each slot would let probe and removal take seconds in a small machine; some more
+ * than it has processors keep the channels of a few programs apart.
+ */
+static u32 vectors_wanted(void)
+{
+	return 1 + min_t(u32, VGPU_SLOTS, 4 * num_online_cpus());
+}
+
 static int request_interrupts(struct vgpu_device *vdev, const char *name)
 {
 	int got, err;
 	u32 i;
 
-	got = pci_alloc_irq_vectors(vdev->pdev, 1, VGPU_MSIX_VECTORS, PCI_IRQ_MSIX | PCI_IRQ_INTX);
+	got = pci_alloc_irq_vectors(vdev->pdev, 1, vectors_wanted(), PCI_IRQ_MSIX | PCI_IRQ_INTX);
 	if (got < 0)
 		return got;
 	vdev->vectors = got;
