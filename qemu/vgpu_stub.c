@@ -5,7 +5,8 @@
  * guest sees.
  *
  * A guest may write anything anywhere at any time. Handlers of registers only note what is wanted;
- * commands and all access to guest memory follow in bottom halves. The device reads and writes
+ * commands and all access to guest memory follow in bottom halves, but for one word that a doorbell
+ * clears (relay.c). The device reads and writes
  * RAM only, never another device, so a DMA cannot come back to it; an MSI can, as its address is
  * the guest's: what arrives during one is ignored (in_dma), but for a reset, which is put off.
  */
