@@ -63,7 +63,8 @@ static irqreturn_t control_interrupt(int irq, void *opaque)
 {
 	struct vgpu_vector *vector = opaque;
 	struct vgpu_device *vdev = vector->vdev;
-	bool only_vector = vdev->pdev->msix_enabled && vdev->vectors == 1;
+	bool shared = !vdev->pdev->msix_enabled; /* the pin */
+	bool only_vector = !shared && vdev->vectors == 1;
 	unsigned long flags;
 	u32 bits;
 
@@ -71,7 +72,7 @@ static irqreturn_t control_interrupt(int irq, void *opaque)
 	if (bits == ~0u)
 		return IRQ_NONE;
 	bits &= IRQS_WANTED;
-	if (!bits && !only_vector)
+	if (!bits && shared)
 		return IRQ_NONE;
 	if (bits)
 		vgpu_write(vdev, VGPU_REG_IRQ_STATUS, bits);

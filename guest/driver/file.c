@@ -205,13 +205,31 @@ static long vgpu_ioctl(struct file *filp, unsigned int cmd, unsigned long arg)
 
 /* mmap */
 
+/*
+ * What had not been mapped when the device went is gone with it. A blank page stands in, in which
+ * the channel has ended: the program finds out, and is not killed for where it happened to read.
+ */
+static struct page *blank_page(u64 index)
+{
+	struct page *page = alloc_page(GFP_USER | __GFP_ACCOUNT | __GFP_ZERO);
+	struct vgpu_channel_page *channel;
+
+	if (page && index == 0) {
+		channel = page_address(page);
+		channel->notice.state = vgpu_le32(VGPU_CHANNEL_ENDED);
+	}
+	return page;
+}
+
 /* Real pages, so that they can be pinned; each is made when it is first touched. */
 static vm_fault_t channel_fault(struct vm_fault *vmf)
 {
 	struct vgpu_file *file = vmf->vma->vm_private_data;
 
-	if (vgpu_enter(file->vdev))
-		return VM_FAULT_SIGBUS;
+	if (vgpu_enter(file->vdev)) {
+		vmf->page = blank_page(vmf->pgoff);
+		return vmf->page ? 0 : VM_FAULT_SIGBUS;
+	}
 	vmf->page = vgpu_memory_page(file->slot->memory, vmf->pgoff);
 	vgpu_leave(file->vdev);
 	return vmf->page ? 0 : VM_FAULT_SIGBUS;

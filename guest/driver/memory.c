@@ -16,7 +16,8 @@
 
 #include "driver.h"
 
-#define MEMORY_GFP (GFP_USER | __GFP_ACCOUNT | __GFP_NOWARN)
+/* Who asks for more than there is gets ENOMEM; nobody is killed for it. */
+#define MEMORY_GFP (GFP_USER | __GFP_ACCOUNT | __GFP_RETRY_MAYFAIL | __GFP_NOWARN)
 
 struct vgpu_dma_page {
 	struct page *page;
@@ -84,7 +85,7 @@ static struct vgpu_table *table_get(struct vgpu_memory *memory, u32 index)
 
 	if (table)
 		return table;
-	table = kvzalloc(sizeof(*table), GFP_KERNEL_ACCOUNT | __GFP_NOWARN);
+	table = kvzalloc(sizeof(*table), MEMORY_GFP);
 	if (!table)
 		return NULL;
 	if (page_make(memory, &table->self)) {
@@ -115,7 +116,7 @@ struct vgpu_memory *vgpu_memory_new(struct vgpu_device *vdev, u64 total_bytes)
 {
 	struct vgpu_memory *memory;
 
-	memory = kvzalloc(sizeof(*memory), GFP_KERNEL_ACCOUNT);
+	memory = kvzalloc(sizeof(*memory), MEMORY_GFP);
 	if (!memory)
 		return NULL;
 	memory->vdev = vdev;

@@ -525,14 +525,14 @@ static void test_driver_open_into_read_only_memory(void)
 
 static void test_driver_read_and_poll(void)
 {
-    struct channel c = channel_open(2, 1 << 20);
+    struct channel c = channel_open(4, 1 << 20);
     uint64_t kicks = 0, tiny;
 
     CHECK_ERRNO(read(c.fd, &tiny, 7), EINVAL);
     push_pad(&c);
     CHECK(poll_now(c.fd, 10000) & POLLIN);
     CHECK(read(c.fd, &kicks, sizeof(kicks)) == sizeof(kicks) && kicks >= 1);
-    CHECK(page_of(&c)->submission.consumer.tail == 2);
+    CHECK(page_of(&c)->submission.consumer.tail == 4);
     page_of(&c)->submission.producer.waiting = 0;
     CHECK(!(poll_now(c.fd, 0) & (POLLHUP | POLLERR)));
     channel_close(&c);
@@ -547,7 +547,7 @@ static void *pad_later(void *opaque)
 
 static void test_driver_read_blocks(void)
 {
-    struct channel c = channel_open(2, 1 << 20);
+    struct channel c = channel_open(4, 1 << 20);
     uint64_t kicks = 0;
     pthread_t thread;
 
@@ -561,7 +561,7 @@ static void test_driver_read_blocks(void)
 
 static void test_driver_eventfd(void)
 {
-    struct channel c = channel_open(2, 1 << 20);
+    struct channel c = channel_open(4, 1 << 20);
     int32_t fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK), none = -1;
     struct pollfd p = {.fd = fd, .events = POLLIN};
     uint64_t kicks = 0;
@@ -781,7 +781,7 @@ static void test_driver_all_channels_and_one_more(void)
 
     for (;;) {
         fd[count] = open_node();
-        CHECK(ask_open(fd[count], &open, 2, PAGE) == 0);
+        CHECK(ask_open(fd[count], &open, 4, PAGE) == 0);
         if (open.status != VGPU_OK)
             break;
         count++;
@@ -791,7 +791,7 @@ static void test_driver_all_channels_and_one_more(void)
     CHECK(open.status == VGPU_LIMIT && open.text[0]);
     CHECK(count == state_of(fd[0]).max_channels);
     close(fd[0]);
-    CHECK(ask_open(fd[count], &open, 2, PAGE) == 0 && open.status == VGPU_OK);
+    CHECK(ask_open(fd[count], &open, 4, PAGE) == 0 && open.status == VGPU_OK);
     for (unsigned i = 1; i <= count; i++)
         close(fd[i]);
 }
@@ -868,8 +868,7 @@ static void test_driver_memory_is_charged(void)
     status = child_wait(pid);
     CHECK(rmdir(group) == 0);
     CHECK(umount("/tmp/cgroup") == 0);
-    CHECK((WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL) ||
-          (WIFEXITED(status) && WEXITSTATUS(status) == 0));
+    CHECK(WIFEXITED(status) && WEXITSTATUS(status) == 0);
 }
 
 /* Tests: the device goes away */
@@ -908,7 +907,7 @@ static void test_driver_unbind_with_an_open_channel(void)
         ;
     CHECK(errno == ENODEV);
     CHECK(page_of(&c)->notice.state == VGPU_CHANNEL_ENDED && data_of(&c)[0] == 0x42);
-    CHECK(fault_of(data_of(&c) + 100 * PAGE) == SIGBUS);
+    CHECK(data_of(&c)[100 * PAGE] == 0); /* a page that was never touched */
     *(volatile uint32_t *)c.doorbell = 0x1234;
     CHECK(*(volatile uint32_t *)c.doorbell == 0x1234); /* a page of our own: no device answers */
     CHECK(access(NODE, F_OK) == -1);
@@ -942,8 +941,10 @@ static void *open_until_told(void *opaque)
     while (!__atomic_load_n(stop, __ATOMIC_ACQUIRE)) {
         int fd = open(NODE, O_RDWR | O_CLOEXEC);
 
-        if (fd < 0)
+        if (fd < 0) {
+            pause_ms(1); /* the device is away: who looks for it leaves the processor to others */
             continue;
+        }
         open_and_ring(fd);
         close(fd);
     }
@@ -960,8 +961,8 @@ static void test_driver_unbind_while_programs_open(void)
     bus_name(name);
     for (int i = 0; i < 3; i++)
         CHECK(pthread_create(&thread[i], NULL, open_until_told, &stop) == 0);
-    for (int i = 0; i < 12; i++) {
-        pause_ms(30 + i * 17);
+    for (int i = 0; i < 8; i++) {
+        pause_ms(30 + i * 27);
         unbind(name);
         bind_again(name);
     }

@@ -59,6 +59,10 @@ class Guests(VmTest):
         self.assertEqual(victim.wait(60), 0, victim.text_errors())
         self.assertIn('intact', victim.text_output())
 
+    def test_vm_every_way_of_copying(self):
+        done = self.guest(1).run('copies /dev/vgpu0', 180).text_output()
+        self.assertEqual(done.count('ok '), 9, done)
+
     def test_vm_a_job_without_the_driver(self):
         guest = self.guest(1)
         guest.run('rmmod vgpu')
