@@ -30,7 +30,8 @@ say()
 }
 
 # Programs of ours. Those that this build does not have are left out.
-programs=(tools/guest/guest-exec bench/path_jobs guest/client/vgpu-client tests/isolation tests/copies tests/flood guest/driver/test_driver)
+programs=(tools/guest/guest-exec bench/path_jobs guest/client/vgpu-client tests/isolation tests/flood tests/copies
+    guest/driver/test_driver)
 libraries=(guest/libvgpu/libvgpu-cuda.so)
 
 # shellcheck disable=SC2119

@@ -272,6 +272,8 @@ class VmTest(unittest.TestCase):
 class Result(unittest.TestResult):
     """Prints each case as it ends, the way cmocka does."""
 
+    started = 0.0
+
     def startTest(self, test):
         super().startTest(test)
         self.started = time.monotonic()

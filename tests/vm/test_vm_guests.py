@@ -67,7 +67,7 @@ class Guests(VmTest):
         guest = self.guest(1)
         guest.run('rmmod vgpu')
         try:
-            done = self.client(1, 'vector-add 1,2,3 10,20,30')
+            done = self.client(1, '--bar0 vector-add 1,2,3 10,20,30')
             self.assertRegex(done.text_output(), r'11\D+22\D+33')
         finally:
             guest.run('insmod /lib/vgpu.ko')
