@@ -200,6 +200,16 @@ static void push_pad(struct channel *c)
     ring(c);
 }
 
+static void wait_consumed(const struct channel *c, uint32_t tail)
+{
+    uint64_t end = now_ms() + 10000;
+
+    while (page_of(c)->submission.consumer.tail != tail) {
+        CHECK(now_ms() < end);
+        pause_ms(1);
+    }
+}
+
 /* A head that runs ahead of the ring: the device ends the channel. */
 static void push_nonsense(struct channel *c)
 {
@@ -532,7 +542,7 @@ static void test_driver_read_and_poll(void)
     push_pad(&c);
     CHECK(poll_now(c.fd, 10000) & POLLIN);
     CHECK(read(c.fd, &kicks, sizeof(kicks)) == sizeof(kicks) && kicks >= 1);
-    CHECK(page_of(&c)->submission.consumer.tail == 4);
+    wait_consumed(&c, 4);
     page_of(&c)->submission.producer.waiting = 0;
     CHECK(!(poll_now(c.fd, 0) & (POLLHUP | POLLERR)));
     channel_close(&c);
@@ -572,8 +582,9 @@ static void test_driver_eventfd(void)
     CHECK(read(fd, &kicks, sizeof(kicks)) == sizeof(kicks) && kicks >= 1);
     CHECK(poll_now(c.fd, 0) & POLLIN);
     CHECK(ioctl(c.fd, VGPU_IOC_EVENTFD, &none) == 0);
-    push_pad(&c);
+    wait_consumed(&c, 4);
     CHECK(read(c.fd, &kicks, sizeof(kicks)) == sizeof(kicks));
+    push_pad(&c);
     CHECK(poll_now(c.fd, 10000) & POLLIN);
     CHECK(read(fd, &kicks, sizeof(kicks)) == -1 && errno == EAGAIN);
     close(fd);
