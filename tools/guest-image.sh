@@ -30,7 +30,7 @@ say()
 }
 
 # Programs of ours. Those that this build does not have are left out.
-programs=(tools/guest/guest-exec guest/client/vgpu-client tests/isolation guest/driver/test_driver)
+programs=(tools/guest/guest-exec guest/client/vgpu-client tests/isolation tests/flood guest/driver/test_driver)
 libraries=(guest/libvgpu/libvgpu-cuda.so)
 
 # shellcheck disable=SC2119

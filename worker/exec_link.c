@@ -142,6 +142,14 @@ CUresult exec_link_image(struct channel *channel, const struct cuda_call *call,
     if (!vgpu_range_within(in->offset, in->target_bytes, link->image_bytes))
         return CUDA_ERROR_INVALID_VALUE;
     memcpy(in->target, (const char *)link->image + in->offset, in->target_bytes);
+    if (channel->written.mirrored && in->target_bytes > 0)
+        reply_send_written(channel, call->seq,
+                           &(struct vgpu_written){
+                               .offset = (uint64_t)((uint8_t *)in->target - channel->map.data),
+                               .row_bytes = in->target_bytes,
+                               .rows = 1,
+                               .slices = 1,
+                           });
     return CUDA_SUCCESS;
 }
 

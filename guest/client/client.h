@@ -32,7 +32,7 @@ struct client_options {
     bool json;
     uint64_t data_bytes;
 
-    bool list, all, no_verify;
+    bool list, all, no_verify, bar0;
     uint64_t size, rounds, work, seed, seconds;
     const char *inputs[CLIENT_MAX_INPUTS];
     unsigned input_count;

@@ -50,6 +50,7 @@ enum option_id {
     OPTION_SHARED,
     OPTION_MAX_SIZE,
     OPTION_SAMPLES,
+    OPTION_BAR0,
 };
 
 static const struct option long_options[] = {
@@ -75,6 +76,7 @@ static const struct option long_options[] = {
     {"shared", required_argument, NULL, OPTION_SHARED},
     {"max-size", required_argument, NULL, OPTION_MAX_SIZE},
     {"samples", required_argument, NULL, OPTION_SAMPLES},
+    {"bar0", no_argument, NULL, OPTION_BAR0},
     {NULL, 0, NULL, 0},
 };
 
@@ -92,6 +94,9 @@ static void print_help(void)
          "  --json            print results as JSON\n"
          "  --help            this text\n"
          "  --version         the version\n"
+         "\nvector-add:\n"
+         "  --bar0            in a virtual machine, by the device's registers, without a driver;\n"
+         "                    for root, at most 256 elements\n"
          "\nrun:\n"
          "  --list            list the kernels\n"
          "  --all             run each of them\n"
@@ -173,6 +178,9 @@ static bool take_switch(struct client_options *options, int id)
     switch (id) {
     case OPTION_JSON:
         options->json = true;
+        return true;
+    case OPTION_BAR0:
+        options->bar0 = true;
         return true;
     case OPTION_LIST:
         options->list = true;

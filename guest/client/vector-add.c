@@ -1,16 +1,24 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* vgpu-client vector-add A B: the classic explicit job, over the wire as one record. */
+/*
+ * vgpu-client vector-add A B: the classic explicit job, over the wire as one record; in a virtual
+ * machine without our driver, or with --bar0, by the device's registers.
+ */
 #include <inttypes.h>
 #include <stdio.h>
+#include <unistd.h>
+#include <vgpu/pci_regs.h>
 
 #include "guest/client/attempt.h"
 #include "guest/client/client.h"
+#include "guest/client/job_window.h"
 #include "guest/client/number.h"
 #include "guest/client/output.h"
 
 struct job {
     int32_t a[VGPU_VECTOR_ADD_COUNT], b[VGPU_VECTOR_ADD_COUNT], sum[VGPU_VECTOR_ADD_COUNT];
     uint32_t count;
+    struct job_window window; /* registers NULL: by the library */
+    char path[256];
 };
 
 static enum vgpu_status try_job(void *argument, struct vgpu_failure *failure)
@@ -18,6 +26,50 @@ static enum vgpu_status try_job(void *argument, struct vgpu_failure *failure)
     struct job *job = argument;
 
     return vgpu_job_vector_add(job->a, job->b, job->sum, job->count, failure);
+}
+
+static enum vgpu_status try_window(void *argument, struct vgpu_failure *failure)
+{
+    struct job *job = argument;
+    enum vgpu_status status = VGPU_OK;
+
+    if (!job->window.registers)
+        status = job_window_open(&job->window, job->path, failure);
+    if (status == VGPU_OK)
+        status = job_window_vector_add(&job->window, job->a, job->b, job->sum, job->count, failure);
+    return status;
+}
+
+/* Asked for, or the only way there is. */
+static bool by_window(const struct client_options *options, struct job *job)
+{
+    if (options->bar0)
+        return true;
+    if (options->socket || options->driver || access(VGPU_DEFAULT_DEVICE, F_OK) == 0 ||
+        access(VGPU_DEFAULT_SOCKET, F_OK) == 0)
+        return false;
+    return job_window_find(JOB_WINDOW_DEVICES, job->path, sizeof(job->path));
+}
+
+static int run_by_window(struct client *client, struct job *job)
+{
+    int status;
+
+    if (!job_window_find(JOB_WINDOW_DEVICES, job->path, sizeof(job->path))) {
+        client_complain("there is no device of ours (%04x:%04x) in this machine", VGPU_PCI_VENDOR,
+                        VGPU_PCI_DEVICE);
+        return CLIENT_REFUSED;
+    }
+    status = attempt(try_window, job, "vector-add", &client->failure);
+    job_window_close(&job->window);
+    return status;
+}
+
+static int run_by_library(struct client *client, struct job *job)
+{
+    int status = client_open(client);
+
+    return status == CLIENT_OK ? attempt(try_job, job, "vector-add", &client->failure) : status;
 }
 
 static int read_vectors(struct job *job, const char *a, const char *b)
@@ -67,13 +119,12 @@ static bool is_right(const struct job *job)
 
 int client_vector_add(struct client *client, int argc, char **argv)
 {
-    static struct job job;
+    static struct job job = {.window = {.fd = -1}};
     int status = read_vectors(&job, argv[0], argv[1]);
 
     if (status == CLIENT_OK)
-        status = client_open(client);
-    if (status == CLIENT_OK)
-        status = attempt(try_job, &job, "vector-add", &client->failure);
+        status = by_window(client->options, &job) ? run_by_window(client, &job)
+                                                  : run_by_library(client, &job);
     if (status != CLIENT_OK)
         return status;
     print(&job, client->options->json);

@@ -159,7 +159,10 @@ static CUresult upload_in_stream(uint32_t stream, const struct source_part *part
     return result;
 }
 
-/* A host function that has yet to run may still fill the source: then its turn is awaited. */
+/*
+ * A host function or a copy that has yet to run may still fill the source: then its turn in the
+ * stream is awaited.
+ */
 static CUresult mirror_source(const struct copy_box *box)
 {
     struct sender *sender = guest_sender();
@@ -175,7 +178,8 @@ static CUresult mirror_source(const struct copy_box *box)
 
     if (!sender->mirror || box->source.place != COPY_PINNED)
         return CUDA_SUCCESS;
-    if (callback_any(sender))
+    if (callback_any(sender) ||
+        mirror_is_expected(sender, part.offset, side_extent(&box->source, box)))
         return upload_in_stream(box->stream, &part);
     upload_part(&part);
     return CUDA_SUCCESS;
@@ -188,12 +192,20 @@ static CUresult mirror_source(const struct copy_box *box)
 static CUresult copy_direct(const struct copy_box *box)
 {
     bool on_device = box->target.place == COPY_DEVICE && box->source.place == COPY_DEVICE;
+    uint16_t flags = box->async || on_device ? 0 : VGPU_RECORD_WAIT;
+    struct sender *sender = guest_sender();
+    bool brings = sender->mirror && box->target.place == COPY_PINNED && flags == 0;
     CUresult result = mirror_source(box);
 
+    if (result == CUDA_SUCCESS && brings)
+        result = mirror_expect(sender, box->target.area, side_extent(&box->target, box));
     if (result != CUDA_SUCCESS)
         return result;
-    return send_box(box, direct_place(&box->target), box->target.pitch, direct_place(&box->source),
-                    box->source.pitch, box->async || on_device ? 0 : VGPU_RECORD_WAIT);
+    result = send_box(box, direct_place(&box->target), box->target.pitch,
+                      direct_place(&box->source), box->source.pitch, flags);
+    if (result != CUDA_SUCCESS && brings)
+        mirror_expect_no_more(sender, box->target.area);
+    return result;
 }
 
 static void copy_rows(uint8_t *target, uint64_t target_pitch, const uint8_t *source,

@@ -32,7 +32,8 @@ int mirror_init(struct sender *sender, struct vgpu_transfer_page *page, volatile
     mirror->page = page;
     mirror->doorbell = doorbell;
     mirror->device = device;
-    pthread_mutex_init(&mirror->lock, NULL);
+    pthread_mutex_init(&mirror->push_lock, NULL);
+    pthread_mutex_init(&mirror->expected_lock, NULL);
     sender->mirror = mirror;
     return 0;
 }
@@ -43,8 +44,10 @@ void mirror_release(struct sender *sender)
 
     if (!mirror)
         return;
-    pthread_mutex_destroy(&mirror->lock);
+    pthread_mutex_destroy(&mirror->push_lock);
+    pthread_mutex_destroy(&mirror->expected_lock);
     free(mirror->populated);
+    free(mirror->expected);
     free(mirror);
     sender->mirror = NULL;
 }
@@ -69,14 +72,14 @@ static void push(struct sender *sender, const struct vgpu_transfer *transfer)
 {
     struct mirror *mirror = sender->mirror;
 
-    pthread_mutex_lock(&mirror->lock);
+    pthread_mutex_lock(&mirror->push_lock);
     if (await_room(sender)) {
         mirror->page->transfer[mirror->head % VGPU_TRANSFERS] = *transfer;
         mirror->head++;
         /* Release: pairs with the device's load before it reads the transfer. */
         page_store_u32(&mirror->page->head, mirror->head);
     }
-    pthread_mutex_unlock(&mirror->lock);
+    pthread_mutex_unlock(&mirror->push_lock);
 }
 
 void mirror_upload_rows(struct sender *sender, uint64_t offset, uint64_t row_bytes,
@@ -99,6 +102,64 @@ void mirror_upload_rows(struct sender *sender, uint64_t offset, uint64_t row_byt
 void mirror_upload(struct sender *sender, uint64_t offset, uint64_t bytes)
 {
     mirror_upload_rows(sender, offset, bytes, bytes, 1);
+}
+
+static bool make_room(struct mirror *mirror)
+{
+    size_t room = mirror->expected_room ? mirror->expected_room * 2 : 64;
+    struct vgpu_slice *larger;
+
+    if (mirror->expected_count < mirror->expected_room)
+        return true;
+    larger = realloc(mirror->expected, room * sizeof(*larger));
+    if (!larger)
+        return false;
+    mirror->expected = larger;
+    mirror->expected_room = room;
+    return true;
+}
+
+CUresult mirror_expect(struct sender *sender, uint64_t offset, uint64_t bytes)
+{
+    struct mirror *mirror = sender->mirror;
+    bool noted;
+
+    pthread_mutex_lock(&mirror->expected_lock);
+    noted = make_room(mirror);
+    if (noted)
+        mirror->expected[mirror->expected_count++] =
+            (struct vgpu_slice){.offset = offset, .bytes = bytes};
+    pthread_mutex_unlock(&mirror->expected_lock);
+    return noted ? CUDA_SUCCESS : CUDA_ERROR_OUT_OF_MEMORY;
+}
+
+void mirror_expect_no_more(struct sender *sender, uint64_t offset)
+{
+    struct mirror *mirror = sender->mirror;
+
+    pthread_mutex_lock(&mirror->expected_lock);
+    for (size_t i = 0; i < mirror->expected_count; i++) {
+        if (mirror->expected[i].offset == offset) {
+            mirror->expected[i] = mirror->expected[--mirror->expected_count];
+            break;
+        }
+    }
+    pthread_mutex_unlock(&mirror->expected_lock);
+}
+
+bool mirror_is_expected(struct sender *sender, uint64_t offset, uint64_t bytes)
+{
+    struct mirror *mirror = sender->mirror;
+    bool found = false;
+
+    pthread_mutex_lock(&mirror->expected_lock);
+    for (size_t i = 0; i < mirror->expected_count && !found; i++) {
+        const struct vgpu_slice *slice = &mirror->expected[i];
+
+        found = slice->offset < offset + bytes && offset < slice->offset + slice->bytes;
+    }
+    pthread_mutex_unlock(&mirror->expected_lock);
+    return found;
 }
 
 struct move_file mirror_file(const struct sender *sender, uint64_t offset)

@@ -23,10 +23,14 @@ struct sender;
 struct mirror {
     struct vgpu_transfer_page *page;
     volatile uint32_t *doorbell;
-    int device;         /* the driver's file, for memory; -1: none is needed */
-    uint8_t *populated; /* a bit for each block of the data area; data_lock */
-    pthread_mutex_t lock;
-    uint32_t head; /* lock */
+    int device;           /* the driver's file, for memory; -1: none is needed */
+    uint8_t *populated;   /* a bit for each block of the data area; data_lock */
+    pthread_mutex_t push_lock; /* held while waiting for room, too */
+    uint32_t head;
+    pthread_mutex_t expected_lock; /* what follows; taken where completions are */
+    /* What posted copies will bring to page-locked memory: it must not be uploaded before. */
+    struct vgpu_slice *expected;
+    size_t expected_count, expected_room;
 };
 
 /* Makes the sender a mirrored one. 0 or -ENOMEM. */
@@ -38,6 +42,16 @@ void mirror_release(struct sender *sender);
 void mirror_upload_rows(struct sender *sender, uint64_t offset, uint64_t row_bytes,
                         uint64_t pitch_bytes, uint64_t rows);
 void mirror_upload(struct sender *sender, uint64_t offset, uint64_t bytes);
+
+/*
+ * A copy into this part of the data area is about to be posted: noted until the device tells that
+ * it was brought (VGPU_COMPLETION_WRITTEN). CUDA_ERROR_OUT_OF_MEMORY if it cannot be.
+ */
+CUresult mirror_expect(struct sender *sender, uint64_t offset, uint64_t bytes);
+/* It was brought, or was not posted in the end. */
+void mirror_expect_no_more(struct sender *sender, uint64_t offset);
+/* True if a posted copy is yet to write there. */
+bool mirror_is_expected(struct sender *sender, uint64_t offset, uint64_t bytes);
 
 /* Where a part of the data area can be mapped anew; fd -1: by moving the mapping. */
 struct move_file mirror_file(const struct sender *sender, uint64_t offset);

@@ -12,6 +12,7 @@
 #include "common/flag.h"
 #include "guest/libvgpu/callback.h"
 #include "guest/libvgpu/guest.h"
+#include "guest/libvgpu/mirror.h"
 #include "guest/libvgpu/status_result.h"
 #include "guest/libvgpu/thread.h"
 
@@ -92,8 +93,21 @@ static void print_text(const struct vgpu_completion *completion)
     fflush(stdout);
 }
 
+/* The device has brought it already. */
+static void note_written(struct sender *sender, const struct vgpu_completion *completion)
+{
+    struct vgpu_written written;
+
+    if (!sender->mirror || completion->size_bytes != sizeof(*completion) + sizeof(written))
+        return;
+    memcpy(&written, completion + 1, sizeof(written));
+    mirror_expect_no_more(sender, written.offset);
+}
+
 static void dispatch(struct sender *sender, const struct vgpu_completion *completion)
 {
+    if (completion->kind == VGPU_COMPLETION_WRITTEN)
+        note_written(sender, completion);
     if (completion->kind == VGPU_COMPLETION_PRINT)
         print_text(completion);
     pthread_mutex_lock(&sender->wait_lock);

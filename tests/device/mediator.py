@@ -342,19 +342,18 @@ class HostChannel:
 class Server:
     """A mediator that answers by itself, in a thread of its own, on one connection."""
 
-    def __init__(self, link, greet=True, **welcome):
+    def __init__(self, link, channels=None, **welcome):
         self.link = link
         self.welcome = welcome
         self.hello = None
-        self.channels = {}
+        self.channels = {} if channels is None else channels  # those that may be resumed, too
         self.open_numbers = set()
         self.log = []
         self.hooks = {}
         self.failure = None
         self.ended = False
-        self.next_number = 1
+        self.next_number = max(self.channels, default=0) + 1
         self._stop_read, self._stop_write = os.pipe()
-        self.greeted = not greet
         self.thread = threading.Thread(target=self._run, daemon=True)
         self.thread.start()
 
@@ -387,10 +386,10 @@ class Server:
     def _on_4(self, message):
         number = self.next_number
         self.next_number += 1
-        self.open_numbers.add(number)
         channel = HostChannel(number, message.body.sub_granules, message.body.comp_granules,
                               message.body.data_bytes)
         self.channels[number] = channel
+        self.open_numbers.add(number)
         self.link.opened(message, number, channel)
 
     def _on_6(self, message):

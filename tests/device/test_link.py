@@ -341,8 +341,7 @@ class Resume(DeviceCase):
         channels = server.channels
         server.close(channels=False)
         machine.wait_state(DISCONNECTED)
-        second = self.serve(connect(self.path('vm')))
-        second.channels = channels
+        second = self.serve(connect(self.path('vm')), channels=channels)
         until(lambda: second.count(mediator.RESUME) == 20, 'all to be resumed')
         self.assertEqual(second.open_numbers, set(range(1, 21)))
 
@@ -374,8 +373,7 @@ class Resume(DeviceCase):
         server.close(channels=False)
         machine.wait_state(DISCONNECTED)
         self.assertEqual(machine.command(0, CLOSE), 0)
-        second = self.serve(connect(self.path('vm')))
-        second.channels = channels
+        second = self.serve(connect(self.path('vm')), channels=channels)
         machine.wait_state(READY)
         until(lambda: 2 in second.open_numbers, 'the other to be resumed')
         machine.qemu.barrier()
@@ -386,7 +384,6 @@ class Resume(DeviceCase):
         guest = machine.channel(0)
         host = server.channels[1]
         server.close(channels=False)
-        self.addCleanup(host.close)
         for _ in range(3):
             machine.wait_state(DISCONNECTED)
             link = connect(self.path('vm'))
@@ -394,10 +391,8 @@ class Resume(DeviceCase):
             link.expect(mediator.RESUME)
             link.close()
         machine.wait_state(DISCONNECTED)
-        second = self.serve(connect(self.path('vm')))
-        second.channels[1] = host
+        second = self.serve(connect(self.path('vm')), channels={1: host})
         until(lambda: 1 in second.open_numbers, 'it to be resumed')
-        second.channels = {}
         guest.submit(b'x' * 64)
         until(lambda: host.take() == b'x' * 64, 'the record')
 

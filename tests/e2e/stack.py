@@ -88,6 +88,7 @@ class Stack:
         self.clients = []
         self.vms = [] if vms is None else vms
         self.start_wanted = start
+        self.shown = False  # the log has been printed already
 
     def path(self, name):
         return os.path.join(self.run_dir, name)
@@ -239,7 +240,7 @@ class Stack:
             for process in (self.mediator, self.launcher):
                 if process and process.poll() is None:
                     process.kill()
-            if kind is not None:
+            if kind is not None and not self.shown:
                 print(self.log_text()[-6000:])
             self.log.close()
             shutil.rmtree(self.run_dir, ignore_errors=True)

@@ -146,6 +146,13 @@ def test_e2e_two_processes_of_one_vm_are_apart():
         assert 'intact' in output and victim.returncode == 0, output
 
 
+def test_e2e_every_way_of_copying():
+    with Stack(vms=VMS) as stack:
+        done = subprocess.run([os.path.join(stack.build, 'tests/copies'), stack.vm_socket(1)],
+                              text=True, capture_output=True, timeout=120, check=False)
+        assert done.returncode == 0 and done.stdout.count('ok ') == 9, done
+
+
 def test_e2e_removed_vm_is_refused():
     with Stack(vms=VMS) as stack:
         stack.admin('remove-vm', '--vm=4')

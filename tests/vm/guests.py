@@ -51,16 +51,31 @@ def settings():
     return _settings
 
 
+def socket_names():
+    """Inode to path of each Unix socket; None for connections of vgpu-admin, which come and go."""
+    names = {}
+    with open('/proc/net/unix', encoding='utf-8', errors='replace') as lines:
+        next(lines)
+        for line in lines:
+            words = line.split()
+            path = os.path.basename(words[7]) if len(words) > 7 else ''
+            connected = words[5] == '03'
+            names[words[6]] = None if connected and path == 'admin.sock' else 'socket ' + path
+    return names
+
+
 def descriptors(pid):
-    """What a process has open, as a sorted list of what the links say; sockets without numbers."""
+    """What a process has open, as a sorted list of what the links say; sockets by their path."""
     names = []
+    sockets = socket_names()
     for number in os.listdir('/proc/%d/fd' % pid):
         try:
             name = os.readlink('/proc/%d/fd/%s' % (pid, number))
         except FileNotFoundError:
             continue
-        names.append(re.sub(r':\[\d+\]$', '', name))
-    return sorted(names)
+        inode = re.fullmatch(r'socket:\[(\d+)\]', name)
+        names.append(sockets.get(inode.group(1), 'socket') if inode else name)
+    return sorted(name for name in names if name)
 
 
 def memory_files(pid):
@@ -185,7 +200,7 @@ class VmStack(Stack):
         super().stop()
 
     def __exit__(self, kind, value, trace):
-        if kind is not None:
+        if kind is not None and not self.shown:
             self.show()
         try:
             super().__exit__(kind, value, trace)
@@ -197,8 +212,9 @@ class VmStack(Stack):
     def show(self):
         """For a failure: the ends of the logs."""
         for vm, guest in sorted(self.guests.items()):
-            print('--- guest %d\n%s' % (vm, guest.last_words()[-2500:]))
-        print('--- host\n%s' % self.log_text()[-5000:], flush=True)
+            print('--- guest %d\n%s' % (vm, guest.last_words()[-1500:]))
+        print('--- host\n%s' % self.log_text()[-2500:], flush=True)
+        self.shown = True
 
 
 class VmTest(unittest.TestCase):
@@ -281,6 +297,11 @@ class Result(unittest.TestResult):
     def addError(self, test, err):
         super().addError(test, err)
         self.tell(test, err)
+
+    def addSubTest(self, test, subtest, err):
+        super().addSubTest(test, subtest, err)
+        if err:
+            self.tell(test, err)
 
 
 def main():

@@ -3,8 +3,6 @@
 """Two guests with a vgpu-stub each: what they see, and that they get what the store says."""
 from guests import VmTest, main, wait_for
 
-SPIN = 'vgpu-client run spin --rounds 64 --no-verify'
-
 
 class Guests(VmTest):
     vms = [(1, 'A', 'high'), (2, 'B', 'low')]
@@ -61,6 +59,10 @@ class Guests(VmTest):
         self.assertEqual(victim.wait(60), 0, victim.text_errors())
         self.assertIn('intact', victim.text_output())
 
+    def test_vm_every_way_of_copying(self):
+        done = self.guest(1).run('copies /dev/vgpu0', 180).text_output()
+        self.assertEqual(done.count('ok '), 9, done)
+
     def test_vm_a_job_without_the_driver(self):
         guest = self.guest(1)
         guest.run('rmmod vgpu')
@@ -71,10 +73,9 @@ class Guests(VmTest):
             guest.run('insmod /lib/vgpu.ko')
         self.assertRegex(self.client(1, 'vector-add 4 5').text_output(), r'\b9\b')
 
-    def shares(self, seconds=6):
+    def shares(self, seconds=5):
         """GPU time of both while both have work, as a ratio of the first to the second."""
-        loads = [self.guest(vm).spawn('%s --seconds %d' % (SPIN, seconds + 6), 120)
-                 for vm in (1, 2)]
+        loads = [self.guest(vm).spawn('flood %d /dev/vgpu0' % (seconds + 4), 120) for vm in (1, 2)]
         self.stack.wait_working(1, 2)
         start = [self.stack.vm_status(vm)['gpu_time_ns'] for vm in (1, 2)]
         goal = start[0] + start[1] + seconds * 10**9
@@ -87,7 +88,7 @@ class Guests(VmTest):
 
     def test_vm_priorities_show_in_shares(self):
         ratio = self.shares()
-        self.assertTrue(2.5 <= ratio <= 5.5, 'high to low is 4, not %.2f' % ratio)
+        self.assertTrue(2.2 <= ratio <= 5.5, 'high to low is 4, not %.2f' % ratio)
 
     def test_vm_weights_show_in_shares(self):
         self.stack.admin('set-priority', '--vm=2', '--priority=high')
@@ -97,7 +98,7 @@ class Guests(VmTest):
         finally:
             self.stack.admin('set-priority', '--vm=2', '--priority=low')
             self.stack.admin('set-weight', '--vm=2', '--weight=50')
-        self.assertTrue(0.3 <= ratio <= 0.75, '50 to 100 is 0.5, not %.2f' % ratio)
+        self.assertTrue(0.3 <= ratio <= 0.8, '50 to 100 is 0.5, not %.2f' % ratio)
 
     def test_vm_priority_shows_in_completion_order(self):
         """The same work in both; the low one is there first, the high one is done first."""

@@ -1,0 +1,91 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * flood SECONDS PATH: keeps the GPU wanted without a break, for tests of shares: kernels are
+ * posted ahead, and the queue is never empty until the time is over. Prints how many have run.
+ * PATH is a VM's socket, or the device in a guest.
+ */
+#include <stdio.h>
+#include <stdlib.h>
+#include <time.h>
+
+#include "cuda/cuda_api.h"
+#include "guest/libvgpu/vgpu.h"
+
+#define AHEAD  64 /* kernels posted and not known to be done */
+#define BATCH  16 /* kernels to an event */
+#define BLOCKS 8
+#define STEPS  16000 /* of a thread: about 2 ms on softgpu; a guest can be slow to post more */
+
+static const char spin[] = ".version 7.0\n.target sm_70\n.address_size 64\n"
+                           ".visible .entry spin(.param .u32 steps)\n{\n"
+                           ".reg .b32 %n, %i;\n.reg .pred %on;\n"
+                           "ld.param.u32 %n, [steps];\nmov.u32 %i, 0;\n"
+                           "again:\nadd.u32 %i, %i, 1;\nsetp.lt.u32 %on, %i, %n;\n"
+                           "@%on bra again;\nret;\n}\n";
+
+static void must(CUresult result, const char *what)
+{
+    const char *text = "?";
+
+    if (result == CUDA_SUCCESS)
+        return;
+    cuGetErrorString(result, &text);
+    fprintf(stderr, "%s: %s (%d)\n", what, text, (int)result);
+    exit(1);
+}
+
+static double now(void)
+{
+    struct timespec time;
+
+    clock_gettime(CLOCK_MONOTONIC, &time);
+    return (double)time.tv_sec + (double)time.tv_nsec / 1e9;
+}
+
+static void post(CUfunction kernel, CUevent event)
+{
+    unsigned steps = STEPS;
+    void *arguments[] = {&steps};
+
+    for (unsigned i = 0; i < BATCH; i++)
+        must(cuLaunchKernel(kernel, BLOCKS, 1, 1, 32, 1, 1, 0, NULL, arguments, NULL), "launch");
+    must(cuEventRecord(event, NULL), "record");
+}
+
+int main(int argc, char **argv)
+{
+    struct vgpu_failure failure;
+    CUevent events[AHEAD / BATCH];
+    CUcontext context;
+    CUmodule module;
+    CUfunction kernel;
+    unsigned long batches = 0;
+    double end;
+
+    if (argc != 3) {
+        fprintf(stderr, "usage: flood SECONDS PATH\n");
+        return 2;
+    }
+    if (vgpu_connect(argv[2], NULL, &failure) != VGPU_OK) {
+        fprintf(stderr, "connect: %s\n", failure.text);
+        return 1;
+    }
+    must(cuInit(0), "cuInit");
+    must(cuDevicePrimaryCtxRetain(&context, 0), "retain");
+    must(cuCtxSetCurrent(context), "set current");
+    must(cuModuleLoadData(&module, spin), "load");
+    must(cuModuleGetFunction(&kernel, module, "spin"), "function");
+    for (unsigned i = 0; i < AHEAD / BATCH; i++)
+        must(cuEventCreate(&events[i], 0), "event");
+    end = now() + atof(argv[1]);
+    for (; now() < end; batches++) {
+        CUevent event = events[batches % (AHEAD / BATCH)];
+
+        if (batches >= AHEAD / BATCH)
+            must(cuEventSynchronize(event), "synchronize");
+        post(kernel, event);
+    }
+    must(cuCtxSynchronize(), "the end");
+    printf("%lu kernels\n", batches * BATCH);
+    return 0;
+}
