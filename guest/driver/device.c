@@ -300,8 +300,8 @@ static int map_registers(struct vgpu_device *vdev)
 	if (pci_resource_len(pdev, VGPU_BAR_REGISTERS) < VGPU_REGISTERS_BYTES ||
 	    pci_resource_len(pdev, VGPU_BAR_DOORBELLS) < VGPU_DOORBELL_BYTES)
 		return -ENODEV;
-	err = pci_request_selected_regions(
-		pdev, BIT(VGPU_BAR_REGISTERS) | BIT(VGPU_BAR_DOORBELLS), "vgpu");
+	err = pci_request_selected_regions(pdev, BIT(VGPU_BAR_REGISTERS) | BIT(VGPU_BAR_DOORBELLS),
+					   "vgpu");
 	if (err)
 		return err;
 	vdev->doorbells = pci_resource_start(pdev, VGPU_BAR_DOORBELLS);
@@ -315,8 +315,7 @@ static int map_registers(struct vgpu_device *vdev)
 static void unmap_registers(struct vgpu_device *vdev)
 {
 	pci_iounmap(vdev->pdev, vdev->regs);
-	pci_release_selected_regions(vdev->pdev,
-				     BIT(VGPU_BAR_REGISTERS) | BIT(VGPU_BAR_DOORBELLS));
+	pci_release_selected_regions(vdev->pdev, BIT(VGPU_BAR_REGISTERS) | BIT(VGPU_BAR_DOORBELLS));
 }
 
 /* From a device at rest to one that takes commands and interrupts. */

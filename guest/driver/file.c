@@ -288,10 +288,9 @@ static int vgpu_mmap(struct file *filp, struct vm_area_struct *vma)
 	} else {
 		vma->vm_ops = &channel_vm_operations;
 	}
-	vgpu_vma_flags(vma,
-		       VM_DONTCOPY | VM_DONTEXPAND | VM_DONTDUMP |
-			       (doorbell ? VM_IO | VM_PFNMAP : 0),
-		       VM_MAYEXEC);
+	vgpu_vma_flags(
+		vma, VM_DONTCOPY | VM_DONTEXPAND | VM_DONTDUMP | (doorbell ? VM_IO | VM_PFNMAP : 0),
+		VM_MAYEXEC);
 	return 0;
 }
 

@@ -17,7 +17,7 @@
 #define DEFAULT_SUB_GRANULES  8192
 #define DEFAULT_COMP_GRANULES 2048
 #define DEFAULT_DATA_BYTES    (64ull << 20)
-#define MAX_DATA_OFFSET       (16ull << 20) /* channel page and rings of the largest size */
+#define MAX_DATA_OFFSET	      (16ull << 20) /* channel page and rings of the largest size */
 
 static struct vgpu_device_command *command_of(struct vgpu_slot *slot)
 {
