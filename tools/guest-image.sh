@@ -114,6 +114,7 @@ install_module()
         ln -s "modules/$RELEASE/vgpu.ko" "$1/lib/vgpu.ko"
     fi
     # A block device in memory, for the driver's test of direct I/O.
+    # shellcheck disable=SC2153  # kernel.sh says it
     cp "$MODULES/kernel/drivers/block/brd.ko" "$1/lib/"
     : >"$modules/modules.order"
     : >"$modules/modules.builtin"
