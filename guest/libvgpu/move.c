@@ -48,34 +48,41 @@ bool move_allowed(uint64_t start, uint64_t bytes)
     return at >= end;
 }
 
-int move_in(uint64_t start, uint64_t bytes, void *area, const struct move_file *file)
+/* A mapping takes the place of what lies at start; it is gone if it cannot. */
+static int replace(void *fresh, uint64_t start, uint64_t bytes)
 {
-    void *target = (void *)(uintptr_t)start;
-
-    memcpy(area, target, bytes);
-    if (file->fd >= 0)
-        return mmap(target, bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, file->fd,
-                    (off_t)file->offset) == MAP_FAILED
-                   ? -errno
-                   : 0;
-    /* An old size of 0 maps the same shared pages once more. */
-    if (mremap(area, 0, bytes, MREMAP_MAYMOVE | MREMAP_FIXED, target) == MAP_FAILED)
-        return -errno;
-    return 0;
-}
-
-int move_out(uint64_t start, uint64_t bytes)
-{
-    void *fresh = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     int error;
 
-    if (fresh == MAP_FAILED)
-        return -errno;
-    memcpy(fresh, (const void *)(uintptr_t)start, bytes);
     if (mremap(fresh, bytes, bytes, MREMAP_MAYMOVE | MREMAP_FIXED, (void *)(uintptr_t)start) !=
         MAP_FAILED)
         return 0;
     error = errno;
     munmap(fresh, bytes);
     return -error;
+}
+
+int move_in(uint64_t start, uint64_t bytes, void *area, const struct move_file *file)
+{
+    void *target = (void *)(uintptr_t)start;
+    void *fresh;
+
+    memcpy(area, target, bytes);
+    if (file->fd < 0) {
+        /* An old size of 0 maps the same shared pages once more. */
+        fresh = mremap(area, 0, bytes, MREMAP_MAYMOVE | MREMAP_FIXED, target);
+        return fresh == MAP_FAILED ? -errno : 0;
+    }
+    /* Elsewhere first: what the driver refuses does not cost the program its memory. */
+    fresh = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, file->fd, (off_t)file->offset);
+    return fresh == MAP_FAILED ? -errno : replace(fresh, start, bytes);
+}
+
+int move_out(uint64_t start, uint64_t bytes)
+{
+    void *fresh = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+    if (fresh == MAP_FAILED)
+        return -errno;
+    memcpy(fresh, (const void *)(uintptr_t)start, bytes);
+    return replace(fresh, start, bytes);
 }
