@@ -16,7 +16,10 @@
 
 #include "common/fdpass.h"
 #include "cuda/cuda_abi.h"
+#include "guest/libvgpu/fake_relay.h"
 #include "ring/pages.h"
+
+bool fake_mirrored;
 
 static void check(bool good, const char *what)
 {
@@ -118,6 +121,7 @@ static void reply_device(struct fake_host *host, const struct vgpu_record *recor
     info.attributes[CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR] = 9;
     info.attributes[CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR] = 0;
     info.attributes[CU_DEVICE_ATTRIBUTE_UNIFIED_ADDRESSING] = 1;
+    info.attributes[CU_DEVICE_ATTRIBUTE_CAN_MAP_HOST_MEMORY] = 1;
     info.attributes[CU_DEVICE_ATTRIBUTE_COOPERATIVE_LAUNCH] = 1;
     reply_blob(host, record, sizeof(struct cuda_re_device_info),
                offsetof(struct cuda_re_device_info, info), &info, sizeof(info));
@@ -187,6 +191,36 @@ static uint8_t *place(struct fake_host *host, const struct vgpu_place *at, uint6
     return host->base + host->geometry.data_offset + at->address;
 }
 
+/* What a copy has brought to the data area of a mirrored channel. */
+static void tell_written(struct fake_host *host, const struct vgpu_place *target,
+                         const struct vgpu_written *part)
+{
+    struct {
+        struct vgpu_completion head;
+        struct vgpu_written written;
+    } told = {
+        .head = {.size_bytes = sizeof(told), .kind = VGPU_COMPLETION_WRITTEN},
+        .written = *part,
+    };
+
+    told.written.offset = target->address;
+    if (host->relay && target->place == VGPU_PLACE_DATA)
+        fake_complete(host, &told.head);
+}
+
+static void copy_line(struct fake_host *host, const struct vgpu_record *record)
+{
+    const struct cuda_op_copy *op = (const void *)record;
+
+    memmove(place(host, &op->target, op->bytes), place(host, &op->source, op->bytes), op->bytes);
+    tell_written(host, &op->target,
+                 &(struct vgpu_written){.row_bytes = op->bytes,
+                                        .pitch_bytes = op->bytes,
+                                        .slice_pitch_bytes = op->bytes,
+                                        .rows = 1,
+                                        .slices = 1});
+}
+
 static void copy_box(struct fake_host *host, const struct vgpu_record *record)
 {
     const struct cuda_op_copy_3d *op = (const void *)record;
@@ -197,6 +231,14 @@ static void copy_box(struct fake_host *host, const struct vgpu_record *record)
         for (uint64_t y = 0; y < op->height; y++)
             memmove(target + (z * op->target_slice_rows + y) * op->target_pitch,
                     source + (z * op->source_slice_rows + y) * op->source_pitch, op->width_bytes);
+    tell_written(host, &op->target,
+                 &(struct vgpu_written){
+                     .row_bytes = op->width_bytes,
+                     .pitch_bytes = op->target_pitch,
+                     .slice_pitch_bytes = op->target_slice_rows * op->target_pitch,
+                     .rows = (uint32_t)op->height,
+                     .slices = (uint32_t)op->depth,
+                 });
 }
 
 static void fill(struct fake_host *host, const struct vgpu_record *record)
@@ -231,14 +273,12 @@ static void reply_sum(struct fake_host *host, const struct vgpu_record *record)
                offsetof(struct cuda_re_job_vector_add, sum), a, op->count * 4);
 }
 
+/* False: an answer is due. */
 static bool carry_out(struct fake_host *host, const struct vgpu_record *record)
 {
-    const struct cuda_op_copy *copy = (const void *)record;
-
     switch (record->op) {
     case CUDA_OP_COPY:
-        memmove(place(host, &copy->target, copy->bytes), place(host, &copy->source, copy->bytes),
-                copy->bytes);
+        copy_line(host, record);
         return false;
     case CUDA_OP_COPY_3D:
         copy_box(host, record);
@@ -284,6 +324,12 @@ static bool carry_out(struct fake_host *host, const struct vgpu_record *record)
     }
 }
 
+void fake_carry_out(struct fake_host *host, const struct vgpu_record *record)
+{
+    if (!carry_out(host, record) && (record->flags & VGPU_RECORD_WAIT))
+        fake_reply(host, record->seq, CUDA_SUCCESS);
+}
+
 static void take_record(struct fake_host *host, const struct vgpu_record *record)
 {
     bool job = record->op == CUDA_OP_LAUNCH || record->op == CUDA_OP_COPY ||
@@ -301,8 +347,7 @@ static void take_record(struct fake_host *host, const struct vgpu_record *record
     pthread_mutex_unlock(&host->lock);
     if (host->on_record && host->on_record(host, record))
         return;
-    if (!carry_out(host, record) && (record->flags & VGPU_RECORD_WAIT))
-        fake_reply(host, record->seq, CUDA_SUCCESS);
+    fake_carry_out(host, record);
     page_store_u64(&host->page->notice.issued, record->seq);
 }
 
@@ -358,6 +403,7 @@ static void make_channel(struct fake_host *host)
     host->page->magic = VGPU_MAGIC;
     host->page->layout = VGPU_LAYOUT_VERSION;
     host->page->geometry = *g;
+    host->page->flags = fake_mirrored ? VGPU_CHANNEL_MIRRORED : 0;
     host->page->notice.credit = host->credit;
     host->page->notice.state = VGPU_CHANNEL_READY;
     host->submit_kick = eventfd(0, EFD_CLOEXEC);
@@ -375,6 +421,27 @@ void fake_message(struct fake_host *host, const struct vgpu_msg *message)
               (ssize_t)message->size_bytes,
           "send");
     pthread_mutex_unlock(&host->lock);
+}
+
+void fake_gone(struct fake_host *host, uint32_t status, const char *text)
+{
+    struct vgpu_msg_gone gone = {
+        .head = {.size_bytes = sizeof(gone), .type = VGPU_MSG_GONE},
+        .channel = 9,
+        .status = status,
+    };
+
+    snprintf(gone.text, sizeof(gone.text), "%s", text);
+    if (host->relay)
+        fake_relay_gone(host->relay, status, text);
+    else
+        fake_message(host, &gone.head);
+}
+
+void fake_settle(struct fake_host *host)
+{
+    if (host->relay)
+        fake_relay_turn(host->relay);
 }
 
 static void answer_open(struct fake_host *host, const struct vgpu_msg *ask)
@@ -531,7 +598,12 @@ void fake_host_start(struct fake_host *host)
     host->device = calloc(1, FAKE_DEVICE_BYTES);
     make_channel(host);
     check(pthread_create(&host->worker, NULL, worker_main, host) == 0, "worker thread");
-    start_mediator(host);
+    if (!fake_mirrored) {
+        start_mediator(host);
+        return;
+    }
+    snprintf(host->path, sizeof(host->path), FAKE_RELAY_PATH);
+    host->relay = fake_relay_start(host);
 }
 
 void fake_host_vanish(struct fake_host *host)
@@ -547,6 +619,8 @@ void fake_host_return(struct fake_host *host)
 void fake_host_stop(struct fake_host *host)
 {
     stop_mediator(host);
+    if (host->relay)
+        fake_relay_stop(host->relay);
     __atomic_store_n(&host->stopping, true, __ATOMIC_RELEASE);
     kick(host->submit_kick);
     pthread_join(host->worker, NULL);

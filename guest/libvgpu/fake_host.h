@@ -20,19 +20,25 @@
 #define FAKE_DEVICE_BYTES (8u << 20)
 #define FAKE_MAX_RECORDS  65536
 
+/* Hosts that are started are behind a device that copies (fake_relay.h). Set before. */
+extern bool fake_mirrored;
+
 struct fake_host;
+struct fake_relay;
 
 /* True: the test has dealt with it, and answers itself if an answer is due. */
 typedef bool (*fake_record_fn)(struct fake_host *host, const struct vgpu_record *record);
 
 struct fake_host {
-    char path[100];
+    char path[100]; /* what to connect to */
     uint32_t sub_granules, comp_granules;
     uint64_t data_bytes;
     uint64_t credit;        /* added to the jobs taken; UINT64_MAX: no limit */
     uint32_t refuse_status; /* OPEN is refused with this, if not 0 */
     bool large_params;      /* functions take as many bytes as a launch can have */
     fake_record_fn on_record;
+
+    struct fake_relay *relay; /* NULL: the library sees this very memory */
 
     int listener, connection;
     int memory, submit_kick, completion_kick;
@@ -76,6 +82,15 @@ void fake_kick(struct fake_host *host);
 
 /* Sends a message on the connection. */
 void fake_message(struct fake_host *host, const struct vgpu_msg *message);
+
+/* Tells that the channel has ended. */
+void fake_gone(struct fake_host *host, uint32_t status, const char *text);
+
+/* Does what a record asks for, and answers it if it waits. */
+void fake_carry_out(struct fake_host *host, const struct vgpu_record *record);
+
+/* What was stored in the worker's page is in the library's now. */
+void fake_settle(struct fake_host *host);
 
 /* Waits until `count` records of that op were taken. */
 void fake_await_op(struct fake_host *host, uint16_t op, unsigned count);

@@ -658,9 +658,9 @@ static void test_vector_add(void **state)
     assert_int_equal(vgpu_job_vector_add(a, b, sum, 1, &failure), VGPU_GONE);
 }
 
-int main(void)
+int main(int argc, char **argv)
 {
-    const struct CMUnitTest tests[] = {
+    const struct CMUnitTest both[] = {
         cmocka_unit_test(test_init_before_connect_has_no_context),
         cmocka_unit_test(test_device_comes_from_the_snapshot),
         cmocka_unit_test(test_handle_stale_is_refused_at_once),
@@ -676,9 +676,7 @@ int main(void)
         cmocka_unit_test(test_module_jit_log_comes_back),
         cmocka_unit_test(test_module_jit_options_have_limits),
         cmocka_unit_test(test_memory_is_checked_against_the_table),
-        cmocka_unit_test(test_host_memory_has_two_addresses),
         cmocka_unit_test(test_host_registered_memory_is_noted),
-        cmocka_unit_test(test_host_whole_pages_are_moved),
         cmocka_unit_test(test_host_shared_memory_is_not_moved),
         cmocka_unit_test(test_pointer_attributes),
         cmocka_unit_test(test_event_times_need_a_record),
@@ -690,6 +688,10 @@ int main(void)
         cmocka_unit_test(test_link_without_input_and_with_wrong_type),
         cmocka_unit_test(test_vector_add),
     };
+    const struct CMUnitTest local[] = {
+        cmocka_unit_test(test_host_memory_has_two_addresses),
+        cmocka_unit_test(test_host_whole_pages_are_moved),
+    };
 
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    return run_both(argc, argv, both, VGPU_ARRAY_SIZE(both), local, VGPU_ARRAY_SIZE(local));
 }

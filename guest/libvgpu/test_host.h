@@ -12,11 +12,29 @@
 
 #include <cmocka.h>
 
+#include "common/cleanup.h"
 #include "cuda/cuda_api.h"
 #include "guest/libvgpu/fake_host.h"
+#include "guest/libvgpu/fake_relay.h"
 #include "guest/libvgpu/vgpu.h"
 
 #define assert_ok(call) assert_int_equal((call), CUDA_SUCCESS)
+
+/*
+ * Runs `both`, with the argument "mirrored" on channels that a device copies; without it `local`
+ * as well, whose tests need memory that the worker shares, or a mediator to talk to.
+ */
+static inline int run_both(int argc, char **argv, const struct CMUnitTest *both, size_t n_both,
+                           const struct CMUnitTest *local, size_t n_local)
+{
+    int failed;
+
+    fake_mirrored = argc > 1 && strcmp(argv[1], "mirrored") == 0;
+    failed = _cmocka_run_group_tests("both", both, n_both, NULL, NULL);
+    if (!fake_mirrored)
+        failed += _cmocka_run_group_tests("local", local, n_local, NULL, NULL);
+    return failed;
+}
 
 /* Starts the host, connects and initialises; a context is made if asked for. */
 static inline void begin(struct fake_host *host, CUcontext *ret_context)
