@@ -21,7 +21,7 @@ struct connection {
     struct loop_watch watch;
     struct loop_timer handshake;
     bool greeted;
-    bool refused; /* something was; before greeted it is the last that this connection hears */
+    bool refused;     /* something was; before greeted it is the last that this connection hears */
     uint32_t carrier; /* enum vgpu_carrier, once greeted */
     pid_t pid;
     uint32_t used;

@@ -1,13 +1,14 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * The connection to the mediator, by QEMU's socket chardev: HELLO, OPEN one at a time, CLOSE,
- * RESUME of what was open when a connection is lost, and what the mediator says unasked.
- * docs/spec/wire.md is the protocol; vgpu_stub.c, slots.c and job.c use it.
+ * The connection to the mediator, by QEMU's socket chardev: HELLO, OPEN one at a time,
+ * CLOSE, RESUME of what was open when a connection is lost, and what the mediator says
+ * unasked. docs/spec/wire.md is the protocol; vgpu_stub.c, slots.c and job.c use it.
  *
- * Never waits for the mediator, but for at most 5 s in realize: what is sent goes to a queue whose
- * size covers all that can be under way, and a connection that does not take it, or that speaks
- * nonsense, is dropped. There is at most one message with descriptors under way. Callbacks to the
- * channels' owners come from the main loop, never from within a call of theirs.
+ * Never waits for the mediator, but for at most 5 s in realize: what is sent goes to a
+ * queue whose size covers all that can be under way, and a connection that does not take
+ * it, or that speaks nonsense, is dropped. There is at most one message with descriptors
+ * under way. Callbacks to the channels' owners come from the main loop, never from within
+ * a call of theirs.
  */
 #include "qemu/osdep.h"
 #include "link.h"
@@ -81,7 +82,8 @@ static void set_state(VGPULink *link, enum vgpu_device_state state, uint32_t err
 {
     VGPULinkState *now = &link->state;
 
-    if (now->state == state && now->error == error && strcmp(now->error_text, text) == 0) {
+    if (now->state == state && now->error == error &&
+        strcmp(now->error_text, text) == 0) {
         return;
     }
     now->state = state;
@@ -90,8 +92,8 @@ static void set_state(VGPULink *link, enum vgpu_device_state state, uint32_t err
     pstrcpy(now->error_text, sizeof(now->error_text), text);
     now->generation++;
     if (state == VGPU_DEVICE_READY) {
-        info_report("vgpu-stub: vm %" PRIu32 " (%s) is served by pool %s", now->vm_id, now->name,
-                    now->pool);
+        info_report("vgpu-stub: vm %" PRIu32 " (%s) is served by pool %s", now->vm_id,
+                    now->name, now->pool);
     } else if (state != VGPU_DEVICE_CONNECTING && !link->in_realize) {
         warn_report("vgpu-stub: %s", text);
     }
@@ -158,7 +160,7 @@ static uint32_t send_msg(VGPULink *link, void *msg, uint32_t size, uint16_t type
 {
     struct vgpu_msg *head = msg;
 
-    *head = (struct vgpu_msg){ .size_bytes = size, .type = type, .tag = new_tag(link) };
+    *head = (struct vgpu_msg){.size_bytes = size, .type = type, .tag = new_tag(link)};
     if (size > QUEUE_BYTES - link->queued) {
         drop(link, "it does not take what it is sent");
         return head->tag;
@@ -176,13 +178,14 @@ static void send_hello(VGPULink *link)
     timer_mod(link->timer, qemu_clock_get_ms(QEMU_CLOCK_REALTIME) + HANDSHAKE_MS);
     /* A refusal stands until another answer. */
     if (link->state.state != VGPU_DEVICE_REFUSED) {
-        set_state(link, VGPU_DEVICE_CONNECTING, VGPU_STARTING, "the mediator has yet to answer");
+        set_state(link, VGPU_DEVICE_CONNECTING, VGPU_STARTING,
+                  "the mediator has yet to answer");
     }
 }
 
 static void send_close(VGPULinkChannel *channel)
 {
-    struct vgpu_msg_channel msg = { .channel = channel->number };
+    struct vgpu_msg_channel msg = {.channel = channel->number};
 
     channel->state = CHANNEL_CLOSING;
     channel->tag = send_msg(channel->link, &msg, sizeof(msg), VGPU_MSG_CLOSE);
@@ -190,7 +193,7 @@ static void send_close(VGPULinkChannel *channel)
 
 static void send_resume(VGPULinkChannel *channel)
 {
-    struct vgpu_msg_resume msg = { .channel = channel->number };
+    struct vgpu_msg_resume msg = {.channel = channel->number};
 
     memcpy(msg.token, channel->token, sizeof(msg.token));
     channel->tag = send_msg(channel->link, &msg, sizeof(msg), VGPU_MSG_RESUME);
@@ -206,8 +209,8 @@ static void send_open(VGPULinkChannel *channel)
 
 /* Channels */
 
-static void owe(VGPULinkChannel *channel, ChannelDue due, uint32_t status, uint64_t retry_ns,
-                const char *text)
+static void owe(VGPULinkChannel *channel, ChannelDue due, uint32_t status,
+                uint64_t retry_ns, const char *text)
 {
     channel->state = CHANNEL_ENDED;
     channel->due = channel->given_up ? DUE_CLOSED : due;
@@ -228,7 +231,8 @@ static bool tell_one(VGPULink *link)
 {
     VGPULinkChannel *channel;
 
-    QTAILQ_FOREACH(channel, &link->channels, next) {
+    QTAILQ_FOREACH(channel, &link->channels, next)
+    {
         VGPULinkChannel was = *channel;
 
         channel->due = DUE_NOTHING;
@@ -256,13 +260,15 @@ static void pump_opens(VGPULink *link)
 {
     VGPULinkChannel *channel, *first = NULL;
 
-    QTAILQ_FOREACH(channel, &link->channels, next) {
+    QTAILQ_FOREACH(channel, &link->channels, next)
+    {
         if (channel->state == CHANNEL_OPENING) {
             return;
         }
         if (channel->state == CHANNEL_WAITING) {
             if (link->phase == LINK_DOWN) {
-                owe(channel, DUE_REFUSED, VGPU_STARTING, RETRY_NS, "there is no mediator");
+                owe(channel, DUE_REFUSED, VGPU_STARTING, RETRY_NS,
+                    "there is no mediator");
             } else if (link->phase == LINK_REFUSED) {
                 owe(channel, DUE_REFUSED, link->state.error, 0, link->state.error_text);
             } else if (!first) {
@@ -321,12 +327,14 @@ void vgpu_link_close(VGPULinkChannel *channel)
     }
 }
 
-/* The mediator went away: what it had not answered is answered, what is open waits for RESUME. */
+/* The mediator went away: what it had not answered is answered, what is open waits for
+ * RESUME. */
 static void lose_requests(VGPULink *link)
 {
     VGPULinkChannel *channel;
 
-    QTAILQ_FOREACH(channel, &link->channels, next) {
+    QTAILQ_FOREACH(channel, &link->channels, next)
+    {
         channel->tag = 0;
         if (channel->state == CHANNEL_OPENING || channel->state == CHANNEL_CLOSING) {
             owe(channel, DUE_REFUSED, VGPU_STARTING, RETRY_NS, "the mediator went away");
@@ -340,7 +348,8 @@ static void end_channels(VGPULink *link, uint32_t status, const char *text)
 {
     VGPULinkChannel *channel;
 
-    QTAILQ_FOREACH(channel, &link->channels, next) {
+    QTAILQ_FOREACH(channel, &link->channels, next)
+    {
         if (channel->state == CHANNEL_OPEN) {
             owe(channel, DUE_GONE, status, 0, text);
         }
@@ -351,7 +360,8 @@ static VGPULinkChannel *channel_by_tag(VGPULink *link, uint32_t tag)
 {
     VGPULinkChannel *channel;
 
-    QTAILQ_FOREACH(channel, &link->channels, next) {
+    QTAILQ_FOREACH(channel, &link->channels, next)
+    {
         if (channel->tag == tag && tag) {
             return channel;
         }
@@ -391,11 +401,13 @@ static void take_welcome(VGPULink *link, const struct vgpu_msg_welcome *msg)
     state->max_data_bytes = msg->max_data_bytes;
     memcpy(state->name, msg->name, sizeof(state->name));
     state->name[sizeof(state->name) - 1] = '\0';
-    take_config(state, msg->priority, msg->weight_hundredths, msg->quarantined, msg->pool);
+    take_config(state, msg->priority, msg->weight_hundredths, msg->quarantined,
+                msg->pool);
     if (!(msg->features & VGPU_FEATURE_RESUME)) {
         end_channels(link, VGPU_GONE, "the mediator does not resume channels");
     }
-    QTAILQ_FOREACH(channel, &link->channels, next) {
+    QTAILQ_FOREACH(channel, &link->channels, next)
+    {
         if (channel->state == CHANNEL_OPEN) {
             send_resume(channel);
         }
@@ -504,7 +516,8 @@ static void take_gone(VGPULink *link, const struct vgpu_msg_gone *msg)
 
     memcpy(text, msg->text, sizeof(text));
     text[sizeof(text) - 1] = '\0';
-    QTAILQ_FOREACH(channel, &link->channels, next) {
+    QTAILQ_FOREACH(channel, &link->channels, next)
+    {
         if (channel->state == CHANNEL_OPEN && channel->number == msg->channel) {
             owe(channel, DUE_GONE, msg->status, 0, text);
             return;
@@ -514,7 +527,8 @@ static void take_gone(VGPULink *link, const struct vgpu_msg_gone *msg)
 
 static void take_state(VGPULink *link, const struct vgpu_msg_state *msg)
 {
-    take_config(&link->state, msg->priority, msg->weight_hundredths, msg->quarantined, msg->pool);
+    take_config(&link->state, msg->priority, msg->weight_hundredths, msg->quarantined,
+                msg->pool);
     vgpu_interrupt(link->s, VGPU_IRQ_STATE);
 }
 
@@ -608,13 +622,15 @@ static int can_receive(void *opaque)
     return sizeof(link->input) - link->received;
 }
 
-/* Descriptors stay with the chardev until they are taken; those that nobody asked for are closed. */
+/* Descriptors stay with the chardev until they are taken; those that nobody asked for are
+ * closed. */
 static void close_unasked(VGPULink *link)
 {
     VGPULinkChannel *channel;
     int fds[MAX_FDS];
 
-    QTAILQ_FOREACH(channel, &link->channels, next) {
+    QTAILQ_FOREACH(channel, &link->channels, next)
+    {
         if (channel->state == CHANNEL_OPENING) {
             return;
         }
@@ -675,7 +691,8 @@ static void handshake_late(void *opaque)
 
 static void set_handlers(VGPULink *link, GMainContext *context)
 {
-    qemu_chr_fe_set_handlers(link->chr, can_receive, receive, event, NULL, link, context, true);
+    qemu_chr_fe_set_handlers(link->chr, can_receive, receive, event, NULL, link, context,
+                             true);
 }
 
 static void remove_handlers(VGPULink *link)
@@ -691,13 +708,13 @@ static bool is_server(Chardev *chr)
 }
 
 /*
- * Would the chardev, which is not connected, connect at once? Waiting for it to do so has no end
- * where nobody listens. It tells its path in its name: "disconnected:unix:PATH".
+ * Would the chardev, which is not connected, connect at once? Waiting for it to do so has
+ * no end where nobody listens. It tells its path in its name: "disconnected:unix:PATH".
  */
 static bool somebody_listens(Chardev *chr)
 {
     static const char prefix[] = "disconnected:unix:";
-    struct sockaddr_un address = { .sun_family = AF_UNIX };
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
     const char *path = chr->filename + strlen(prefix);
     bool connected;
     int sock;
@@ -746,8 +763,9 @@ static Greeting greeting(const VGPULink *link, bool expired)
 }
 
 /*
- * Greets the mediator and waits for its answer, without running anything else of QEMU: the chardev
- * is in a context of its own for as long. A connection without a welcome is ended.
+ * Greets the mediator and waits for its answer, without running anything else of QEMU:
+ * the chardev is in a context of its own for as long. A connection without a welcome is
+ * ended.
  */
 static Greeting greet(VGPULink *link)
 {
@@ -814,20 +832,25 @@ static bool begin(VGPULink *link, Chardev *chr, Error **errp)
     }
     switch (result) {
     case GREETING_REFUSED:
-        error_setg(errp, "vgpu-stub: the mediator refuses this VM: %s", link->state.error_text);
+        error_setg(errp, "vgpu-stub: the mediator refuses this VM: %s",
+                   link->state.error_text);
         return false;
     case GREETING_NONSENSE:
-        error_setg(errp, "vgpu-stub: what listens at the chardev is no mediator of this version");
+        error_setg(
+            errp,
+            "vgpu-stub: what listens at the chardev is no mediator of this version");
         return false;
     case GREETING_STALE:
         /* Its timer for reconnecting is lost with the context that it was in. */
         if (!is_server(chr)) {
-            error_setg(errp, "vgpu-stub: the mediator closes the connection without an answer");
+            error_setg(errp,
+                       "vgpu-stub: the mediator closes the connection without an answer");
             return false;
         }
         return true;
     case GREETING_SILENT:
-        warn_report("vgpu-stub: the mediator does not answer; going on without it for now");
+        warn_report(
+            "vgpu-stub: the mediator does not answer; going on without it for now");
         return true;
     case GREETING_NOBODY:
         set_handlers(link, NULL);
@@ -867,7 +890,8 @@ VGPULink *vgpu_link_new(VGPUStub *s, VGPUCharFrontend *frontend, const VGPUClaim
     link->s = s;
     link->chr = frontend;
     link->state.error = VGPU_STARTING;
-    pstrcpy(link->state.error_text, sizeof(link->state.error_text), "there is no mediator");
+    pstrcpy(link->state.error_text, sizeof(link->state.error_text),
+            "there is no mediator");
     QTAILQ_INIT(&link->channels);
     link->bh = qemu_bh_new(link_work, link);
     link->timer = timer_new_ms(QEMU_CLOCK_REALTIME, handshake_late, link);
@@ -899,7 +923,8 @@ void vgpu_link_free(VGPULink *link)
     timer_del(link->timer);
     timer_free(link->timer);
     qemu_bh_delete(link->bh);
-    QTAILQ_FOREACH_SAFE(channel, &link->channels, next, next) {
+    QTAILQ_FOREACH_SAFE(channel, &link->channels, next, next)
+    {
         free_channel(channel);
     }
     g_free(link);

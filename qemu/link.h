@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * The link to the mediator, as vgpu_stub.c sets it up and shows it to the guest. What the owners of
- * channels need of it is in vgpu.h.
+ * The link to the mediator, as vgpu_stub.c sets it up and shows it to the guest. What the
+ * owners of channels need of it is in vgpu.h.
  */
 #ifndef HW_MISC_VGPU_LINK_H
 #define HW_MISC_VGPU_LINK_H
@@ -33,10 +33,11 @@ typedef struct VGPULinkState {
 } VGPULinkState;
 
 /*
- * Takes the connection up. Where there is a mediator, waits for its answer for at most 5 s; fails
- * with its reason when it refuses this VM. Without one the link comes up later.
+ * Takes the connection up. Where there is a mediator, waits for its answer for at most 5
+ * s; fails with its reason when it refuses this VM. Without one the link comes up later.
  */
-VGPULink *vgpu_link_new(VGPUStub *s, VGPUCharFrontend *chr, const VGPUClaims *claims, Error **errp);
+VGPULink *vgpu_link_new(VGPUStub *s, VGPUCharFrontend *chr, const VGPUClaims *claims,
+                        Error **errp);
 const VGPULinkState *vgpu_link_state(const VGPULink *link);
 /* Channels that are left end without a callback. NULL is fine. */
 void vgpu_link_free(VGPULink *link);

@@ -162,6 +162,7 @@ uint32_t vgpu_relay_attach(VGPURelay *relay, uint64_t directory, const char **re
 void vgpu_relay_doorbell(VGPURelay *relay)
 {
     if (!relay->over && relay->core.attached) {
+        vgpu_relay_core_wake(&relay->core);
         qemu_bh_schedule(relay->turn);
     }
 }

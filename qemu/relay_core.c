@@ -789,6 +789,14 @@ static VGPUTurn last_turn(VGPURelayCore *core)
     return VGPU_TURN_ENDED;
 }
 
+void vgpu_relay_core_wake(VGPURelayCore *core)
+{
+    if (core->attached && !core->gone) {
+        (void)disarm(core); /* memory that cannot be written is the turn's to find */
+        core->why = NULL;
+    }
+}
+
 VGPUTurn vgpu_relay_core_turn(VGPURelayCore *core)
 {
     bool more = false;

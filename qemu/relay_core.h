@@ -109,6 +109,12 @@ void vgpu_relay_core_init(VGPURelayCore *core, const VGPUChannel *channel,
 uint32_t vgpu_relay_core_attach(VGPURelayCore *core, uint64_t directory,
                                 const char **ret_why);
 
+/*
+ * The guest rang, and a turn is to follow: from now on neither side need wake the device,
+ * so that what is published until then costs no doorbell.
+ */
+void vgpu_relay_core_wake(VGPURelayCore *core);
+
 /* A look at the channel: bounded work, then what it says. After a successful attach only.
  */
 VGPUTurn vgpu_relay_core_turn(VGPURelayCore *core);

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * The guest's commands: OPEN, ATTACH and CLOSE of each channel slot, and word of channels that are
- * gone. vgpu_stub.c tells of doorbells and of writes to VGPU_REG_COMMAND.
+ * The guest's commands: OPEN, ATTACH and CLOSE of each channel slot, and word of channels
+ * that are gone. vgpu_stub.c tells of doorbells and of writes to VGPU_REG_COMMAND.
  *
- * A slot is free, opening, open or closing. Its link channel lives from OPEN until the mediator
- * has confirmed the end, so there is never more than one of a slot; the relay lives from OPENED to
- * CLOSE. Guest memory is touched from the bottom half only: what the link or a relay tells is
- * noted, and written there.
+ * A slot is free, opening, open or closing. Its link channel lives from OPEN until the
+ * mediator has confirmed the end, so there is never more than one of a slot; the relay
+ * lives from OPENED to CLOSE. Guest memory is touched from the bottom half only: what the
+ * link or a relay tells is noted, and written there.
  */
 #include "qemu/osdep.h"
 #include "channel.h"
@@ -61,7 +61,8 @@ static void work_later(Slot *slot)
 }
 
 /* Answers; the tag last, so that who sees it sees the rest. */
-static void write_answer(Slot *slot, uint32_t tag, struct vgpu_device_command *answer, bool opened)
+static void write_answer(Slot *slot, uint32_t tag, struct vgpu_device_command *answer,
+                         bool opened)
 {
     VGPUStub *s = slot->slots->s;
 
@@ -73,14 +74,15 @@ static void write_answer(Slot *slot, uint32_t tag, struct vgpu_device_command *a
     }
     if (vgpu_dma_write(s, field(slot, ANSWER_OFFSET), (uint8_t *)answer + ANSWER_OFFSET,
                        ANSWER_BYTES) &&
-        vgpu_dma_store32(s, field(slot, offsetof(struct vgpu_device_command, done)), tag)) {
+        vgpu_dma_store32(s, field(slot, offsetof(struct vgpu_device_command, done)),
+                         tag)) {
         vgpu_interrupt(s, VGPU_IRQ_COMMAND);
     }
 }
 
 static void answer(Slot *slot, uint32_t tag, uint32_t status, const char *text)
 {
-    struct vgpu_device_command reply = { .status = status };
+    struct vgpu_device_command reply = {.status = status};
 
     pstrcpy(reply.text, sizeof(reply.text), text);
     write_answer(slot, tag, &reply, false);
@@ -102,13 +104,14 @@ static void answer_open(Slot *slot, uint32_t status, uint64_t retry_ns, const ch
 static void write_gone(Slot *slot)
 {
     VGPUStub *s = slot->slots->s;
-    struct vgpu_device_command gone = { .gone_status = slot->gone_status };
+    struct vgpu_device_command gone = {.gone_status = slot->gone_status};
 
     if (!vgpu_commands_address(s)) {
         return;
     }
     memcpy(gone.gone_text, slot->gone_text, sizeof(gone.gone_text));
-    if (vgpu_dma_write(s, field(slot, GONE_OFFSET), (uint8_t *)&gone + GONE_OFFSET, GONE_BYTES) &&
+    if (vgpu_dma_write(s, field(slot, GONE_OFFSET), (uint8_t *)&gone + GONE_OFFSET,
+                       GONE_BYTES) &&
         vgpu_dma_store32(s, field(slot, offsetof(struct vgpu_device_command, gone)), 1)) {
         vgpu_interrupt(s, VGPU_IRQ_COMMAND);
     }
@@ -194,7 +197,8 @@ static void link_opened(void *opaque, const struct vgpu_msg_opened *msg, int fds
     slot->answer.geometry = msg->geometry;
 }
 
-static void link_refused(void *opaque, uint32_t status, uint64_t retry_ns, const char *text)
+static void link_refused(void *opaque, uint32_t status, uint64_t retry_ns,
+                         const char *text)
 {
     Slot *slot = opaque;
 
@@ -238,19 +242,21 @@ static void command_open(Slot *slot, const struct vgpu_device_command *ask)
     }
     slot->tag = ask->tag;
     if (!ring_size_ok(ask->sub_granules) || !ring_size_ok(ask->comp_granules)) {
-        answer_open(slot, VGPU_LIMIT, 0, "a ring has 2 to 65536 granules, a power of two");
+        answer_open(slot, VGPU_LIMIT, 0,
+                    "a ring has 2 to 65536 granules, a power of two");
         return;
     }
     if (!ask->data_bytes || ask->data_bytes % 4096 ||
         ask->data_bytes > VGPU_RELAY_MAX_DATA_BYTES) {
-        answer_open(slot, VGPU_LIMIT, 0, "the data area is a multiple of 4096 bytes, in bounds");
+        answer_open(slot, VGPU_LIMIT, 0,
+                    "the data area is a multiple of 4096 bytes, in bounds");
         return;
     }
     slot->opening = true;
     slot->open = (VGPUOpen){
-        .ask = { .sub_granules = ask->sub_granules,
-                 .comp_granules = ask->comp_granules,
-                 .data_bytes = ask->data_bytes },
+        .ask = {.sub_granules = ask->sub_granules,
+                .comp_granules = ask->comp_granules,
+                .data_bytes = ask->data_bytes},
         .opened = link_opened,
         .refused = link_refused,
         .gone = link_gone,
@@ -304,12 +310,13 @@ static void take_command(Slot *slot)
     struct vgpu_device_command ask;
 
     slot->commanded = false;
-    if (!vgpu_commands_address(s) || !vgpu_dma_read(s, field(slot, 0), &ask, COMMAND_ASK_BYTES) ||
-        !ask.tag) {
+    if (!vgpu_commands_address(s) ||
+        !vgpu_dma_read(s, field(slot, 0), &ask, COMMAND_ASK_BYTES) || !ask.tag) {
         return;
     }
     if (!well_formed(&ask) || (slot->opening && ask.op != VGPU_COMMAND_CLOSE)) {
-        answer(slot, ask.tag, VGPU_BAD_MESSAGE, "the command is malformed or out of turn");
+        answer(slot, ask.tag, VGPU_BAD_MESSAGE,
+               "the command is malformed or out of turn");
         return;
     }
     switch (ask.op) {

@@ -684,6 +684,34 @@ static void test_relay_sleeping_says_so_to_both(void **state)
     rig_free(rig);
 }
 
+static void test_relay_rung_once_needs_no_more_ringing(void **state)
+{
+    Rig *rig = small();
+
+    assert_sleeps(rig);
+    vgpu_relay_core_wake(rig->core);
+    assert_int_equal(rig->page->submission.consumer.parked, 0);
+    assert_int_equal(rig->host_page->completion.consumer.parked, 0);
+    assert_true(push(&rig->submit, 64, 3));
+    assert_sleeps(rig);
+    assert_true(pop(&rig->take, 3));
+    assert_int_equal(rig->page->submission.consumer.parked, 1);
+    rig_free(rig);
+}
+
+/* A page that is no memory any more: the turn that follows says so. */
+static void test_relay_rung_without_memory(void **state)
+{
+    Rig *rig = small();
+
+    assert_sleeps(rig);
+    rig->forbidden = rig_page_address(rig, 0);
+    vgpu_relay_core_wake(rig->core);
+    assert_int_equal(turn(rig), VGPU_TURN_BROKEN);
+    assert_non_null(rig->core->why);
+    rig_free(rig);
+}
+
 static void publish_when_parked(Rig *rig, uint64_t addr, uint32_t value)
 {
     if (addr == RIG_ADDRESS(rig, submission.consumer.parked) && value) {
@@ -1016,6 +1044,8 @@ int main(void)
         cmocka_unit_test(test_relay_looks_again_for_completions),
         cmocka_unit_test(test_relay_looks_again_for_transfers),
         cmocka_unit_test(test_relay_interrupts_only_a_guest_that_sleeps),
+        cmocka_unit_test(test_relay_rung_once_needs_no_more_ringing),
+        cmocka_unit_test(test_relay_rung_without_memory),
         cmocka_unit_test(test_relay_room_does_not_interrupt_who_waits_for_completions),
         cmocka_unit_test(test_relay_guest_that_waits_for_room_is_told),
         cmocka_unit_test(test_relay_kicks_only_a_worker_that_sleeps),

@@ -1,17 +1,18 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * The parts of vgpu-stub and how they use each other; include/vgpu/pci_regs.h is what a guest sees.
+ * The parts of vgpu-stub and how they use each other; include/vgpu/pci_regs.h is what a
+ * guest sees.
  *
  *   vgpu_stub.c  the PCI device: BARs, interrupts, properties, realize, reset
- *   link.c       the connection to the mediator: handshake, OPEN one at a time, RESUME, a bounded
- *                queue that never blocks (link.h)
- *   slots.c      the guest's commands, one channel slot each
- *   channel.c    a channel's memory on the host, mapped and checked; used by relay and job
- *   relay.c      mirrors a channel between guest memory and the host, in turns
- *   job.c        the job window: an explicit job by a channel of the device's own
+ *   link.c       the connection to the mediator: handshake, OPEN one at a time, RESUME, a
+ * bounded queue that never blocks (link.h) slots.c      the guest's commands, one channel
+ * slot each channel.c    a channel's memory on the host, mapped and checked; used by
+ * relay and job relay.c      mirrors a channel between guest memory and the host, in
+ * turns job.c        the job window: an explicit job by a channel of the device's own
  *
- * Everything runs in QEMU's main loop under its big lock. Guest memory is touched from bottom
- * halves only, with VGPUStub.in_dma set; whatever register access that causes is ignored.
+ * Everything runs in QEMU's main loop under its big lock. Guest memory is touched from
+ * bottom halves only, with VGPUStub.in_dma set; whatever register access that causes is
+ * ignored.
  */
 #ifndef HW_MISC_VGPU_H
 #define HW_MISC_VGPU_H
@@ -28,7 +29,8 @@ typedef struct VGPUJob VGPUJob;
 
 /* vgpu_stub.c: what the parts need of the device. */
 
-/* True if all bytes were copied; an address that is no RAM, or a DMA that is not allowed, is not. */
+/* True if all bytes were copied; an address that is no RAM, or a DMA that is not allowed,
+ * is not. */
 bool vgpu_dma_read(VGPUStub *s, uint64_t addr, void *buf, uint32_t len);
 bool vgpu_dma_write(VGPUStub *s, uint64_t addr, const void *buf, uint32_t len);
 /* One aligned access, for the lines of rings: never torn. */
@@ -39,30 +41,35 @@ bool vgpu_dma_store64(VGPUStub *s, uint64_t addr, uint64_t value);
 /* Where the guest's commands are; 0: nowhere yet. */
 uint64_t vgpu_commands_address(const VGPUStub *s);
 void vgpu_count(VGPUStub *s, enum vgpu_device_counter counter, uint64_t n);
-/* Sets bits of VGPU_REG_IRQ_STATUS; interrupts (vector 0, or the pin) if they are enabled. */
+/* Sets bits of VGPU_REG_IRQ_STATUS; interrupts (vector 0, or the pin) if they are
+ * enabled. */
 void vgpu_interrupt(VGPUStub *s, uint32_t bits);
 /* A completion interrupt of a slot's channel. */
 void vgpu_interrupt_channel(VGPUStub *s, uint32_t slot, uint32_t vector);
 
 /* link.c */
 
-/* What OPEN asked for. Exactly one of the two is called, never from within vgpu_link_open(). */
+/* What OPEN asked for. Exactly one of the two is called, never from within
+ * vgpu_link_open(). */
 typedef struct VGPUOpen {
     struct vgpu_msg_open ask;
     /* The three fds become the callee's. */
     void (*opened)(void *opaque, const struct vgpu_msg_opened *msg, int fds[3]);
     void (*refused)(void *opaque, uint32_t status, uint64_t retry_ns, const char *text);
-    /* Unasked, at most once after opened(): the worker has ended, or RESUME was refused. */
+    /* Unasked, at most once after opened(): the worker has ended, or RESUME was refused.
+     */
     void (*gone)(void *opaque, uint32_t status, const char *text);
     /* After vgpu_link_close(): the mediator has confirmed, or there is none to do so. */
     void (*closed)(void *opaque);
     void *opaque;
 } VGPUOpen;
 
-/* A channel at the mediator, or one that waits to be opened. Ends with refused() or closed(). */
+/* A channel at the mediator, or one that waits to be opened. Ends with refused() or
+ * closed(). */
 typedef struct VGPULinkChannel VGPULinkChannel;
 VGPULinkChannel *vgpu_link_open(VGPULink *link, const VGPUOpen *open);
-/* Gives the channel up in whatever state it is; of the callbacks only closed() still comes. */
+/* Gives the channel up in whatever state it is; of the callbacks only closed() still
+ * comes. */
 void vgpu_link_close(VGPULinkChannel *channel);
 
 /* slots.c */
@@ -80,21 +87,24 @@ void vgpu_slots_free(VGPUSlots *slots);
 
 typedef struct VGPURelayOps {
     void (*interrupt)(void *opaque); /* completions or room, and the guest has parked */
-    /* Guest or worker wrote nonsense. No turn follows; the callee closes and frees later, not now. */
+    /* Guest or worker wrote nonsense. No turn follows; the callee closes and frees later,
+     * not now. */
     void (*broken)(void *opaque, uint32_t status, const char *text);
 } VGPURelayOps;
 
 /* Takes the channel over. */
-VGPURelay *vgpu_relay_new(VGPUStub *s, VGPUChannel *channel, const VGPURelayOps *ops, void *opaque);
+VGPURelay *vgpu_relay_new(VGPUStub *s, VGPUChannel *channel, const VGPURelayOps *ops,
+                          void *opaque);
 /*
- * The guest's memory: reads the directory (page 0, rings and transfer page must be there), writes
- * the channel page to the guest, begins. From a bottom half. 0 or an enum vgpu_status with *ret_why.
+ * The guest's memory: reads the directory (page 0, rings and transfer page must be
+ * there), writes the channel page to the guest, begins. From a bottom half. 0 or an enum
+ * vgpu_status with *ret_why.
  */
 uint32_t vgpu_relay_attach(VGPURelay *relay, uint64_t directory, const char **ret_why);
 /* The guest rang: a turn is due. From anywhere. */
 void vgpu_relay_doorbell(VGPURelay *relay);
-/* The worker has ended: last completions are taken along, then ENDED in the guest's notice and an
- * interrupt. From anywhere. */
+/* The worker has ended: last completions are taken along, then ENDED in the guest's
+ * notice and an interrupt. From anywhere. */
 void vgpu_relay_gone(VGPURelay *relay);
 /* Touches neither memory any more from here on. NULL is fine. */
 void vgpu_relay_free(VGPURelay *relay);

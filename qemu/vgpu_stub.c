@@ -1,13 +1,15 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * vgpu-stub, the PCI device: BARs, registers, interrupts, access to guest memory, properties,
- * realize and reset. QEMU creates one for each -device vgpu-stub. docs/spec/device.md is what a
- * guest sees.
+ * vgpu-stub, the PCI device: BARs, registers, interrupts, access to guest memory,
+ * properties, realize and reset. QEMU creates one for each -device vgpu-stub.
+ * docs/spec/device.md is what a guest sees.
  *
- * A guest may write anything anywhere at any time. Handlers of registers only note what is wanted;
- * commands and all access to guest memory follow in bottom halves. The device reads and writes
- * RAM only, never another device, so a DMA cannot come back to it; an MSI can, as its address is
- * the guest's: what arrives during one is ignored (in_dma), but for a reset, which is put off.
+ * A guest may write anything anywhere at any time. Handlers of registers only note what
+ * is wanted; commands and all access to guest memory follow in bottom halves, but for one
+ * word that a doorbell clears (relay.c). The device reads and writes RAM only, never
+ * another device, so a DMA cannot come back to it; an MSI can, as its address is the
+ * guest's: what arrives during one is ignored (in_dma), but for a reset, which is put
+ * off.
  */
 #include "qemu/osdep.h"
 #include "link.h"
@@ -40,8 +42,8 @@ struct VGPUStub {
 /* Guest memory */
 
 /*
- * Up to *len bytes of guest RAM, or NULL where there is none, or no right to it: address_space_map
- * would read and write devices as well, by a copy.
+ * Up to *len bytes of guest RAM, or NULL where there is none, or no right to it:
+ * address_space_map would read and write devices as well, by a copy.
  */
 static void *map_ram(VGPUStub *s, uint64_t addr, hwaddr *len, bool write)
 {
@@ -55,7 +57,8 @@ static void *map_ram(VGPUStub *s, uint64_t addr, hwaddr *len, bool write)
     usable = memory_region_is_ram(mr) && !memory_region_is_ram_device(mr) &&
              !(write && memory_region_is_rom(mr));
     rcu_read_unlock();
-    return usable ? address_space_map(as, addr, len, write, MEMTXATTRS_UNSPECIFIED) : NULL;
+    return usable ? address_space_map(as, addr, len, write, MEMTXATTRS_UNSPECIFIED)
+                  : NULL;
 }
 
 static void unmap_ram(VGPUStub *s, void *at, hwaddr len, bool write)
@@ -63,7 +66,8 @@ static void unmap_ram(VGPUStub *s, void *at, hwaddr len, bool write)
     address_space_unmap(pci_get_address_space(PCI_DEVICE(s)), at, len, write, len);
 }
 
-static bool dma_copy(VGPUStub *s, uint64_t addr, uint8_t *to, const uint8_t *from, uint32_t len)
+static bool dma_copy(VGPUStub *s, uint64_t addr, uint8_t *to, const uint8_t *from,
+                     uint32_t len)
 {
     bool write = from != NULL;
 
@@ -101,7 +105,8 @@ bool vgpu_dma_write(VGPUStub *s, uint64_t addr, const void *buf, uint32_t len)
     return dma_copy(s, addr, NULL, buf, len);
 }
 
-/* A line of `size` bytes, mapped; RAM regions end at pages, so an aligned line is in one. */
+/* A line of `size` bytes, mapped; RAM regions end at pages, so an aligned line is in one.
+ */
 static void *map_line(VGPUStub *s, uint64_t addr, unsigned size, bool write)
 {
     hwaddr len = size;
@@ -316,7 +321,8 @@ static uint32_t text_read(VGPUStub *s, hwaddr addr)
     const VGPULinkState *state = vgpu_link_state(s->link);
 
     if (addr >= VGPU_REG_ERROR_TEXT) {
-        return text_word(state->error_text, sizeof(state->error_text), addr - VGPU_REG_ERROR_TEXT);
+        return text_word(state->error_text, sizeof(state->error_text),
+                         addr - VGPU_REG_ERROR_TEXT);
     }
     if (addr >= VGPU_REG_NAME) {
         return text_word(state->name, sizeof(state->name), addr - VGPU_REG_NAME);
@@ -433,23 +439,23 @@ static const MemoryRegionOps registers_ops = {
     .read = registers_read,
     .write = registers_write,
     .endianness = DEVICE_LITTLE_ENDIAN,
-    .valid = { .min_access_size = 1, .max_access_size = 8, .unaligned = true },
-    .impl = { .min_access_size = 1, .max_access_size = 8, .unaligned = true },
+    .valid = {.min_access_size = 1, .max_access_size = 8, .unaligned = true},
+    .impl = {.min_access_size = 1, .max_access_size = 8, .unaligned = true},
 };
 
 static const MemoryRegionOps doorbells_ops = {
     .read = doorbells_read,
     .write = doorbells_write,
     .endianness = DEVICE_LITTLE_ENDIAN,
-    .valid = { .min_access_size = 1, .max_access_size = 8, .unaligned = true },
-    .impl = { .min_access_size = 1, .max_access_size = 8, .unaligned = true },
+    .valid = {.min_access_size = 1, .max_access_size = 8, .unaligned = true},
+    .impl = {.min_access_size = 1, .max_access_size = 8, .unaligned = true},
 };
 
 /* The device's life */
 
 static bool claimed_priority(const char *name, uint32_t *ret, Error **errp)
 {
-    static const char *const names[] = { "low", "medium", "high" };
+    static const char *const names[] = {"low", "medium", "high"};
 
     *ret = 0;
     if (!name) {
@@ -470,7 +476,8 @@ static bool claims_of(VGPUStub *s, VGPUClaims *ret, Error **errp)
     ret->vm_id = s->vm_id;
     ret->pool = s->pool_id;
     if (s->pool_id && strlen(s->pool_id) >= VGPU_NAME_BYTES) {
-        error_setg(errp, "vgpu-stub: pool_id has more than %u bytes", VGPU_NAME_BYTES - 1);
+        error_setg(errp, "vgpu-stub: pool_id has more than %u bytes",
+                   VGPU_NAME_BYTES - 1);
         return false;
     }
     return claimed_priority(s->priority, &ret->priority, errp);
@@ -491,8 +498,10 @@ static bool init_bars(VGPUStub *s, Error **errp)
                           VGPU_REGISTERS_BYTES);
     memory_region_init_io(&s->doorbells, OBJECT(s), &doorbells_ops, s, "vgpu-doorbells",
                           VGPU_DOORBELL_BYTES);
-    pci_register_bar(pci, VGPU_BAR_REGISTERS, PCI_BASE_ADDRESS_SPACE_MEMORY, &s->registers);
-    pci_register_bar(pci, VGPU_BAR_DOORBELLS, PCI_BASE_ADDRESS_SPACE_MEMORY, &s->doorbells);
+    pci_register_bar(pci, VGPU_BAR_REGISTERS, PCI_BASE_ADDRESS_SPACE_MEMORY,
+                     &s->registers);
+    pci_register_bar(pci, VGPU_BAR_DOORBELLS, PCI_BASE_ADDRESS_SPACE_MEMORY,
+                     &s->doorbells);
     return true;
 }
 
@@ -534,9 +543,7 @@ VGPU_PROPERTIES vgpu_stub_properties[] = {
     DEFINE_PROP_CHR("chardev", VGPUStub, chr),
     DEFINE_PROP_UINT32("vm_id", VGPUStub, vm_id, 0),
     DEFINE_PROP_STRING("pool_id", VGPUStub, pool_id),
-    DEFINE_PROP_STRING("priority", VGPUStub, priority),
-    VGPU_PROPERTIES_END
-};
+    DEFINE_PROP_STRING("priority", VGPUStub, priority), VGPU_PROPERTIES_END};
 
 /* Its channels live in processes of this host. */
 static const VMStateDescription vgpu_stub_vmstate = {
@@ -567,7 +574,7 @@ static const TypeInfo vgpu_stub_info = {
     .parent = TYPE_PCI_DEVICE,
     .instance_size = sizeof(VGPUStub),
     .class_init = vgpu_stub_class_init,
-    .interfaces = (InterfaceInfo[]){ { INTERFACE_CONVENTIONAL_PCI_DEVICE }, {} },
+    .interfaces = (InterfaceInfo[]){{INTERFACE_CONVENTIONAL_PCI_DEVICE}, {}},
 };
 
 static void vgpu_stub_register(void)

@@ -30,7 +30,7 @@ say()
 }
 
 # Programs of ours. Those that this build does not have are left out.
-programs=(tools/guest/guest-exec guest/client/vgpu-client tests/isolation tests/flood tests/copies
+programs=(tools/guest/guest-exec bench/path_jobs guest/client/vgpu-client tests/isolation tests/flood tests/copies
     guest/driver/test_driver)
 libraries=(guest/libvgpu/libvgpu-cuda.so)
 
@@ -114,6 +114,7 @@ install_module()
         ln -s "modules/$RELEASE/vgpu.ko" "$1/lib/vgpu.ko"
     fi
     # A block device in memory, for the driver's test of direct I/O.
+    # shellcheck disable=SC2153  # kernel.sh says it
     cp "$MODULES/kernel/drivers/block/brd.ko" "$1/lib/"
     : >"$modules/modules.order"
     : >"$modules/modules.builtin"

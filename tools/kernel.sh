@@ -67,6 +67,7 @@ private_apt()
 write_sources()
 {
     local uri release component security=no
+    # shellcheck disable=SC2016
     apt-get indextargets --format '$(REPO_URI) $(RELEASE) $(COMPONENT)' \
         'Created-By: Packages' | sort -u >"$apt_dir/targets"
     : >"$apt_dir/sources.list"
@@ -128,7 +129,30 @@ get_headers()
     # Types for debuggers would want pahole and the kernel's image.
     sed -i '/^CONFIG_DEBUG_INFO_BTF/d' "$tree/usr/src/$headers/include/config/auto.conf"
     write_compiler
+    wrap_programs "$kbuild"
     echo "$release" >"$base/release"
+}
+
+# Programs among the headers that want a newer C library than this machine's get their suite's.
+wrap_programs()
+{
+    local program wants needy=()
+    while read -r program; do
+        [ "$(head -c 4 "$program")" = $'\177ELF' ] || continue
+        wants=$(ldd "$program" 2>&1 || true)
+        [[ $wants != *"not found"* ]] || needy+=("$program")
+    done < <(find -L "$tree"/usr/lib/linux-kbuild-* -type f -perm -100)
+    [ ${#needy[@]} -gt 0 ] || return 0
+    unpack libc6 "$(dependency "$1" 'libelf1.*')" zlib1g libzstd1
+    for program in "${needy[@]}"; do
+        mv "$program" "$program.real"
+        cat >"$program" <<TEXT
+#!/bin/sh
+exec $tree/usr/lib64/ld-linux-x86-64.so.2 \\
+    --library-path $tree/usr/lib/x86_64-linux-gnu "$program.real" "\$@"
+TEXT
+        chmod +x "$program"
+    done
 }
 
 # A compiler older than the kernel's gets the alignment that it knows.

@@ -80,6 +80,7 @@ needs()
 # The archive that this machine's own apt uses for Debian's packages.
 archive()
 {
+    # shellcheck disable=SC2016  # apt's own names
     apt-get indextargets --format '$(LABEL)|$(COMPONENT)|$(REPO_URI)' "Created-By: Packages" |
         awk -F'|' '$2 == "main" && $1 == "Debian" { print $3; found = 1; exit }
                    $2 == "main" && $3 ~ /\/debian\/?$/ { spare = $3 }

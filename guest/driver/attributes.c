@@ -8,7 +8,13 @@
 #include "driver.h"
 
 enum text { TEXT_POOL, TEXT_NAME, TEXT_ERROR };
-enum number { NUMBER_VM_ID, NUMBER_WEIGHT, NUMBER_MAX_CHANNELS, NUMBER_MAX_DATA, NUMBER_QUARANTINED };
+enum number {
+	NUMBER_VM_ID,
+	NUMBER_WEIGHT,
+	NUMBER_MAX_CHANNELS,
+	NUMBER_MAX_DATA,
+	NUMBER_QUARANTINED
+};
 
 struct which {
 	struct device_attribute attribute;
@@ -141,10 +147,10 @@ static ssize_t counter_show(struct device *dev, struct device_attribute *attribu
 	return sysfs_emit(page, "%llu\n", (u64)high << 32 | low);
 }
 
-#define WHICH(name_, mode_, show_, index_)                                           \
-	static struct which which_##name_ = {                                        \
-		.attribute = { .attr = { .name = #name_, .mode = mode_ }, .show = show_ }, \
-		.index = index_,                                                     \
+#define WHICH(name_, mode_, show_, index_)                                                         \
+	static struct which which_##name_ = {                                                      \
+		.attribute = { .attr = { .name = #name_, .mode = mode_ }, .show = show_ },         \
+		.index = index_,                                                                   \
 	}
 #define WHICH_ATTR(name_) (&which_##name_.attribute.attr)
 
@@ -187,15 +193,9 @@ WHICH(worker_wakes, 0400, counter_show, VGPU_COUNT_WORKER_WAKES);
 WHICH(interrupts, 0400, counter_show, VGPU_COUNT_INTERRUPTS);
 
 static struct attribute *counters[] = {
-	WHICH_ATTR(doorbells),
-	WHICH_ATTR(turns),
-	WHICH_ATTR(ring_bytes),
-	WHICH_ATTR(upload_bytes),
-	WHICH_ATTR(download_bytes),
-	WHICH_ATTR(worker_kicks),
-	WHICH_ATTR(worker_wakes),
-	WHICH_ATTR(interrupts),
-	NULL,
+	WHICH_ATTR(doorbells),	  WHICH_ATTR(turns),	      WHICH_ATTR(ring_bytes),
+	WHICH_ATTR(upload_bytes), WHICH_ATTR(download_bytes), WHICH_ATTR(worker_kicks),
+	WHICH_ATTR(worker_wakes), WHICH_ATTR(interrupts),     NULL,
 };
 
 static const struct attribute_group counter_group = {

@@ -108,12 +108,21 @@ static void free_interrupts(struct vgpu_device *vdev, u32 count)
 	pci_free_irq_vectors(vdev->pdev);
 }
 
+/*
+ * A vector for each slot would let probe and removal take seconds in a small machine; some more
+ * than it has processors keep the channels of a few programs apart.
+ */
+static u32 vectors_wanted(void)
+{
+	return 1 + min_t(u32, VGPU_SLOTS, 4 * num_online_cpus());
+}
+
 static int request_interrupts(struct vgpu_device *vdev, const char *name)
 {
 	int got, err;
 	u32 i;
 
-	got = pci_alloc_irq_vectors(vdev->pdev, 1, VGPU_MSIX_VECTORS, PCI_IRQ_MSIX | PCI_IRQ_INTX);
+	got = pci_alloc_irq_vectors(vdev->pdev, 1, vectors_wanted(), PCI_IRQ_MSIX | PCI_IRQ_INTX);
 	if (got < 0)
 		return got;
 	vdev->vectors = got;
@@ -291,8 +300,8 @@ static int map_registers(struct vgpu_device *vdev)
 	if (pci_resource_len(pdev, VGPU_BAR_REGISTERS) < VGPU_REGISTERS_BYTES ||
 	    pci_resource_len(pdev, VGPU_BAR_DOORBELLS) < VGPU_DOORBELL_BYTES)
 		return -ENODEV;
-	err = pci_request_selected_regions(
-		pdev, BIT(VGPU_BAR_REGISTERS) | BIT(VGPU_BAR_DOORBELLS), "vgpu");
+	err = pci_request_selected_regions(pdev, BIT(VGPU_BAR_REGISTERS) | BIT(VGPU_BAR_DOORBELLS),
+					   "vgpu");
 	if (err)
 		return err;
 	vdev->doorbells = pci_resource_start(pdev, VGPU_BAR_DOORBELLS);
@@ -306,8 +315,7 @@ static int map_registers(struct vgpu_device *vdev)
 static void unmap_registers(struct vgpu_device *vdev)
 {
 	pci_iounmap(vdev->pdev, vdev->regs);
-	pci_release_selected_regions(vdev->pdev,
-				     BIT(VGPU_BAR_REGISTERS) | BIT(VGPU_BAR_DOORBELLS));
+	pci_release_selected_regions(vdev->pdev, BIT(VGPU_BAR_REGISTERS) | BIT(VGPU_BAR_DOORBELLS));
 }
 
 /* From a device at rest to one that takes commands and interrupts. */

@@ -167,14 +167,14 @@ int vgpu_device_state(struct vgpu_device *vdev, struct vgpu_ioc_state *ret);
 /* Ends all channels; pages that were attached are the driver's alone afterwards. */
 void vgpu_device_reset(struct vgpu_device *vdev);
 
-/* slot.c; all but vgpu_slots_init() and those for interrupts within vgpu_enter() */
+/* slot.c; vgpu_slot_open() and vgpu_slot_gone_reason() within vgpu_enter() */
 void vgpu_slots_init(struct vgpu_device *vdev);
 /*
  * Opens a channel in a free slot and attaches its memory. 0 with status VGPU_OK: the slot is the
  * file's. 0 with another status: refused, and why. Killable.
  */
 int vgpu_slot_open(struct vgpu_file *file, struct vgpu_ioc_open *open);
-/* Gives the file's slot up; returns at once. */
+/* Gives the file's slot up, outside of vgpu_enter(); does not wait for the device. */
 void vgpu_slot_release(struct vgpu_file *file);
 /* Interrupts; under vgpu_device.lock. */
 void vgpu_slot_kick(struct vgpu_slot *slot);

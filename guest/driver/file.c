@@ -100,15 +100,6 @@ static int begin_open(struct vgpu_file *file)
 	return err;
 }
 
-/* A program that could not be told of its channel has none. */
-static void undo_open(struct vgpu_file *file)
-{
-	if (!vgpu_enter(file->vdev)) {
-		vgpu_slot_release(file);
-		vgpu_leave(file->vdev);
-	}
-}
-
 static long ioctl_open(struct vgpu_file *file, void __user *arg)
 {
 	struct vgpu_ioc_open open;
@@ -130,8 +121,9 @@ static long ioctl_open(struct vgpu_file *file, void __user *arg)
 	}
 	if (!err && copy_to_user(arg, &open, sizeof(open))) {
 		err = -EFAULT;
+		/* A program that could not be told of its channel has none. */
 		if (opened)
-			undo_open(file);
+			vgpu_slot_release(file);
 		opened = false;
 	}
 	/* Partner: is_open(). */
@@ -296,10 +288,9 @@ static int vgpu_mmap(struct file *filp, struct vm_area_struct *vma)
 	} else {
 		vma->vm_ops = &channel_vm_operations;
 	}
-	vgpu_vma_flags(vma,
-		       VM_DONTCOPY | VM_DONTEXPAND | VM_DONTDUMP |
-			       (doorbell ? VM_IO | VM_PFNMAP : 0),
-		       VM_MAYEXEC);
+	vgpu_vma_flags(
+		vma, VM_DONTCOPY | VM_DONTEXPAND | VM_DONTDUMP | (doorbell ? VM_IO | VM_PFNMAP : 0),
+		VM_MAYEXEC);
 	return 0;
 }
 
@@ -397,10 +388,8 @@ static int vgpu_release(struct inode *inode, struct file *filp)
 {
 	struct vgpu_file *file = filp->private_data;
 
-	if (is_open(file) && !vgpu_enter(file->vdev)) {
+	if (is_open(file))
 		vgpu_slot_release(file);
-		vgpu_leave(file->vdev);
-	}
 	if (file->eventfd)
 		eventfd_ctx_put(file->eventfd);
 	if (file->scratch)

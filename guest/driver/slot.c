@@ -17,7 +17,7 @@
 #define DEFAULT_SUB_GRANULES  8192
 #define DEFAULT_COMP_GRANULES 2048
 #define DEFAULT_DATA_BYTES    (64ull << 20)
-#define MAX_DATA_OFFSET       (16ull << 20) /* channel page and rings of the largest size */
+#define MAX_DATA_OFFSET	      (16ull << 20) /* channel page and rings of the largest size */
 
 static struct vgpu_device_command *command_of(struct vgpu_slot *slot)
 {
@@ -382,36 +382,55 @@ int vgpu_slot_open(struct vgpu_file *file, struct vgpu_ioc_open *open)
 
 void vgpu_slot_release(struct vgpu_file *file)
 {
+	struct vgpu_device *vdev = file->vdev;
 	struct vgpu_slot *slot = file->slot;
+	unsigned long flags;
 
 	file->slot = NULL;
-	close_later(slot);
+	down_read(&vdev->alive);
+	if (!vdev->dead) {
+		close_later(slot);
+	} else {
+		/* Removal frees the rest; it must not find a file that is no more. */
+		spin_lock_irqsave(&vdev->lock, flags);
+		slot->file = NULL;
+		spin_unlock_irqrestore(&vdev->lock, flags);
+	}
+	up_read(&vdev->alive);
 }
 
 /* Interrupts, reset, removal */
 
-void vgpu_slot_kick(struct vgpu_slot *slot)
+static void wake(struct vgpu_file *file)
 {
-	struct vgpu_file *file = slot->file;
-
-	if (!file)
-		return;
 	file->kicks++;
 	if (file->eventfd)
 		vgpu_eventfd_signal(file->eventfd);
 	wake_up_interruptible(&file->wait);
 }
 
-static void tell_gone(struct vgpu_slot *slot, bool reset)
+static void note_gone(struct vgpu_file *file, bool reset)
 {
-	struct vgpu_file *file = slot->file;
-
-	if (!file || file->gone)
+	if (file->gone)
 		return;
 	file->gone = true;
 	file->reset = reset;
 	file->news = true;
-	vgpu_slot_kick(slot);
+}
+
+/*
+ * The interrupt that tells of the end may be handled later than the channel's last one, by another
+ * processor: who is woken for the last time finds that it was.
+ */
+void vgpu_slot_kick(struct vgpu_slot *slot)
+{
+	struct vgpu_file *file = slot->file;
+
+	if (!file)
+		return;
+	if (device_says_gone(slot))
+		note_gone(file, false);
+	wake(file);
 }
 
 void vgpu_slots_answered(struct vgpu_device *vdev)
@@ -421,8 +440,8 @@ void vgpu_slots_answered(struct vgpu_device *vdev)
 	for_each_set_bit(i, vdev->used, VGPU_SLOTS) {
 		struct vgpu_slot *slot = &vdev->slot[i];
 
-		if (slot->file && device_says_gone(slot))
-			tell_gone(slot, false);
+		if (slot->file && !slot->file->gone && device_says_gone(slot))
+			vgpu_slot_kick(slot);
 		wake_up(&slot->wait);
 	}
 }
@@ -436,7 +455,10 @@ void vgpu_slots_reset(struct vgpu_device *vdev)
 
 		if (slot->notice)
 			WRITE_ONCE(slot->notice->state, vgpu_le32(VGPU_CHANNEL_ENDED));
-		tell_gone(slot, true);
+		if (slot->file && !slot->file->gone) {
+			note_gone(slot->file, true);
+			wake(slot->file);
+		}
 		wake_up(&slot->wait);
 	}
 }

@@ -9,791 +9,491 @@
  * Prints one line for each test, "ok N - name" or "not ok N - name: why", as TAP has it. Each test
  * runs in a process of its own and leaves the driver as it found it.
  */
-#include <dirent.h>
-#include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
 #include <pthread.h>
-#include <sched.h>
-#include <setjmp.h>
 #include <signal.h>
-#include <stdarg.h>
-#include <stdbool.h>
-#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/mman.h>
 #include <sys/mount.h>
-#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
 #include <sys/wait.h>
-#include <time.h>
 #include <unistd.h>
 
-#include <vgpu/ioctl.h>
-#include <vgpu/pci_regs.h>
-
-#define NODE   "/dev/vgpu0"
-#define CLASS  "/sys/class/vgpu/vgpu0"
-#define DRIVER "/sys/bus/pci/drivers/vgpu"
-#define MODULE "/lib/vgpu.ko"
-#define PAGE   4096ull
-#define NOBODY 65534
-
-struct channel {
-    int fd;
-    struct vgpu_ioc_open open;
-    uint8_t *memory; /* all of it, and the page of transfers; NULL without ATTACHED */
-    void *doorbell;
-    uint64_t bytes;
-};
-
-static void fail(const char *file, int line, const char *format, ...)
-{
-    va_list args;
-
-    printf("# %s:%d: ", file, line);
-    va_start(args, format);
-    vprintf(format, args);
-    va_end(args);
-    printf(" (errno %d, %s)\n", errno, strerror(errno));
-    fflush(stdout);
-    _exit(1);
-}
-
-#define CHECK(condition)                                                                           \
-    do {                                                                                           \
-        if (!(condition))                                                                          \
-            fail(__FILE__, __LINE__, "%s", #condition);                                            \
-    } while (0)
-
-#define CHECK_ERRNO(call, wanted)                                                                  \
-    do {                                                                                           \
-        errno = 0;                                                                                 \
-        if ((long)(call) != -1 || errno != (wanted))                                               \
-            fail(__FILE__, __LINE__, "%s is not %s", #call, #wanted);                              \
-    } while (0)
-
-/* Helpers */
-
-static uint64_t now_ms(void)
-{
-    struct timespec t;
-
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (uint64_t)t.tv_sec * 1000 + (uint64_t)t.tv_nsec / 1000000;
-}
-
-static void pause_ms(long ms)
-{
-    nanosleep(&(struct timespec){.tv_sec = ms / 1000, .tv_nsec = ms % 1000 * 1000000}, NULL);
-}
-
-static int open_node(void)
-{
-    int fd = open(NODE, O_RDWR | O_CLOEXEC | O_NONBLOCK);
-
-    CHECK(fd >= 0);
-    return fd;
-}
-
-/* As the library does: what is refused for now is asked again. */
-static int ask_open(int fd, struct vgpu_ioc_open *open, uint32_t granules, uint64_t data_bytes)
-{
-    uint64_t end = now_ms() + 20000;
-
-    for (;;) {
-        *open = (struct vgpu_ioc_open){.sub_granules = granules,
-                                       .comp_granules = granules,
-                                       .data_bytes = data_bytes,
-                                       .process = "test_driver"};
-        if (ioctl(fd, VGPU_IOC_OPEN, open) != 0)
-            return -1;
-        if ((open->status != VGPU_BUSY && open->status != VGPU_STARTING) || now_ms() > end)
-            return 0;
-        pause_ms(20);
-    }
-}
-
-static struct channel channel_open(uint32_t granules, uint64_t data_bytes)
-{
-    struct channel c = {.fd = open_node()};
-    void *at;
-
-    CHECK(ask_open(c.fd, &c.open, granules, data_bytes) == 0);
-    if (c.open.status != VGPU_OK)
-        fail(__FILE__, __LINE__, "OPEN: status %u, %s", c.open.status, c.open.text);
-    c.bytes = c.open.geometry.total_bytes + PAGE;
-    at = mmap(NULL, c.bytes, PROT_READ | PROT_WRITE, MAP_SHARED, c.fd, VGPU_MMAP_CHANNEL);
-    CHECK(at != MAP_FAILED);
-    c.memory = at;
-    at = mmap(NULL, PAGE, PROT_READ | PROT_WRITE, MAP_SHARED, c.fd, (off_t)VGPU_MMAP_DOORBELL);
-    CHECK(at != MAP_FAILED);
-    c.doorbell = at;
-    return c;
-}
-
-static void channel_close(struct channel *c)
-{
-    CHECK(munmap(c->memory, c->bytes) == 0);
-    CHECK(munmap(c->doorbell, PAGE) == 0);
-    CHECK(close(c->fd) == 0);
-}
-
-static volatile struct vgpu_channel_page *page_of(const struct channel *c)
-{
-    return (volatile struct vgpu_channel_page *)c->memory;
-}
-
-static void ring(struct channel *c)
-{
-    *(volatile uint32_t *)c->doorbell = 1;
-}
-
-static uint8_t *data_of(const struct channel *c)
-{
-    return c->memory + c->open.geometry.data_offset;
-}
-
-static int populate(const struct channel *c, uint64_t offset, uint64_t bytes)
-{
-    struct vgpu_ioc_populate part = {.offset = offset, .bytes = bytes};
-
-    return ioctl(c->fd, VGPU_IOC_POPULATE, &part);
-}
-
-static struct vgpu_ioc_state state_of(int fd)
-{
-    struct vgpu_ioc_state state;
-
-    CHECK(ioctl(fd, VGPU_IOC_STATE, &state) == 0);
-    return state;
-}
-
-static short poll_now(int fd, int timeout_ms)
-{
-    struct pollfd p = {.fd = fd, .events = POLLIN | POLLPRI};
-
-    CHECK(poll(&p, 1, timeout_ms) >= 0);
-    return p.revents;
-}
-
-/*
- * One record that skips to the end of the ring: the worker consumes it, and says nothing. With
- * `waiting` set the driver has a kick to tell of.
- */
-static void push_pad(struct channel *c)
-{
-    struct vgpu_record *record = (void *)(c->memory + c->open.geometry.sub_offset);
-
-    record->size_bytes = c->open.geometry.sub_granules * VGPU_GRANULE_BYTES;
-    record->op = VGPU_OP_PAD;
-    page_of(c)->submission.producer.waiting = 1;
-    __atomic_thread_fence(__ATOMIC_SEQ_CST);
-    page_of(c)->submission.producer.head += c->open.geometry.sub_granules;
-    __atomic_thread_fence(__ATOMIC_SEQ_CST);
-    ring(c);
-}
-
-/* A head that runs ahead of the ring: the device ends the channel. */
-static void push_nonsense(struct channel *c)
-{
-    page_of(c)->submission.producer.head += 0x40000000;
-    __atomic_thread_fence(__ATOMIC_SEQ_CST);
-    ring(c);
-}
-
-static pid_t child_start(void)
-{
-    pid_t pid;
-
-    fflush(stdout);
-    pid = fork();
-    CHECK(pid >= 0);
-    if (pid == 0)
-        prctl(PR_SET_PDEATHSIG, SIGKILL);
-    return pid;
-}
-
-static int child_wait(pid_t pid)
-{
-    int status;
-
-    CHECK(waitpid(pid, &status, 0) == pid);
-    return status;
-}
-
-static void child_succeeds(pid_t pid)
-{
-    int status = child_wait(pid);
-
-    CHECK(WIFEXITED(status) && WEXITSTATUS(status) == 0);
-}
-
-static bool write_text(const char *path, const char *text)
-{
-    int fd = open(path, O_WRONLY | O_CLOEXEC);
-    bool ok = fd >= 0 && write(fd, text, strlen(text)) == (ssize_t)strlen(text);
-
-    if (fd >= 0)
-        close(fd);
-    return ok;
-}
-
-static uint64_t memory_line(const char *name)
-{
-    char line[128];
-    uint64_t kib = 0;
-    FILE *f = fopen("/proc/meminfo", "r");
-
-    CHECK(f);
-    while (fgets(line, sizeof(line), f))
-        if (strncmp(line, name, strlen(name)) == 0)
-            kib = strtoull(line + strlen(name) + 1, NULL, 10);
-    fclose(f);
-    CHECK(kib);
-    return kib;
-}
-
-static sigjmp_buf fault_jump;
-
-static void on_fault(int number)
-{
-    siglongjmp(fault_jump, number);
-}
-
-/* The signal that a read at this address raises, or 0. */
-static int fault_of(const volatile uint8_t *at)
-{
-    struct sigaction action = {.sa_handler = on_fault, .sa_flags = SA_NODEFER}, old[2];
-    int number;
-
-    sigaction(SIGSEGV, &action, &old[0]);
-    sigaction(SIGBUS, &action, &old[1]);
-    number = sigsetjmp(fault_jump, 1);
-    if (number == 0)
-        (void)*at;
-    sigaction(SIGSEGV, &old[0], NULL);
-    sigaction(SIGBUS, &old[1], NULL);
-    return number;
-}
-
-/* The device's name on the bus, as 0000:00:03.0. */
-static void bus_name(char ret[64])
-{
-    char path[256];
-    ssize_t bytes = readlink(CLASS "/device", path, sizeof(path) - 1);
-
-    CHECK(bytes > 0);
-    path[bytes] = '\0';
-    snprintf(ret, 64, "%s", strrchr(path, '/') + 1);
-}
-
-static void wait_node(bool there)
-{
-    uint64_t end = now_ms() + 10000;
-
-    while ((access(NODE, R_OK) == 0) != there) {
-        CHECK(now_ms() < end);
-        pause_ms(5);
-    }
-}
+#include "test_support.h"
 
 /* Tests: a channel, and what a program may ask */
 
 static void test_driver_state(void)
 {
-    int fd = open_node();
-    struct vgpu_ioc_state state = state_of(fd);
+	int fd = open_node();
+	struct vgpu_ioc_state state = state_of(fd);
 
-    CHECK(state.device_state == VGPU_DEVICE_READY);
-    CHECK(state.vm_id == 1 && state.priority <= 2 && state.weight_hundredths > 0);
-    CHECK(strcmp(state.pool, "A") == 0);
-    CHECK(state.max_channels > 0 && state.max_data_bytes >= PAGE);
-    CHECK(state.channel == 0 && !state.gone);
-    close(fd);
+	CHECK(state.device_state == VGPU_DEVICE_READY);
+	CHECK(state.vm_id == 1 && state.priority <= 2 && state.weight_hundredths > 0);
+	CHECK(strcmp(state.pool, "A") == 0);
+	CHECK(state.max_channels > 0 && state.max_data_bytes >= PAGE);
+	CHECK(state.channel == 0 && !state.gone);
+	close(fd);
 }
 
 static void test_driver_open_close(void)
 {
-    for (int i = 0; i < 3; i++) {
-        struct channel c = channel_open(64, 1 << 20);
-        struct vgpu_channel_geometry g = c.open.geometry;
-        struct vgpu_ioc_state state = state_of(c.fd);
+	for (int i = 0; i < 3; i++) {
+		struct channel c = channel_open(64, 1 << 20);
+		struct vgpu_channel_geometry g = c.open.geometry;
+		struct vgpu_ioc_state state = state_of(c.fd);
 
-        CHECK(page_of(&c)->magic == VGPU_MAGIC && page_of(&c)->layout == VGPU_LAYOUT_VERSION);
-        CHECK(page_of(&c)->flags & VGPU_CHANNEL_MIRRORED);
-        CHECK(g.sub_granules == 64 && g.comp_granules == 64 && g.data_bytes == 1 << 20);
-        CHECK(c.open.channel && state.channel == c.open.channel);
-        channel_close(&c);
-    }
+		CHECK(page_of(&c)->magic == VGPU_MAGIC &&
+		      page_of(&c)->layout == VGPU_LAYOUT_VERSION);
+		CHECK(page_of(&c)->flags & VGPU_CHANNEL_MIRRORED);
+		CHECK(g.sub_granules == 64 && g.comp_granules == 64 && g.data_bytes == 1 << 20);
+		CHECK(c.open.channel && state.channel == c.open.channel);
+		channel_close(&c);
+	}
 }
 
 static void test_driver_default_sizes(void)
 {
-    struct channel c = channel_open(0, 0);
-    uint64_t eighth = memory_line("MemTotal") * 1024 / 8;
+	struct channel c = channel_open(0, 0);
+	uint64_t eighth = memory_line("MemTotal") * 1024 / 8;
 
-    CHECK(c.open.geometry.sub_granules == 8192 && c.open.geometry.comp_granules == 2048);
-    CHECK(c.open.geometry.data_bytes <= 64 << 20);
-    CHECK(c.open.geometry.data_bytes <= eighth + (1 << 20));
-    CHECK(c.open.geometry.data_bytes >= 8 << 20);
-    channel_close(&c);
+	CHECK(c.open.geometry.sub_granules == 8192 && c.open.geometry.comp_granules == 2048);
+	CHECK(c.open.geometry.data_bytes <= 64 << 20);
+	CHECK(c.open.geometry.data_bytes <= eighth + (1 << 20));
+	CHECK(c.open.geometry.data_bytes >= 8 << 20);
+	channel_close(&c);
 }
 
 static void test_driver_second_open_is_refused(void)
 {
-    struct channel c = channel_open(64, 1 << 20);
-    struct vgpu_ioc_open again = {.data_bytes = PAGE};
+	struct channel c = channel_open(64, 1 << 20);
+	struct vgpu_ioc_open again = { .data_bytes = PAGE };
 
-    CHECK_ERRNO(ioctl(c.fd, VGPU_IOC_OPEN, &again), EBUSY);
-    channel_close(&c);
+	CHECK_ERRNO(ioctl(c.fd, VGPU_IOC_OPEN, &again), EBUSY);
+	channel_close(&c);
 }
 
 static void test_driver_nothing_before_open(void)
 {
-    struct channel c = {.fd = open_node()};
-    uint64_t kicks;
+	struct channel c = { .fd = open_node() };
+	uint64_t kicks;
 
-    CHECK_ERRNO(populate(&c, 0, PAGE), ENOTCONN);
-    CHECK_ERRNO(mmap(NULL, PAGE, PROT_READ, MAP_SHARED, c.fd, 0), ENOTCONN);
-    CHECK_ERRNO(mmap(NULL, PAGE, PROT_WRITE, MAP_SHARED, c.fd, (off_t)VGPU_MMAP_DOORBELL),
-                ENOTCONN);
-    CHECK_ERRNO(read(c.fd, &kicks, sizeof(kicks)), ENOTCONN);
-    CHECK(poll_now(c.fd, 0) == 0);
-    close(c.fd);
+	CHECK_ERRNO(populate(&c, 0, PAGE), ENOTCONN);
+	CHECK_ERRNO(mmap(NULL, PAGE, PROT_READ, MAP_SHARED, c.fd, 0), ENOTCONN);
+	CHECK_ERRNO(mmap(NULL, PAGE, PROT_WRITE, MAP_SHARED, c.fd, (off_t)VGPU_MMAP_DOORBELL),
+		    ENOTCONN);
+	CHECK_ERRNO(read(c.fd, &kicks, sizeof(kicks)), ENOTCONN);
+	CHECK(poll_now(c.fd, 0) == 0);
+	close(c.fd);
 }
 
 static void test_driver_mmap_bounds(void)
 {
-    struct channel c = channel_open(64, 1 << 20);
-    int rw = PROT_READ | PROT_WRITE;
-    void *at;
+	struct channel c = channel_open(64, 1 << 20);
+	int rw = PROT_READ | PROT_WRITE;
+	void *at;
 
-    CHECK_ERRNO(mmap(NULL, c.bytes + PAGE, rw, MAP_SHARED, c.fd, 0), EINVAL);
-    CHECK_ERRNO(mmap(NULL, PAGE, rw, MAP_SHARED, c.fd, (off_t)c.bytes), EINVAL);
-    CHECK_ERRNO(mmap(NULL, 2 * PAGE, rw, MAP_SHARED, c.fd, (off_t)(c.bytes - PAGE)), EINVAL);
-    CHECK_ERRNO(mmap(NULL, PAGE, rw, MAP_SHARED, c.fd, (off_t)(VGPU_MMAP_DOORBELL - PAGE)), EINVAL);
-    CHECK_ERRNO(mmap(NULL, PAGE, rw, MAP_SHARED, c.fd, (off_t)0x7ffffffffffff000), EINVAL);
-    at = mmap(NULL, PAGE, rw, MAP_SHARED, c.fd, (off_t)(c.bytes - PAGE));
-    CHECK(at != MAP_FAILED);
-    CHECK(((volatile struct vgpu_transfer_page *)at)->tail == 0);
-    CHECK(munmap(at, PAGE) == 0);
-    at = mremap(c.memory, c.bytes, c.bytes + PAGE, MREMAP_MAYMOVE);
-    CHECK(at == MAP_FAILED);
-    channel_close(&c);
+	CHECK_ERRNO(mmap(NULL, c.bytes + PAGE, rw, MAP_SHARED, c.fd, 0), EINVAL);
+	CHECK_ERRNO(mmap(NULL, PAGE, rw, MAP_SHARED, c.fd, (off_t)c.bytes), EINVAL);
+	CHECK_ERRNO(mmap(NULL, 2 * PAGE, rw, MAP_SHARED, c.fd, (off_t)(c.bytes - PAGE)), EINVAL);
+	CHECK_ERRNO(mmap(NULL, PAGE, rw, MAP_SHARED, c.fd, (off_t)(VGPU_MMAP_DOORBELL - PAGE)),
+		    EINVAL);
+	CHECK_ERRNO(mmap(NULL, PAGE, rw, MAP_SHARED, c.fd, (off_t)0x7ffffffffffff000), EINVAL);
+	at = mmap(NULL, PAGE, rw, MAP_SHARED, c.fd, (off_t)(c.bytes - PAGE));
+	CHECK(at != MAP_FAILED);
+	CHECK(((volatile struct vgpu_transfer_page *)at)->tail == 0);
+	CHECK(munmap(at, PAGE) == 0);
+	at = mremap(c.memory, c.bytes, c.bytes + PAGE, MREMAP_MAYMOVE);
+	CHECK(at == MAP_FAILED);
+	channel_close(&c);
 }
 
 static void test_driver_mmap_private_and_exec(void)
 {
-    struct channel c = channel_open(64, 1 << 20);
+	struct channel c = channel_open(64, 1 << 20);
 
-    CHECK_ERRNO(mmap(NULL, PAGE, PROT_READ, MAP_PRIVATE, c.fd, 0), EINVAL);
-    CHECK_ERRNO(mmap(NULL, PAGE, PROT_READ, MAP_PRIVATE, c.fd, (off_t)VGPU_MMAP_DOORBELL), EINVAL);
-    CHECK_ERRNO(mmap(NULL, PAGE, PROT_READ | PROT_EXEC, MAP_SHARED, c.fd, 0), EACCES);
-    CHECK_ERRNO(mprotect(c.memory, PAGE, PROT_READ | PROT_EXEC), EACCES);
-    CHECK_ERRNO(mprotect(c.doorbell, PAGE, PROT_READ | PROT_EXEC), EACCES);
-    channel_close(&c);
+	CHECK_ERRNO(mmap(NULL, PAGE, PROT_READ, MAP_PRIVATE, c.fd, 0), EINVAL);
+	CHECK_ERRNO(mmap(NULL, PAGE, PROT_READ, MAP_PRIVATE, c.fd, (off_t)VGPU_MMAP_DOORBELL),
+		    EINVAL);
+	CHECK_ERRNO(mmap(NULL, PAGE, PROT_READ | PROT_EXEC, MAP_SHARED, c.fd, 0), EACCES);
+	CHECK_ERRNO(mprotect(c.memory, PAGE, PROT_READ | PROT_EXEC), EACCES);
+	CHECK_ERRNO(mprotect(c.doorbell, PAGE, PROT_READ | PROT_EXEC), EACCES);
+	channel_close(&c);
 }
 
 static void test_driver_doorbell_is_ones_own(void)
 {
-    struct channel a = channel_open(64, 1 << 20), b = channel_open(64, 1 << 20);
-    int rw = PROT_READ | PROT_WRITE;
+	struct channel a = channel_open(64, 1 << 20), b = channel_open(64, 1 << 20);
+	int rw = PROT_READ | PROT_WRITE;
 
-    for (uint64_t page = 1; page <= VGPU_SLOTS; page++)
-        CHECK_ERRNO(
-            mmap(NULL, PAGE, rw, MAP_SHARED, a.fd, (off_t)(VGPU_MMAP_DOORBELL + page * PAGE)),
-            EINVAL);
-    CHECK_ERRNO(mmap(NULL, 2 * PAGE, rw, MAP_SHARED, a.fd, (off_t)VGPU_MMAP_DOORBELL), EINVAL);
-    CHECK(mremap(a.doorbell, PAGE, 2 * PAGE, MREMAP_MAYMOVE) == MAP_FAILED);
-    ring(&a);
-    ring(&b);
-    channel_close(&a);
-    channel_close(&b);
+	for (uint64_t page = 1; page <= VGPU_SLOTS; page++)
+		CHECK_ERRNO(mmap(NULL, PAGE, rw, MAP_SHARED, a.fd,
+				 (off_t)(VGPU_MMAP_DOORBELL + page * PAGE)),
+			    EINVAL);
+	CHECK_ERRNO(mmap(NULL, 2 * PAGE, rw, MAP_SHARED, a.fd, (off_t)VGPU_MMAP_DOORBELL), EINVAL);
+	CHECK(mremap(a.doorbell, PAGE, 2 * PAGE, MREMAP_MAYMOVE) == MAP_FAILED);
+	ring(&a);
+	ring(&b);
+	channel_close(&a);
+	channel_close(&b);
 }
 
 static void test_driver_populate_bounds(void)
 {
-    struct channel c = channel_open(64, 1 << 20);
-    uint64_t total = c.open.geometry.total_bytes;
+	struct channel c = channel_open(64, 1 << 20);
+	uint64_t total = c.open.geometry.total_bytes;
 
-    CHECK(populate(&c, 0, total) == 0);
-    CHECK(populate(&c, c.open.geometry.data_offset, PAGE) == 0);
-    CHECK_ERRNO(populate(&c, 0, total + PAGE), EINVAL);
-    CHECK_ERRNO(populate(&c, total, PAGE), EINVAL);
-    CHECK_ERRNO(populate(&c, 0, 0), EINVAL);
-    CHECK_ERRNO(populate(&c, 1, PAGE), EINVAL);
-    CHECK_ERRNO(populate(&c, 0, 1), EINVAL);
-    CHECK_ERRNO(populate(&c, PAGE, UINT64_MAX - PAGE + 1), EINVAL);
-    CHECK_ERRNO(populate(&c, UINT64_MAX - PAGE + 1, 2 * PAGE), EINVAL);
-    channel_close(&c);
+	CHECK(populate(&c, 0, total) == 0);
+	CHECK(populate(&c, c.open.geometry.data_offset, PAGE) == 0);
+	CHECK_ERRNO(populate(&c, 0, total + PAGE), EINVAL);
+	CHECK_ERRNO(populate(&c, total, PAGE), EINVAL);
+	CHECK_ERRNO(populate(&c, 0, 0), EINVAL);
+	CHECK_ERRNO(populate(&c, 1, PAGE), EINVAL);
+	CHECK_ERRNO(populate(&c, 0, 1), EINVAL);
+	CHECK_ERRNO(populate(&c, PAGE, UINT64_MAX - PAGE + 1), EINVAL);
+	CHECK_ERRNO(populate(&c, UINT64_MAX - PAGE + 1, 2 * PAGE), EINVAL);
+	channel_close(&c);
 }
 
 static void test_driver_memory_is_fresh(void)
 {
-    for (int round = 0; round < 3; round++) {
-        struct channel c = channel_open(64, 16 << 20);
-        uint64_t *data = (uint64_t *)data_of(&c);
+	for (int round = 0; round < 3; round++) {
+		struct channel c = channel_open(64, 16 << 20);
+		uint64_t *data = (uint64_t *)data_of(&c);
 
-        for (uint64_t i = 0; i < (16 << 20) / 8; i++) {
-            CHECK(data[i] == 0);
-            data[i] = 0x5ec7e75ec7e7ull;
-        }
-        channel_close(&c);
-    }
+		for (uint64_t i = 0; i < (16 << 20) / 8; i++) {
+			CHECK(data[i] == 0);
+			data[i] = 0x5ec7e75ec7e7ull;
+		}
+		channel_close(&c);
+	}
 }
 
 static void test_driver_hostile_open(void)
 {
-    static const uint32_t granules[] = {1, 3, 65535, 131072, UINT32_MAX, 0x80000000};
-    struct vgpu_ioc_open open = {0};
-    struct channel c;
-    int fd = open_node();
+	static const uint32_t granules[] = { 1, 3, 65535, 131072, UINT32_MAX, 0x80000000 };
+	struct vgpu_ioc_open open = { 0 };
+	struct channel c;
+	int fd = open_node();
 
-    for (size_t i = 0; i < sizeof(granules) / sizeof(granules[0]); i++) {
-        open = (struct vgpu_ioc_open){.sub_granules = granules[i]};
-        CHECK_ERRNO(ioctl(fd, VGPU_IOC_OPEN, &open), EINVAL);
-        open = (struct vgpu_ioc_open){.comp_granules = granules[i]};
-        CHECK_ERRNO(ioctl(fd, VGPU_IOC_OPEN, &open), EINVAL);
-    }
-    open = (struct vgpu_ioc_open){.data_bytes = PAGE + 1};
-    CHECK_ERRNO(ioctl(fd, VGPU_IOC_OPEN, &open), EINVAL);
-    open = (struct vgpu_ioc_open){.data_bytes = PAGE};
-    memset(open.process, 'x', sizeof(open.process));
-    CHECK_ERRNO(ioctl(fd, VGPU_IOC_OPEN, &open), EINVAL);
-    open = (struct vgpu_ioc_open){.data_bytes = VGPU_RELAY_MAX_DATA_BYTES + PAGE};
-    CHECK(ioctl(fd, VGPU_IOC_OPEN, &open) == 0);
-    CHECK(open.status == VGPU_LIMIT && open.text[0]);
-    open = (struct vgpu_ioc_open){.data_bytes = UINT64_MAX - PAGE + 1};
-    CHECK(ioctl(fd, VGPU_IOC_OPEN, &open) == 0 && open.status == VGPU_LIMIT);
-    CHECK(state_of(fd).channel == 0);
-    close(fd);
-    c = channel_open(64, PAGE);
-    channel_close(&c);
+	for (size_t i = 0; i < sizeof(granules) / sizeof(granules[0]); i++) {
+		open = (struct vgpu_ioc_open){ .sub_granules = granules[i] };
+		CHECK_ERRNO(ioctl(fd, VGPU_IOC_OPEN, &open), EINVAL);
+		open = (struct vgpu_ioc_open){ .comp_granules = granules[i] };
+		CHECK_ERRNO(ioctl(fd, VGPU_IOC_OPEN, &open), EINVAL);
+	}
+	open = (struct vgpu_ioc_open){ .data_bytes = PAGE + 1 };
+	CHECK_ERRNO(ioctl(fd, VGPU_IOC_OPEN, &open), EINVAL);
+	open = (struct vgpu_ioc_open){ .data_bytes = PAGE };
+	memset(open.process, 'x', sizeof(open.process));
+	CHECK_ERRNO(ioctl(fd, VGPU_IOC_OPEN, &open), EINVAL);
+	open = (struct vgpu_ioc_open){ .data_bytes = VGPU_RELAY_MAX_DATA_BYTES + PAGE };
+	CHECK(ioctl(fd, VGPU_IOC_OPEN, &open) == 0);
+	CHECK(open.status == VGPU_LIMIT && open.text[0]);
+	open = (struct vgpu_ioc_open){ .data_bytes = UINT64_MAX - PAGE + 1 };
+	CHECK(ioctl(fd, VGPU_IOC_OPEN, &open) == 0 && open.status == VGPU_LIMIT);
+	CHECK(state_of(fd).channel == 0);
+	close(fd);
+	c = channel_open(64, PAGE);
+	channel_close(&c);
 }
 
 static void test_driver_hostile_ioctls(void)
 {
-    struct channel c = channel_open(64, 1 << 20);
-    void *bad = mmap(NULL, PAGE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    uint8_t zeros[1024] = {0};
-    int32_t fd;
+	struct channel c = channel_open(64, 1 << 20);
+	void *bad = mmap(NULL, PAGE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	uint8_t zeros[1024] = { 0 };
+	int32_t fd;
 
-    for (unsigned number = 0; number < 256; number++) {
-        if (number >= 0x80 && number <= 0x83)
-            continue;
-        CHECK_ERRNO(ioctl(c.fd, _IOWR('v', number, struct vgpu_ioc_open), zeros), ENOTTY);
-        CHECK_ERRNO(ioctl(c.fd, _IO('v', number), 0), ENOTTY);
-    }
-    CHECK_ERRNO(ioctl(c.fd, _IOC(_IOC_READ, 'v', 0x80, 575), zeros), ENOTTY);
-    CHECK_ERRNO(ioctl(c.fd, _IOC(_IOC_WRITE, 'v', 0x82, 24), zeros), ENOTTY);
-    CHECK_ERRNO(ioctl(c.fd, VGPU_IOC_STATE, bad), EFAULT);
-    CHECK_ERRNO(ioctl(c.fd, VGPU_IOC_OPEN, bad), EFAULT);
-    CHECK_ERRNO(ioctl(c.fd, VGPU_IOC_POPULATE, bad), EFAULT);
-    CHECK_ERRNO(ioctl(c.fd, VGPU_IOC_EVENTFD, NULL), EFAULT);
-    fd = -2;
-    CHECK_ERRNO(ioctl(c.fd, VGPU_IOC_EVENTFD, &fd), EBADF);
-    fd = c.fd;
-    CHECK_ERRNO(ioctl(c.fd, VGPU_IOC_EVENTFD, &fd), EINVAL);
-    channel_close(&c);
+	for (unsigned number = 0; number < 256; number++) {
+		if (number >= 0x80 && number <= 0x83)
+			continue;
+		CHECK_ERRNO(ioctl(c.fd, _IOWR('v', number, struct vgpu_ioc_open), zeros), ENOTTY);
+		CHECK_ERRNO(ioctl(c.fd, _IO('v', number), 0), ENOTTY);
+	}
+	CHECK_ERRNO(ioctl(c.fd, _IOC(_IOC_READ, 'v', 0x80, 575), zeros), ENOTTY);
+	CHECK_ERRNO(ioctl(c.fd, _IOC(_IOC_WRITE, 'v', 0x82, 24), zeros), ENOTTY);
+	CHECK_ERRNO(ioctl(c.fd, VGPU_IOC_STATE, bad), EFAULT);
+	CHECK_ERRNO(ioctl(c.fd, VGPU_IOC_OPEN, bad), EFAULT);
+	CHECK_ERRNO(ioctl(c.fd, VGPU_IOC_POPULATE, bad), EFAULT);
+	CHECK_ERRNO(ioctl(c.fd, VGPU_IOC_EVENTFD, NULL), EFAULT);
+	fd = -2;
+	CHECK_ERRNO(ioctl(c.fd, VGPU_IOC_EVENTFD, &fd), EBADF);
+	fd = c.fd;
+	CHECK_ERRNO(ioctl(c.fd, VGPU_IOC_EVENTFD, &fd), EINVAL);
+	channel_close(&c);
 }
 
 /* A program that cannot take the answer has no channel, and may ask again. */
 static void test_driver_open_into_read_only_memory(void)
 {
-    struct vgpu_ioc_open *open =
-        mmap(NULL, PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    struct vgpu_ioc_open good;
-    int fd = open_node();
+	struct vgpu_ioc_open *open =
+		mmap(NULL, PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	struct vgpu_ioc_open good;
+	int fd = open_node();
 
-    *open = (struct vgpu_ioc_open){.sub_granules = 64, .comp_granules = 64, .data_bytes = PAGE};
-    CHECK(mprotect(open, PAGE, PROT_READ) == 0);
-    for (int i = 0; i < 5; i++)
-        CHECK_ERRNO(ioctl(fd, VGPU_IOC_OPEN, open), EFAULT);
-    CHECK(state_of(fd).channel == 0);
-    CHECK(ask_open(fd, &good, 64, PAGE) == 0 && good.status == VGPU_OK);
-    close(fd);
+	*open = (struct vgpu_ioc_open){ .sub_granules = 64,
+					.comp_granules = 64,
+					.data_bytes = PAGE };
+	CHECK(mprotect(open, PAGE, PROT_READ) == 0);
+	for (int i = 0; i < 5; i++)
+		CHECK_ERRNO(ioctl(fd, VGPU_IOC_OPEN, open), EFAULT);
+	CHECK(state_of(fd).channel == 0);
+	CHECK(ask_open(fd, &good, 64, PAGE) == 0 && good.status == VGPU_OK);
+	close(fd);
 }
 
 /* Tests: waking */
 
 static void test_driver_read_and_poll(void)
 {
-    struct channel c = channel_open(4, 1 << 20);
-    uint64_t kicks = 0, tiny;
+	struct channel c = channel_open(4, 1 << 20);
+	uint64_t kicks = 0, tiny;
 
-    CHECK_ERRNO(read(c.fd, &tiny, 7), EINVAL);
-    push_pad(&c);
-    CHECK(poll_now(c.fd, 10000) & POLLIN);
-    CHECK(read(c.fd, &kicks, sizeof(kicks)) == sizeof(kicks) && kicks >= 1);
-    CHECK(page_of(&c)->submission.consumer.tail == 4);
-    page_of(&c)->submission.producer.waiting = 0;
-    CHECK(!(poll_now(c.fd, 0) & (POLLHUP | POLLERR)));
-    channel_close(&c);
+	CHECK_ERRNO(read(c.fd, &tiny, 7), EINVAL);
+	push_pad(&c);
+	CHECK(poll_now(c.fd, 10000) & POLLIN);
+	CHECK(read(c.fd, &kicks, sizeof(kicks)) == sizeof(kicks) && kicks >= 1);
+	wait_consumed(&c, 4);
+	page_of(&c)->submission.producer.waiting = 0;
+	CHECK(!(poll_now(c.fd, 0) & (POLLHUP | POLLERR)));
+	channel_close(&c);
 }
 
 static void *pad_later(void *opaque)
 {
-    pause_ms(100);
-    push_pad(opaque);
-    return NULL;
+	pause_ms(100);
+	push_pad(opaque);
+	return NULL;
 }
 
 static void test_driver_read_blocks(void)
 {
-    struct channel c = channel_open(4, 1 << 20);
-    uint64_t kicks = 0;
-    pthread_t thread;
+	struct channel c = channel_open(4, 1 << 20);
+	uint64_t kicks = 0;
+	pthread_t thread;
 
-    CHECK(read(c.fd, &kicks, sizeof(kicks)) == -1 && errno == EAGAIN);
-    CHECK(fcntl(c.fd, F_SETFL, 0) == 0);
-    CHECK(pthread_create(&thread, NULL, pad_later, &c) == 0);
-    CHECK(read(c.fd, &kicks, sizeof(kicks)) == sizeof(kicks) && kicks >= 1);
-    pthread_join(thread, NULL);
-    channel_close(&c);
+	CHECK(read(c.fd, &kicks, sizeof(kicks)) == -1 && errno == EAGAIN);
+	CHECK(fcntl(c.fd, F_SETFL, 0) == 0);
+	CHECK(pthread_create(&thread, NULL, pad_later, &c) == 0);
+	CHECK(read(c.fd, &kicks, sizeof(kicks)) == sizeof(kicks) && kicks >= 1);
+	pthread_join(thread, NULL);
+	channel_close(&c);
 }
 
 static void test_driver_eventfd(void)
 {
-    struct channel c = channel_open(4, 1 << 20);
-    int32_t fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK), none = -1;
-    struct pollfd p = {.fd = fd, .events = POLLIN};
-    uint64_t kicks = 0;
+	struct channel c = channel_open(4, 1 << 20);
+	int32_t fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK), none = -1;
+	struct pollfd p = { .fd = fd, .events = POLLIN };
+	uint64_t kicks = 0;
 
-    CHECK(ioctl(c.fd, VGPU_IOC_EVENTFD, &fd) == 0);
-    push_pad(&c);
-    CHECK(poll(&p, 1, 10000) == 1);
-    CHECK(read(fd, &kicks, sizeof(kicks)) == sizeof(kicks) && kicks >= 1);
-    CHECK(poll_now(c.fd, 0) & POLLIN);
-    CHECK(ioctl(c.fd, VGPU_IOC_EVENTFD, &none) == 0);
-    push_pad(&c);
-    CHECK(read(c.fd, &kicks, sizeof(kicks)) == sizeof(kicks));
-    CHECK(poll_now(c.fd, 10000) & POLLIN);
-    CHECK(read(fd, &kicks, sizeof(kicks)) == -1 && errno == EAGAIN);
-    close(fd);
-    channel_close(&c);
+	CHECK(ioctl(c.fd, VGPU_IOC_EVENTFD, &fd) == 0);
+	push_pad(&c);
+	CHECK(poll(&p, 1, 10000) == 1);
+	CHECK(read(fd, &kicks, sizeof(kicks)) == sizeof(kicks) && kicks >= 1);
+	CHECK(poll_now(c.fd, 0) & POLLIN);
+	CHECK(ioctl(c.fd, VGPU_IOC_EVENTFD, &none) == 0);
+	wait_consumed(&c, 4);
+	CHECK(read(c.fd, &kicks, sizeof(kicks)) == sizeof(kicks));
+	push_pad(&c);
+	CHECK(poll_now(c.fd, 10000) & POLLIN);
+	CHECK(read(fd, &kicks, sizeof(kicks)) == -1 && errno == EAGAIN);
+	close(fd);
+	channel_close(&c);
 }
 
 static void test_driver_gone_is_told(void)
 {
-    struct channel c = channel_open(64, 1 << 20), other = channel_open(64, 1 << 20);
-    struct vgpu_ioc_state state;
-    uint64_t kicks;
+	struct channel c = channel_open(64, 1 << 20), other = channel_open(64, 1 << 20);
+	struct vgpu_ioc_state state;
+	uint64_t kicks;
 
-    push_nonsense(&c);
-    CHECK(poll_now(c.fd, 10000) & POLLPRI);
-    CHECK(poll_now(c.fd, 0) & POLLHUP);
-    state = state_of(c.fd);
-    CHECK(state.gone == 1 && state.gone_status == VGPU_BAD_RECORD && state.gone_text[0]);
-    CHECK(!(poll_now(c.fd, 0) & POLLPRI));
-    while (read(c.fd, &kicks, sizeof(kicks)) > 0)
-        ;
-    CHECK(read(c.fd, &kicks, sizeof(kicks)) == 0);
-    CHECK(page_of(&c)->notice.state == VGPU_CHANNEL_ENDED);
-    CHECK(state_of(other.fd).gone == 0 && !(poll_now(other.fd, 0) & POLLHUP));
-    channel_close(&c);
-    channel_close(&other);
+	push_nonsense(&c);
+	CHECK(poll_now(c.fd, 10000) & POLLPRI);
+	CHECK(poll_now(c.fd, 0) & POLLHUP);
+	state = state_of(c.fd);
+	CHECK(state.gone == 1 && state.gone_status == VGPU_BAD_RECORD && state.gone_text[0]);
+	CHECK(!(poll_now(c.fd, 0) & POLLPRI));
+	while (read(c.fd, &kicks, sizeof(kicks)) > 0)
+		;
+	CHECK(read(c.fd, &kicks, sizeof(kicks)) == 0);
+	CHECK(page_of(&c)->notice.state == VGPU_CHANNEL_ENDED);
+	CHECK(state_of(other.fd).gone == 0 && !(poll_now(other.fd, 0) & POLLHUP));
+	channel_close(&c);
+	channel_close(&other);
 }
 
 /* Tests: processes */
 
 static void test_driver_fork_has_no_mapping(void)
 {
-    struct channel c = channel_open(64, 1 << 20);
-    pid_t pid = child_start();
+	struct channel c = channel_open(64, 1 << 20);
+	pid_t pid = child_start();
 
-    if (pid == 0) {
-        CHECK(fault_of(c.memory) == SIGSEGV);
-        CHECK(fault_of(c.doorbell) == SIGSEGV);
-        _exit(0);
-    }
-    child_succeeds(pid);
-    CHECK(fault_of(c.memory) == 0);
-    channel_close(&c);
+	if (pid == 0) {
+		CHECK(fault_of(c.memory) == SIGSEGV);
+		CHECK(fault_of(c.doorbell) == SIGSEGV);
+		_exit(0);
+	}
+	child_succeeds(pid);
+	CHECK(fault_of(c.memory) == 0);
+	channel_close(&c);
 }
 
 static void test_driver_processes_are_apart(void)
 {
-    struct channel mine = channel_open(64, 1 << 20);
-    int ready[2];
-    char go;
-    pid_t pid;
+	struct channel mine = channel_open(64, 1 << 20);
+	int ready[2];
+	char go;
+	pid_t pid;
 
-    CHECK(pipe(ready) == 0);
-    memset(data_of(&mine), 0x5a, 1 << 20);
-    pid = child_start();
-    if (pid == 0) {
-        struct channel own = channel_open(64, 1 << 20);
+	CHECK(pipe(ready) == 0);
+	memset(data_of(&mine), 0x5a, 1 << 20);
+	pid = child_start();
+	if (pid == 0) {
+		struct channel own = channel_open(64, 1 << 20);
 
-        CHECK(own.open.channel != mine.open.channel);
-        for (uint64_t i = 0; i < 1 << 20; i++)
-            CHECK(data_of(&own)[i] == 0);
-        memset(data_of(&own), 0xa5, 1 << 20);
-        CHECK(write(ready[1], "x", 1) == 1);
-        channel_close(&own);
-        _exit(0);
-    }
-    CHECK(read(ready[0], &go, 1) == 1);
-    for (uint64_t i = 0; i < 1 << 20; i++)
-        CHECK(data_of(&mine)[i] == 0x5a);
-    child_succeeds(pid);
-    channel_close(&mine);
+		CHECK(own.open.channel != mine.open.channel);
+		for (uint64_t i = 0; i < 1 << 20; i++)
+			CHECK(data_of(&own)[i] == 0);
+		memset(data_of(&own), 0xa5, 1 << 20);
+		CHECK(write(ready[1], "x", 1) == 1);
+		channel_close(&own);
+		_exit(0);
+	}
+	CHECK(read(ready[0], &go, 1) == 1);
+	for (uint64_t i = 0; i < 1 << 20; i++)
+		CHECK(data_of(&mine)[i] == 0x5a);
+	child_succeeds(pid);
+	channel_close(&mine);
 }
 
 static void test_driver_users_reach_only_the_node(void)
 {
-    char name[64], path[256];
-    pid_t pid;
+	char name[64], path[256];
+	pid_t pid;
 
-    bus_name(name);
-    pid = child_start();
-    if (pid == 0) {
-        struct channel c;
+	bus_name(name);
+	pid = child_start();
+	if (pid == 0) {
+		struct channel c;
 
-        CHECK(setgid(NOBODY) == 0 && setuid(NOBODY) == 0);
-        c = channel_open(64, 1 << 20);
-        channel_close(&c);
-        for (int bar = 0; bar < 3; bar++) {
-            snprintf(path, sizeof(path), "/sys/bus/pci/devices/%s/resource%d", name, bar);
-            CHECK_ERRNO(open(path, O_RDWR), EACCES);
-        }
-        CHECK_ERRNO(open(CLASS "/counters/doorbells", O_RDONLY), EACCES);
-        CHECK(open(CLASS "/pool", O_RDONLY) >= 0);
-        _exit(0);
-    }
-    child_succeeds(pid);
-}
-
-static void send_fd(int socket, int fd)
-{
-    char control[CMSG_SPACE(sizeof(int))] = {0}, byte = 0;
-    struct iovec part = {.iov_base = &byte, .iov_len = 1};
-    struct msghdr message = {.msg_iov = &part,
-                             .msg_iovlen = 1,
-                             .msg_control = control,
-                             .msg_controllen = sizeof(control)};
-    struct cmsghdr *header = CMSG_FIRSTHDR(&message);
-
-    *header = (struct cmsghdr){
-        .cmsg_level = SOL_SOCKET, .cmsg_type = SCM_RIGHTS, .cmsg_len = CMSG_LEN(sizeof(int))};
-    memcpy(CMSG_DATA(header), &fd, sizeof(fd));
-    CHECK(sendmsg(socket, &message, 0) == 1);
-}
-
-static int receive_fd(int socket)
-{
-    char control[CMSG_SPACE(sizeof(int))] = {0}, byte;
-    struct iovec part = {.iov_base = &byte, .iov_len = 1};
-    struct msghdr message = {.msg_iov = &part,
-                             .msg_iovlen = 1,
-                             .msg_control = control,
-                             .msg_controllen = sizeof(control)};
-    int fd;
-
-    CHECK(recvmsg(socket, &message, 0) == 1 && CMSG_FIRSTHDR(&message));
-    memcpy(&fd, CMSG_DATA(CMSG_FIRSTHDR(&message)), sizeof(fd));
-    return fd;
+		CHECK(setgid(NOBODY) == 0 && setuid(NOBODY) == 0);
+		c = channel_open(64, 1 << 20);
+		channel_close(&c);
+		for (int bar = 0; bar < 3; bar++) {
+			snprintf(path, sizeof(path), "/sys/bus/pci/devices/%s/resource%d", name,
+				 bar);
+			CHECK_ERRNO(open(path, O_RDWR), EACCES);
+		}
+		CHECK_ERRNO(open(CLASS "/counters/doorbells", O_RDONLY), EACCES);
+		CHECK(open(CLASS "/pool", O_RDONLY) >= 0);
+		_exit(0);
+	}
+	child_succeeds(pid);
 }
 
 /* The channel lives with the file, not with the process that opened it. */
 static void test_driver_file_outlives_its_opener(void)
 {
-    int pair[2], fd;
-    uint8_t *memory;
-    pid_t pid;
+	int pair[2], fd;
+	uint8_t *memory;
+	pid_t pid;
 
-    CHECK(socketpair(AF_UNIX, SOCK_DGRAM, 0, pair) == 0);
-    pid = child_start();
-    if (pid == 0) {
-        struct channel c = channel_open(64, 1 << 20);
+	CHECK(socketpair(AF_UNIX, SOCK_DGRAM, 0, pair) == 0);
+	pid = child_start();
+	if (pid == 0) {
+		struct channel c = channel_open(64, 1 << 20);
 
-        memset(data_of(&c), 0x77, PAGE);
-        send_fd(pair[1], c.fd);
-        raise(SIGKILL);
-    }
-    CHECK(WIFSIGNALED(child_wait(pid)));
-    fd = receive_fd(pair[0]);
-    CHECK(state_of(fd).channel != 0 && !state_of(fd).gone);
-    memory = mmap(NULL, PAGE, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
-    CHECK(memory != MAP_FAILED);
-    close(fd);
-    CHECK(((struct vgpu_channel_page *)memory)->magic == VGPU_MAGIC);
-    CHECK(munmap(memory, PAGE) == 0);
+		memset(data_of(&c), 0x77, PAGE);
+		send_fd(pair[1], c.fd);
+		raise(SIGKILL);
+	}
+	CHECK(WIFSIGNALED(child_wait(pid)));
+	fd = receive_fd(pair[0]);
+	CHECK(state_of(fd).channel != 0 && !state_of(fd).gone);
+	memory = mmap(NULL, PAGE, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	CHECK(memory != MAP_FAILED);
+	close(fd);
+	CHECK(((struct vgpu_channel_page *)memory)->magic == VGPU_MAGIC);
+	CHECK(munmap(memory, PAGE) == 0);
 }
 
 static void child_that_opens(unsigned delay_us)
 {
-    struct channel c;
+	struct channel c;
 
-    c = channel_open(64, 4 << 20);
-    populate(&c, 0, c.open.geometry.total_bytes);
-    memset(data_of(&c), 1, 4 << 20);
-    usleep(delay_us);
-    channel_close(&c);
+	c = channel_open(64, 4 << 20);
+	populate(&c, 0, c.open.geometry.total_bytes);
+	memset(data_of(&c), 1, 4 << 20);
+	usleep(delay_us);
+	channel_close(&c);
 }
 
 /* Killed before, in the middle of, and after OPEN; whatever it had must come back. */
 static void test_driver_killed_at_any_moment(void)
 {
-    uint64_t before, after, end;
-    unsigned seed = 1;
+	uint64_t before, after, end;
+	unsigned seed = 1;
 
-    before = memory_line("MemAvailable");
-    for (int round = 0; round < 60; round++) {
-        pid_t pid[2];
+	before = memory_line("MemAvailable");
+	for (int round = 0; round < 60; round++) {
+		pid_t pid[2];
 
-        for (int i = 0; i < 2; i++) {
-            pid[i] = child_start();
-            if (pid[i] == 0) {
-                child_that_opens(2000);
-                _exit(0);
-            }
-        }
-        usleep((useconds_t)(rand_r(&seed) % (round < 30 ? 30000 : 150000)));
-        for (int i = 0; i < 2; i++)
-            kill(pid[i], SIGKILL);
-        for (int i = 0; i < 2; i++)
-            child_wait(pid[i]);
-    }
-    end = now_ms() + 15000;
-    do {
-        after = memory_line("MemAvailable");
-        pause_ms(20);
-    } while (after + 6144 < before && now_ms() < end);
-    if (after + 6144 < before)
-        fail(__FILE__, __LINE__, "%llu KiB were free, now %llu", (unsigned long long)before,
-             (unsigned long long)after);
-    child_that_opens(0);
+		for (int i = 0; i < 2; i++) {
+			pid[i] = child_start();
+			if (pid[i] == 0) {
+				child_that_opens(2000);
+				_exit(0);
+			}
+		}
+		usleep((useconds_t)(rand_r(&seed) % (round < 30 ? 30000 : 150000)));
+		for (int i = 0; i < 2; i++)
+			kill(pid[i], SIGKILL);
+		for (int i = 0; i < 2; i++)
+			child_wait(pid[i]);
+	}
+	end = now_ms() + 15000;
+	do {
+		after = memory_line("MemAvailable");
+		pause_ms(20);
+	} while (after + 6144 < before && now_ms() < end);
+	if (after + 6144 < before)
+		fail(__FILE__, __LINE__, "%llu KiB were free, now %llu", (unsigned long long)before,
+		     (unsigned long long)after);
+	child_that_opens(0);
 }
 
 /* All channels that the device has, and one more. */
 static void test_driver_all_channels_and_one_more(void)
 {
-    struct vgpu_ioc_open open;
-    int fd[VGPU_SLOTS + 1];
-    unsigned count = 0;
+	struct vgpu_ioc_open open;
+	int fd[VGPU_SLOTS + 1];
+	unsigned count = 0;
 
-    for (;;) {
-        fd[count] = open_node();
-        CHECK(ask_open(fd[count], &open, 4, PAGE) == 0);
-        if (open.status != VGPU_OK)
-            break;
-        count++;
-        CHECK(count <= VGPU_SLOTS);
-    }
-    printf("# %u channels\n", count);
-    CHECK(open.status == VGPU_LIMIT && open.text[0]);
-    CHECK(count == state_of(fd[0]).max_channels);
-    close(fd[0]);
-    CHECK(ask_open(fd[count], &open, 4, PAGE) == 0 && open.status == VGPU_OK);
-    for (unsigned i = 1; i <= count; i++)
-        close(fd[i]);
+	for (;;) {
+		fd[count] = open_node();
+		CHECK(ask_open(fd[count], &open, 4, PAGE) == 0);
+		if (open.status != VGPU_OK)
+			break;
+		count++;
+		CHECK(count <= VGPU_SLOTS);
+	}
+	printf("# %u channels\n", count);
+	CHECK(open.status == VGPU_LIMIT && open.text[0]);
+	CHECK(count == state_of(fd[0]).max_channels);
+	close(fd[0]);
+	CHECK(ask_open(fd[count], &open, 4, PAGE) == 0 && open.status == VGPU_OK);
+	for (unsigned i = 1; i <= count; i++)
+		close(fd[i]);
 }
 
 /* Tests: pages */
@@ -801,201 +501,205 @@ static void test_driver_all_channels_and_one_more(void)
 /* A block device reads straight into the channel's pages. */
 static void test_driver_direct_io(void)
 {
-    static uint8_t pattern[64 << 10];
-    struct channel c = channel_open(64, 1 << 20);
-    int fd = open("/dev/ram0", O_RDWR | O_CLOEXEC | O_DIRECT);
-    uint8_t *into = data_of(&c) + 3 * PAGE;
+	static uint8_t pattern[64 << 10];
+	struct channel c = channel_open(64, 1 << 20);
+	int fd = open("/dev/ram0", O_RDWR | O_CLOEXEC | O_DIRECT);
+	uint8_t *into = data_of(&c) + 3 * PAGE;
 
-    CHECK(fd >= 0);
-    for (size_t i = 0; i < sizeof(pattern); i++)
-        pattern[i] = (uint8_t)(i * 31 + i / 251);
-    memcpy(into, pattern, sizeof(pattern));
-    CHECK(pwrite(fd, into, sizeof(pattern), 0) == sizeof(pattern));
-    memset(into, 0, sizeof(pattern));
-    CHECK(pread(fd, into + (256 << 10), sizeof(pattern), 0) == sizeof(pattern));
-    CHECK(memcmp(into + (256 << 10), pattern, sizeof(pattern)) == 0);
-    CHECK(into[0] == 0);
-    close(fd);
-    channel_close(&c);
+	CHECK(fd >= 0);
+	for (size_t i = 0; i < sizeof(pattern); i++)
+		pattern[i] = (uint8_t)(i * 31 + i / 251);
+	memcpy(into, pattern, sizeof(pattern));
+	CHECK(pwrite(fd, into, sizeof(pattern), 0) == sizeof(pattern));
+	memset(into, 0, sizeof(pattern));
+	CHECK(pread(fd, into + (256 << 10), sizeof(pattern), 0) == sizeof(pattern));
+	CHECK(memcmp(into + (256 << 10), pattern, sizeof(pattern)) == 0);
+	CHECK(into[0] == 0);
+	close(fd);
+	channel_close(&c);
 }
 
 /* Pages in a pipe outlive the channel, and are nobody else's meanwhile. */
 static void test_driver_pinned_pages_outlive_the_channel(void)
 {
-    struct channel c = channel_open(64, 1 << 20), next;
-    struct iovec part = {.iov_base = data_of(&c), .iov_len = 8 * PAGE};
-    static uint8_t back[8 * 4096];
-    int ends[2];
+	struct channel c = channel_open(64, 1 << 20), next;
+	struct iovec part = { .iov_base = data_of(&c), .iov_len = 8 * PAGE };
+	static uint8_t back[8 * 4096];
+	int ends[2];
 
-    CHECK(pipe(ends) == 0);
-    memset(data_of(&c), 0x3c, 8 * PAGE);
-    CHECK(vmsplice(ends[1], &part, 1, 0) == (ssize_t)part.iov_len);
-    channel_close(&c);
-    next = channel_open(64, 8 << 20);
-    memset(data_of(&next), 0xff, 8 << 20);
-    CHECK(read(ends[0], back, sizeof(back)) == sizeof(back));
-    for (size_t i = 0; i < sizeof(back); i++)
-        CHECK(back[i] == 0x3c);
-    channel_close(&next);
+	CHECK(pipe(ends) == 0);
+	memset(data_of(&c), 0x3c, 8 * PAGE);
+	CHECK(vmsplice(ends[1], &part, 1, 0) == (ssize_t)part.iov_len);
+	channel_close(&c);
+	next = channel_open(64, 8 << 20);
+	memset(data_of(&next), 0xff, 8 << 20);
+	CHECK(read(ends[0], back, sizeof(back)) == sizeof(back));
+	for (size_t i = 0; i < sizeof(back); i++)
+		CHECK(back[i] == 0x3c);
+	channel_close(&next);
 }
 
 /* Pages are charged to whom they are for. */
 static void test_driver_memory_is_charged(void)
 {
-    const char *group = "/tmp/cgroup/vgpu-test";
-    char path[128], text[32];
-    pid_t pid;
-    int status;
+	const char *group = "/tmp/cgroup/vgpu-test";
+	char path[128], text[32];
+	pid_t pid;
+	int status;
 
-    mkdir("/tmp/cgroup", 0755);
-    CHECK(mount("none", "/tmp/cgroup", "cgroup2", 0, NULL) == 0);
-    CHECK(write_text("/tmp/cgroup/cgroup.subtree_control", "+memory"));
-    CHECK(mkdir(group, 0755) == 0);
-    snprintf(path, sizeof(path), "%s/memory.max", group);
-    CHECK(write_text(path, "8388608"));
-    snprintf(path, sizeof(path), "%s/cgroup.procs", group);
-    pid = child_start();
-    if (pid == 0) {
-        struct channel c;
+	mkdir("/tmp/cgroup", 0755);
+	CHECK(mount("none", "/tmp/cgroup", "cgroup2", 0, NULL) == 0);
+	CHECK(write_text("/tmp/cgroup/cgroup.subtree_control", "+memory"));
+	CHECK(mkdir(group, 0755) == 0);
+	snprintf(path, sizeof(path), "%s/memory.max", group);
+	CHECK(write_text(path, "8388608"));
+	snprintf(path, sizeof(path), "%s/cgroup.procs", group);
+	pid = child_start();
+	if (pid == 0) {
+		struct channel c;
 
-        snprintf(text, sizeof(text), "%d", getpid());
-        CHECK(write_text(path, text));
-        c = channel_open(64, 24 << 20);
-        if (populate(&c, 0, c.open.geometry.total_bytes) == 0)
-            _exit(7);
-        _exit(errno == ENOMEM ? 0 : 8);
-    }
-    status = child_wait(pid);
-    CHECK(rmdir(group) == 0);
-    CHECK(umount("/tmp/cgroup") == 0);
-    CHECK(WIFEXITED(status) && WEXITSTATUS(status) == 0);
+		snprintf(text, sizeof(text), "%d", getpid());
+		CHECK(write_text(path, text));
+		c = channel_open(64, 24 << 20);
+		if (populate(&c, 0, c.open.geometry.total_bytes) == 0)
+			_exit(7);
+		_exit(errno == ENOMEM ? 0 : 8);
+	}
+	status = child_wait(pid);
+	CHECK(rmdir(group) == 0);
+	CHECK(umount("/tmp/cgroup") == 0);
+	CHECK(WIFEXITED(status) && WEXITSTATUS(status) == 0);
 }
 
 /* Tests: the device goes away */
 
 static void unbind(const char *name)
 {
-    CHECK(write_text(DRIVER "/unbind", name));
-    wait_node(false);
+	CHECK(write_text(DRIVER "/unbind", name));
+	wait_node(false);
 }
 
 static void bind_again(const char *name)
 {
-    CHECK(write_text(DRIVER "/bind", name));
-    wait_node(true);
+	CHECK(write_text(DRIVER "/bind", name));
+	wait_node(true);
 }
 
 static void test_driver_unbind_with_an_open_channel(void)
 {
-    struct channel c = channel_open(64, 1 << 20), again;
-    struct vgpu_ioc_state state;
-    struct vgpu_ioc_open open = {.data_bytes = PAGE};
-    int idle = open_node();
-    uint64_t kicks;
-    char name[64];
+	struct channel c = channel_open(64, 1 << 20), again;
+	struct vgpu_ioc_state state;
+	struct vgpu_ioc_open open = { .data_bytes = PAGE };
+	int idle = open_node();
+	uint64_t kicks;
+	char name[64];
 
-    bus_name(name);
-    data_of(&c)[0] = 0x42;
-    ring(&c);
-    unbind(name);
-    CHECK((poll_now(c.fd, 0) & (POLLHUP | POLLERR)) == (POLLHUP | POLLERR));
-    CHECK(poll_now(idle, 0) & POLLHUP);
-    CHECK_ERRNO(ioctl(c.fd, VGPU_IOC_STATE, &state), ENODEV);
-    CHECK_ERRNO(ioctl(idle, VGPU_IOC_OPEN, &open), ENODEV);
-    CHECK_ERRNO(populate(&c, 0, PAGE), ENODEV);
-    while (read(c.fd, &kicks, sizeof(kicks)) > 0)
-        ;
-    CHECK(errno == ENODEV);
-    CHECK(page_of(&c)->notice.state == VGPU_CHANNEL_ENDED && data_of(&c)[0] == 0x42);
-    CHECK(data_of(&c)[100 * PAGE] == 0); /* a page that was never touched */
-    *(volatile uint32_t *)c.doorbell = 0x1234;
-    CHECK(*(volatile uint32_t *)c.doorbell == 0x1234); /* a page of our own: no device answers */
-    CHECK(access(NODE, F_OK) == -1);
-    bind_again(name);
-    again = channel_open(64, 1 << 20);
-    channel_close(&again);
-    CHECK_ERRNO(ioctl(c.fd, VGPU_IOC_STATE, &state), ENODEV);
-    close(idle);
-    channel_close(&c);
+	bus_name(name);
+	data_of(&c)[0] = 0x42;
+	ring(&c);
+	unbind(name);
+	CHECK((poll_now(c.fd, 0) & (POLLHUP | POLLERR)) == (POLLHUP | POLLERR));
+	CHECK(poll_now(idle, 0) & POLLHUP);
+	CHECK_ERRNO(ioctl(c.fd, VGPU_IOC_STATE, &state), ENODEV);
+	CHECK_ERRNO(ioctl(idle, VGPU_IOC_OPEN, &open), ENODEV);
+	CHECK_ERRNO(populate(&c, 0, PAGE), ENODEV);
+	while (read(c.fd, &kicks, sizeof(kicks)) > 0)
+		;
+	CHECK(errno == ENODEV);
+	CHECK(page_of(&c)->notice.state == VGPU_CHANNEL_ENDED && data_of(&c)[0] == 0x42);
+	CHECK(data_of(&c)[100 * PAGE] == 0); /* a page that was never touched */
+	*(volatile uint32_t *)c.doorbell = 0x1234;
+	CHECK(*(volatile uint32_t *)c.doorbell ==
+	      0x1234); /* a page of our own: no device answers */
+	CHECK(access(NODE, F_OK) == -1);
+	bind_again(name);
+	again = channel_open(64, 1 << 20);
+	channel_close(&again);
+	CHECK_ERRNO(ioctl(c.fd, VGPU_IOC_STATE, &state), ENODEV);
+	close(idle);
+	channel_close(&c);
 }
 
 static void open_and_ring(int fd)
 {
-    struct vgpu_ioc_open ask = {.sub_granules = 64, .comp_granules = 64, .data_bytes = 1 << 20};
-    struct channel c = {.fd = fd};
+	struct vgpu_ioc_open ask = { .sub_granules = 64,
+				     .comp_granules = 64,
+				     .data_bytes = 1 << 20 };
+	struct channel c = { .fd = fd };
 
-    if (ioctl(fd, VGPU_IOC_OPEN, &ask) != 0 || ask.status != VGPU_OK)
-        return;
-    c.doorbell =
-        mmap(NULL, PAGE, PROT_READ | PROT_WRITE, MAP_SHARED, fd, (off_t)VGPU_MMAP_DOORBELL);
-    if (c.doorbell == MAP_FAILED)
-        return;
-    ring(&c);
-    munmap(c.doorbell, PAGE);
+	if (ioctl(fd, VGPU_IOC_OPEN, &ask) != 0 || ask.status != VGPU_OK)
+		return;
+	c.doorbell =
+		mmap(NULL, PAGE, PROT_READ | PROT_WRITE, MAP_SHARED, fd, (off_t)VGPU_MMAP_DOORBELL);
+	if (c.doorbell == MAP_FAILED)
+		return;
+	ring(&c);
+	munmap(c.doorbell, PAGE);
 }
 
 static void *open_until_told(void *opaque)
 {
-    int *stop = opaque;
+	int *stop = opaque;
 
-    while (!__atomic_load_n(stop, __ATOMIC_ACQUIRE)) {
-        int fd = open(NODE, O_RDWR | O_CLOEXEC);
+	while (!__atomic_load_n(stop, __ATOMIC_ACQUIRE)) {
+		int fd = open(NODE, O_RDWR | O_CLOEXEC);
 
-        if (fd < 0) {
-            pause_ms(1); /* the device is away: who looks for it leaves the processor to others */
-            continue;
-        }
-        open_and_ring(fd);
-        close(fd);
-    }
-    return NULL;
+		if (fd < 0) {
+			pause_ms(1); /* the device is away: who looks for it leaves the processor to
+					others */
+			continue;
+		}
+		open_and_ring(fd);
+		close(fd);
+	}
+	return NULL;
 }
 
 static void test_driver_unbind_while_programs_open(void)
 {
-    pthread_t thread[3];
-    int stop = 0;
-    char name[64];
-    struct channel c;
+	pthread_t thread[3];
+	int stop = 0;
+	char name[64];
+	struct channel c;
 
-    bus_name(name);
-    for (int i = 0; i < 3; i++)
-        CHECK(pthread_create(&thread[i], NULL, open_until_told, &stop) == 0);
-    for (int i = 0; i < 8; i++) {
-        pause_ms(30 + i * 27);
-        unbind(name);
-        bind_again(name);
-    }
-    __atomic_store_n(&stop, 1, __ATOMIC_RELEASE);
-    for (int i = 0; i < 3; i++)
-        pthread_join(thread[i], NULL);
-    c = channel_open(64, 1 << 20);
-    channel_close(&c);
+	bus_name(name);
+	for (int i = 0; i < 3; i++)
+		CHECK(pthread_create(&thread[i], NULL, open_until_told, &stop) == 0);
+	for (int i = 0; i < 8; i++) {
+		pause_ms(30 + i * 27);
+		unbind(name);
+		bind_again(name);
+	}
+	__atomic_store_n(&stop, 1, __ATOMIC_RELEASE);
+	for (int i = 0; i < 3; i++)
+		pthread_join(thread[i], NULL);
+	c = channel_open(64, 1 << 20);
+	channel_close(&c);
 }
 
 static void test_driver_module_comes_and_goes(void)
 {
-    struct channel c = channel_open(64, 1 << 20);
-    int module;
+	struct channel c = channel_open(64, 1 << 20);
+	int module;
 
-    CHECK_ERRNO(syscall(SYS_delete_module, "vgpu", O_NONBLOCK), EWOULDBLOCK);
-    channel_close(&c);
-    for (int i = 0; i < 3; i++) {
-        /* Right behind a close: the work that ends the channel is still under way. */
-        c = channel_open(64, 4 << 20);
-        memset(data_of(&c), 1, 4 << 20);
-        channel_close(&c);
-        CHECK(syscall(SYS_delete_module, "vgpu", O_NONBLOCK) == 0);
-        CHECK(access(NODE, F_OK) == -1);
-        module = open(MODULE, O_RDONLY | O_CLOEXEC);
-        CHECK(module >= 0 && syscall(SYS_finit_module, module, "", 0) == 0);
-        close(module);
-        wait_node(true);
-        c.fd = open_node();
-        while (state_of(c.fd).device_state != VGPU_DEVICE_READY)
-            pause_ms(20);
-        close(c.fd);
-    }
+	CHECK_ERRNO(syscall(SYS_delete_module, "vgpu", O_NONBLOCK), EWOULDBLOCK);
+	channel_close(&c);
+	for (int i = 0; i < 3; i++) {
+		/* Right behind a close: the work that ends the channel is still under way. */
+		c = channel_open(64, 4 << 20);
+		memset(data_of(&c), 1, 4 << 20);
+		channel_close(&c);
+		CHECK(syscall(SYS_delete_module, "vgpu", O_NONBLOCK) == 0);
+		CHECK(access(NODE, F_OK) == -1);
+		module = open(MODULE, O_RDONLY | O_CLOEXEC);
+		CHECK(module >= 0 && syscall(SYS_finit_module, module, "", 0) == 0);
+		close(module);
+		wait_node(true);
+		c.fd = open_node();
+		while (state_of(c.fd).device_state != VGPU_DEVICE_READY)
+			pause_ms(20);
+		close(c.fd);
+	}
 }
 
 /*
@@ -1004,105 +708,106 @@ static void test_driver_module_comes_and_goes(void)
  */
 static void test_driver_silent_device_is_reset(void)
 {
-    struct channel victim = channel_open(64, 1 << 20), closed = channel_open(64, 1 << 20), again;
-    char name[64], path[128];
-    volatile uint32_t *regs;
-    int fd;
+	struct channel victim = channel_open(64, 1 << 20), closed = channel_open(64, 1 << 20),
+		       again;
+	char name[64], path[128];
+	volatile uint32_t *regs;
+	int fd;
 
-    bus_name(name);
-    snprintf(path, sizeof(path), "/sys/bus/pci/devices/%s/resource0", name);
-    fd = open(path, O_RDWR | O_SYNC | O_CLOEXEC);
-    CHECK(fd >= 0);
-    regs = mmap(NULL, PAGE, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
-    CHECK(regs != MAP_FAILED && regs[0] == VGPU_MAGIC);
-    regs[VGPU_REG_CONTROL / 4] = VGPU_CONTROL_RESET;
-    CHECK(state_of(victim.fd).gone == 0); /* the driver cannot know yet */
-    channel_close(&closed);
-    CHECK(poll_now(victim.fd, 20000) & POLLPRI);
-    CHECK(state_of(victim.fd).gone == 1 && state_of(victim.fd).gone_status == VGPU_GONE);
-    CHECK(page_of(&victim)->notice.state == VGPU_CHANNEL_ENDED);
-    again = channel_open(64, 1 << 20);
-    channel_close(&again);
-    channel_close(&victim);
+	bus_name(name);
+	snprintf(path, sizeof(path), "/sys/bus/pci/devices/%s/resource0", name);
+	fd = open(path, O_RDWR | O_SYNC | O_CLOEXEC);
+	CHECK(fd >= 0);
+	regs = mmap(NULL, PAGE, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	CHECK(regs != MAP_FAILED && regs[0] == VGPU_MAGIC);
+	regs[VGPU_REG_CONTROL / 4] = VGPU_CONTROL_RESET;
+	CHECK(state_of(victim.fd).gone == 0); /* the driver cannot know yet */
+	channel_close(&closed);
+	CHECK(poll_now(victim.fd, 20000) & POLLPRI);
+	CHECK(state_of(victim.fd).gone == 1 && state_of(victim.fd).gone_status == VGPU_GONE);
+	CHECK(page_of(&victim)->notice.state == VGPU_CHANNEL_ENDED);
+	again = channel_open(64, 1 << 20);
+	channel_close(&again);
+	channel_close(&victim);
 }
 
 /* The list */
 
 static const struct test {
-    const char *name;
-    void (*run)(void);
-    bool slow;
+	const char *name;
+	void (*run)(void);
+	bool slow;
 } tests[] = {
 #define TEST(name, slow)                                                                           \
-    {                                                                                              \
-#name, test_driver_##name, slow                                                            \
-    }
-    TEST(state, false),
-    TEST(open_close, false),
-    TEST(default_sizes, false),
-    TEST(second_open_is_refused, false),
-    TEST(nothing_before_open, false),
-    TEST(mmap_bounds, false),
-    TEST(mmap_private_and_exec, false),
-    TEST(doorbell_is_ones_own, false),
-    TEST(populate_bounds, false),
-    TEST(memory_is_fresh, false),
-    TEST(hostile_open, false),
-    TEST(hostile_ioctls, false),
-    TEST(open_into_read_only_memory, false),
-    TEST(read_and_poll, false),
-    TEST(read_blocks, false),
-    TEST(eventfd, false),
-    TEST(gone_is_told, false),
-    TEST(fork_has_no_mapping, false),
-    TEST(processes_are_apart, false),
-    TEST(users_reach_only_the_node, false),
-    TEST(file_outlives_its_opener, false),
-    TEST(killed_at_any_moment, false),
-    TEST(direct_io, false),
-    TEST(pinned_pages_outlive_the_channel, false),
-    TEST(memory_is_charged, false),
-    TEST(unbind_with_an_open_channel, false),
-    TEST(unbind_while_programs_open, false),
-    TEST(module_comes_and_goes, false),
-    TEST(all_channels_and_one_more, true),
-    TEST(silent_device_is_reset, true),
+	{                                                                                          \
+#name, test_driver_##name, slow                                                    \
+	}
+	TEST(state, false),
+	TEST(open_close, false),
+	TEST(default_sizes, false),
+	TEST(second_open_is_refused, false),
+	TEST(nothing_before_open, false),
+	TEST(mmap_bounds, false),
+	TEST(mmap_private_and_exec, false),
+	TEST(doorbell_is_ones_own, false),
+	TEST(populate_bounds, false),
+	TEST(memory_is_fresh, false),
+	TEST(hostile_open, false),
+	TEST(hostile_ioctls, false),
+	TEST(open_into_read_only_memory, false),
+	TEST(read_and_poll, false),
+	TEST(read_blocks, false),
+	TEST(eventfd, false),
+	TEST(gone_is_told, false),
+	TEST(fork_has_no_mapping, false),
+	TEST(processes_are_apart, false),
+	TEST(users_reach_only_the_node, false),
+	TEST(file_outlives_its_opener, false),
+	TEST(killed_at_any_moment, false),
+	TEST(direct_io, false),
+	TEST(pinned_pages_outlive_the_channel, false),
+	TEST(memory_is_charged, false),
+	TEST(unbind_with_an_open_channel, false),
+	TEST(unbind_while_programs_open, false),
+	TEST(module_comes_and_goes, false),
+	TEST(all_channels_and_one_more, true),
+	TEST(silent_device_is_reset, true),
 #undef TEST
 };
 #define TESTS (sizeof(tests) / sizeof(tests[0]))
 
 static bool chosen(const struct test *test, int argc, char **argv)
 {
-    for (int i = 1; i < argc; i++)
-        if (strcmp(argv[i], test->name) == 0)
-            return true;
-    return argc == 1 && !test->slow;
+	for (int i = 1; i < argc; i++)
+		if (strcmp(argv[i], test->name) == 0)
+			return true;
+	return argc == 1 && !test->slow;
 }
 
 int main(int argc, char **argv)
 {
-    unsigned number = 0, failed = 0;
+	unsigned number = 0, failed = 0;
 
-    for (size_t i = 0; i < TESTS; i++) {
-        uint64_t start = now_ms();
-        pid_t pid;
-        int status;
+	for (size_t i = 0; i < TESTS; i++) {
+		uint64_t start = now_ms();
+		pid_t pid;
+		int status;
 
-        if (!chosen(&tests[i], argc, argv))
-            continue;
-        fflush(stdout);
-        pid = fork();
-        if (pid == 0) {
-            alarm(90);
-            tests[i].run();
-            exit(0);
-        }
-        if (pid < 0 || waitpid(pid, &status, 0) != pid)
-            return 2;
-        failed += status != 0;
-        printf("%s %u - %s (%llu ms, status %#x)\n", status == 0 ? "ok" : "not ok", ++number,
-               tests[i].name, (unsigned long long)(now_ms() - start), status);
-    }
-    printf("1..%u\n", number);
-    return failed || !number ? 1 : 0;
+		if (!chosen(&tests[i], argc, argv))
+			continue;
+		fflush(stdout);
+		pid = fork();
+		if (pid == 0) {
+			alarm(90);
+			tests[i].run();
+			exit(0);
+		}
+		if (pid < 0 || waitpid(pid, &status, 0) != pid)
+			return 2;
+		failed += status != 0;
+		printf("%s %u - %s (%llu ms, status %#x)\n", status == 0 ? "ok" : "not ok",
+		       ++number, tests[i].name, (unsigned long long)(now_ms() - start), status);
+	}
+	printf("1..%u\n", number);
+	return failed || !number ? 1 : 0;
 }

@@ -23,8 +23,8 @@ struct sender;
 struct mirror {
     struct vgpu_transfer_page *page;
     volatile uint32_t *doorbell;
-    int device;           /* the driver's file, for memory; -1: none is needed */
-    uint8_t *populated;   /* a bit for each block of the data area; data_lock */
+    int device;                /* the driver's file, for memory; -1: none is needed */
+    uint8_t *populated;        /* a bit for each block of the data area; data_lock */
     pthread_mutex_t push_lock; /* held while waiting for room, too */
     uint32_t head;
     pthread_mutex_t expected_lock; /* what follows; taken where completions are */

@@ -91,9 +91,10 @@ enum vgpu_device_counter {
 #define VGPU_JOB_VECTOR_ADD   1u
 
 /* VGPU_REG_FEATURES */
-#define VGPU_DEVICE_JOB   (1u << 0) /* the job window */
-#define VGPU_DEVICE_RELAY (1u << 1) /* channels whose memory is the guest's, copied by the device  \
-                                     */
+#define VGPU_DEVICE_JOB (1u << 0) /* the job window */
+#define VGPU_DEVICE_RELAY                                                                          \
+    (1u << 1) /* channels whose memory is the guest's, copied by the device                        \
+               */
 
 /* VGPU_REG_STATUS: the state is in the low byte. */
 enum vgpu_device_state {

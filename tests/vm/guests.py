@@ -300,6 +300,11 @@ class Result(unittest.TestResult):
         super().addError(test, err)
         self.tell(test, err)
 
+    def addSubTest(self, test, subtest, err):
+        super().addSubTest(test, subtest, err)
+        if err:
+            self.tell(test, err)
+
 
 def main():
     """Runs the test classes of the calling file: all, or the tests named as arguments."""

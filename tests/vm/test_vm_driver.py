@@ -9,7 +9,7 @@ from guests import VmTest, main
 
 class Driver(VmTest):
     vms = [(1, 'A', 'high')]
-    words = 'slub_debug=FZPU iomem=relaxed'
+    words = 'slub_debug=FZPU,kmalloc-* iomem=relaxed'
 
     def run_tests(self, names, seconds):
         done = self.guest(1).run('test_driver %s 2>&1' % names, seconds, check=False)
@@ -41,7 +41,7 @@ class Driver(VmTest):
 
 class DriverOnThePin(Driver):
     """The same by INTx."""
-    words = 'slub_debug=FZPU iomem=relaxed pci=nomsi'
+    words = 'slub_debug=FZPU,kmalloc-* iomem=relaxed pci=nomsi'
 
     def test_vm_driver(self):
         text = self.guest(1).run('cat /proc/interrupts').text_output()
