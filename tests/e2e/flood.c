@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * flood SECONDS PATH: keeps the GPU wanted without a break, for tests of shares: kernels are
- * posted ahead, and the queue is never empty until the time is over. Prints how many have run.
- * PATH is a VM's socket, or the device in a guest.
+ * flood seconds|batches N PATH: keeps the GPU wanted without a break, for tests of shares: kernels
+ * are posted ahead, and the queue is never empty until the time is over or the batches of 16 are
+ * done. Prints how many kernels have run. PATH is a VM's socket, or the device in a guest.
  */
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <time.h>
 
 #include "cuda/cuda_api.h"
@@ -59,14 +61,14 @@ int main(int argc, char **argv)
     CUcontext context;
     CUmodule module;
     CUfunction kernel;
-    unsigned long batches = 0;
+    unsigned long batches = 0, most = ULONG_MAX;
     double end;
 
-    if (argc != 3) {
-        fprintf(stderr, "usage: flood SECONDS PATH\n");
+    if (argc != 4) {
+        fprintf(stderr, "usage: flood seconds|batches N PATH\n");
         return 2;
     }
-    if (vgpu_connect(argv[2], NULL, &failure) != VGPU_OK) {
+    if (vgpu_connect(argv[3], NULL, &failure) != VGPU_OK) {
         fprintf(stderr, "connect: %s\n", failure.text);
         return 1;
     }
@@ -77,8 +79,12 @@ int main(int argc, char **argv)
     must(cuModuleGetFunction(&kernel, module, "spin"), "function");
     for (unsigned i = 0; i < AHEAD / BATCH; i++)
         must(cuEventCreate(&events[i], 0), "event");
-    end = now() + atof(argv[1]);
-    for (; now() < end; batches++) {
+    end = now() + 3600;
+    if (strcmp(argv[1], "seconds") == 0)
+        end = now() + atof(argv[2]);
+    else
+        most = strtoul(argv[2], NULL, 10);
+    for (; now() < end && batches < most; batches++) {
         CUevent event = events[batches % (AHEAD / BATCH)];
 
         if (batches >= AHEAD / BATCH)

@@ -75,7 +75,7 @@ class Guests(VmTest):
 
     def shares(self, seconds=5):
         """GPU time of both while both have work, as a ratio of the first to the second."""
-        loads = [self.guest(vm).spawn('flood %d /dev/vgpu0' % (seconds + 4), 120) for vm in (1, 2)]
+        loads = [self.guest(vm).spawn('flood seconds %d /dev/vgpu0' % (seconds + 4), 120) for vm in (1, 2)]
         self.stack.wait_working(1, 2)
         start = [self.stack.vm_status(vm)['gpu_time_ns'] for vm in (1, 2)]
         goal = start[0] + start[1] + seconds * 10**9
@@ -102,7 +102,7 @@ class Guests(VmTest):
 
     def test_vm_priority_shows_in_completion_order(self):
         """The same work in both; the low one is there first, the high one is done first."""
-        work = 'vgpu-client run spin --rounds 300 --no-verify'
+        work = 'flood batches 80 /dev/vgpu0'
         low = self.guest(2).spawn(work, 120)
         self.stack.wait_working(2)
         high = self.guest(1).spawn(work, 120)

@@ -28,7 +28,7 @@ class Seven(VmTest):
             self.finished(load, 600)
 
     def test_vm_seven_share_by_priority(self):
-        loads = [self.guest(vm).spawn('flood 60 /dev/vgpu0', 300) for vm in PRIORITIES]
+        loads = [self.guest(vm).spawn('flood seconds 60 /dev/vgpu0', 300) for vm in PRIORITIES]
         self.stack.wait_working(*PRIORITIES, seconds=200)
         start = {vm: self.stack.vm_status(vm)['gpu_time_ns'] for vm in PRIORITIES}
         used = {}
