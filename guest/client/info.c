@@ -13,6 +13,11 @@ static const char *priority_name(uint32_t priority)
     return priority < 3 ? names[priority] : "unknown";
 }
 
+static const char *carrier_name(const struct vgpu_identity *vm)
+{
+    return vm->relayed ? "relay" : "local";
+}
+
 struct device {
     char name[128];
     size_t memory_bytes;
@@ -42,14 +47,14 @@ static CUresult read_device(const struct cuda_driver *cu, struct device *device)
 static void print_json(const struct vgpu_identity *vm, const struct device *device)
 {
     _cleanup_json_ json_t *json =
-        json_pack("{s:{s:I, s:s, s:s, s:s, s:f, s:b, s:I, s:I}, s:{s:s, s:I, s:s, s:i, s:i}}", "vm",
-                  "id", (json_int_t)vm->vm_id, "name", vm->name, "pool", vm->pool, "priority",
+        json_pack("{s:{s:I, s:s, s:s, s:s, s:f, s:b, s:I, s:s, s:I}, s:{s:s, s:I, s:s, s:i, s:i}}",
+                  "vm", "id", (json_int_t)vm->vm_id, "name", vm->name, "pool", vm->pool, "priority",
                   priority_name(vm->priority), "weight", vm->weight_hundredths / 100.0,
                   "quarantined", (int)vm->quarantined, "channel", (json_int_t)vm->channel,
-                  "data_bytes", (json_int_t)vm->data_bytes, "device", "name", device->name,
-                  "memory_bytes", (json_int_t)device->memory_bytes, "compute_capability",
-                  output_text("%d.%d", device->major, device->minor), "multiprocessors",
-                  device->processors, "driver_version", device->driver_version);
+                  "carrier", carrier_name(vm), "data_bytes", (json_int_t)vm->data_bytes, "device",
+                  "name", device->name, "memory_bytes", (json_int_t)device->memory_bytes,
+                  "compute_capability", output_text("%d.%d", device->major, device->minor),
+                  "multiprocessors", device->processors, "driver_version", device->driver_version);
 
     output_json(json);
 }
@@ -62,7 +67,7 @@ static void print_text(const struct vgpu_identity *vm, const struct device *devi
            vm->weight_hundredths / 100.0);
     if (vm->quarantined)
         printf("           quarantined: no job runs until an administrator clears it\n");
-    printf("channel:   %" PRIu32 ", %.0f MiB data area\n", vm->channel,
+    printf("channel:   %" PRIu32 ", %s, %.0f MiB data area\n", vm->channel, carrier_name(vm),
            (double)vm->data_bytes / (1 << 20));
     printf("device:    %s\n", device->name);
     printf("memory:    %.0f MiB\n", (double)device->memory_bytes / (1 << 20));

@@ -278,6 +278,7 @@ static int start_session(uint32_t channel, struct local_refusal *refusal)
     int status;
 
     session.identity.channel = channel;
+    session.identity.relayed = session.sender.mirror != NULL;
     session.identity.data_bytes = session.sender.map.geometry.data_bytes;
     session.gone_status = VGPU_OK;
     session.stop = eventfd(0, EFD_CLOEXEC);

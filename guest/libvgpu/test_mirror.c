@@ -479,6 +479,7 @@ static void test_mirror_state_is_the_drivers(void **state)
     assert_int_equal(vm.priority, 1);
     assert_int_equal(vm.channel, 9);
     assert_string_equal(vm.pool, "A");
+    assert_true(vm.relayed);
     fake_relay_prefer(host.relay, 2);
     while (vgpu_get_identity(&vm) && vm.priority != 2)
         sched_yield();

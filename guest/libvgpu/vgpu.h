@@ -40,6 +40,7 @@ struct vgpu_identity {
     uint32_t priority; /* 0 low, 1 medium, 2 high */
     uint32_t weight_hundredths;
     bool quarantined;
+    bool relayed; /* by a device that copies: page-locked memory is for copies only */
     uint64_t data_bytes;
     char pool[72];
     char name[72];
