@@ -91,7 +91,7 @@ host_start()
     cgroup=$(host_cgroup "$run")
     [ -n "$cgroup" ] && user+=(--cgroup "$cgroup")
     "$run/bin/vgpu-launcher" --socket "$run/launcher.sock" "${user[@]}" \
-        --worker "$run/bin/vgpu-worker" --driver "$HOST_DRIVER" 2>>"$run/log" &
+        --worker "$run/bin/vgpu-worker" --driver "$HOST_DRIVER" </dev/null >>"$run/log" 2>&1 &
     pid=$!
     echo "$pid" >"$run/launcher.pid"
     host_wait "$run/launcher.sock" "$pid" || return 1
@@ -103,7 +103,7 @@ host_start_mediator()
     local run=$1 pid
     "$run/bin/vgpu-mediator" --run-dir "$run" --database "$run/vgpu.db" --create-database \
         --launcher-socket "$run/launcher.sock" --helper-dir "$run/bin" --nvml "$HOST_NVML" \
-        --driver-name "$HOST_DRIVER_NAME" 2>>"$run/log" &
+        --driver-name "$HOST_DRIVER_NAME" </dev/null >>"$run/log" 2>&1 &
     pid=$!
     echo "$pid" >"$run/host-mediator.pid"
     host_wait "$run/admin.sock" "$pid"
