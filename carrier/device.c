@@ -123,8 +123,8 @@ int device_populate(int fd, const struct vgpu_channel_geometry *geometry, uint64
     return ioctl(fd, VGPU_IOC_POPULATE, &ask) < 0 ? -errno : 0;
 }
 
-void device_release_doorbell(volatile uint32_t *doorbell)
+void device_release_doorbell(uint32_t *doorbell)
 {
     if (doorbell)
-        munmap((void *)(uintptr_t)doorbell, PAGE_BYTES);
+        munmap(doorbell, PAGE_BYTES);
 }

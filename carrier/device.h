@@ -19,7 +19,7 @@ struct device_channel {
     uint32_t channel;
     struct channel_mapping map; /* ends with the page of transfers */
     struct vgpu_transfer_page *transfers;
-    volatile uint32_t *doorbell;
+    uint32_t *doorbell;
 };
 
 /* True if path is one of the driver's devices, or at least a device. */
@@ -37,6 +37,6 @@ int device_populate(int fd, const struct vgpu_channel_geometry *geometry, uint64
                     uint64_t bytes);
 
 /* The doorbell's mapping alone; the memory's goes with channel_mapping_release(). */
-void device_release_doorbell(volatile uint32_t *doorbell);
+void device_release_doorbell(uint32_t *doorbell);
 
 #endif

@@ -442,6 +442,8 @@ void fake_settle(struct fake_host *host)
 {
     if (host->relay)
         fake_relay_turn(host->relay);
+    pthread_mutex_lock(&host->lock);
+    pthread_mutex_unlock(&host->lock);
 }
 
 static void answer_open(struct fake_host *host, const struct vgpu_msg *ask)
@@ -597,13 +599,13 @@ void fake_host_start(struct fake_host *host)
     pthread_cond_init(&host->changed, NULL);
     host->device = calloc(1, FAKE_DEVICE_BYTES);
     make_channel(host);
+    if (fake_mirrored)
+        host->relay = fake_relay_start(host);
     check(pthread_create(&host->worker, NULL, worker_main, host) == 0, "worker thread");
-    if (!fake_mirrored) {
+    if (host->relay)
+        snprintf(host->path, sizeof(host->path), FAKE_RELAY_PATH);
+    else
         start_mediator(host);
-        return;
-    }
-    snprintf(host->path, sizeof(host->path), FAKE_RELAY_PATH);
-    host->relay = fake_relay_start(host);
 }
 
 void fake_host_vanish(struct fake_host *host)

@@ -89,7 +89,11 @@ void fake_gone(struct fake_host *host, uint32_t status, const char *text);
 /* Does what a record asks for, and answers it if it waits. */
 void fake_carry_out(struct fake_host *host, const struct vgpu_record *record);
 
-/* What was stored in the worker's page is in the library's now. */
+/*
+ * What was stored in the worker's page is in the library's now; and worker and caller see what the
+ * other did to the device's memory before (the rings say so as well, but by two mappings of their
+ * lines, which a thread sanitizer does not know for one).
+ */
 void fake_settle(struct fake_host *host);
 
 /* Waits until `count` records of that op were taken. */

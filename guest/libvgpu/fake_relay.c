@@ -53,7 +53,8 @@ static void copy_row(struct fake_relay *relay, uint64_t offset, uint64_t bytes, 
     check(bytes <= relay->geometry.data_bytes && offset <= relay->geometry.data_bytes - bytes,
           "a transfer beyond the data area");
     for (uint64_t page = offset / PAGE_BYTES; page <= (offset + bytes - 1) / PAGE_BYTES; page++)
-        check(relay->populated[page], "a transfer of memory that was not asked for");
+        check(vgpu_flag_get(&relay->populated[page]),
+              "a transfer of memory that was not asked for");
     if (to_worker)
         memcpy(there, here, bytes);
     else
@@ -261,7 +262,7 @@ static void make_memory(struct fake_relay *relay)
     *relay->page = *relay->host->page;
     relay->transfers = (struct vgpu_transfer_page *)(void *)(relay->base + total);
     relay->doorbell = (uint32_t *)(void *)(relay->base + total + PAGE_BYTES);
-    relay->populated = calloc(1, relay->geometry.data_bytes / PAGE_BYTES);
+    relay->populated = calloc(relay->geometry.data_bytes / PAGE_BYTES, sizeof(uint32_t));
 }
 
 struct fake_relay *fake_relay_start(struct fake_host *host)
@@ -400,7 +401,7 @@ static int populate(struct fake_relay *relay, const struct vgpu_ioc_populate *as
         return -1;
     }
     for (uint64_t i = 0; i < ask->bytes / PAGE_BYTES; i++)
-        relay->populated[first + i] = 1;
+        vgpu_flag_set(&relay->populated[first + i], 1);
     pthread_mutex_lock(&relay->lock);
     relay->populates++;
     pthread_mutex_unlock(&relay->lock);

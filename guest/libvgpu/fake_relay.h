@@ -30,10 +30,10 @@ struct fake_relay {
     struct vgpu_channel_page *page;
     struct vgpu_transfer_page *transfers;
     uint32_t *doorbell;
-    uint8_t *populated; /* a byte a page of the channel's memory */
-    int interrupt;      /* eventfd; the library's file is a duplicate */
-    int news;           /* eventfd: POLLPRI */
-    int file;           /* the library's; -1: not open */
+    uint32_t *populated; /* a flag a page of the data area */
+    int interrupt;       /* eventfd; the library's file is a duplicate */
+    int news;            /* eventfd: POLLPRI */
+    int file;            /* the library's; -1: not open */
 
     pthread_t thread;
     uint32_t sub_copied, comp_copied, transfer_tail;

@@ -17,7 +17,7 @@
 /* How soon to look again while the transfers are full. */
 #define TAIL_LOOK_NS VGPU_NS_PER_MS
 
-int mirror_init(struct sender *sender, struct vgpu_transfer_page *page, volatile uint32_t *doorbell,
+int mirror_init(struct sender *sender, struct vgpu_transfer_page *page, uint32_t *doorbell,
                 int device)
 {
     struct mirror *mirror = calloc(1, sizeof(*mirror));

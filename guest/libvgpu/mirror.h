@@ -22,7 +22,7 @@ struct sender;
 
 struct mirror {
     struct vgpu_transfer_page *page;
-    volatile uint32_t *doorbell;
+    uint32_t *doorbell;
     int device;                /* the driver's file, for memory; -1: none is needed */
     uint8_t *populated;        /* a bit for each block of the data area; data_lock */
     pthread_mutex_t push_lock; /* held while waiting for room, too */
@@ -34,7 +34,7 @@ struct mirror {
 };
 
 /* Makes the sender a mirrored one. 0 or -ENOMEM. */
-int mirror_init(struct sender *sender, struct vgpu_transfer_page *page, volatile uint32_t *doorbell,
+int mirror_init(struct sender *sender, struct vgpu_transfer_page *page, uint32_t *doorbell,
                 int device);
 void mirror_release(struct sender *sender);
 

@@ -35,7 +35,7 @@ static struct session {
     struct local_link link;
     char path[108];
     int device; /* the driver's file in a virtual machine; -1: there is a socket */
-    volatile uint32_t *doorbell;
+    uint32_t *doorbell;
     int stop; /* eventfd: ends the watcher */
     pthread_t watcher;
     uint8_t token[VGPU_TOKEN_BYTES];

@@ -75,7 +75,8 @@ void sender_kick(struct sender *sender)
     ssize_t n;
 
     if (sender->mirror) {
-        *sender->mirror->doorbell = 1;
+        /* Behind what it tells of. */
+        page_store_u32(sender->mirror->doorbell, 1);
         return;
     }
     n = write(sender->submit_kick, &one, sizeof(one));

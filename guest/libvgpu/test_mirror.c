@@ -60,8 +60,10 @@ static void test_mirror_whole_pages_are_moved(void **state)
     assert_int_equal(memory[bytes - 1], 0x5a);
     memory[PIECE + 5] = 1;
     assert_ok(cuMemcpyHtoD_v2(pointer, memory, bytes));
+    fake_settle(&host);
     assert_memory_equal(fake_device(&host, pointer), memory, bytes);
     fake_device(&host, pointer)[0] = 7;
+    fake_settle(&host);
     assert_ok(cuMemcpyDtoH_v2(memory, pointer, bytes));
     assert_ok(cuMemHostUnregister(memory));
     assert_int_equal(memory[0], 7);
@@ -155,6 +157,7 @@ static void test_mirror_strided_upload(void **state)
     fill_bytes(pinned, 4096);
     box = strided_box(pinned, pointer);
     assert_ok(cuMemcpy3D_v2(&box));
+    fake_settle(&host);
     for (int z = 0; z < 3; z++)
         for (int y = 0; y < 5; y++)
             for (int x = 0; x < 40; x++)
@@ -176,6 +179,7 @@ static void test_mirror_strided_download_keeps_the_gaps(void **state)
     assert_ok(cuMemAlloc_v2(&pointer, 4096));
     assert_ok(cuMemHostAlloc((void **)&pinned, 4096, 0));
     fill_bytes(fake_device(&host, pointer), 4096);
+    fake_settle(&host);
     memset(pinned, 0xee, 4096);
     memset(expected, 0xee, 4096);
     for (int z = 0; z < 3; z++)
@@ -265,6 +269,7 @@ static void test_mirror_transfer_is_pushed_before_its_record(void **state)
     pthread_join(uploader.thread, NULL);
     assert_ok(uploader.result);
     assert_ok(cuCtxSynchronize());
+    fake_settle(&host);
     assert_memory_equal(fake_device(&host, uploader.device), uploader.pinned,
                         (VGPU_TRANSFERS + 1) * PIECE);
     end(&host);
@@ -287,7 +292,7 @@ static void test_mirror_gone_ends_the_wait_for_room(void **state)
 
 /* A stream of the worker that stands until its host functions were run, and copies then. */
 static struct {
-    bool hold_copies;
+    uint32_t hold_copies;
     unsigned functions, done, copies;
     uint64_t token[8];
     _Alignas(8) uint8_t copy[8][256];
@@ -314,7 +319,7 @@ static bool stand(struct fake_host *host, const struct vgpu_record *record)
         stream.token[stream.functions++] = ((const struct cuda_op_host_function *)record)->token;
         return true;
     case CUDA_OP_COPY:
-        if (!stream.hold_copies && stream.done == stream.functions)
+        if (!vgpu_flag_get(&stream.hold_copies) && stream.done == stream.functions)
             return false;
         memcpy(stream.copy[stream.copies++], record, record->size_bytes);
         return true;
@@ -354,6 +359,7 @@ static void test_mirror_upload_behind_a_host_function(void **state)
     call_next(&host);
     fake_await_op(&host, CUDA_OP_HOST_FUNCTION_DONE, 2);
     assert_ok(cuCtxSynchronize());
+    fake_settle(&host);
     assert_int_equal(fake_device(&host, pointer)[0], 2);
     assert_int_equal(fake_device(&host, pointer)[PIECE - 1], 2);
     end(&host);
@@ -373,6 +379,7 @@ static void test_mirror_upload_without_host_functions_is_direct(void **state)
     memset(pinned, 1, PIECE);
     assert_ok(cuMemcpyHtoDAsync_v2(pointer, pinned, PIECE, NULL));
     assert_ok(cuCtxSynchronize());
+    fake_settle(&host);
     assert_int_equal(fake_device(&host, pointer)[PIECE - 1], 1);
     assert_int_equal(fake_count_op(&host, CUDA_OP_HOST_FUNCTION), 0);
     end(&host);
@@ -391,7 +398,7 @@ static void test_mirror_upload_of_what_a_copy_is_yet_to_bring(void **state)
     assert_ok(cuMemAlloc_v2(&to, PIECE));
     assert_ok(cuMemHostAlloc((void **)&pinned, PIECE, 0));
     memset(fake_device(&host, from), 9, PIECE);
-    stream.hold_copies = true;
+    vgpu_flag_set(&stream.hold_copies, 1);
     assert_ok(cuMemcpyDtoHAsync_v2(pinned, from, PIECE, NULL));
     /* A part of it. */
     assert_ok(cuMemcpyHtoDAsync_v2(to + 64, pinned + 64, 64, NULL));
@@ -401,13 +408,15 @@ static void test_mirror_upload_of_what_a_copy_is_yet_to_bring(void **state)
     call_next(&host);
     fake_await_op(&host, CUDA_OP_HOST_FUNCTION_DONE, 1);
     assert_ok(cuCtxSynchronize());
+    fake_settle(&host);
     assert_int_equal(fake_device(&host, to)[63], 0);
     assert_int_equal(fake_device(&host, to)[64], 9);
     assert_int_equal(fake_device(&host, to)[127], 9);
     /* It was brought: from now on as ever. */
-    stream.hold_copies = false;
+    vgpu_flag_set(&stream.hold_copies, 0);
     assert_ok(cuMemcpyHtoDAsync_v2(to, pinned, PIECE, NULL));
     assert_ok(cuCtxSynchronize());
+    fake_settle(&host);
     assert_int_equal(fake_device(&host, to)[0], 9);
     assert_int_equal(fake_count_op(&host, CUDA_OP_HOST_FUNCTION), 1);
     end(&host);
@@ -464,6 +473,7 @@ static void test_mirror_guest_out_of_memory(void **state)
     assert_ok(cuMemHostAlloc(&memory, 4096, 0));
     assert_ok(cuMemcpyHtoD_v2(pointer, data, sizeof(data)));
     assert_ok(cuCtxSynchronize());
+    fake_settle(&host);
     assert_memory_equal(fake_device(&host, pointer), data, sizeof(data));
     end(&host);
 }
