@@ -98,7 +98,7 @@ class Faults(VmTest):
 
     def pause(self, stop, go):
         """Guest 1 stands still for a while, in mid-work; 2 goes on, and so does 1 afterwards."""
-        loads = [self.load(vm, 6) for vm in (1, 2)]
+        loads = [self.load(vm, PAUSE_SECONDS + 4) for vm in (1, 2)]
         self.stack.wait_working(1, 2)
         stop()
         try:
