@@ -15,6 +15,7 @@
 
 #include <cmocka.h>
 
+#include "carrier/device.h"
 #include "carrier/local.h"
 #include "carrier/mapping.h"
 #include "common/cleanup.h"
@@ -329,9 +330,31 @@ static void test_local_path_too_long(void **state)
     assert_int_equal(refusal.status, VGPU_NOT_CONFIGURED);
 }
 
+/* Geometries that a driver of the guest must not get past the library. */
+static void test_device_refusals(void **state)
+{
+    struct vgpu_msg_open ask = {.data_bytes = 4096};
+    struct local_refusal refusal = {0};
+    struct device_channel channel;
+    struct channel_mapping map;
+    struct vgpu_channel_geometry geometry = {0};
+    struct vgpu_err err;
+
+    assert_true(device_is_path("/dev/null"));
+    assert_false(device_is_path("/"));
+    assert_false(device_is_path("/nowhere/vgpu0"));
+    assert_true(device_open(&channel, "/nowhere/vgpu0", &ask, &refusal) < 0);
+    assert_int_equal(refusal.status, VGPU_NOT_CONFIGURED);
+    assert_true(device_open(&channel, "/dev/null", &ask, &refusal) < 0);
+    assert_int_equal(refusal.status, VGPU_INTERNAL);
+    assert_non_null(strstr(refusal.text, "the driver cannot open a channel"));
+    assert_int_equal(channel_mapping_init_device(&map, -1, 0, &geometry, 4096, &err), -EPROTO);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_device_refusals),
         cmocka_unit_test(test_mapping_places),
         cmocka_unit_test(test_mapping_unsealed_is_refused),
         cmocka_unit_test(test_mapping_short_object_is_refused),

@@ -231,6 +231,8 @@ bool helper_reaped(struct helper *helper, pid_t pid, int status)
     if (helper->pid == 0 || pid != helper->pid)
         return false;
     helper->pid = 0;
+    /* Its last words may be here and unread: both come in one round of the loop. */
+    stream_drain(&helper->stream);
     stream_release(&helper->stream);
     drop_pending(helper);
     if (helper->stopping)

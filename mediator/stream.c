@@ -221,6 +221,16 @@ int stream_send(struct stream *stream, const json_t *json)
     return rc;
 }
 
+void stream_drain(struct stream *stream)
+{
+    bool released = false;
+
+    /* Not for ever, should the other end live on in some other process. */
+    for (size_t read = 0; stream->fd >= 0 && read <= stream->in_max; read += READ_BYTES)
+        if (read_some(stream, true, &released) < 0 || released)
+            return;
+}
+
 void stream_finish(struct stream *stream)
 {
     stream->ending = true;

@@ -46,6 +46,11 @@ void stream_hold(struct stream *stream, bool held);
 /* Queues json and a newline. -EMSGSIZE: more than out_max would be queued; -ENOMEM; -EPIPE. */
 int stream_send(struct stream *stream, const json_t *json);
 
+/*
+ * The other end is closed: delivers the lines that it left, without end(). Nothing if closed.
+ */
+void stream_drain(struct stream *stream);
+
 /* Reads no more; calls end(0) when what is queued was written. */
 void stream_finish(struct stream *stream);
 

@@ -294,6 +294,7 @@ def choose_accel(settings, cache):
     reason = probe(settings)
     verdict = {'key': key, 'accel': 'tcg' if reason else 'kvm',
                'why': reason or '/dev/kvm boots a guest'}
+    os.makedirs(os.path.dirname(cache), exist_ok=True)
     with open(cache + '.new', 'w', encoding='utf-8') as text:
         json.dump(verdict, text)
     os.replace(cache + '.new', cache)

@@ -88,28 +88,32 @@ static void take_unasked(void *context, const union message *message)
                                                : vgpu_status_text(message->gone.status));
 }
 
+/* How the host's configuration knows this VM. */
+static void learn_identity(uint32_t vm_id, uint32_t priority, uint32_t weight_hundredths,
+                           bool quarantined, const char pool[72], const char name[72])
+{
+    struct vgpu_identity *identity = &session.identity;
+
+    pthread_mutex_lock(&session.lock);
+    identity->vm_id = vm_id;
+    identity->priority = priority;
+    identity->weight_hundredths = weight_hundredths;
+    identity->quarantined = quarantined;
+    memcpy(identity->pool, pool, sizeof(identity->pool));
+    memcpy(identity->name, name, sizeof(identity->name));
+    pthread_mutex_unlock(&session.lock);
+}
+
 static void take_welcome(const struct vgpu_msg_welcome *welcome)
 {
-    pthread_mutex_lock(&session.lock);
-    session.identity.vm_id = welcome->vm_id;
-    session.identity.priority = welcome->priority;
-    session.identity.weight_hundredths = welcome->weight_hundredths;
-    session.identity.quarantined = welcome->quarantined;
-    memcpy(session.identity.pool, welcome->pool, sizeof(session.identity.pool));
-    memcpy(session.identity.name, welcome->name, sizeof(session.identity.name));
-    pthread_mutex_unlock(&session.lock);
+    learn_identity(welcome->vm_id, welcome->priority, welcome->weight_hundredths,
+                   welcome->quarantined, welcome->pool, welcome->name);
 }
 
 static void take_driver_state(const struct vgpu_ioc_state *state)
 {
-    pthread_mutex_lock(&session.lock);
-    session.identity.vm_id = state->vm_id;
-    session.identity.priority = state->priority;
-    session.identity.weight_hundredths = state->weight_hundredths;
-    session.identity.quarantined = state->quarantined;
-    memcpy(session.identity.pool, state->pool, sizeof(session.identity.pool));
-    memcpy(session.identity.name, state->name, sizeof(session.identity.name));
-    pthread_mutex_unlock(&session.lock);
+    learn_identity(state->vm_id, state->priority, state->weight_hundredths, state->quarantined,
+                   state->pool, state->name);
 }
 
 /* What the driver has to tell. False: the channel is gone. */
