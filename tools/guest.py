@@ -55,6 +55,15 @@ def wait_until(condition, seconds, what):
         time.sleep(0.02)
 
 
+def process_ended(pid):
+    """True also for one that nobody has reaped yet."""
+    try:
+        with open('/proc/%d/stat' % pid, encoding='ascii', errors='replace') as text:
+            return text.read().rsplit(')', 1)[1].split()[0] == 'Z'
+    except (FileNotFoundError, ProcessLookupError):
+        return True
+
+
 class Command:
     """A command that runs in a guest. wait() gives its exit status, negative for a signal."""
 
@@ -425,7 +434,7 @@ class Guest:
         if self.process:
             self.process.wait(seconds)
         else:
-            wait_until(lambda: not os.path.exists('/proc/%d' % self.pid()), seconds, 'QEMU ends')
+            wait_until(lambda: process_ended(self.pid()), seconds, 'QEMU ends')
         for what in ('exec', 'console', 'qmp', 'pid'):
             try:
                 os.unlink(self.path(what))

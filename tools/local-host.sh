@@ -90,7 +90,8 @@ host_start()
     [ "$(id -u)" = 0 ] && user=(--base-uid 880000)
     cgroup=$(host_cgroup "$run")
     [ -n "$cgroup" ] && user+=(--cgroup "$cgroup")
-    "$run/bin/vgpu-launcher" --socket "$run/launcher.sock" "${user[@]}" \
+    # Sessions of their own: what ends the caller does not end them.
+    setsid "$run/bin/vgpu-launcher" --socket "$run/launcher.sock" "${user[@]}" \
         --worker "$run/bin/vgpu-worker" --driver "$HOST_DRIVER" </dev/null >>"$run/log" 2>&1 &
     pid=$!
     echo "$pid" >"$run/launcher.pid"
@@ -101,12 +102,18 @@ host_start()
 host_start_mediator()
 {
     local run=$1 pid
-    "$run/bin/vgpu-mediator" --run-dir "$run" --database "$run/vgpu.db" --create-database \
+    setsid "$run/bin/vgpu-mediator" --run-dir "$run" --database "$run/vgpu.db" --create-database \
         --launcher-socket "$run/launcher.sock" --helper-dir "$run/bin" --nvml "$HOST_NVML" \
         --driver-name "$HOST_DRIVER_NAME" </dev/null >>"$run/log" 2>&1 &
     pid=$!
     echo "$pid" >"$run/host-mediator.pid"
     host_wait "$run/admin.sock" "$pid"
+}
+
+# host_runs PID: not so if it has ended and nobody has reaped it yet.
+host_runs()
+{
+    kill -0 "$1" 2>/dev/null && ! grep -qs '^State:.Z' "/proc/$1/status"
 }
 
 # host_stop DIRECTORY: asks guests and both programs to end, and waits until they have.
@@ -121,7 +128,7 @@ host_stop()
         pid=$(cat "$run/$name.pid")
         kill "$pid" 2>/dev/null || true
         for _ in $(seq 100); do
-            kill -0 "$pid" 2>/dev/null || break
+            host_runs "$pid" || break
             sleep 0.05
         done
         kill -9 "$pid" 2>/dev/null || true
