@@ -22,7 +22,7 @@ host_choose_driver()
     softgpu) ;;
     auto)
         if [ -e /dev/nvidiactl ] && command -v nvidia-smi >/dev/null 2>&1 &&
-            nvidia-smi -L 2>/dev/null | grep -q '^GPU 0'; then
+            nvidia-smi -L 2>/dev/null | grep '^GPU 0' >/dev/null; then
             HOST_DRIVER=$(host_library libcuda.so.1)
             HOST_NVML=$(host_library libnvidia-ml.so.1)
             HOST_DRIVER_NAME="NVIDIA's driver"

@@ -134,14 +134,15 @@ unpack()
 # same FILE... DIRECTORY: copies those that differ, so that what has not changed is not rebuilt.
 same()
 {
-    local to=${*: -1} file
+    local to=${*: -1} file names
+    names=$(printf '%s\n' "${@:1:$#-1}")
     mkdir -p "$to"
     for file in "${@:1:$#-1}"; do
         cmp -s "$file" "$to/$(basename "$file")" || cp "$file" "$to/"
     done
     for file in "$to"/*; do
-        [ -d "$file" ] || printf '%s\n' "${@:1:$#-1}" | grep -qx ".*/$(basename "$file")" ||
-            rm "$file"
+        # No pipe into grep -q: what it leaves unread ends the writer, and with it the condition.
+        [ -d "$file" ] || grep -qx ".*/$(basename "$file")" <<<"$names" || rm "$file"
     done
 }
 
