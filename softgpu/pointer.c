@@ -5,8 +5,7 @@
 #include "softgpu/context.h"
 #include "softgpu/memory.h"
 
-#define ACCESS_READ_WRITE 3
-#define NO_ORDINAL        (-2)
+#define NO_ORDINAL (-2)
 
 /* How many bytes of each attribute are written; 0: there is no such attribute. */
 static const uint8_t sizes[] = {
@@ -63,7 +62,8 @@ static uint64_t value_of(const struct allocation *allocation, CUpointer_attribut
     case CU_POINTER_ATTRIBUTE_MAPPED:
         return 1;
     case CU_POINTER_ATTRIBUTE_ACCESS_FLAGS:
-        return ACCESS_READ_WRITE;
+        return allocation->read_only ? CU_POINTER_ATTRIBUTE_ACCESS_FLAG_READ
+                                     : CU_POINTER_ATTRIBUTE_ACCESS_FLAG_READWRITE;
     default:
         return 0;
     }
