@@ -135,7 +135,7 @@ def main():
     parser.add_argument('--data-size', type=parse_size, default='4G',
                         help='data area of the mediated channel')
     parser.add_argument('--only', help='one group: latency, floods, graph, copies, objects, programs')
-    parser.add_argument('--library', default='libvgpu-cuda.so', help=argparse.SUPPRESS)
+    parser.add_argument('--library', default='libcuda.so.1', help=argparse.SUPPRESS)
     parser.add_argument('--json', metavar='FILE')
     parser.add_argument('--plot', metavar='FILE')
     options = parser.parse_args()
