@@ -71,7 +71,7 @@ def main():
         if 'cudaProfiler.h' not in present:
             names |= {'cuProfilerStart', 'cuProfilerStop'}
         if 'cudaGL.h' not in present:
-            described = {n for n in described if not re.search('GL|VDPAU', n)}
+            described = {n for n in described if not re.search('GL|Egl|VDPAU', n)}
         report('cuda.h', 'cuda.spec', names, described)
     report('the library', 'cuda.spec', exported(sys.argv[1]), spec_reader.read(sys.argv[2]).names())
 
