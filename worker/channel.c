@@ -131,6 +131,8 @@ int channel_start(struct channel *channel, struct vgpu_err *err)
         status = failed(context_enter(channel, &channel->primary), "cuCtxSetCurrent", err);
     if (status == 0)
         status = failed(vector_add_warm_up(channel), "first kernel", err);
+    if (status == 0)
+        data_prepare(channel);
     return status;
 }
 

@@ -18,6 +18,11 @@
 #define WORKER_MAX_PRINT_BYTES    (64u << 10)   /* kernel output forwarded at one synchronisation */
 #define WORKER_CHUNK_BYTES        (32ull << 20) /* copies are cut here; data area is locked so */
 
+/* The data area's first segments are smaller: what the first copies use is page-locked at the start.
+ */
+#define WORKER_FIRST_SEGMENT_BYTES  (2ull << 20)
+#define WORKER_SECOND_SEGMENT_BYTES (6ull << 20)
+
 /* In flight by estimated time while nobody else waits: the GPU never idles, a revoke is soon done.
  */
 #define WORKER_ALONE_INFLIGHT_NS (20 * VGPU_NS_PER_MS)

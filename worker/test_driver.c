@@ -22,6 +22,7 @@ struct work {
     /* A unit: */
     void *target;
     const void *source;
+    void *stage; /* what a copy from memory that is not page-locked has read */
     size_t bytes, rows, target_pitch, source_pitch;
     uint32_t element_bytes, value; /* a fill, if element_bytes */
     bool add;
@@ -67,6 +68,8 @@ struct allocation {
     size_t bytes;
 };
 
+#define LOCKED_MAX 256
+
 static struct {
     pthread_mutex_t lock;
     pthread_cond_t free_allowed;
@@ -77,6 +80,10 @@ static struct {
     struct CUstream_st *streams;
     struct allocation *allocations;
     size_t allocation_count, largest_copy, journal_count;
+    struct {
+        uint64_t start, bytes;
+    } locked[LOCKED_MAX]; /* the latest */
+    size_t locked_count;
     char journal[JOURNAL_MAX][NAME_BYTES];
 } gpu = {.lock = PTHREAD_MUTEX_INITIALIZER, .free_allowed = PTHREAD_COND_INITIALIZER};
 
@@ -170,6 +177,7 @@ static bool advance(struct CUstream_st *stream)
     stream->first = work->next;
     if (!stream->first)
         stream->last = &stream->first;
+    free(work->stage);
     free(work);
     return true;
 }
@@ -201,6 +209,7 @@ static void forget_streams(CUcontext owner)
         while (stream->first) {
             struct work *next = stream->first->next;
 
+            free(stream->first->stage);
             free(stream->first);
             stream->first = next;
         }
@@ -249,7 +258,7 @@ void test_driver_reset(void)
     gpu.held = gpu.free_blocked = false;
     gpu.break_next = gpu.refuse_next = CUDA_SUCCESS;
     gpu.primary.broken = CUDA_SUCCESS;
-    gpu.largest_copy = gpu.journal_count = 0;
+    gpu.largest_copy = gpu.journal_count = gpu.locked_count = 0;
     pthread_mutex_unlock(&gpu.lock);
 }
 
@@ -318,6 +327,11 @@ size_t test_driver_count(const char *name)
 size_t test_driver_largest_copy(void)
 {
     return gpu.largest_copy;
+}
+
+size_t test_driver_locked(void)
+{
+    return gpu.locked_count;
 }
 
 size_t test_driver_allocations(void)
@@ -636,7 +650,32 @@ static CUresult host_alloc(void **host, size_t bytes, unsigned int flags)
 
 static CUresult host_register(void *host, size_t bytes, unsigned int flags)
 {
+    pthread_mutex_lock(&gpu.lock);
+    gpu.locked[gpu.locked_count % LOCKED_MAX].start = (uintptr_t)host;
+    gpu.locked[gpu.locked_count++ % LOCKED_MAX].bytes = bytes;
+    pthread_mutex_unlock(&gpu.lock);
     return CUDA_SUCCESS;
+}
+
+static bool is_locked(uint64_t address)
+{
+    for (size_t i = 0; i < LOCKED_MAX && i < gpu.locked_count; i++)
+        if (address - gpu.locked[i].start < gpu.locked[i].bytes)
+            return true;
+    for (struct allocation *at = gpu.allocations; at; at = at->next)
+        if (address - (uintptr_t)at->base < at->bytes)
+            return true;
+    return false;
+}
+
+/* As a driver does with a few bytes: they are read at once, and may change then. */
+static void stage(struct work *work)
+{
+    if (work->rows != 1 || work->bytes > 65536 || is_locked((uintptr_t)work->source))
+        return;
+    work->stage = malloc(work->bytes);
+    memcpy(work->stage, work->source, work->bytes);
+    work->source = work->stage;
 }
 
 static CUresult host_address(CUdeviceptr *address, void *host, unsigned int flags)
@@ -662,6 +701,8 @@ static CUresult copy_rows(CUstream stream, const struct work *shape, const char 
         work->source_pitch = shape->source_pitch;
         work->element_bytes = shape->element_bytes;
         work->value = shape->value;
+        if (work->source)
+            stage(work);
         if (!shape->element_bytes && shape->bytes * shape->rows > gpu.largest_copy)
             gpu.largest_copy = shape->bytes * shape->rows;
         note(name);

@@ -39,6 +39,9 @@ const char *test_driver_journal(size_t index);
 /* How often a call was made: "copy-out-of-range" counts copies whose ends no allocation holds. */
 size_t test_driver_count(const char *name);
 
+/* Parts of the data area that were page-locked. */
+size_t test_driver_locked(void);
+
 /* Bytes of the largest piece of a copy, and allocations that live. */
 size_t test_driver_largest_copy(void);
 size_t test_driver_allocations(void);

@@ -48,6 +48,7 @@
     X(COPY, copy)                                                                                  \
     X(COPY_3D, copy_3d)                                                                            \
     X(FILL, fill)                                                                                  \
+    X(UPLOAD, upload)                                                                              \
     X(STREAM_CREATE, stream_create)                                                                \
     X(STREAM_DESTROY, stream_destroy)                                                              \
     X(STREAM_WAIT_EVENT, stream_wait_event)                                                        \
@@ -144,6 +145,7 @@ static bool takes_blobs(uint16_t code)
     case CUDA_OP_MODULE_GET_GLOBAL:
     case CUDA_OP_LINK_CREATE:
     case CUDA_OP_LINK_ADD:
+    case CUDA_OP_UPLOAD:
     case CUDA_OP_LAUNCH:
         return true;
     default:

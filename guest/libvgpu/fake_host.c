@@ -260,6 +260,13 @@ static void read_blob(struct fake_host *host, const struct vgpu_record *record,
     memcpy(target, base + blob->offset, blob->size_bytes);
 }
 
+static void upload(struct fake_host *host, const struct vgpu_record *record)
+{
+    const struct cuda_op_upload *op = (const void *)record;
+
+    read_blob(host, record, &op->data, fake_device(host, op->target));
+}
+
 static void reply_sum(struct fake_host *host, const struct vgpu_record *record)
 {
     const struct cuda_op_job_vector_add *op = (const void *)record;
@@ -285,6 +292,9 @@ static bool carry_out(struct fake_host *host, const struct vgpu_record *record)
         return false;
     case CUDA_OP_FILL:
         fill(host, record);
+        return false;
+    case CUDA_OP_UPLOAD:
+        upload(host, record);
         return false;
     case CUDA_OP_DEVICE_INFO:
         reply_device(host, record);
@@ -334,7 +344,7 @@ static void take_record(struct fake_host *host, const struct vgpu_record *record
 {
     bool job = record->op == CUDA_OP_LAUNCH || record->op == CUDA_OP_COPY ||
                record->op == CUDA_OP_COPY_3D || record->op == CUDA_OP_FILL ||
-               record->op == CUDA_OP_JOB_VECTOR_ADD;
+               record->op == CUDA_OP_UPLOAD || record->op == CUDA_OP_JOB_VECTOR_ADD;
 
     pthread_mutex_lock(&host->lock);
     check(record->seq == host->seen_count + 1, "a sequence number is wrong");
