@@ -442,4 +442,6 @@ def calls_document(spec):
     out.append('\n## Not supported\n\nEach answers CUDA_ERROR_NOT_SUPPORTED and is reported once '
                'by name.\n\n')
     out.append(', '.join(name for name, _version in spec.unsupported) + '\n')
+    out.append('\nNor do these versions and per-thread twins:\n\n')
+    out.append(', '.join(name for name, _version in spec.variants) + '\n')
     return ''.join(out)

@@ -6,8 +6,7 @@
 #include "softgpu/memory.h"
 #include "softgpu/pool.h"
 
-#define ACCESS_READ_WRITE 3
-#define NO_ORDINAL        (-2)
+#define NO_ORDINAL (-2)
 
 /* How many bytes of each attribute are written; 0: there is no such attribute. */
 static const uint8_t sizes[] = {
@@ -66,7 +65,8 @@ static uint64_t value_of(const struct allocation *allocation, CUpointer_attribut
     case CU_POINTER_ATTRIBUTE_MEMPOOL_HANDLE:
         return allocation->pool ? (uintptr_t)allocation->pool->handle : 0;
     case CU_POINTER_ATTRIBUTE_ACCESS_FLAGS:
-        return ACCESS_READ_WRITE;
+        return allocation->read_only ? CU_POINTER_ATTRIBUTE_ACCESS_FLAG_READ
+                                     : CU_POINTER_ATTRIBUTE_ACCESS_FLAG_READWRITE;
     default:
         return 0;
     }

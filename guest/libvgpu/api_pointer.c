@@ -78,7 +78,11 @@ static CUresult answer(void *data, CUpointer_attribute attribute, const struct r
     case CU_POINTER_ATTRIBUTE_HOST_POINTER:
         return answer_address(data, host_address(range, ptr));
     case CU_POINTER_ATTRIBUTE_BUFFER_ID:
+    case CU_POINTER_ATTRIBUTE_MEMORY_BLOCK_ID:
         return put_u64(data, range->id);
+    case CU_POINTER_ATTRIBUTE_ACCESS_FLAGS:
+        return put_int(data, device_address(range, ptr) ? CU_POINTER_ATTRIBUTE_ACCESS_FLAG_READWRITE
+                                                        : CU_POINTER_ATTRIBUTE_ACCESS_FLAG_NONE);
     case CU_POINTER_ATTRIBUTE_SYNC_MEMOPS:
     case CU_POINTER_ATTRIBUTE_IS_MANAGED:
     case CU_POINTER_ATTRIBUTE_IS_LEGACY_CUDA_IPC_CAPABLE:
@@ -121,6 +125,7 @@ static void answer_unknown(void *data, CUpointer_attribute attribute)
 {
     switch (attribute) {
     case CU_POINTER_ATTRIBUTE_MEMORY_TYPE:
+    case CU_POINTER_ATTRIBUTE_ACCESS_FLAGS:
         put_int(data, 0);
         break;
     case CU_POINTER_ATTRIBUTE_DEVICE_ORDINAL:

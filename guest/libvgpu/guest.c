@@ -139,21 +139,45 @@ static CUresult fetch_device(struct sender *sender)
     return CUDA_SUCCESS;
 }
 
+/* cuInit in two threads at once. */
+static pthread_mutex_t prepare_lock = PTHREAD_MUTEX_INITIALIZER;
+
 CUresult guest_prepare(void)
 {
-    static pthread_mutex_t once = PTHREAD_MUTEX_INITIALIZER;
     struct vgpu_failure failure;
     CUresult result = CUDA_SUCCESS;
 
     if (session_is_forked())
         return CUDA_ERROR_NOT_INITIALIZED;
-    pthread_mutex_lock(&once);
+    pthread_mutex_lock(&prepare_lock);
     if (!session_sender() && vgpu_connect(guest_default_socket(), NULL, &failure) != VGPU_OK)
         result = status_result(failure.status);
     if (result == CUDA_SUCCESS && !vgpu_flag_get(&prepared))
         result = fetch_device(session_sender());
-    pthread_mutex_unlock(&once);
+    pthread_mutex_unlock(&prepare_lock);
     return result;
+}
+
+void guest_hold_prepare(void)
+{
+    pthread_mutex_lock(&prepare_lock);
+}
+
+void guest_let_go_prepare(void)
+{
+    pthread_mutex_unlock(&prepare_lock);
+}
+
+void guest_hold_state(void)
+{
+    pthread_mutex_lock(&guest.lock);
+    pthread_mutex_lock(&failure_lock);
+}
+
+void guest_let_go_state(void)
+{
+    pthread_mutex_unlock(&failure_lock);
+    pthread_mutex_unlock(&guest.lock);
 }
 
 void guest_set_initialised(void)

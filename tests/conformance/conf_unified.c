@@ -1,0 +1,129 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* One address space for all: peers, unified addressing, managed memory. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "common/cleanup.h"
+#include "tests/conformance/conf.h"
+
+#define BYTES 4096
+
+static void fill(uint8_t *bytes, size_t count, uint8_t first)
+{
+    for (size_t i = 0; i < count; i++)
+        bytes[i] = (uint8_t)(first + 11 * i + i / 256);
+}
+
+/* A second context on the same device; the first is current again. */
+static enum conf_result second_context(struct conf *conf, CUcontext *ret)
+{
+    CUcontext popped;
+    CUdevice device;
+
+    CONF_CALL(conf, cuCtxGetDevice(&device));
+    CONF_CALL(conf, cuCtxCreate_v2(ret, 0, device));
+    CONF_CALL(conf, cuCtxPopCurrent(&popped));
+    CONF_TRUE(conf, popped == *ret);
+    return CONF_PASS;
+}
+
+static enum conf_result peer_access(struct conf *conf)
+{
+    CUcontext current, other;
+    CUdevice device;
+    int can = -1;
+
+    CONF_CALL(conf, cuCtxGetDevice(&device));
+    CONF_CALL(conf, cuDeviceCanAccessPeer(&can, device, device));
+    CONF_TRUE(conf, can == 0);
+    CONF_EXPECT(
+        conf,
+        cuDeviceGetP2PAttribute(&can, CU_DEVICE_P2P_ATTRIBUTE_ACCESS_SUPPORTED, device, device),
+        CUDA_ERROR_INVALID_DEVICE);
+    CONF_CALL(conf, cuCtxGetCurrent(&current));
+    CONF_EXPECT(conf, cuCtxEnablePeerAccess(current, 0), CUDA_ERROR_INVALID_CONTEXT);
+    CONF_TRY(second_context(conf, &other));
+    CONF_EXPECT(conf, cuCtxEnablePeerAccess(other, 0), CUDA_ERROR_PEER_ACCESS_UNSUPPORTED);
+    CONF_EXPECT(conf, cuCtxDisablePeerAccess(other), CUDA_ERROR_PEER_ACCESS_NOT_ENABLED);
+    CONF_CALL(conf, cuCtxDestroy(other));
+    return CONF_PASS;
+}
+
+/* From one context's memory to another's, of the same device. */
+static enum conf_result peer_copies(struct conf *conf)
+{
+    uint8_t in[BYTES], out[BYTES];
+    CUcontext first, second, popped;
+    CUDA_MEMCPY3D_PEER box = {0};
+    CUdeviceptr a, b;
+
+    fill(in, BYTES, 3);
+    CONF_CALL(conf, cuCtxGetCurrent(&first));
+    CONF_TRY(second_context(conf, &second));
+    CONF_CALL(conf, cuMemAlloc(&a, BYTES));
+    CONF_CALL(conf, cuCtxPushCurrent(second));
+    CONF_CALL(conf, cuMemAlloc(&b, BYTES));
+    CONF_CALL(conf, cuMemsetD8(b, 0xcc, BYTES));
+    CONF_CALL(conf, cuCtxPopCurrent(&popped));
+    CONF_CALL(conf, cuMemcpyHtoD(a, in, BYTES));
+    CONF_CALL(conf, cuMemcpyPeer(b, second, a, first, BYTES));
+    CONF_CALL(conf, cuMemcpyDtoH(out, b, BYTES));
+    CONF_TRUE(conf, memcmp(in, out, BYTES) == 0);
+    CONF_CALL(conf, cuMemsetD8(a, 0x77, BYTES));
+    CONF_CALL(conf, cuMemcpyPeerAsync(a + 16, first, b, second, BYTES - 32, NULL));
+    CONF_CALL(conf, cuMemcpyDtoH(out, a, BYTES));
+    CONF_TRUE(conf, out[15] == 0x77 && out[BYTES - 16] == 0x77);
+    CONF_TRUE(conf, memcmp(in, out + 16, BYTES - 32) == 0);
+    box.srcMemoryType = CU_MEMORYTYPE_DEVICE;
+    box.srcDevice = b;
+    box.srcContext = second;
+    box.srcPitch = 64;
+    box.dstMemoryType = CU_MEMORYTYPE_DEVICE;
+    box.dstDevice = a;
+    box.dstContext = first;
+    box.dstPitch = 32;
+    box.WidthInBytes = 32;
+    box.Height = 8;
+    box.Depth = 1;
+    CONF_CALL(conf, cuMemcpy3DPeer(&box));
+    CONF_CALL(conf, cuMemcpyDtoH(out, a, BYTES));
+    for (size_t row = 0; row < 8; row++)
+        CONF_TRUE(conf, memcmp(out + 32 * row, in + 64 * row, 32) == 0);
+    CONF_EXPECT(conf, cuMemcpyPeer(b, NULL, a, first, BYTES), CUDA_ERROR_INVALID_CONTEXT);
+    CONF_CALL(conf, cuMemFree(a));
+    CONF_CALL(conf, cuCtxDestroy(second));
+    return CONF_PASS;
+}
+
+static enum conf_result pointer_access(struct conf *conf)
+{
+    CUpointer_attribute asked[] = {CU_POINTER_ATTRIBUTE_ACCESS_FLAGS, CU_POINTER_ATTRIBUTE_MAPPED,
+                                   CU_POINTER_ATTRIBUTE_BUFFER_ID};
+    unsigned flags = 99, mapped = 0, zero = 0;
+    unsigned long long id = 0;
+    void *data[] = {&flags, &mapped, &id};
+    CUdeviceptr a;
+
+    CONF_CALL(conf, cuMemAlloc(&a, BYTES));
+    CONF_CALL(conf, cuPointerGetAttributes(3, asked, data, a + 1));
+    CONF_TRUE(conf, flags == CU_POINTER_ATTRIBUTE_ACCESS_FLAG_READWRITE);
+    CONF_TRUE(conf, mapped == 1 && id != 0);
+    CONF_CALL(conf, cuPointerSetAttribute(&zero, CU_POINTER_ATTRIBUTE_SYNC_MEMOPS, a));
+    CONF_EXPECT(conf, cuPointerSetAttribute(&zero, CU_POINTER_ATTRIBUTE_BUFFER_ID, a),
+                CUDA_ERROR_INVALID_VALUE);
+    CONF_EXPECT(conf, cuPointerSetAttribute(NULL, CU_POINTER_ATTRIBUTE_SYNC_MEMOPS, a),
+                CUDA_ERROR_INVALID_VALUE);
+    CONF_CALL(conf, cuMemFree(a));
+    return CONF_PASS;
+}
+
+static const struct conf_case cases[] = {
+    {"peer access", peer_access, false},
+    {"peer copies", peer_copies, false},
+    {"pointer access", pointer_access, false},
+};
+
+void conf_unified_cases(conf_visit visit, void *context)
+{
+    conf_visit_cases("unified", cases, VGPU_ARRAY_SIZE(cases), visit, context);
+}
