@@ -9,6 +9,7 @@
 #include "common/overflow.h"
 #include "softgpu/arena.h"
 #include "softgpu/context.h"
+#include "softgpu/pool.h"
 
 static pthread_rwlock_t map_lock = PTHREAD_RWLOCK_INITIALIZER;
 static struct allocation **entries;
@@ -44,15 +45,15 @@ bool memory_find(uint64_t address, struct allocation *ret)
     return found;
 }
 
-/* Kernels reach their own context's memory, and all pinned host memory, as unified addressing has
- * it. */
+/* Kernels reach their own context's memory, that of pools, and all pinned host memory, as unified
+ * addressing has it. */
 static bool engine_find(void *ctx, uint64_t address, struct ptx_range *ret)
 {
     struct allocation allocation;
 
     if (!memory_find(address, &allocation))
         return false;
-    if (allocation.kind <= MEMORY_VARIABLE && allocation.context != ctx)
+    if (allocation.kind <= MEMORY_VARIABLE && !allocation.pool && allocation.context != ctx)
         return false;
     *ret = (struct ptx_range){
         .base = allocation.base,
@@ -131,6 +132,49 @@ CUresult memory_new_device(struct context *context, enum memory_kind kind, uint6
     return CUDA_SUCCESS;
 }
 
+CUresult memory_new_pooled(struct context *context, struct pool *pool, uint64_t size_bytes,
+                           struct allocation *ret)
+{
+    struct arena *arena = context->device->arena;
+    struct allocation allocation = {
+        .size_bytes = size_bytes,
+        .kind = MEMORY_DEVICE,
+        .context = context,
+        .pool = pool,
+    };
+    CUresult result;
+
+    if (size_bytes > context->device->memory_bytes || pool->device != context->device)
+        return CUDA_ERROR_OUT_OF_MEMORY;
+    result = pool_take(pool, arena_span(size_bytes));
+    if (result != CUDA_SUCCESS)
+        return result;
+    if (!arena_take(arena, size_bytes, 1, &allocation.base, &allocation.host)) {
+        pool_give(pool, arena_span(size_bytes));
+        return CUDA_ERROR_OUT_OF_MEMORY;
+    }
+    allocation.id = gpu.next_id++;
+    result = insert(&allocation);
+    if (result != CUDA_SUCCESS) {
+        arena_give(arena, allocation.base, size_bytes);
+        pool_give(pool, arena_span(size_bytes));
+        return result;
+    }
+    *ret = allocation;
+    return CUDA_SUCCESS;
+}
+
+void memory_doom(uint64_t base)
+{
+    size_t index;
+
+    pthread_rwlock_wrlock(&map_lock);
+    index = index_at(base);
+    if (index < n_entries && entries[index]->base == base)
+        entries[index]->doomed = true;
+    pthread_rwlock_unlock(&map_lock);
+}
+
 CUresult memory_add_host(struct context *context, enum memory_kind kind, void *host,
                          uint64_t size_bytes, unsigned flags)
 {
@@ -155,7 +199,10 @@ static void release(const struct allocation *allocation)
     case MEMORY_DEVICE:
     case MEMORY_VARIABLE:
         arena_give(device->arena, allocation->base, allocation->size_bytes);
-        gpu_charge(device, -(int64_t)arena_span(allocation->size_bytes));
+        if (allocation->pool)
+            pool_give(allocation->pool, arena_span(allocation->size_bytes));
+        else
+            gpu_charge(device, -(int64_t)arena_span(allocation->size_bytes));
         break;
     case MEMORY_HOST:
         munmap(allocation->host, allocation->size_bytes);
@@ -230,7 +277,7 @@ bool memory_resolve(uint64_t address, uint64_t size_bytes, void **ret_host,
         *ret_place = MEMORY_AT_HOST;
         return true;
     }
-    if (!vgpu_range_within(address - found.base, size_bytes, found.size_bytes))
+    if (found.doomed || !vgpu_range_within(address - found.base, size_bytes, found.size_bytes))
         return false;
     *ret_host = (uint8_t *)found.host + (address - found.base);
     *ret_place = found.kind <= MEMORY_VARIABLE ? MEMORY_AT_DEVICE : MEMORY_AT_PINNED;

@@ -28,6 +28,8 @@ struct allocation {
     unsigned flags;          /* of cuMemHostAlloc or cuMemHostRegister */
     bool read_only;          /* for kernels */
     uint64_t id;
+    struct pool *pool; /* that a stream-ordered allocation came from, or NULL */
+    bool doomed;       /* a free of it is in a stream */
 };
 
 /* Copies out the allocation that holds address; false if there is none. */
@@ -39,6 +41,13 @@ struct ptx_memory memory_engine(struct context *context);
 /* New device memory, or a module's variable. align: a power of two. */
 CUresult memory_new_device(struct context *context, enum memory_kind kind, uint64_t size_bytes,
                            uint64_t align, bool read_only, struct allocation *ret);
+
+/* New device memory from a pool. */
+CUresult memory_new_pooled(struct context *context, struct pool *pool, uint64_t size_bytes,
+                           struct allocation *ret);
+
+/* From now on no call takes the allocation at base; what is under way still does. */
+void memory_doom(uint64_t base);
 
 /* Enters host memory. ALREADY_REGISTERED if any byte of it is in the map. */
 CUresult memory_add_host(struct context *context, enum memory_kind kind, void *host,

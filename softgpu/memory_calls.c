@@ -75,7 +75,7 @@ static CUresult remove_idle(struct context *context, uint64_t base, enum memory_
     struct allocation found;
     CUresult result;
 
-    if (!memory_find(base, &found) || found.base != base || found.kind != kind)
+    if (!memory_find(base, &found) || found.base != base || found.kind != kind || found.doomed)
         return otherwise;
     result = context_wait_everything();
     if (result != CUDA_SUCCESS)
@@ -83,7 +83,7 @@ static CUresult remove_idle(struct context *context, uint64_t base, enum memory_
     if (context->error != CUDA_SUCCESS)
         return context->error;
     /* Another thread may have freed it meanwhile. */
-    if (!memory_find(base, &found) || found.base != base || found.kind != kind)
+    if (!memory_find(base, &found) || found.base != base || found.kind != kind || found.doomed)
         return otherwise;
     memory_remove(base);
     return CUDA_SUCCESS;

@@ -4,6 +4,7 @@
 
 #include "softgpu/context.h"
 #include "softgpu/memory.h"
+#include "softgpu/pool.h"
 
 #define NO_ORDINAL (-2)
 
@@ -61,6 +62,8 @@ static uint64_t value_of(const struct allocation *allocation, CUpointer_attribut
         return allocation->size_bytes;
     case CU_POINTER_ATTRIBUTE_MAPPED:
         return 1;
+    case CU_POINTER_ATTRIBUTE_MEMPOOL_HANDLE:
+        return allocation->pool ? (uintptr_t)allocation->pool->handle : 0;
     case CU_POINTER_ATTRIBUTE_ACCESS_FLAGS:
         return allocation->read_only ? CU_POINTER_ATTRIBUTE_ACCESS_FLAG_READ
                                      : CU_POINTER_ATTRIBUTE_ACCESS_FLAG_READWRITE;

@@ -14,7 +14,8 @@ import tempfile
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 STRUCTS = ['CUdevprop', 'CUDA_MEMCPY2D', 'CUDA_MEMCPY3D', 'CUDA_MEMCPY3D_PEER', 'CUlaunchAttribute', 'CUlaunchConfig',
-           'CUctxCreateParams', 'CUuuid', 'CUlaunchAttributeValue']
+           'CUctxCreateParams', 'CUuuid', 'CUlaunchAttributeValue', 'CUmemLocation',
+           'CUmemAccessDesc', 'CUmemAllocationProp', 'CUmemPoolProps']
 
 
 def find_header():

@@ -24,6 +24,7 @@
 #include "worker/ledger.h"
 #include "worker/limits.h"
 #include "worker/mapping.h"
+#include "worker/pool.h"
 #include "worker/print.h"
 #include "worker/reply.h"
 #include "worker/turn.h"
@@ -53,6 +54,9 @@ struct channel {
     struct ledger ledger;
     struct data_area data;
     uint64_t memory_bytes; /* device memory that the guest holds */
+    struct pool default_pool;
+    struct pool *pools; /* the others */
+    bool pools_freed;   /* pools_settle has something to look at */
 
     struct context primary;
     struct context *contexts; /* the others */

@@ -6,15 +6,12 @@
 #include "worker/channel.h"
 #include "worker/exec.h"
 
-/* The least that a driver gives. */
-#define ALLOCATION_GRAIN 512u
-
 static CUresult check_quota(const struct channel *channel, uint64_t bytes)
 {
     uint64_t quota = channel_memory_quota(channel);
     uint64_t rounded;
 
-    if (!vgpu_align_u64(bytes, ALLOCATION_GRAIN, &rounded) || channel->memory_bytes > quota ||
+    if (!vgpu_align_u64(bytes, VGPU_ALLOCATION_GRAIN, &rounded) || channel->memory_bytes > quota ||
         rounded > quota - channel->memory_bytes)
         return CUDA_ERROR_OUT_OF_MEMORY;
     return CUDA_SUCCESS;
@@ -84,8 +81,10 @@ CUresult prepare_memory_free(struct channel *channel, struct item *item)
 {
     struct ledger_range range;
 
-    if (!ledger_remove(&channel->ledger, item->in.memory_free.address, RANGE_ALLOCATION, &range))
+    if (!ledger_remove(&channel->ledger, item->in.memory_free.address, RANGE_ALLOCATION, &range) &&
+        !ledger_remove(&channel->ledger, item->in.memory_free.address, RANGE_POOL, &range))
         return CUDA_ERROR_INVALID_VALUE;
+    item->pool = range.pool;
     /* An allocation is its context's, whichever is current. */
     item->context = (struct context *)(uintptr_t)range.owner;
     item->made_bytes = range.bytes;
@@ -100,18 +99,24 @@ CUresult exec_memory_free(struct channel *channel, const struct cuda_call *call,
 
 void settle_memory_free(struct channel *channel, struct item *item)
 {
-    channel_add_memory(channel, -(int64_t)item->made_bytes);
+    if (item->pool)
+        settle_pool_memory_free(channel, item);
+    else
+        channel_add_memory(channel, -(int64_t)item->made_bytes);
 }
 
 CUresult exec_memory_info(struct channel *channel, const struct cuda_call *call,
                           struct cuda_out_memory_info *out)
 {
     uint64_t quota = channel_memory_quota(channel);
-    uint64_t left = quota > channel->memory_bytes ? quota - channel->memory_bytes : 0;
+    uint64_t left;
     size_t free_bytes = 0;
     size_t total = 0;
-    CUresult result = channel->cu->cuMemGetInfo(&free_bytes, &total);
+    CUresult result;
 
+    pools_settle(channel);
+    left = quota > channel->memory_bytes ? quota - channel->memory_bytes : 0;
+    result = channel->cu->cuMemGetInfo(&free_bytes, &total);
     out->free_bytes = free_bytes < left ? free_bytes : left;
     out->total_bytes = total < quota ? total : quota;
     return result;

@@ -32,6 +32,12 @@ void test_driver_refuse(CUresult result);
 /* cuMemFree blocks until it is switched off. */
 void test_driver_block_free(bool block);
 
+/* Pools take from the device in multiples of this: 512 at first. */
+void test_driver_pool_grain(size_t bytes);
+
+/* Takes the calls of pools out of a table. */
+void test_driver_without_pools(struct cuda_driver *driver);
+
 /* What was handed to the driver: names of functions, "copy", "fill", "destroy-stream"... */
 size_t test_driver_journal_count(void);
 const char *test_driver_journal(size_t index);

@@ -100,8 +100,9 @@ static CUresult answer(void *data, CUpointer_attribute attribute, const struct r
     case CU_POINTER_ATTRIBUTE_MAPPING_SIZE:
         return put_u64(data, range->bytes);
     case CU_POINTER_ATTRIBUTE_ALLOWED_HANDLE_TYPES:
-    case CU_POINTER_ATTRIBUTE_MEMPOOL_HANDLE:
         return put_u64(data, 0);
+    case CU_POINTER_ATTRIBUTE_MEMPOOL_HANDLE:
+        return put_u64(data, range->pool);
     default:
         return CUDA_ERROR_INVALID_VALUE;
     }

@@ -12,7 +12,7 @@
 #include <stdint.h>
 
 enum range_what {
-    RANGE_MEMORY,     /* device: cuMemAlloc */
+    RANGE_MEMORY,     /* device: cuMemAlloc, cuMemAllocAsync */
     RANGE_GLOBAL,     /* device: a module's variable */
     RANGE_HOST_VIEW,  /* device: page-locked host memory as the device sees it */
     RANGE_HOST,       /* host: page-locked, in the data area */
@@ -25,6 +25,7 @@ struct range {
     enum range_what what;
     uint32_t context; /* it dies with it */
     uint32_t module;  /* of a RANGE_GLOBAL */
+    uint32_t pool;    /* handle of the pool that a RANGE_MEMORY came from, or 0 */
     unsigned flags;   /* as the program gave them */
     uint64_t other;   /* RANGE_HOST, _MOVED: the device's address; RANGE_HOST_VIEW: the host's */
     uint64_t area;    /* RANGE_HOST, _MOVED: offset in the data area */
