@@ -102,6 +102,8 @@ def exports_source(spec):
     for api in spec.apis:
         twin = '(void *)(uintptr_t)%s' % api.twin if api.twin else 'NULL'
         rows.append((api.base, api.version, api.symbol, api.twin_version if api.twin else 0, twin))
+        if api.other_base:
+            rows.append((*api.other_base, api.symbol, 0, 'NULL'))
         for name, version in api.also:
             rows.append((api.base, version, name, 0, 'NULL'))
     for name, version in spec.unsupported:
