@@ -15,7 +15,11 @@ import tempfile
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 STRUCTS = ['CUdevprop', 'CUDA_MEMCPY2D', 'CUDA_MEMCPY3D', 'CUDA_MEMCPY3D_PEER', 'CUlaunchAttribute', 'CUlaunchConfig',
            'CUctxCreateParams', 'CUuuid', 'CUlaunchAttributeValue', 'CUmemLocation',
-           'CUmemAccessDesc', 'CUmemAllocationProp', 'CUmemPoolProps']
+           'CUmemAccessDesc', 'CUmemAllocationProp', 'CUmemPoolProps',
+           'CUDA_KERNEL_NODE_PARAMS',
+           'CUDA_KERNEL_NODE_PARAMS_v1', 'CUDA_MEMSET_NODE_PARAMS', 'CUDA_HOST_NODE_PARAMS',
+           'CUgraphNodeParams', 'CUgraphEdgeData', 'CUgraphExecUpdateResultInfo',
+           'CUDA_GRAPH_INSTANTIATE_PARAMS']
 
 
 def find_header():
