@@ -15,6 +15,17 @@
 #define BAND_ALIGN_BYTES (2ull << 20)
 #define BAND_TRIES       8
 
+/*
+ * Linux puts a program's mappings within a tebibyte below its stack, at random, and this is one
+ * more. The thread sanitizer takes no mappings below.
+ */
+#ifdef __SANITIZE_THREAD__
+#define TOP_FLOOR UINT64_MAX
+#else
+#define TOP_FLOOR UINT64_C(0x7e0000000000)
+#endif
+#define TOP_FIRST_BYTES (16ull << 30)
+
 #ifndef MAP_FIXED_NOREPLACE
 #define MAP_FIXED_NOREPLACE 0x100000
 #endif
@@ -119,6 +130,22 @@ static void place_data(struct mapping *mapping, int fd)
         if (map != MAP_FAILED)
             munmap(map, bytes);
     }
+}
+
+void mapping_leave_top(void)
+{
+    const int flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE;
+    /* Larger than what is left between libraries: below all that is there. */
+    void *first = mmap(NULL, TOP_FIRST_BYTES, PROT_NONE, flags, -1, 0);
+    uint64_t end = (uint64_t)(uintptr_t)first;
+    void *floor = (void *)(uintptr_t)TOP_FLOOR;
+    void *rest;
+
+    if (first == MAP_FAILED || end <= TOP_FLOOR)
+        return;
+    rest = mmap(floor, end - TOP_FLOOR, PROT_NONE, flags | MAP_FIXED_NOREPLACE, -1, 0);
+    if (rest != MAP_FAILED && rest != floor)
+        munmap(rest, end - TOP_FLOOR);
 }
 
 int mapping_open(struct mapping *mapping, const struct vgpu_channel_geometry *geometry,

@@ -26,6 +26,13 @@ int mapping_check_geometry(const struct vgpu_channel_geometry *geometry, struct 
 int mapping_open(struct mapping *mapping, const struct vgpu_channel_geometry *geometry,
                  const int *fds, struct vgpu_err *err);
 
+/*
+ * Takes the upper end of the address space, without access: what a driver maps from now on, its
+ * device addresses above all, lies below what guests' programs use for themselves. Called once,
+ * before the driver is loaded. Without it guests ask for device memory more often than once.
+ */
+void mapping_leave_top(void);
+
 /* True if the data area lies where a guest can have it too. */
 bool mapping_is_placed(const struct mapping *mapping);
 
