@@ -66,6 +66,7 @@ static const struct {
     {CUDA_OP_COPY_3D, "pp8888888sz"},
     {CUDA_OP_FILL, "a888e4sz"},
     {CUDA_OP_UPLOAD, "avsz"},
+    {CUDA_OP_DATA_AREA, ""},
     {CUDA_OP_STREAM_CREATE, "D44z"},
     {CUDA_OP_STREAM_DESTROY, "Sz"},
     {CUDA_OP_STREAM_WAIT_EVENT, "s54z"},

@@ -49,6 +49,7 @@
     X(COPY_3D, copy_3d)                                                                            \
     X(FILL, fill)                                                                                  \
     X(UPLOAD, upload)                                                                              \
+    X(DATA_AREA, data_area)                                                                        \
     X(STREAM_CREATE, stream_create)                                                                \
     X(STREAM_DESTROY, stream_destroy)                                                              \
     X(STREAM_WAIT_EVENT, stream_wait_event)                                                        \

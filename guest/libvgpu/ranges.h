@@ -55,6 +55,9 @@ const struct range *ranges_cover(const struct ranges *ranges, uint64_t address, 
 /* True if any byte of [address, address + bytes) is in the table. */
 bool ranges_touch(const struct ranges *ranges, uint64_t address, uint64_t bytes);
 
+/* Where the first range behind address starts; UINT64_MAX if there is none. */
+uint64_t ranges_next(const struct ranges *ranges, uint64_t address);
+
 void ranges_drop(struct ranges *ranges, uint64_t start);
 
 /* Drops what matches, after telling `drop` (may be NULL) of each. */

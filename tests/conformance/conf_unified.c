@@ -117,10 +117,88 @@ static enum conf_result pointer_access(struct conf *conf)
     return CONF_PASS;
 }
 
+static enum conf_result is_unified(struct conf *conf)
+{
+    CUdevice device;
+    int value;
+
+    CONF_CALL(conf, cuCtxGetDevice(&device));
+    CONF_CALL(conf, cuDeviceGetAttribute(&value, CU_DEVICE_ATTRIBUTE_UNIFIED_ADDRESSING, device));
+    return value ? CONF_PASS : conf_skip(conf, "no unified addressing");
+}
+
+/* Adds 1 to each of the first 32 words at an address, and waits. */
+static enum conf_result increment(struct conf *conf, CUdeviceptr address)
+{
+    static const char ptx[] = CONF_HEADER CONF_ENTRY CONF_OWN_32
+        "ld.global.u32 %r1, [%o];\nadd.u32 %r1, %r1, 1;\nst.global.u32 [%o], %r1;\nret;\n}\n";
+    void *params[] = {&address, &address};
+    CUmodule module;
+    CUfunction function;
+
+    CONF_TRY(conf_load(conf, ptx, &module));
+    CONF_CALL(conf, cuModuleGetFunction(&function, module, "k"));
+    CONF_CALL(conf, cuLaunchKernel(function, 1, 1, 1, 32, 1, 1, 0, NULL, params, NULL));
+    CONF_CALL(conf, cuCtxSynchronize());
+    CONF_CALL(conf, cuModuleUnload(module));
+    return CONF_PASS;
+}
+
+/* Page-locked memory has one address: for the program, kernels, copies and sets. */
+static enum conf_result one_address(struct conf *conf)
+{
+    CUdeviceptr device, a;
+    uint32_t *words;
+    unsigned type;
+    void *p;
+
+    CONF_TRY(is_unified(conf));
+    CONF_CALL(conf, cuMemHostAlloc(&p, BYTES, CU_MEMHOSTALLOC_DEVICEMAP));
+    words = p;
+    CONF_CALL(conf, cuMemHostGetDevicePointer(&device, p, 0));
+    CONF_TRUE(conf, device == (uintptr_t)p);
+    memset(p, 0, BYTES);
+    words[5] = 41;
+    CONF_TRY(increment(conf, device));
+    CONF_TRUE(conf, words[5] == 42 && words[31] == 1 && words[32] == 0);
+    CONF_CALL(conf, cuMemsetD32(device + 64, 7, 4));
+    CONF_CALL(conf, cuCtxSynchronize());
+    CONF_TRUE(conf, words[15] == 1 && words[16] == 7 && words[19] == 7 && words[20] == 1);
+    CONF_CALL(conf, cuMemAlloc(&a, BYTES));
+    CONF_CALL(conf, cuMemcpy(a, device, BYTES));
+    memset(p, 0, BYTES);
+    CONF_CALL(conf, cuMemcpy(device, a, BYTES));
+    CONF_TRUE(conf, words[5] == 42 && words[16] == 7);
+    CONF_CALL(conf, cuPointerGetAttribute(&type, CU_POINTER_ATTRIBUTE_MEMORY_TYPE, device + 4));
+    CONF_TRUE(conf, type == CU_MEMORYTYPE_HOST);
+    CONF_CALL(conf, cuMemFree(a));
+    CONF_CALL(conf, cuMemFreeHost(p));
+    return CONF_PASS;
+}
+
+/* A device address is nobody else's: what the program maps later lies elsewhere. */
+static enum conf_result apart(struct conf *conf)
+{
+    CUdeviceptr a[64];
+
+    CONF_TRY(is_unified(conf));
+    for (int i = 0; i < 64; i++)
+        CONF_CALL(conf, cuMemAlloc(&a[i], (size_t)BYTES << i % 8));
+    for (int i = 0; i < 64; i++) {
+        size_t bytes = (size_t)BYTES << i % 8;
+        uintptr_t block = (uintptr_t)malloc(1 << 20);
+
+        CONF_TRUE(conf, block + (1 << 20) <= a[i] || block >= a[i] + bytes);
+        free((void *)block);
+        CONF_CALL(conf, cuMemFree(a[i]));
+    }
+    return CONF_PASS;
+}
+
 static const struct conf_case cases[] = {
-    {"peer access", peer_access, false},
-    {"peer copies", peer_copies, false},
-    {"pointer access", pointer_access, false},
+    {"peer access", peer_access, false},          {"peer copies", peer_copies, false},
+    {"pointer access", pointer_access, false},    {"one address", one_address, false},
+    {"device addresses are apart", apart, false},
 };
 
 void conf_unified_cases(conf_visit visit, void *context)
