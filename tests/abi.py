@@ -43,7 +43,9 @@ def names_and_fields():
     fields = []
     for body, name in re.findall(r'typedef struct \{\n(.*?)\n\} (\w+);', text, re.S):
         if name in STRUCTS:
-            body = re.sub(r'union \{.*?\} \w+;', '', body, flags=re.S)
+            inner = None
+            while inner != body:
+                inner, body = body, re.sub(r'(struct|union) \{[^{}]*\} \w+;', '', body)
             for line in body.split('\n'):
                 for field in re.findall(r'\b(\w+)(?:\[[^]]*\])?(?=[,;])', line):
                     if field not in ('pad', 'value', 'cigParams'):

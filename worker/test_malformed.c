@@ -50,6 +50,13 @@
     X(FILL, fill)                                                                                  \
     X(UPLOAD, upload)                                                                              \
     X(DATA_AREA, data_area)                                                                        \
+    X(POOL_ALLOC, pool_alloc)                                                                      \
+    X(POOL_FREE, pool_free)                                                                        \
+    X(POOL_CREATE, pool_create)                                                                    \
+    X(POOL_DESTROY, pool_destroy)                                                                  \
+    X(POOL_SET_ATTRIBUTE, pool_set_attribute)                                                      \
+    X(POOL_GET_ATTRIBUTE, pool_get_attribute)                                                      \
+    X(POOL_TRIM, pool_trim)                                                                        \
     X(STREAM_CREATE, stream_create)                                                                \
     X(STREAM_DESTROY, stream_destroy)                                                              \
     X(STREAM_WAIT_EVENT, stream_wait_event)                                                        \
