@@ -2,6 +2,7 @@
 /* The driver API: device memory. */
 #include "cuda/cuda_api.h"
 #include "cuda/cuda_send.h"
+#include "guest/libvgpu/host.h"
 #include "guest/libvgpu/lookup.h"
 #include "guest/libvgpu/unified.h"
 
@@ -156,7 +157,7 @@ CUresult cuMemFree_v2(CUdeviceptr dptr)
         ranges_drop(&guest.device, dptr);
     guest_unlock();
     if (!found)
-        return CUDA_ERROR_INVALID_VALUE;
+        return host_free_managed(dptr, &result) ? result : CUDA_ERROR_INVALID_VALUE;
     return cuda_send_memory_free(guest_sender(), &(struct cuda_args_memory_free){.address = dptr});
 }
 

@@ -115,7 +115,8 @@ int guest_attribute(CUdevice_attribute attribute)
     if ((int)attribute < 1 || (int)attribute >= CUDA_DEVICE_ATTRIBUTE_MAX ||
         (uint32_t)attribute >= device.attribute_count)
         return VGPU_ATTRIBUTE_UNKNOWN;
-    if (attribute == CU_DEVICE_ATTRIBUTE_UNIFIED_ADDRESSING)
+    if (attribute == CU_DEVICE_ATTRIBUTE_UNIFIED_ADDRESSING ||
+        attribute == CU_DEVICE_ATTRIBUTE_MANAGED_MEMORY)
         return unified_holds();
     return is_not_carried(attribute) ? 0 : device.attributes[attribute];
 }

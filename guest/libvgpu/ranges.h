@@ -29,6 +29,8 @@ struct range {
     unsigned flags;   /* as the program gave them */
     uint64_t other;   /* RANGE_HOST, _MOVED: the device's address; RANGE_HOST_VIEW: the host's */
     uint64_t area;    /* RANGE_HOST, _MOVED: offset in the data area */
+    bool managed;     /* RANGE_HOST and its view: cuMemAllocManaged */
+    unsigned advice;  /* of managed memory: CUDA_MANAGED_* */
     uint64_t id;      /* never used twice in a process */
 };
 

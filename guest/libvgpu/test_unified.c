@@ -174,6 +174,49 @@ static void test_unified_attributes_of_page_locked_memory(void **state)
     end(&host);
 }
 
+static void test_unified_managed_memory(void **state)
+{
+    struct fake_host host = {0};
+    CUcontext context;
+    CUdeviceptr pointer, value;
+    unsigned type, flags;
+    bool managed = false;
+
+    begin_unified(&host, &context);
+    assert_int_equal(attribute(CU_DEVICE_ATTRIBUTE_MANAGED_MEMORY), 1);
+    assert_int_equal(cuMemAllocManaged(&pointer, 64, 0), CUDA_ERROR_INVALID_VALUE);
+    assert_int_equal(cuMemAllocManaged(&pointer, 64, CU_MEM_ATTACH_SINGLE),
+                     CUDA_ERROR_INVALID_VALUE);
+    assert_ok(cuMemAllocManaged(&pointer, 64, CU_MEM_ATTACH_GLOBAL));
+    memset((void *)(uintptr_t)pointer, 3, 64);
+    assert_ok(cuPointerGetAttribute(&managed, CU_POINTER_ATTRIBUTE_IS_MANAGED, pointer + 1));
+    assert_true(managed);
+    assert_ok(cuPointerGetAttribute(&type, CU_POINTER_ATTRIBUTE_MEMORY_TYPE, pointer + 1));
+    assert_int_equal(type, CU_MEMORYTYPE_DEVICE);
+    assert_ok(cuPointerGetAttribute(&value, CU_POINTER_ATTRIBUTE_HOST_POINTER, pointer + 1));
+    assert_int_equal(value, pointer + 1);
+    assert_int_equal(cuMemHostGetFlags(&flags, (void *)(uintptr_t)pointer),
+                     CUDA_ERROR_INVALID_VALUE);
+    assert_int_equal(cuMemFreeHost((void *)(uintptr_t)pointer), CUDA_ERROR_INVALID_VALUE);
+    assert_int_equal(cuMemFree_v2(pointer + 8), CUDA_ERROR_INVALID_VALUE);
+    assert_ok(cuMemFree_v2(pointer));
+    assert_int_equal(cuMemFree_v2(pointer), CUDA_ERROR_INVALID_VALUE);
+    end(&host);
+}
+
+static void test_unified_managed_memory_needs_it(void **state)
+{
+    struct fake_host host = {0};
+    CUcontext context;
+    CUdeviceptr pointer;
+
+    begin(&host, &context);
+    assert_int_equal(attribute(CU_DEVICE_ATTRIBUTE_MANAGED_MEMORY), 0);
+    assert_int_equal(cuMemAllocManaged(&pointer, 64, CU_MEM_ATTACH_GLOBAL),
+                     CUDA_ERROR_NOT_SUPPORTED);
+    end(&host);
+}
+
 static void test_unified_data_area_is_not_the_childs(void **state)
 {
     struct fake_host host = {0};
@@ -202,6 +245,8 @@ int main(int argc, char **argv)
         cmocka_unit_test(test_unified_taken_address_is_given_back),
         cmocka_unit_test(test_unified_copies_find_their_direction),
         cmocka_unit_test(test_unified_attributes_of_page_locked_memory),
+        cmocka_unit_test(test_unified_managed_memory),
+        cmocka_unit_test(test_unified_managed_memory_needs_it),
         cmocka_unit_test(test_unified_data_area_is_not_the_childs),
     };
 

@@ -195,10 +195,127 @@ static enum conf_result apart(struct conf *conf)
     return CONF_PASS;
 }
 
+static enum conf_result has_managed(struct conf *conf)
+{
+    CUdevice device;
+    int value;
+
+    CONF_CALL(conf, cuCtxGetDevice(&device));
+    CONF_CALL(conf, cuDeviceGetAttribute(&value, CU_DEVICE_ATTRIBUTE_MANAGED_MEMORY, device));
+    return value ? CONF_PASS : conf_skip(conf, "no managed memory");
+}
+
+/* The program and a kernel take turns at one memory. */
+static enum conf_result managed_memory(struct conf *conf)
+{
+    uint32_t words[16] = {0};
+    CUdeviceptr a, other;
+    unsigned managed = 0, type = 0;
+    uint32_t *shared;
+
+    CONF_TRY(has_managed(conf));
+    CONF_EXPECT(conf, cuMemAllocManaged(&a, 0, CU_MEM_ATTACH_GLOBAL), CUDA_ERROR_INVALID_VALUE);
+    CONF_EXPECT(conf, cuMemAllocManaged(&a, BYTES, 0), CUDA_ERROR_INVALID_VALUE);
+    CONF_CALL(conf, cuMemAllocManaged(&a, BYTES, CU_MEM_ATTACH_GLOBAL));
+    shared = (uint32_t *)(uintptr_t)a;
+    memset(shared, 0, BYTES);
+    for (uint32_t round = 1; round <= 3; round++) {
+        shared[0] += 10;
+        CONF_TRY(increment(conf, a));
+        CONF_TRUE(conf, shared[0] == 11 * round && shared[31] == round && shared[32] == 0);
+    }
+    CONF_CALL(conf, cuPointerGetAttribute(&managed, CU_POINTER_ATTRIBUTE_IS_MANAGED, a + 8));
+    CONF_CALL(conf, cuPointerGetAttribute(&type, CU_POINTER_ATTRIBUTE_MEMORY_TYPE, a + 8));
+    CONF_TRUE(conf, managed == 1 && type == CU_MEMORYTYPE_DEVICE);
+    CONF_CALL(conf, cuMemAlloc(&other, sizeof(words)));
+    CONF_CALL(conf, cuMemcpy(other, a, sizeof(words)));
+    CONF_CALL(conf, cuMemcpyDtoH(words, other, sizeof(words)));
+    CONF_TRUE(conf, words[0] == 33 && words[15] == 3);
+    CONF_CALL(conf, cuMemsetD32(a, 99, 4));
+    CONF_CALL(conf, cuCtxSynchronize());
+    CONF_TRUE(conf, shared[3] == 99 && shared[4] == 3);
+    CONF_CALL(conf, cuMemcpyHtoD(a + 16, words, 4));
+    CONF_CALL(conf, cuCtxSynchronize());
+    CONF_TRUE(conf, shared[4] == 33);
+    CONF_CALL(conf, cuMemFree(other));
+    CONF_CALL(conf, cuMemFree(a));
+    CONF_EXPECT(conf, cuMemFree(a), CUDA_ERROR_INVALID_VALUE);
+    return CONF_PASS;
+}
+
+static enum conf_result managed_advice(struct conf *conf)
+{
+    CUmemLocation host = {.type = CU_MEM_LOCATION_TYPE_HOST};
+    CUmem_range_attribute asked[] = {CU_MEM_RANGE_ATTRIBUTE_READ_MOSTLY,
+                                     CU_MEM_RANGE_ATTRIBUTE_ACCESSED_BY};
+    int value = 5, users[2] = {0, 0};
+    void *data[] = {&value, users};
+    size_t sizes[] = {sizeof(value), sizeof(users)};
+    CUdeviceptr a;
+
+    CONF_TRY(has_managed(conf));
+    CONF_CALL(conf, cuMemAllocManaged(&a, BYTES, CU_MEM_ATTACH_GLOBAL));
+    CONF_CALL(conf, cuMemRangeGetAttributes(data, sizes, asked, 2, a, BYTES));
+    CONF_TRUE(conf, value == 0 && users[0] == -2 && users[1] == -2);
+    CONF_CALL(conf, cuMemAdvise(a, BYTES, CU_MEM_ADVISE_SET_READ_MOSTLY, host));
+    CONF_CALL(conf, cuMemAdvise(a, BYTES, CU_MEM_ADVISE_SET_PREFERRED_LOCATION, host));
+    CONF_CALL(conf, cuMemRangeGetAttributes(data, sizes, asked, 1, a, BYTES));
+    CONF_TRUE(conf, value == 1);
+    CONF_CALL(conf, cuMemRangeGetAttribute(&value, sizeof(value),
+                                           CU_MEM_RANGE_ATTRIBUTE_PREFERRED_LOCATION, a, BYTES));
+    CONF_TRUE(conf, value == -1);
+    CONF_CALL(conf, cuMemAdvise(a, BYTES, CU_MEM_ADVISE_UNSET_READ_MOSTLY, host));
+    CONF_CALL(conf, cuMemAdvise(a, BYTES, CU_MEM_ADVISE_UNSET_PREFERRED_LOCATION, host));
+    CONF_CALL(conf, cuMemRangeGetAttribute(&value, sizeof(value),
+                                           CU_MEM_RANGE_ATTRIBUTE_PREFERRED_LOCATION, a, BYTES));
+    CONF_TRUE(conf, value == -2);
+    CONF_EXPECT(conf, cuMemAdvise(a, 0, CU_MEM_ADVISE_SET_READ_MOSTLY, host),
+                CUDA_ERROR_INVALID_VALUE);
+    CONF_EXPECT(conf, cuMemAdvise(a, BYTES, (CUmem_advise)77, host), CUDA_ERROR_INVALID_VALUE);
+    CONF_CALL(conf, cuMemFree(a));
+    CONF_CALL(conf, cuMemAlloc(&a, BYTES));
+    CONF_EXPECT(conf, cuMemAdvise(a, BYTES, CU_MEM_ADVISE_SET_READ_MOSTLY, host),
+                CUDA_ERROR_INVALID_VALUE);
+    CONF_CALL(conf, cuMemFree(a));
+    return CONF_PASS;
+}
+
+/* Where the device has no concurrent access, prefetching is refused. */
+static enum conf_result managed_streams(struct conf *conf)
+{
+    CUmemLocation there = {.type = CU_MEM_LOCATION_TYPE_DEVICE};
+    int concurrent;
+    CUstream stream;
+    CUdeviceptr a;
+
+    CONF_TRY(has_managed(conf));
+    CONF_CALL(conf, cuCtxGetDevice(&there.id));
+    CONF_CALL(conf, cuDeviceGetAttribute(&concurrent, CU_DEVICE_ATTRIBUTE_CONCURRENT_MANAGED_ACCESS,
+                                         there.id));
+    CONF_CALL(conf, cuStreamCreate(&stream, CU_STREAM_NON_BLOCKING));
+    CONF_CALL(conf, cuMemAllocManaged(&a, BYTES, CU_MEM_ATTACH_HOST));
+    CONF_CALL(conf, cuStreamAttachMemAsync(stream, a, 0, CU_MEM_ATTACH_SINGLE));
+    CONF_CALL(conf, cuStreamSynchronize(stream));
+    CONF_EXPECT(conf, cuStreamAttachMemAsync(stream, a, 0, 0), CUDA_ERROR_INVALID_VALUE);
+    CONF_CALL(conf, cuStreamAttachMemAsync(stream, a, 0, CU_MEM_ATTACH_GLOBAL));
+    CONF_CALL(conf, cuStreamSynchronize(stream));
+    CONF_TRY(increment(conf, a));
+    CONF_EXPECT(conf, cuMemPrefetchAsync(a, BYTES, there, 0, stream),
+                concurrent ? CUDA_SUCCESS : CUDA_ERROR_INVALID_DEVICE);
+    CONF_CALL(conf, cuStreamDestroy(stream));
+    CONF_CALL(conf, cuMemFree(a));
+    return CONF_PASS;
+}
+
 static const struct conf_case cases[] = {
-    {"peer access", peer_access, false},          {"peer copies", peer_copies, false},
-    {"pointer access", pointer_access, false},    {"one address", one_address, false},
+    {"peer access", peer_access, false},
+    {"peer copies", peer_copies, false},
+    {"pointer access", pointer_access, false},
+    {"one address", one_address, false},
     {"device addresses are apart", apart, false},
+    {"managed memory", managed_memory, false},
+    {"advice on managed memory", managed_advice, false},
+    {"managed memory and streams", managed_streams, false},
 };
 
 void conf_unified_cases(conf_visit visit, void *context)
