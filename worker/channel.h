@@ -91,6 +91,14 @@ struct channel_config {
     const struct cuda_driver *driver;
 };
 
+/*
+ * channel_new() in two steps, so that channel_start() can come between them: a spare worker has a
+ * driver but no channel yet. Where attaching fails the process is of no use any more.
+ */
+struct channel *channel_prepare(const struct cuda_driver *driver, struct vgpu_err *err);
+int channel_attach(struct channel *channel, const struct channel_config *config,
+                   struct vgpu_err *err);
+
 /* Maps and validates; touches no GPU. Returns NULL with err set. */
 struct channel *channel_new(const struct channel_config *config, struct vgpu_err *err);
 void channel_free(struct channel *channel);
