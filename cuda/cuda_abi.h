@@ -688,14 +688,6 @@ typedef enum {
 } CUmemAccess_flags;
 
 typedef enum {
-    CU_MEM_LOCATION_TYPE_INVALID = 0x0,
-    CU_MEM_LOCATION_TYPE_DEVICE = 0x1,
-    CU_MEM_LOCATION_TYPE_HOST = 0x2,
-    CU_MEM_LOCATION_TYPE_HOST_NUMA = 0x3,
-    CU_MEM_LOCATION_TYPE_HOST_NUMA_CURRENT = 0x4,
-} CUmemLocationType;
-
-typedef enum {
     CU_MEM_ALLOCATION_TYPE_INVALID = 0x0,
     CU_MEM_ALLOCATION_TYPE_PINNED = 0x1,
     CU_MEM_ALLOCATION_TYPE_MANAGED = 0x2,
@@ -716,11 +708,6 @@ typedef enum {
     CU_MEMPOOL_ATTR_USED_MEM_CURRENT = 7,
     CU_MEMPOOL_ATTR_USED_MEM_HIGH = 8,
 } CUmemPool_attribute;
-
-typedef struct {
-    CUmemLocationType type;
-    int id;
-} CUmemLocation;
 
 typedef struct {
     CUmemLocation location;
