@@ -72,7 +72,7 @@ struct channel *channel_new(const struct channel_config *config, struct vgpu_err
     }
     map = &channel->map;
     channel->epoll = -1;
-    channel->print.file = -1;
+    channel->print.file = channel->print.error_file = -1;
     channel->helper.event = -1;
     channel->cu = config->driver;
     channel->lifeline = config->lifeline;
@@ -233,6 +233,8 @@ void channel_free(struct channel *channel)
     mapping_close(&channel->map);
     if (channel->print.file >= 0)
         close(channel->print.file);
+    if (channel->print.error_file >= 0)
+        close(channel->print.error_file);
     close(channel->epoll);
     free(channel);
 }
