@@ -69,7 +69,7 @@ struct channel *channel_prepare(const struct cuda_driver *driver, struct vgpu_er
         return NULL;
     }
     channel->epoll = -1;
-    channel->print.file = -1;
+    channel->print.file = channel->print.error_file = -1;
     channel->helper.event = -1;
     channel->lifeline = -1;
     channel->cu = driver;
@@ -261,6 +261,8 @@ void channel_free(struct channel *channel)
     mapping_close(&channel->map);
     if (channel->print.file >= 0)
         close(channel->print.file);
+    if (channel->print.error_file >= 0)
+        close(channel->print.error_file);
     close(channel->epoll);
     free(channel);
 }

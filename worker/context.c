@@ -87,6 +87,9 @@ void context_note_sticky(struct channel *channel, struct context *context, CUres
     if (!context || context->sticky != CUDA_SUCCESS || !context_error_is_sticky(result))
         return;
     context->sticky = result;
+    /* Before the guest can know: whoever sees the error has what was said. */
+    if (result == CUDA_ERROR_ASSERT)
+        print_failed(channel, context);
     tell_poisoned(channel);
 }
 

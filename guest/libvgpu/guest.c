@@ -8,6 +8,7 @@
 #include "common/status.h"
 #include "cuda/cuda_send.h"
 #include "cuda/exports.h"
+#include "guest/libvgpu/receive.h"
 #include "guest/libvgpu/session.h"
 #include "guest/libvgpu/status_result.h"
 #include "guest/libvgpu/unified.h"
@@ -59,11 +60,16 @@ CUresult guest_enter(struct guest_thread **ret_thread)
 
 CUresult guest_poison(void)
 {
-    const struct sender *sender = guest_sender();
+    struct sender *sender = guest_sender();
+    CUresult poisoned;
 
     if (!sender)
         return CUDA_ERROR_NOT_INITIALIZED;
-    return (CUresult)page_load_u32(&sender->map.page->notice.poisoned);
+    poisoned = (CUresult)page_load_u32(&sender->map.page->notice.poisoned);
+    /* What a failed assertion said has come before. */
+    if (poisoned != CUDA_SUCCESS)
+        receive_poll(sender);
+    return poisoned;
 }
 
 CUresult guest_enter_context(struct guest_thread **ret_thread)
