@@ -18,6 +18,7 @@ STRUCTS = ['CUdevprop', 'CUDA_MEMCPY2D', 'CUDA_MEMCPY3D', 'CUlaunchAttribute', '
            'CUDA_KERNEL_NODE_PARAMS_v1', 'CUDA_MEMSET_NODE_PARAMS', 'CUDA_HOST_NODE_PARAMS',
            'CUgraphNodeParams', 'CUgraphEdgeData', 'CUgraphExecUpdateResultInfo',
            'CUDA_GRAPH_INSTANTIATE_PARAMS']
+NESTED = ['CUgraphNodeParams']  # only their size
 
 
 def find_header():
@@ -40,7 +41,7 @@ def names_and_fields():
     names += re.findall(r'#define (CU_(?:MEMHOST|EVENT_)\w+)\s+0x', text)
     fields = []
     for body, name in re.findall(r'typedef struct \{\n(.*?)\n\} (\w+);', text, re.S):
-        if name in STRUCTS:
+        if name in STRUCTS and name not in NESTED:
             body = re.sub(r'union \{.*?\} \w+;', '', body, flags=re.S)
             for line in body.split('\n'):
                 for field in re.findall(r'\b(\w+)(?:\[[^]]*\])?(?=[,;])', line):
