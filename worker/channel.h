@@ -17,6 +17,7 @@
 #include "worker/backlog.h"
 #include "worker/context.h"
 #include "worker/data.h"
+#include "worker/graph.h"
 #include "worker/handles.h"
 #include "worker/helper.h"
 #include "worker/hold.h"
@@ -65,6 +66,8 @@ struct channel {
     uint32_t thread_streams;
 
     struct stream *active; /* streams with something uncovered or with marks */
+    struct graph *graphs;  /* executable ones */
+    uint32_t graph_nodes;  /* in all of them */
     struct item *event_waits;
     struct item *closing; /* calls that wait until their context is idle */
     struct hold hold;

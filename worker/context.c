@@ -239,6 +239,7 @@ void context_condemn(struct channel *channel, struct context *context)
 {
     if (context->cu)
         context_enter(channel, context);
+    graphs_end(channel, context);
     condemn_events(channel, context);
     condemn_modules(channel, context);
     condemn_streams(channel, context);

@@ -70,7 +70,11 @@
     X(EVENT_QUERY, event_query)                                                                    \
     X(EVENT_SYNC, event_sync)                                                                      \
     X(EVENT_ELAPSED, event_elapsed)                                                                \
-    X(LAUNCH, launch)
+    X(LAUNCH, launch)                                                                              \
+    X(GRAPH_CREATE, graph_create)                                                                  \
+    X(GRAPH_DESTROY, graph_destroy)                                                                \
+    X(GRAPH_LAUNCH, graph_launch)                                                                  \
+    X(GRAPH_SET_NODE, graph_set_node)
 
 static const struct {
     uint16_t code;
@@ -155,6 +159,8 @@ static bool takes_blobs(uint16_t code)
     case CUDA_OP_LINK_ADD:
     case CUDA_OP_UPLOAD:
     case CUDA_OP_LAUNCH:
+    case CUDA_OP_GRAPH_CREATE:
+    case CUDA_OP_GRAPH_SET_NODE:
         return true;
     default:
         return false;
@@ -213,7 +219,8 @@ static void test_malformed_explicit(void **state)
         struct client *client;
         struct vgpu_record head;
 
-        if ((row_of(ops[op].code)->flags & CUDA_OPF_JOB) && ops[op].code != CUDA_OP_LAUNCH)
+        if ((row_of(ops[op].code)->flags & CUDA_OPF_JOB) &&
+            (row_of(ops[op].code)->flags & CUDA_OPF_POST) == 0)
             continue;
         client = open_client();
         head = head_for(client, op);
