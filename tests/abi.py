@@ -13,8 +13,10 @@ import sys
 import tempfile
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-STRUCTS = ['CUdevprop', 'CUDA_MEMCPY2D', 'CUDA_MEMCPY3D', 'CUlaunchAttribute', 'CUlaunchConfig',
-           'CUctxCreateParams', 'CUuuid', 'CUlaunchAttributeValue', 'CUDA_KERNEL_NODE_PARAMS',
+STRUCTS = ['CUdevprop', 'CUDA_MEMCPY2D', 'CUDA_MEMCPY3D', 'CUDA_MEMCPY3D_PEER', 'CUlaunchAttribute', 'CUlaunchConfig',
+           'CUctxCreateParams', 'CUuuid', 'CUlaunchAttributeValue', 'CUmemLocation',
+           'CUmemAccessDesc', 'CUmemAllocationProp', 'CUmemPoolProps',
+           'CUDA_KERNEL_NODE_PARAMS',
            'CUDA_KERNEL_NODE_PARAMS_v1', 'CUDA_MEMSET_NODE_PARAMS', 'CUDA_HOST_NODE_PARAMS',
            'CUgraphNodeParams', 'CUgraphEdgeData', 'CUgraphExecUpdateResultInfo',
            'CUDA_GRAPH_INSTANTIATE_PARAMS']
@@ -42,7 +44,9 @@ def names_and_fields():
     fields = []
     for body, name in re.findall(r'typedef struct \{\n(.*?)\n\} (\w+);', text, re.S):
         if name in STRUCTS and name not in NESTED:
-            body = re.sub(r'union \{.*?\} \w+;', '', body, flags=re.S)
+            inner = None
+            while inner != body:
+                inner, body = body, re.sub(r'(struct|union) \{[^{}]*\} \w+;', '', body)
             for line in body.split('\n'):
                 for field in re.findall(r'\b(\w+)(?:\[[^]]*\])?(?=[,;])', line):
                     if field not in ('pad', 'value', 'cigParams'):

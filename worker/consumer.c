@@ -376,6 +376,7 @@ static bool poll_event_waits(struct channel *channel)
         *at = item->next;
         event_body_unref(channel, item->body);
         print_flush(channel, item->context, NULL);
+        pools_settle(channel);
         item_finish(channel, item, result);
         any = true;
     }
@@ -444,6 +445,8 @@ bool consumer_round(struct channel *channel)
         channel->progress_ns = channel->now_ns;
     if (!any && channel->now_ns - channel->progress_ns >= COVER_NS)
         streams_cover(channel);
+    if (!any && channel->turn.units == 0)
+        pools_settle(channel);
     if (channel->turn.flags & VGPU_LEASE_STOP)
         stop(channel);
     publish_issued(channel);

@@ -240,6 +240,7 @@ void context_condemn(struct channel *channel, struct context *context)
     condemn_events(channel, context);
     condemn_modules(channel, context);
     condemn_streams(channel, context);
+    pools_end_context(channel, context);
     channel_add_memory(channel, -(int64_t)ledger_remove_owner(&channel->ledger, context));
 }
 
@@ -277,6 +278,7 @@ void context_forget(struct channel *channel, struct context *context)
     tell_poisoned(channel);
     if (context->primary) {
         vector_add_forget(channel);
+        pools_forget_default(channel);
         data_forget(channel);
         return;
     }

@@ -52,6 +52,7 @@ static enum order order_of(const struct item *item)
     case CUDA_OP_CONTEXT_RESET:
     case CUDA_OP_MODULE_UNLOAD:
     case CUDA_OP_MEMORY_FREE:
+    case CUDA_OP_POOL_FREE:
     case CUDA_OP_HOST_UNREGISTER:
         return ORDER_CONTEXT;
     default:
@@ -167,6 +168,9 @@ void hold_push(struct channel *channel, struct item *item)
 {
     struct hold *hold = &channel->hold;
 
+    /* A late free harms nobody, so nothing is behind it, and its stream may go meanwhile. */
+    if (item->call.row->code == CUDA_OP_POOL_FREE)
+        item->stream = NULL;
     item->next = NULL;
     *hold->items_end = item;
     hold->items_end = &item->next;

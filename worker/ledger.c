@@ -98,7 +98,7 @@ uint64_t ledger_remove_owner(struct ledger *ledger, const void *owner)
     for (size_t i = 0; i < ledger->count; i++) {
         const struct ledger_range *range = &ledger->ranges[i];
 
-        if (range->owner != owner)
+        if (range->owner != owner || range->kind == RANGE_POOL)
             ledger->ranges[kept++] = *range;
         else if (range->kind == RANGE_ALLOCATION)
             bytes += range->bytes;

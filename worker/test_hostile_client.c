@@ -15,10 +15,10 @@ const char hostile_ptx[] = ".version 6.4\n.target sm_75\n.address_size 64\n"
                            "st.global.u32 [%rd2], %r2;\nret;\n}\n";
 
 /*
- * Fields: 1-9 a handle of that kind, A-I a new one, S one of a stream, s that or a default stream,
- * n a count, e the size of an element, 4 a number,
- * 8 a size, a a device address, p a place, l a slice, z a reserved word; b a name, i an image, o
- * options, v numbers, q parameters, g nodes of a graph.
+ * Fields: 1-9 a handle of that kind, A-I a new one, P a new pool, r one or 0, S one of a stream, s
+ * that or a default stream, n a count, e the size of an element, 4 a number, 8 a size, a a device
+ * address, p a place, l a slice, z a reserved word; b a name, i an image, o options, v numbers, q
+ * parameters, g nodes of a graph.
  */
 static const struct {
     uint16_t code;
@@ -55,9 +55,18 @@ static const struct {
     {CUDA_OP_MEMORY_INFO, ""},
     {CUDA_OP_HOST_REGISTER, "l4z"},
     {CUDA_OP_HOST_UNREGISTER, "l"},
+    {CUDA_OP_POOL_ALLOC, "8sr"},
+    {CUDA_OP_POOL_FREE, "asz"},
+    {CUDA_OP_POOL_CREATE, "Pz8"},
+    {CUDA_OP_POOL_DESTROY, "rz"},
+    {CUDA_OP_POOL_SET_ATTRIBUTE, "r48"},
+    {CUDA_OP_POOL_GET_ATTRIBUTE, "r4"},
+    {CUDA_OP_POOL_TRIM, "rz8"},
     {CUDA_OP_COPY, "pp8sz"},
     {CUDA_OP_COPY_3D, "pp8888888sz"},
     {CUDA_OP_FILL, "a888e4sz"},
+    {CUDA_OP_UPLOAD, "avsz"},
+    {CUDA_OP_DATA_AREA, ""},
     {CUDA_OP_STREAM_CREATE, "D44z"},
     {CUDA_OP_STREAM_DESTROY, "Sz"},
     {CUDA_OP_STREAM_WAIT_EVENT, "s54z"},
@@ -267,6 +276,18 @@ static void put_64(struct writer *writer, uint64_t value)
     put(writer, &value, sizeof(value));
 }
 
+/* Of the letters for handles. */
+static unsigned kind_of(char field)
+{
+    switch (field) {
+    case 'P':
+    case 'r':
+        return CUDA_KIND_POOL;
+    default:
+        return (unsigned)(field - 'A') + 1;
+    }
+}
+
 static void put_field(struct hostile *hostile, struct writer *writer, char field,
                       struct source *source)
 {
@@ -306,8 +327,12 @@ static void put_field(struct hostile *hostile, struct writer *writer, char field
     default:
         break;
     }
-    if (field >= 'A' && field <= 'I') {
-        put_32(writer, new_handle(hostile, (unsigned)(field - 'A') + 1, word));
+    if ((field >= 'A' && field <= 'I') || field == 'P') {
+        put_32(writer, new_handle(hostile, kind_of(field), word));
+        return;
+    }
+    if (field == 'r') {
+        put_32(writer, word % 4 ? handle_of(hostile, kind_of(field), word) : 0);
         return;
     }
     if (field == 'S' || (field >= '1' && field <= '9' && field != '4' && field != '8')) {

@@ -48,6 +48,15 @@
     X(COPY, copy)                                                                                  \
     X(COPY_3D, copy_3d)                                                                            \
     X(FILL, fill)                                                                                  \
+    X(UPLOAD, upload)                                                                              \
+    X(DATA_AREA, data_area)                                                                        \
+    X(POOL_ALLOC, pool_alloc)                                                                      \
+    X(POOL_FREE, pool_free)                                                                        \
+    X(POOL_CREATE, pool_create)                                                                    \
+    X(POOL_DESTROY, pool_destroy)                                                                  \
+    X(POOL_SET_ATTRIBUTE, pool_set_attribute)                                                      \
+    X(POOL_GET_ATTRIBUTE, pool_get_attribute)                                                      \
+    X(POOL_TRIM, pool_trim)                                                                        \
     X(STREAM_CREATE, stream_create)                                                                \
     X(STREAM_DESTROY, stream_destroy)                                                              \
     X(STREAM_WAIT_EVENT, stream_wait_event)                                                        \
@@ -148,6 +157,7 @@ static bool takes_blobs(uint16_t code)
     case CUDA_OP_MODULE_GET_GLOBAL:
     case CUDA_OP_LINK_CREATE:
     case CUDA_OP_LINK_ADD:
+    case CUDA_OP_UPLOAD:
     case CUDA_OP_LAUNCH:
     case CUDA_OP_GRAPH_CREATE:
     case CUDA_OP_GRAPH_SET_NODE:

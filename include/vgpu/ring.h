@@ -26,6 +26,10 @@
 #define VGPU_CHANNEL_MAX_WAITS  1024u        /* records that want an answer and have none yet */
 #define VGPU_LAYOUT_VERSION     1u
 
+/* Where data areas lie in worker and guest, if both can have them there (op data_area). */
+#define VGPU_BAND_START 0x110000000000ull
+#define VGPU_BAND_END   0x200000000000ull
+
 /* Written by the producer of a ring. */
 struct vgpu_ring_producer {
     uint32_t head;    /* granules published, free running */
