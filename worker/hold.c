@@ -14,7 +14,8 @@ enum order {
     ORDER_AWAIT,       /* in its stream, behind the event */
     ORDER_EVENT,       /* behind the event only */
     ORDER_THREAD,      /* behind all streams of the thread */
-    ORDER_CONTEXT      /* behind everything in the context */
+    ORDER_CONTEXT,     /* behind everything in the context */
+    ORDER_ALL          /* behind every call that is held */
 };
 
 static enum order order_of(const struct item *item)
@@ -39,6 +40,8 @@ static enum order order_of(const struct item *item)
     case CUDA_OP_EVENT_DESTROY:
     case CUDA_OP_EVENT_ELAPSED:
         return ORDER_EVENT;
+    case CUDA_OP_MEMORY_UNMAP:
+        return ORDER_ALL;
     case CUDA_OP_THREAD_EXIT:
         return ORDER_THREAD;
     case CUDA_OP_CONTEXT_SYNC:
@@ -135,6 +138,8 @@ bool hold_blocks(const struct channel *channel, const struct item *item)
         return thread_held(channel, item->call.thread);
     case ORDER_CONTEXT:
         return item->context && item->context->any_held_epoch == hold->epoch;
+    case ORDER_ALL:
+        return hold->items && hold->items != item;
     case ORDER_FREE:
         break;
     }
@@ -151,7 +156,7 @@ static void mark_behind(struct hold *hold, struct item *item)
     if (item->event && (order == ORDER_RECORD || order == ORDER_AWAIT))
         mark_event(hold, item->event);
     /* What waits refers to these objects: nothing may destroy them meanwhile. */
-    if (order != ORDER_CONTEXT && item->context)
+    if (order != ORDER_CONTEXT && order != ORDER_ALL && item->context)
         item->context->any_held_epoch = hold->epoch;
 }
 
@@ -162,6 +167,8 @@ void hold_push(struct channel *channel, struct item *item)
     /* A late free harms nobody, so nothing is behind it, and its stream may go meanwhile. */
     if (item->call.row->code == CUDA_OP_POOL_FREE)
         item->stream = NULL;
+    if (item->call.row->code == CUDA_OP_MEMORY_UNMAP)
+        virtual_hide(channel, item);
     item->next = NULL;
     *hold->items_end = item;
     hold->items_end = &item->next;

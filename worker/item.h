@@ -30,6 +30,7 @@ struct item {
     struct module *module;
     struct link *link;
     struct pool *pool;
+    struct memory *memory;
     struct event_body *body; /* what an event_sync looks at */
     union cuda_out *out;
     struct wait wait;

@@ -86,6 +86,8 @@ static struct {
     struct allocation *allocations;
     size_t allocation_count, largest_copy, journal_count;
     struct CUmemPoolHandle_st default_pool;
+    unsigned long long memories;
+    size_t memories_live;
     size_t pool_grain;
     char journal[JOURNAL_MAX][NAME_BYTES];
 } gpu = {.lock = PTHREAD_MUTEX_INITIALIZER, .free_allowed = PTHREAD_COND_INITIALIZER};
@@ -291,6 +293,7 @@ void test_driver_reset(void)
     gpu.largest_copy = gpu.journal_count = 0;
     memset(&gpu.default_pool, 0, sizeof(gpu.default_pool));
     gpu.pool_grain = 512;
+    gpu.memories_live = 0;
     pthread_mutex_unlock(&gpu.lock);
 }
 
@@ -359,6 +362,11 @@ size_t test_driver_count(const char *name)
 size_t test_driver_largest_copy(void)
 {
     return gpu.largest_copy;
+}
+
+size_t test_driver_memories(void)
+{
+    return gpu.memories_live;
 }
 
 size_t test_driver_allocations(void)
@@ -727,6 +735,66 @@ static CUresult pool_trim(CUmemoryPool pool, size_t keep)
     return CUDA_SUCCESS;
 }
 
+static CUresult granularity(size_t *bytes, const CUmemAllocationProp *prop,
+                            CUmemAllocationGranularity_flags option)
+{
+    *bytes = TEST_DRIVER_GRANULARITY;
+    return CUDA_SUCCESS;
+}
+
+/* Handles are numbers: what is mapped has bytes of its own here. */
+static CUresult memory_create(CUmemGenericAllocationHandle *handle, size_t bytes,
+                              const CUmemAllocationProp *prop, unsigned long long flags)
+{
+    LOCKED(*handle = ++gpu.memories; gpu.memories_live++;);
+    return bytes % TEST_DRIVER_GRANULARITY ? CUDA_ERROR_INVALID_VALUE : CUDA_SUCCESS;
+}
+
+static CUresult memory_release(CUmemGenericAllocationHandle handle)
+{
+    LOCKED(gpu.memories_live--;);
+    return CUDA_SUCCESS;
+}
+
+static CUresult address_reserve(CUdeviceptr *address, size_t bytes, size_t align, CUdeviceptr hint,
+                                unsigned long long flags)
+{
+    void *base = mmap(NULL, bytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+
+    *address = (CUdeviceptr)(uintptr_t)base;
+    return base == MAP_FAILED ? CUDA_ERROR_OUT_OF_MEMORY : CUDA_SUCCESS;
+}
+
+static CUresult address_free(CUdeviceptr address, size_t bytes)
+{
+    munmap((void *)(uintptr_t)address, bytes);
+    LOCKED(note("address-free"););
+    return CUDA_SUCCESS;
+}
+
+static CUresult memory_map(CUdeviceptr address, size_t bytes, size_t offset,
+                           CUmemGenericAllocationHandle handle, unsigned long long flags)
+{
+    LOCKED(note("map"););
+    return refusal();
+}
+
+static CUresult memory_unmap(CUdeviceptr address, size_t bytes)
+{
+    mmap((void *)(uintptr_t)address, bytes, PROT_NONE,
+         MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0);
+    LOCKED(note("unmap"););
+    return CUDA_SUCCESS;
+}
+
+static CUresult memory_set_access(CUdeviceptr address, size_t bytes, const CUmemAccessDesc *desc,
+                                  size_t count)
+{
+    LOCKED(note("access"););
+    mprotect((void *)(uintptr_t)address, bytes, desc->flags ? PROT_READ | PROT_WRITE : PROT_NONE);
+    return CUDA_SUCCESS;
+}
+
 static CUresult host_alloc(void **host, size_t bytes, unsigned int flags)
 {
     CUdeviceptr address;
@@ -1051,6 +1119,14 @@ void test_driver_table(struct cuda_driver *driver)
     driver->cuMemPoolTrimTo = pool_trim;
     driver->cuMemAllocFromPoolAsync = pool_alloc;
     driver->cuMemFreeAsync = pool_free;
+    driver->cuMemGetAllocationGranularity = granularity;
+    driver->cuMemCreate = memory_create;
+    driver->cuMemRelease = memory_release;
+    driver->cuMemAddressReserve = address_reserve;
+    driver->cuMemAddressFree = address_free;
+    driver->cuMemMap = memory_map;
+    driver->cuMemUnmap = memory_unmap;
+    driver->cuMemSetAccess = memory_set_access;
     driver->cuMemHostAlloc = host_alloc;
     driver->cuMemHostRegister = host_register;
     driver->cuMemHostGetDevicePointer = host_address;

@@ -11,6 +11,8 @@
 
 #include "cuda/cuda_driver.h"
 
+#define TEST_DRIVER_GRANULARITY ((size_t)64 << 10)
+
 void test_driver_reset(void);
 void test_driver_table(struct cuda_driver *driver);
 
@@ -48,5 +50,8 @@ size_t test_driver_count(const char *name);
 /* Bytes of the largest piece of a copy, and allocations that live. */
 size_t test_driver_largest_copy(void);
 size_t test_driver_allocations(void);
+
+/* Handles of cuMemCreate that live. */
+size_t test_driver_memories(void);
 
 #endif

@@ -193,6 +193,8 @@ void guest_reset(void)
     vgpu_flag_set(&sessions, sessions + 1);
     ranges_release(&guest.device);
     ranges_release(&guest.host);
+    ranges_release(&guest.reserved);
+    ranges_release(&guest.mapped);
     if (guest.primary)
         object_revive(CUDA_KIND_CONTEXT, guest.primary);
     objects_reset();
