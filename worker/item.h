@@ -31,6 +31,7 @@ struct item {
     struct link *link;
     struct graph *graph;
     struct pool *pool;
+    struct memory *memory;
     struct event_body *body; /* what an event_sync looks at */
     union cuda_out *out;
     struct wait wait;

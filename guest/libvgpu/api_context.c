@@ -6,6 +6,7 @@
 #include "guest/libvgpu/data.h"
 #include "guest/libvgpu/lookup.h"
 #include "guest/libvgpu/move.h"
+#include "guest/libvgpu/virtual.h"
 
 /* The version that contexts say they were made for: the plain API, as NVIDIA's driver answers. */
 #define CONTEXT_API_VERSION 3020
@@ -161,6 +162,7 @@ CUresult cuDevicePrimaryCtxRelease_v2(CUdevice dev)
     } else if (--guest.primary_refs == 0) {
         result = cuda_send_context_release(
             guest_sender(), &(struct cuda_args_context_release){.context = guest.primary});
+        virtual_forget();
         suspend_primary();
         guest.primary_reset = false;
     }
@@ -219,6 +221,7 @@ CUresult cuDevicePrimaryCtxReset_v2(CUdevice dev)
     if (guest.primary_refs > 0) {
         result = cuda_send_context_reset(
             guest_sender(), &(struct cuda_args_context_reset){.context = guest.primary});
+        virtual_forget();
         suspend_primary();
         guest.primary_reset = true;
     }

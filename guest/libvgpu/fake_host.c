@@ -315,8 +315,12 @@ static bool carry_out(struct fake_host *host, const struct vgpu_record *record)
         reply_u64(host, record, FAKE_DEVICE_BASE + FAKE_DEVICE_BYTES - 64, 64, true);
         return true;
     case CUDA_OP_MEMORY_ALLOC:
-    case CUDA_OP_POOL_ALLOC: /* begins alike */
+    case CUDA_OP_POOL_ALLOC: /* these begin alike */
+    case CUDA_OP_ADDRESS_RESERVE:
         reply_alloc(host, record);
+        return true;
+    case CUDA_OP_MEMORY_GRANULARITY:
+        reply_u64(host, record, 4096, 8192, true);
         return true;
     case CUDA_OP_POOL_GET_ATTRIBUTE:
         reply_u64(host, record, 5, 0, false);

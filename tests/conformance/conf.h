@@ -53,6 +53,7 @@ void conf_fault_cases(conf_visit visit, void *context);
 void conf_module_cases(conf_visit visit, void *context);
 void conf_copy_cases(conf_visit visit, void *context);
 void conf_pool_cases(conf_visit visit, void *context);
+void conf_virtual_cases(conf_visit visit, void *context);
 void conf_stream_cases(conf_visit visit, void *context);
 void conf_graph_cases(conf_visit visit, void *context);
 void conf_unified_cases(conf_visit visit, void *context);
