@@ -6,8 +6,8 @@
 #include "common/cleanup.h"
 #include "cuda/cuda_api.h"
 #include "cuda/cuda_send.h"
-#include "guest/libvgpu/image.h"
-#include "guest/libvgpu/image_file.h"
+#include "cuda/image_measure.h"
+#include "cuda/image_file.h"
 #include "guest/libvgpu/jit.h"
 #include "guest/libvgpu/lookup.h"
 
