@@ -626,8 +626,15 @@ typedef struct {
     unsigned int numAttrs;
 } CUlaunchConfig;
 
+typedef enum {
+    CU_FUNCTION_LOADING_STATE_UNLOADED = 0,
+    CU_FUNCTION_LOADING_STATE_LOADED = 1,
+} CUfunctionLoadingState;
+
+typedef enum { CU_EXEC_AFFINITY_TYPE_SM_COUNT = 0 } CUexecAffinityType;
+
 typedef struct {
-    int type;
+    CUexecAffinityType type;
     union {
         struct {
             unsigned int val;

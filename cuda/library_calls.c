@@ -297,3 +297,99 @@ CUresult cuLibraryGetGlobal(CUdeviceptr *dptr, size_t *bytes, CUlibrary library,
     library_release(held);
     return result;
 }
+
+/* The library's module in a context, any will do. */
+static CUresult visit(CUlibrary handle, struct library **ret_library, struct library_device *ret_at,
+                      CUmodule *ret_module)
+{
+    CUresult result = hold(handle, ret_library);
+
+    if (result != CUDA_SUCCESS)
+        return result;
+    result = library_device_enter(ret_at, LIBRARY_ANY_DEVICE);
+    if (result == CUDA_SUCCESS) {
+        result = library_module(*ret_library, 0, NULL, NULL, ret_module);
+        if (result == CUDA_SUCCESS)
+            return result;
+        library_device_leave(ret_at, *ret_library);
+    }
+    library_release(*ret_library);
+    return result;
+}
+
+static void leave(struct library *library, const struct library_device *at)
+{
+    library_device_leave(at, library);
+    library_release(library);
+}
+
+CUresult cuLibraryGetKernelCount(unsigned int *count, CUlibrary lib)
+{
+    struct library_device at;
+    struct library *library;
+    CUmodule module;
+    CUresult result = visit(lib, &library, &at, &module);
+
+    if (result != CUDA_SUCCESS)
+        return result;
+    result = cuModuleGetFunctionCount(count, module);
+    leave(library, &at);
+    return result;
+}
+
+static CUresult name_kernels(struct library *library, CUfunction *functions, unsigned count,
+                             CUkernel *kernels)
+{
+    CUresult result = CUDA_SUCCESS;
+
+    for (unsigned i = 0; i < count && result == CUDA_SUCCESS; i++) {
+        const struct kernel *kernel;
+        const char *name;
+
+        result = cuFuncGetName(&name, functions[i]);
+        if (result != CUDA_SUCCESS)
+            break;
+        library_lock();
+        kernel = kernel_make(library, name);
+        if (kernel)
+            kernels[i] = kernel->handle;
+        else
+            result = CUDA_ERROR_OUT_OF_MEMORY;
+        library_unlock();
+    }
+    return result;
+}
+
+static CUresult enumerate(struct library *library, CUmodule module, CUkernel *kernels,
+                          unsigned most)
+{
+    _cleanup_free_ CUfunction *functions = NULL;
+    unsigned count;
+    CUresult result = cuModuleGetFunctionCount(&count, module);
+
+    if (result != CUDA_SUCCESS)
+        return result;
+    if (count > most)
+        count = most;
+    functions = calloc(count + 1u, sizeof(*functions));
+    if (!functions)
+        return CUDA_ERROR_OUT_OF_MEMORY;
+    if (count > 0)
+        result = cuModuleEnumerateFunctions(functions, count, module);
+    return result == CUDA_SUCCESS ? name_kernels(library, functions, count, kernels) : result;
+}
+
+CUresult cuLibraryEnumerateKernels(CUkernel *kernels, unsigned int numKernels, CUlibrary lib)
+{
+    struct library_device at;
+    struct library *library;
+    CUmodule module;
+    CUresult result = visit(lib, &library, &at, &module);
+
+    if (result != CUDA_SUCCESS)
+        return result;
+    result = kernels && numKernels > 0 ? enumerate(library, module, kernels, numKernels)
+                                       : CUDA_ERROR_INVALID_VALUE;
+    leave(library, &at);
+    return result;
+}

@@ -341,6 +341,35 @@ static void test_library_kernel_is_launched_as_a_function(void **state)
     end(&host);
 }
 
+static void test_module_functions_are_enumerated(void **state)
+{
+    struct fake_host host = {0};
+    CUcontext context;
+    CUmodule module;
+    CUfunction functions[4] = {NULL}, third;
+    CUlibrary library;
+    CUkernel kernels[2];
+    const char *name;
+    unsigned count;
+
+    begin(&host, &context);
+    assert_ok(cuModuleLoadData(&module, ".version 7.0"));
+    assert_ok(cuModuleGetFunctionCount(&count, module));
+    assert_int_equal(count, 3);
+    assert_ok(cuModuleGetFunction(&third, module, "third"));
+    assert_ok(cuModuleEnumerateFunctions(functions, 4, module));
+    assert_ok(cuFuncGetName(&name, functions[1]));
+    assert_string_equal(name, "second");
+    assert_ptr_equal(functions[2], third);
+    assert_null(functions[3]);
+    assert_int_equal(cuModuleEnumerateFunctions(functions, 0, module), CUDA_ERROR_INVALID_VALUE);
+    assert_ok(cuLibraryLoadData(&library, ".version 7.0", NULL, NULL, 0, NULL, NULL, 0));
+    assert_ok(cuLibraryEnumerateKernels(kernels, 2, library));
+    assert_ok(cuKernelGetName(&name, kernels[0]));
+    assert_string_equal(name, "first");
+    end(&host);
+}
+
 static void test_module_jit_log_comes_back(void **state)
 {
     struct fake_host host = {0};
@@ -718,6 +747,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(test_launch_attributes),
         cmocka_unit_test(test_module_functions_and_globals_are_kept),
         cmocka_unit_test(test_library_kernel_is_launched_as_a_function),
+        cmocka_unit_test(test_module_functions_are_enumerated),
         cmocka_unit_test(test_module_jit_log_comes_back),
         cmocka_unit_test(test_module_jit_options_have_limits),
         cmocka_unit_test(test_memory_is_checked_against_the_table),

@@ -252,6 +252,35 @@ static enum conf_result module_of_library(struct conf *conf)
     return CONF_PASS;
 }
 
+static enum conf_result enumeration(struct conf *conf)
+{
+    struct counting counting;
+    CUfunctionLoadingState state = CU_FUNCTION_LOADING_STATE_UNLOADED;
+    CUkernel kernels[2] = {NULL, NULL};
+    CUfunction functions[2] = {NULL, NULL}, function;
+    CUmodule module;
+    unsigned count = 0;
+
+    CONF_TRY(load_counting(conf, &counting));
+    CONF_CALL(conf, cuLibraryGetKernelCount(&count, counting.library));
+    CONF_TRUE(conf, count == 2);
+    CONF_CALL(conf, cuLibraryEnumerateKernels(kernels, 2, counting.library));
+    CONF_TRUE(conf, kernels[0] != kernels[1]);
+    CONF_TRUE(conf, kernels[0] == counting.kernel || kernels[1] == counting.kernel);
+    CONF_CALL(conf, cuLibraryGetModule(&module, counting.library));
+    CONF_CALL(conf, cuModuleGetFunctionCount(&count, module));
+    CONF_TRUE(conf, count == 2);
+    CONF_CALL(conf, cuModuleEnumerateFunctions(functions, 2, module));
+    CONF_CALL(conf, cuModuleGetFunction(&function, module, "k"));
+    CONF_TRUE(conf, functions[0] != functions[1]);
+    CONF_TRUE(conf, functions[0] == function || functions[1] == function);
+    CONF_CALL(conf, cuFuncLoad(function));
+    CONF_CALL(conf, cuFuncIsLoaded(&state, function));
+    CONF_TRUE(conf, state == CU_FUNCTION_LOADING_STATE_LOADED);
+    CONF_CALL(conf, cuLibraryUnload(counting.library));
+    return CONF_PASS;
+}
+
 static const struct conf_case cases[] = {
     {"launch a kernel", launch_kernel, false},
     {"kernel queries", kernel_queries, false},
@@ -261,6 +290,7 @@ static const struct conf_case cases[] = {
     {"without a context", without_context, false},
     {"bad images", bad_images, false},
     {"image is copied", copied_image, false},
+    {"enumeration", enumeration, false},
     {"module of a library", module_of_library, false},
 };
 
