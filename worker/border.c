@@ -114,6 +114,11 @@ CUresult border_ref(struct channel *channel, struct cuda_call *call, unsigned ki
         item->context = item->module->context;
         *ret_object = item->module->cu;
         return CUDA_SUCCESS;
+    case CUDA_KIND_GRAPH:
+        item->graph = object;
+        item->context = item->graph->context;
+        *ret_object = item->graph->exec;
+        return CUDA_SUCCESS;
     case CUDA_KIND_FUNCTION:
         item->function = object;
         *ret_object = item->function->cu;

@@ -956,6 +956,23 @@ static CUresult launch(CUfunction function, unsigned int grid_x, unsigned int gr
     return result;
 }
 
+CUresult test_driver_unit(CUstream stream, const char *name)
+{
+    CUresult result;
+
+    LOCKED(result = refusal(); if (result == CUDA_SUCCESS) {
+        push(stream, WORK_UNIT);
+        note(name);
+        settle();
+    });
+    return result;
+}
+
+void test_driver_note(const char *name)
+{
+    LOCKED(note(name););
+}
+
 static CUresult launch_ex(const CUlaunchConfig *config, CUfunction function, void **params,
                           void **extra)
 {
@@ -1150,4 +1167,5 @@ void test_driver_table(struct cuda_driver *driver)
     driver->cuEventQuery = event_query;
     driver->cuEventDestroy = event_destroy;
     driver->cuEventElapsedTime = event_elapsed;
+    test_driver_graphs(driver);
 }

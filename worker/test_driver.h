@@ -52,4 +52,11 @@ size_t test_driver_locked(void);
 size_t test_driver_largest_copy(void);
 size_t test_driver_allocations(void);
 
+/* Puts a piece of work into a stream, and notes it in the journal. */
+CUresult test_driver_unit(CUstream stream, const char *name);
+void test_driver_note(const char *name);
+
+/* Graphs: test_driver_graph.c. Each launch is one unit, "graph" in the journal. */
+void test_driver_graphs(struct cuda_driver *driver);
+
 #endif

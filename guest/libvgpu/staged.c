@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "guest/libvgpu/staged.h"
 
-#include "common/flag.h"
 #include "guest/libvgpu/crew.h"
 #include "guest/libvgpu/data.h"
 #include "guest/libvgpu/mirror.h"
 #include "guest/libvgpu/receive.h"
+#include "guest/libvgpu/stream_rows.h"
 
 /*
  * Pieces: small ones make the most of a short copy, large ones cost fewer calls. All that are under
@@ -14,6 +14,9 @@
 #define PIECE_MIN_BYTES (128u << 10)
 #define PIECE_MAX_BYTES (512u << 10)
 #define FLIGHTS         16u
+
+/* An upload of up to this takes one slot for all, and only its last piece is answered. */
+#define ONE_SLOT_BYTES (2u << 20)
 
 /* Where a device copies between two memories, pieces are large, and so are few. */
 #define MIRROR_FLIGHTS 4u
@@ -112,25 +115,29 @@ static bool has_room(const struct staged *staged)
     return staged->more && staged->count - staged->first < staged->most;
 }
 
-/* The record for one piece: packed in its slot, in place at `device`. */
-static CUresult send_piece(struct staged *staged, const struct flight *flight, bool upload)
+/* The record for one piece: packed at `offset` of the data area, in place at `device`. */
+static CUresult send_piece(const struct copy_box *box, const struct piece *piece, uint64_t offset,
+                           bool upload, uint16_t flags)
 {
-    const struct copy_box *box = staged->box;
     const struct copy_side *device = upload ? &box->target : &box->source;
-    const struct piece *piece = &flight->piece;
     struct copy_box part = {
         .width = piece->width, .height = piece->rows, .depth = 1, .stream = box->stream};
     struct vgpu_place there = {.address = device->address + piece->x +
                                           copy_row_offset(device, piece->y, piece->z),
                                .place = VGPU_PLACE_DEVICE};
-    struct vgpu_place here = {.address = flight->slot->offset, .place = VGPU_PLACE_DATA};
+    struct vgpu_place here = {.address = offset, .place = VGPU_PLACE_DATA};
 
     part.target.slice_rows = piece->rows;
     part.source.slice_rows = piece->rows;
-    thread_self()->deferred = &flight->slot->ticket;
     if (upload)
-        return copy_send(&part, there, device->pitch, here, piece->width, VGPU_RECORD_WAIT);
-    return copy_send(&part, here, piece->width, there, device->pitch, VGPU_RECORD_WAIT);
+        return copy_send(&part, there, device->pitch, here, piece->width, flags);
+    return copy_send(&part, here, piece->width, there, device->pitch, flags);
+}
+
+static CUresult send_flight(struct staged *staged, const struct flight *flight, bool upload)
+{
+    thread_self()->deferred = &flight->slot->ticket;
+    return send_piece(staged->box, &flight->piece, flight->slot->offset, upload, VGPU_RECORD_WAIT);
 }
 
 static uint8_t *piece_host(const struct copy_side *side, const struct piece *piece)
@@ -185,7 +192,7 @@ static CUresult send_upload(struct staged *staged)
     crew_await(staged->crew, &flight->job);
     mirror_upload(staged->sender, flight->slot->offset, flight->piece.width * flight->piece.rows);
     flight->slot->ticket.posted = true;
-    result = send_piece(staged, flight, true);
+    result = send_flight(staged, flight, true);
     if (result == CUDA_SUCCESS)
         staged->second++;
     return result;
@@ -239,7 +246,7 @@ static CUresult step_upload(struct staged *staged)
     return CUDA_SUCCESS;
 }
 
-CUresult staged_upload(const struct copy_box *box)
+static CUresult upload_in_flights(const struct copy_box *box)
 {
     struct staged staged;
     CUresult result = CUDA_SUCCESS;
@@ -255,9 +262,54 @@ CUresult staged_upload(const struct copy_box *box)
     return result;
 }
 
+/* What the stream does with the last piece, it has done with those before. */
+static CUresult upload_in_one_slot(const struct copy_box *box, uint64_t total)
+{
+    struct sender *sender = guest_sender();
+    struct staging_slot *slot = staging_take(sender, total, STAGING_UPLOAD);
+    struct piece piece = {0}, next = {0};
+    uint64_t used = 0;
+    CUresult result = CUDA_SUCCESS;
+    bool more = next_piece(box, piece_bytes(total), &next);
+
+    if (!slot)
+        return staging_refused(sender);
+    slot->ticket.posted = true;
+    while (more && result == CUDA_SUCCESS) {
+        uint64_t offset = slot->offset + used;
+
+        piece = next;
+        more = next_piece(box, piece_bytes(total), &next);
+        copy_rows(sender->map.data + offset, piece.width, piece_host(&box->source, &piece),
+                  box->source.pitch, piece.width, piece.rows);
+        used += piece.width * piece.rows;
+        if (!more)
+            thread_self()->deferred = &slot->ticket;
+        result = send_piece(box, &piece, offset, true, more ? 0 : VGPU_RECORD_WAIT);
+    }
+    if (result == CUDA_SUCCESS) {
+        staging_sent(sender, slot);
+        return CUDA_SUCCESS;
+    }
+    /* Pieces that were sent may still be read. */
+    copy_settle(box->stream);
+    staging_give(sender, slot);
+    return result;
+}
+
+CUresult staged_upload(const struct copy_box *box)
+{
+    uint64_t total = box->width * box->height * box->depth;
+    struct sender *sender = guest_sender();
+
+    if (!sender->mirror && total <= ONE_SLOT_BYTES && total <= sender->chunk_bytes)
+        return upload_in_one_slot(box, total);
+    return upload_in_flights(box);
+}
+
 static CUresult start_download(struct staged *staged, struct staging_slot *slot)
 {
-    CUresult result = send_piece(staged, take_flight(staged, slot), false);
+    CUresult result = send_flight(staged, take_flight(staged, slot), false);
 
     if (result != CUDA_SUCCESS) {
         staged->count--;
