@@ -224,6 +224,18 @@ CUresult cuCtxGetFlags(unsigned int *flags)
     return CUDA_SUCCESS;
 }
 
+CUresult cuCtxSetFlags(unsigned int flags)
+{
+    _scope_ struct scope scope = scope_context();
+
+    if (scope.result != CUDA_SUCCESS)
+        return scope.result;
+    if (!context_flags_valid(flags))
+        return CUDA_ERROR_INVALID_VALUE;
+    scope.context->flags = flags;
+    return CUDA_SUCCESS;
+}
+
 CUresult cuCtxGetId(CUcontext ctx, unsigned long long *ctxId)
 {
     _scope_ struct scope scope = scope_named(ctx);

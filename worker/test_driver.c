@@ -48,6 +48,7 @@ struct CUevent_st {
 
 struct CUmod_st {
     struct CUfunc_st *functions;
+    unsigned listed; /* functions that it enumerates */
     char global[64];
 };
 
@@ -540,6 +541,8 @@ static CUresult module_load(CUmodule *module, const void *image)
     if (strstr(image, "broken"))
         return CUDA_ERROR_INVALID_PTX;
     *module = make(sizeof(**module));
+    if (strncmp(image, "functions ", 10) == 0)
+        (*module)->listed = (unsigned)atoi((const char *)image + 10);
     return CUDA_SUCCESS;
 }
 
@@ -574,6 +577,31 @@ static CUresult module_function(CUfunction *function, CUmodule module, const cha
     (*function)->params = strncmp(name, "one", 3) == 0;
     (*function)->next = module->functions;
     module->functions = *function;
+    return CUDA_SUCCESS;
+}
+
+/* As many functions as the image's text says, named f0, f1, ... */
+static CUresult module_count(unsigned int *count, CUmodule module)
+{
+    *count = module->listed;
+    return CUDA_SUCCESS;
+}
+
+static CUresult module_list(CUfunction *functions, unsigned int count, CUmodule module)
+{
+    for (unsigned i = 0; i < count; i++) {
+        char name[NAME_BYTES];
+
+        snprintf(name, sizeof(name), "f%u", i);
+        if (module_function(&functions[i], module, name) != CUDA_SUCCESS)
+            return CUDA_ERROR_OUT_OF_MEMORY;
+    }
+    return CUDA_SUCCESS;
+}
+
+static CUresult function_name(const char **name, CUfunction function)
+{
+    *name = function->name;
     return CUDA_SUCCESS;
 }
 
@@ -1158,6 +1186,9 @@ void test_driver_table(struct cuda_driver *driver)
     driver->cuModuleUnload = module_unload;
     driver->cuModuleGetFunction = module_function;
     driver->cuModuleGetGlobal = module_global;
+    driver->cuModuleGetFunctionCount = module_count;
+    driver->cuModuleEnumerateFunctions = module_list;
+    driver->cuFuncGetName = function_name;
     driver->cuFuncGetAttribute = function_attribute;
     driver->cuFuncSetAttribute = function_set;
     driver->cuFuncGetParamInfo = function_parameter;

@@ -40,6 +40,7 @@ static const struct {
     {CUDA_OP_MODULE_UNLOAD, "2z"},
     {CUDA_OP_MODULE_GET_FUNCTION, "2Cb"},
     {CUDA_OP_MODULE_GET_GLOBAL, "2zb"},
+    {CUDA_OP_MODULE_FUNCTIONS, "24"},
     {CUDA_OP_LINK_CREATE, "Fzo44"},
     {CUDA_OP_LINK_ADD, "64ib"},
     {CUDA_OP_LINK_COMPLETE, "6z"},

@@ -30,6 +30,7 @@
     X(MODULE_UNLOAD, module_unload)                                                                \
     X(MODULE_GET_FUNCTION, module_get_function)                                                    \
     X(MODULE_GET_GLOBAL, module_get_global)                                                        \
+    X(MODULE_FUNCTIONS, module_functions)                                                          \
     X(LINK_CREATE, link_create)                                                                    \
     X(LINK_ADD, link_add)                                                                          \
     X(LINK_COMPLETE, link_complete)                                                                \

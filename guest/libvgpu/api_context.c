@@ -398,6 +398,25 @@ CUresult cuCtxGetFlags(unsigned int *flags)
     return result;
 }
 
+/* How the host waits is the guest library's own affair: noted, and without effect. */
+CUresult cuCtxSetFlags(unsigned int flags)
+{
+    struct guest_thread *thread;
+    struct context_object *context;
+    CUresult result = guest_enter_context(&thread);
+
+    if (result != CUDA_SUCCESS)
+        return result;
+    if (!flags_valid(flags))
+        return CUDA_ERROR_INVALID_VALUE;
+    guest_lock();
+    context = object_at(CUDA_KIND_CONTEXT, thread_context(thread));
+    if (context)
+        context->flags = flags;
+    guest_unlock();
+    return CUDA_SUCCESS;
+}
+
 CUresult cuCtxGetId(CUcontext ctx, unsigned long long *ctxId)
 {
     struct context_object context;

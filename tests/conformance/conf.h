@@ -50,6 +50,7 @@ void conf_control_cases(conf_visit visit, void *context);
 void conf_memory_cases(conf_visit visit, void *context);
 void conf_warp_cases(conf_visit visit, void *context);
 void conf_fault_cases(conf_visit visit, void *context);
+void conf_library_cases(conf_visit visit, void *context);
 void conf_module_cases(conf_visit visit, void *context);
 void conf_copy_cases(conf_visit visit, void *context);
 void conf_pool_cases(conf_visit visit, void *context);
