@@ -10,6 +10,7 @@
 #include "cuda/image_file.h"
 #include "guest/libvgpu/jit.h"
 #include "guest/libvgpu/lookup.h"
+#include "guest/libvgpu/unified.h"
 
 #define NAME_MAX_BYTES 1024u /* as cuda.spec bounds a symbol's name */
 
@@ -354,6 +355,8 @@ static CUresult keep_global(uint32_t handle, const char *name, uint64_t address,
 
     if (!global)
         return CUDA_ERROR_OUT_OF_MEMORY;
+    /* A module cannot be elsewhere: where something of the program lies there, it stays so. */
+    (void)unified_reserve(address, bytes);
     global->address = address;
     global->bytes = bytes;
     memcpy(global->name, name, strlen(name) + 1);
