@@ -69,7 +69,7 @@ struct channel *channel_prepare(const struct cuda_driver *driver, struct vgpu_er
         return NULL;
     }
     channel->epoll = -1;
-    channel->print.file = -1;
+    channel->print.file = channel->print.error_file = -1;
     channel->helper.event = -1;
     channel->lifeline = -1;
     channel->cu = driver;
@@ -156,6 +156,8 @@ int channel_start(struct channel *channel, struct vgpu_err *err)
         status = failed(context_enter(channel, &channel->primary), "cuCtxSetCurrent", err);
     if (status == 0)
         status = failed(vector_add_warm_up(channel), "first kernel", err);
+    if (status == 0)
+        data_prepare(channel);
     return status;
 }
 
@@ -254,10 +256,13 @@ void channel_free(struct channel *channel)
     backlog_free(&channel->backlog);
     handles_free(channel->handles);
     ledger_free(&channel->ledger);
+    pools_free(channel);
     data_free(channel);
     mapping_close(&channel->map);
     if (channel->print.file >= 0)
         close(channel->print.file);
+    if (channel->print.error_file >= 0)
+        close(channel->print.error_file);
     close(channel->epoll);
     free(channel);
 }

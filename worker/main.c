@@ -289,6 +289,7 @@ int main(int argc, char **argv)
     vgpu_log_open("vgpu-worker", VGPU_LOG_INFO);
     if (!parse_options(&options, argc, argv))
         return EXIT_USAGE;
+    mapping_leave_top();
     sandbox_close_from(LIFELINE_FD + 1);
     prctl(PR_SET_TIMERSLACK, TIMER_SLACK_NS, 0, 0, 0);
     /* Compiled kernels in a shared directory would tell one VM about another. */
