@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* cuCtx*: making contexts, each thread's stack of them, and their settings. */
+#include "cuda/capture.h"
 #include "softgpu/context.h"
 #include "softgpu/handle.h"
 #include "softgpu/capability.h"
@@ -262,6 +263,7 @@ CUresult cuCtxGetApiVersion(CUcontext ctx, unsigned int *version)
 
 CUresult cuCtxSynchronize_v2(CUcontext ctx)
 {
+    CAPTURED(capture_refuse());
     _scope_ struct scope scope = scope_named(ctx);
 
     if (scope.result != CUDA_SUCCESS)

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The driver API: contexts. Which is current in which thread is known here alone. */
+#include "cuda/capture.h"
 #include "cuda/cuda_api.h"
 #include "cuda/cuda_send.h"
 #include "cuda/exports.h"
@@ -439,6 +440,7 @@ CUresult cuCtxGetApiVersion(CUcontext ctx, unsigned int *version)
 
 CUresult cuCtxSynchronize(void)
 {
+    CAPTURED(capture_refuse());
     CUresult result = guest_enter_context(NULL);
 
     return result == CUDA_SUCCESS ? cuda_send_context_sync(guest_sender()) : result;
