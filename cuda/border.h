@@ -101,6 +101,9 @@ int border_new(struct channel *channel, unsigned kind, uint32_t handle);
 /* [address, address + bytes) lies in one allocation of this channel. */
 CUresult border_range(struct channel *channel, uint64_t address, uint64_t bytes);
 
+/* A stream-ordered allocation starts at address; it is dead for later records. */
+CUresult border_end(struct channel *channel, struct cuda_call *call, uint64_t address);
+
 /* Both places: negative for offsets outside of the data area, a CUresult for device ranges. */
 int border_place(struct channel *channel, const struct vgpu_place *place, uint64_t bytes,
                  struct cuda_place *ret_place);

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The driver API's surface: prototypes, the table of a loaded driver, the exported names."""
+import re
 
 HEAD = '/* SPDX-License-Identifier: Apache-2.0 */\n/* Made by cuda/gen.py from cuda/cuda.spec. */\n'
 
@@ -74,6 +75,32 @@ void cuda_driver_unload(struct cuda_driver *driver)
     return ''.join(out)
 
 
+def _base(symbol):
+    return re.sub(r'_v\d+$', '', symbol)
+
+
+def _rows(spec):
+    """Of the table for cuGetProcAddress: base name, version, symbol, the same of its twin."""
+    twins = {re.sub(r'_pt[ds][sz]$', '', name): (name, version) for name, version in spec.variants
+             if re.search(r'_pt[ds][sz]$', name)}
+    found = []
+    for api in spec.apis:
+        found.append((api.base, api.version, api.symbol))
+        if api.twin:
+            twins[api.symbol] = (api.twin, api.twin_version)
+        found += [(api.base, version, name) for name, version in api.also]
+        if api.other_base:
+            found.append((*api.other_base, api.symbol))
+    found += [(_base(name), version, name) for name, version in spec.unsupported + spec.variants
+              if not re.search(r'_pt[ds][sz]$', name)]
+    rows = []
+    for base, version, symbol in found:
+        twin, twin_version = twins.get(symbol, (None, 0))
+        rows.append((base, version, symbol, twin_version,
+                     '(void *)(uintptr_t)%s' % twin if twin else 'NULL'))
+    return rows
+
+
 def exports_source(spec):
     out = [HEAD, '''/*
  * What a library that implements the driver API exports beside the functions themselves: twins for
@@ -95,17 +122,10 @@ def exports_source(spec):
         for name, _version in api.also:
             out.append('CUresult %s(%s)\n{\n    return %s(%s);\n}\n\n'
                        % (name, api.parameters, api.symbol, args))
-    for name, _version in spec.unsupported:
+    for name, _version in spec.unsupported + spec.variants:
         out.append('CUDA_API CUresult %s(void);\nCUresult %s(void)\n{\n'
                    '    return cuda_unsupported("%s");\n}\n\n' % (name, name, name))
-    rows = []
-    for api in spec.apis:
-        twin = '(void *)(uintptr_t)%s' % api.twin if api.twin else 'NULL'
-        rows.append((api.base, api.version, api.symbol, api.twin_version if api.twin else 0, twin))
-        for name, version in api.also:
-            rows.append((api.base, version, name, 0, 'NULL'))
-    for name, version in spec.unsupported:
-        rows.append((name, version, name, 0, 'NULL'))
+    rows = _rows(spec)
     out.append('const struct cuda_export cuda_exports[] = {\n')
     for base, version, symbol, twin_version, twin in sorted(rows):
         out.append('    {"%s", %d, (void *)(uintptr_t)%s, %d, %s},\n'

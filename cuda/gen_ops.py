@@ -15,7 +15,7 @@ def wire_type(field):
         return name, size, size
     if field.kind in HANDLES:
         return 'uint32_t', 4, 4
-    if field.kind == 'range':
+    if field.kind in ('range', 'end'):
         return 'uint64_t', 8, 8
     return WIDE[field.kind], 16, 8
 
@@ -107,7 +107,7 @@ def input_members(spec, op):
         elif field.kind in ('ref', 'del'):
             out.append('    %s %s;\n    uint32_t %s_handle;\n'
                        % (driver_type(spec, field.of), field.name, field.name))
-        elif field.kind == 'range':
+        elif field.kind in ('range', 'end'):
             out.append('    CUdeviceptr %s;\n' % field.name)
         elif field.kind == 'place':
             out.append('    struct cuda_place %s;\n' % field.name)
@@ -193,6 +193,9 @@ def field_check(spec, op, field):
     if field.kind == 'range':
         return '    in->%s = op->%s;\n' % (name, name) + late % (
             'border_range(channel, op->%s, %s)' % (name, field.options['bytes']))
+    if field.kind == 'end':
+        return '    in->%s = op->%s;\n' % (name, name) + late % (
+            'border_end(channel, call, op->%s)' % name)
     if field.kind == 'place':
         return ('    if (op->%s.place > VGPU_PLACE_DATA || op->%s.reserved)\n'
                 '        return border_malformed(channel, "%s", "%s");\n'
@@ -240,7 +243,7 @@ def check_function(spec, op):
                        '"reserved");\n' % (member, op.name))
     if 'context' in op.flags:
         out.append('    late = border_context(channel, call);\n')
-    order = {'new': 1, 'ref': 2, 'blob': 3, 'slice': 3, 'range': 4, 'place': 4, 'del': 5}
+    order = {'new': 1, 'ref': 2, 'blob': 3, 'slice': 3, 'range': 4, 'place': 4, 'del': 5, 'end': 5}
     for field in sorted(op.fields, key=lambda f: order.get(f.kind, 0)):
         out.append(field_check(spec, op, field))
     out.append('    return late;\n}\n\n')
@@ -439,4 +442,6 @@ def calls_document(spec):
     out.append('\n## Not supported\n\nEach answers CUDA_ERROR_NOT_SUPPORTED and is reported once '
                'by name.\n\n')
     out.append(', '.join(name for name, _version in spec.unsupported) + '\n')
+    out.append('\nNor do these versions and per-thread twins:\n\n')
+    out.append(', '.join(name for name, _version in spec.variants) + '\n')
     return ''.join(out)

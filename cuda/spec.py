@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Reads cuda.spec into lists of apis, unsupported names, handle kinds and ops."""
+"""Reads cuda.spec into lists of apis, unsupported names and variants, handle kinds, ops."""
 import re
 
 
@@ -20,6 +20,7 @@ class Api:
         self.twin = None
         self.twin_version = 0
         self.also = []
+        self.other_base = None
         for option in options:
             key, _, value = option.partition('=')
             if key in ('ptds', 'ptsz'):
@@ -27,6 +28,8 @@ class Api:
                 self.twin_version = int(value)
             elif key == 'also':
                 self.also = [(n.split(':')[0], int(n.split(':')[1])) for n in value.split(',')]
+            elif key == 'base':
+                self.other_base = (value.split(':')[0], int(value.split(':')[1]))
             elif key not in ('older', 'newer'):
                 raise SpecError('unknown option %s of api %s' % (option, symbol))
         self.argument_names = []
@@ -59,8 +62,18 @@ class Spec:
     def __init__(self):
         self.apis = []
         self.unsupported = []
+        self.variants = []
         self.handles = []
         self.ops = []
+
+    def names(self):
+        """All that a library of this interface exports."""
+        names = {name for name, _version in self.unsupported + self.variants}
+        for api in self.apis:
+            names |= {api.symbol} | {name for name, _version in api.also}
+            if api.twin:
+                names.add(api.twin)
+        return names
 
 
 def read(path):
@@ -93,6 +106,9 @@ def _line(spec, op, text):
         return None
     if words[0] == 'unsupported':
         spec.unsupported.append((words[1], int(words[2])))
+        return None
+    if words[0] == 'variant':
+        spec.variants.append((words[1], int(words[2])))
         return None
     if words[0] == 'handle':
         options = dict(w.split('=') for w in words[3:])
@@ -134,6 +150,10 @@ def _validate(spec):
             if name in names:
                 raise SpecError('%s is described twice' % name)
             names.add(name)
+    for api in spec.apis:
+        names.add(api.twin)
+    # A call that is described takes the place of its row among the variants.
+    spec.variants = [row for row in spec.variants if row[0] not in names]
     for name, _version in spec.unsupported:
         if name in names:
             raise SpecError('%s is both described and unsupported' % name)

@@ -370,7 +370,7 @@ int main(int argc, char **argv)
                           .database = "/var/lib/vgpu/vgpu.db",
                           .helper_dir = VGPU_HELPER_DIR,
                           .max_data_bytes = 16384 * MIB,
-                          .default_data_bytes = 256 * MIB,
+                          .default_data_bytes = 4096 * MIB,
                           .resume_ns = 5 * VGPU_NS_PER_S,
                           .stop_ns = 2 * VGPU_NS_PER_S,
                           .ready_ns = 60 * VGPU_NS_PER_S,

@@ -15,8 +15,9 @@
 #include "common/status.h"
 #include "mediator/mediator.h"
 
-#define DEFAULT_SUB_GRANULES  8192u /* 512 KiB */
-#define DEFAULT_COMP_GRANULES 2048u /* 128 KiB */
+#define DEFAULT_SUB_GRANULES   8192u /* 512 KiB */
+#define DEFAULT_COMP_GRANULES  2048u /* 128 KiB */
+#define DEFAULT_MIRRORED_BYTES (UINT64_C(256) << 20)
 
 #define NO VM_N_STATES
 
@@ -396,6 +397,19 @@ static bool granules_ok(uint32_t granules)
            (granules & (granules - 1)) == 0;
 }
 
+/*
+ * The memory is sparse, and only what is used of it costs anything; but a mirrored channel's is
+ * there twice, and the guest's driver keeps a list of its pages.
+ */
+static uint64_t default_data_bytes(const struct connection *connection)
+{
+    uint64_t bytes = connection->vm->mediator->settings->default_data_bytes;
+
+    return connection->carrier == VGPU_CARRIER_RELAY && bytes > DEFAULT_MIRRORED_BYTES
+               ? DEFAULT_MIRRORED_BYTES
+               : bytes;
+}
+
 /* Fills in defaults. The status to refuse with, or VGPU_OK. */
 static enum vgpu_status check_open(const struct vm *vm, const struct connection *connection,
                                    const struct vgpu_msg_open *open, struct channel_ask *ask,
@@ -406,7 +420,7 @@ static enum vgpu_status check_open(const struct vm *vm, const struct connection 
     *ask = (struct channel_ask){
         .sub_granules = open->sub_granules ? open->sub_granules : DEFAULT_SUB_GRANULES,
         .comp_granules = open->comp_granules ? open->comp_granules : DEFAULT_COMP_GRANULES,
-        .data_bytes = open->data_bytes ? open->data_bytes : settings->default_data_bytes,
+        .data_bytes = open->data_bytes ? open->data_bytes : default_data_bytes(connection),
         .mirrored = connection->carrier == VGPU_CARRIER_RELAY,
         .process = open->process,
     };

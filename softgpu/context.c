@@ -12,6 +12,7 @@
 #include "softgpu/link.h"
 #include "softgpu/memory.h"
 #include "softgpu/module.h"
+#include "softgpu/pool.h"
 #include "softgpu/stream.h"
 
 #define DEFAULT_STACK_BYTES    1024
@@ -222,4 +223,5 @@ void context_flush(struct context *context)
         context_unref(context);
     }
     free(text);
+    pools_release(context->device);
 }

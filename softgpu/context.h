@@ -67,7 +67,8 @@ void context_print(void *context, const char *text, size_t size_bytes);
 /* Sets how much may be printed between two flushes; what is there now is kept if it fits. */
 void context_set_printf(struct context *context, size_t size_bytes);
 
-/* Writes what kernels have printed to standard output. The lock is released meanwhile. */
+/* At a synchronisation: writes what kernels have printed to standard output, and lets pools give
+ * back what they need not keep. The lock is released meanwhile. */
 void context_flush(struct context *context);
 
 #endif

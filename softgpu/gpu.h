@@ -20,6 +20,7 @@
 
 struct arena;
 struct context;
+struct pool;
 struct usage;
 
 struct device {
@@ -28,6 +29,8 @@ struct device {
     uint64_t memory_bytes;
     uint64_t used_bytes;     /* by this process */
     struct arena *arena;     /* from the first context on, to the end of the process */
+    struct pool *pools;      /* all of them */
+    struct pool *pool;       /* the current one; NULL: the default one */
     struct context *primary; /* made at first use, then kept, active or not */
 };
 

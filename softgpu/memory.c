@@ -7,8 +7,10 @@
 #include <sys/mman.h>
 
 #include "common/overflow.h"
+#include "cuda/exports.h"
 #include "softgpu/arena.h"
 #include "softgpu/context.h"
+#include "softgpu/pool.h"
 
 static pthread_rwlock_t map_lock = PTHREAD_RWLOCK_INITIALIZER;
 static struct allocation **entries;
@@ -44,15 +46,15 @@ bool memory_find(uint64_t address, struct allocation *ret)
     return found;
 }
 
-/* Kernels reach their own context's memory, and all pinned host memory, as unified addressing has
- * it. */
+/* Kernels reach their own context's memory, that of pools, and all pinned host memory, as unified
+ * addressing has it. */
 static bool engine_find(void *ctx, uint64_t address, struct ptx_range *ret)
 {
     struct allocation allocation;
 
     if (!memory_find(address, &allocation))
         return false;
-    if (allocation.kind <= MEMORY_VARIABLE && allocation.context != ctx)
+    if (allocation.kind <= MEMORY_VARIABLE && !allocation.pool && allocation.context != ctx)
         return false;
     *ret = (struct ptx_range){
         .base = allocation.base,
@@ -131,6 +133,49 @@ CUresult memory_new_device(struct context *context, enum memory_kind kind, uint6
     return CUDA_SUCCESS;
 }
 
+CUresult memory_new_pooled(struct context *context, struct pool *pool, uint64_t size_bytes,
+                           struct allocation *ret)
+{
+    struct arena *arena = context->device->arena;
+    struct allocation allocation = {
+        .size_bytes = size_bytes,
+        .kind = MEMORY_DEVICE,
+        .context = context,
+        .pool = pool,
+    };
+    CUresult result;
+
+    if (size_bytes > context->device->memory_bytes || pool->device != context->device)
+        return CUDA_ERROR_OUT_OF_MEMORY;
+    result = pool_take(pool, arena_span(size_bytes));
+    if (result != CUDA_SUCCESS)
+        return result;
+    if (!arena_take(arena, size_bytes, 1, &allocation.base, &allocation.host)) {
+        pool_give(pool, arena_span(size_bytes));
+        return CUDA_ERROR_OUT_OF_MEMORY;
+    }
+    allocation.id = gpu.next_id++;
+    result = insert(&allocation);
+    if (result != CUDA_SUCCESS) {
+        arena_give(arena, allocation.base, size_bytes);
+        pool_give(pool, arena_span(size_bytes));
+        return result;
+    }
+    *ret = allocation;
+    return CUDA_SUCCESS;
+}
+
+void memory_doom(uint64_t base)
+{
+    size_t index;
+
+    pthread_rwlock_wrlock(&map_lock);
+    index = index_at(base);
+    if (index < n_entries && entries[index]->base == base)
+        entries[index]->doomed = true;
+    pthread_rwlock_unlock(&map_lock);
+}
+
 CUresult memory_add_host(struct context *context, enum memory_kind kind, void *host,
                          uint64_t size_bytes, unsigned flags)
 {
@@ -155,9 +200,13 @@ static void release(const struct allocation *allocation)
     case MEMORY_DEVICE:
     case MEMORY_VARIABLE:
         arena_give(device->arena, allocation->base, allocation->size_bytes);
-        gpu_charge(device, -(int64_t)arena_span(allocation->size_bytes));
+        if (allocation->pool)
+            pool_give(allocation->pool, arena_span(allocation->size_bytes));
+        else
+            gpu_charge(device, -(int64_t)arena_span(allocation->size_bytes));
         break;
     case MEMORY_HOST:
+    case MEMORY_MANAGED:
         munmap(allocation->host, allocation->size_bytes);
         break;
     case MEMORY_REGISTERED:
@@ -209,6 +258,29 @@ void memory_end_all(struct context *context)
     } while (entry);
 }
 
+bool cuda_managed_find(CUdeviceptr ptr, struct cuda_managed *ret)
+{
+    struct allocation found;
+
+    if (!memory_find(ptr, &found) || found.kind != MEMORY_MANAGED)
+        return false;
+    *ret = (struct cuda_managed){
+        .start = found.base, .bytes = found.size_bytes, .advice = found.advice};
+    return true;
+}
+
+void cuda_managed_advise(uint64_t start, unsigned set, unsigned clear)
+{
+    size_t index;
+
+    pthread_rwlock_wrlock(&map_lock);
+    index = index_at(start);
+    if (index < n_entries && entries[index]->base == start &&
+        entries[index]->kind == MEMORY_MANAGED)
+        entries[index]->advice = (entries[index]->advice & ~clear) | set;
+    pthread_rwlock_unlock(&map_lock);
+}
+
 static bool is_device_address(uint64_t address)
 {
     for (int i = 0; i < gpu.n_devices; i++) {
@@ -230,7 +302,7 @@ bool memory_resolve(uint64_t address, uint64_t size_bytes, void **ret_host,
         *ret_place = MEMORY_AT_HOST;
         return true;
     }
-    if (!vgpu_range_within(address - found.base, size_bytes, found.size_bytes))
+    if (found.doomed || !vgpu_range_within(address - found.base, size_bytes, found.size_bytes))
         return false;
     *ret_host = (uint8_t *)found.host + (address - found.base);
     *ret_place = found.kind <= MEMORY_VARIABLE ? MEMORY_AT_DEVICE : MEMORY_AT_PINNED;

@@ -17,6 +17,7 @@ enum memory_kind {
     MEMORY_VARIABLE,   /* of a module */
     MEMORY_HOST,       /* cuMemHostAlloc, cuMemAllocHost */
     MEMORY_REGISTERED, /* cuMemHostRegister */
+    MEMORY_MANAGED,    /* cuMemAllocManaged: the host's, and the device's to look at */
 };
 
 struct allocation {
@@ -27,7 +28,10 @@ struct allocation {
     struct context *context; /* that made it; not a reference: the allocation ends with it */
     unsigned flags;          /* of cuMemHostAlloc or cuMemHostRegister */
     bool read_only;          /* for kernels */
+    unsigned advice;         /* of managed memory: CUDA_MANAGED_* */
     uint64_t id;
+    struct pool *pool; /* that a stream-ordered allocation came from, or NULL */
+    bool doomed;       /* a free of it is in a stream */
 };
 
 /* Copies out the allocation that holds address; false if there is none. */
@@ -39,6 +43,13 @@ struct ptx_memory memory_engine(struct context *context);
 /* New device memory, or a module's variable. align: a power of two. */
 CUresult memory_new_device(struct context *context, enum memory_kind kind, uint64_t size_bytes,
                            uint64_t align, bool read_only, struct allocation *ret);
+
+/* New device memory from a pool. */
+CUresult memory_new_pooled(struct context *context, struct pool *pool, uint64_t size_bytes,
+                           struct allocation *ret);
+
+/* From now on no call takes the allocation at base; what is under way still does. */
+void memory_doom(uint64_t base);
 
 /* Enters host memory. ALREADY_REGISTERED if any byte of it is in the map. */
 CUresult memory_add_host(struct context *context, enum memory_kind kind, void *host,

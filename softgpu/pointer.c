@@ -4,9 +4,9 @@
 
 #include "softgpu/context.h"
 #include "softgpu/memory.h"
+#include "softgpu/pool.h"
 
-#define ACCESS_READ_WRITE 3
-#define NO_ORDINAL        (-2)
+#define NO_ORDINAL (-2)
 
 /* How many bytes of each attribute are written; 0: there is no such attribute. */
 static const uint8_t sizes[] = {
@@ -45,7 +45,11 @@ static uint64_t value_of(const struct allocation *allocation, CUpointer_attribut
     case CU_POINTER_ATTRIBUTE_CONTEXT:
         return (uintptr_t)allocation->context->handle;
     case CU_POINTER_ATTRIBUTE_MEMORY_TYPE:
-        return allocation->kind >= MEMORY_HOST ? CU_MEMORYTYPE_HOST : CU_MEMORYTYPE_DEVICE;
+        return allocation->kind == MEMORY_HOST || allocation->kind == MEMORY_REGISTERED
+                   ? CU_MEMORYTYPE_HOST
+                   : CU_MEMORYTYPE_DEVICE;
+    case CU_POINTER_ATTRIBUTE_IS_MANAGED:
+        return allocation->kind == MEMORY_MANAGED;
     case CU_POINTER_ATTRIBUTE_DEVICE_POINTER:
     case CU_POINTER_ATTRIBUTE_HOST_POINTER:
         return address;
@@ -62,8 +66,11 @@ static uint64_t value_of(const struct allocation *allocation, CUpointer_attribut
         return allocation->size_bytes;
     case CU_POINTER_ATTRIBUTE_MAPPED:
         return 1;
+    case CU_POINTER_ATTRIBUTE_MEMPOOL_HANDLE:
+        return allocation->pool ? (uintptr_t)allocation->pool->handle : 0;
     case CU_POINTER_ATTRIBUTE_ACCESS_FLAGS:
-        return ACCESS_READ_WRITE;
+        return allocation->read_only ? CU_POINTER_ATTRIBUTE_ACCESS_FLAG_READ
+                                     : CU_POINTER_ATTRIBUTE_ACCESS_FLAG_READWRITE;
     default:
         return 0;
     }

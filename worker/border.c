@@ -72,6 +72,23 @@ static CUresult ref_event(struct channel *channel, struct item *item, uint32_t h
     return CUDA_SUCCESS;
 }
 
+static CUresult ref_pool(struct channel *channel, struct item *item, uint32_t handle, bool null_ok,
+                         void **ret_object)
+{
+    struct pool *pool = handle_get(channel->handles, CUDA_KIND_POOL, handle);
+    CUresult result = CUDA_SUCCESS;
+
+    if (!pool && (!null_ok || handle != 0))
+        return CUDA_ERROR_INVALID_HANDLE;
+    if (!pool)
+        result = pool_default(channel, &pool);
+    if (result != CUDA_SUCCESS)
+        return result;
+    item->pool = pool;
+    *ret_object = pool->cu;
+    return CUDA_SUCCESS;
+}
+
 CUresult border_ref(struct channel *channel, struct cuda_call *call, unsigned kind, uint32_t handle,
                     bool null_ok, void **ret_object)
 {
@@ -82,6 +99,8 @@ CUresult border_ref(struct channel *channel, struct cuda_call *call, unsigned ki
         return ref_stream(channel, item, handle, null_ok, ret_object);
     if (kind == CUDA_KIND_EVENT)
         return ref_event(channel, item, handle, ret_object);
+    if (kind == CUDA_KIND_POOL)
+        return ref_pool(channel, item, handle, null_ok, ret_object);
     object = handle_get(channel->handles, kind, handle);
     if (!object)
         return kind == CUDA_KIND_CONTEXT ? CUDA_ERROR_INVALID_CONTEXT : CUDA_ERROR_INVALID_HANDLE;
@@ -94,6 +113,11 @@ CUresult border_ref(struct channel *channel, struct cuda_call *call, unsigned ki
         item->module = object;
         item->context = item->module->context;
         *ret_object = item->module->cu;
+        return CUDA_SUCCESS;
+    case CUDA_KIND_GRAPH:
+        item->graph = object;
+        item->context = item->graph->context;
+        *ret_object = item->graph->exec;
         return CUDA_SUCCESS;
     case CUDA_KIND_FUNCTION:
         item->function = object;
@@ -125,6 +149,18 @@ int border_new(struct channel *channel, unsigned kind, uint32_t handle)
 CUresult border_range(struct channel *channel, uint64_t address, uint64_t bytes)
 {
     return ledger_find(&channel->ledger, address, bytes) ? CUDA_SUCCESS : CUDA_ERROR_INVALID_VALUE;
+}
+
+CUresult border_end(struct channel *channel, struct cuda_call *call, uint64_t address)
+{
+    struct item *item = item_of(call);
+    struct ledger_range range;
+
+    if (!ledger_remove(&channel->ledger, address, RANGE_POOL, &range))
+        return CUDA_ERROR_INVALID_VALUE;
+    item->pool = range.pool;
+    item->made_bytes = range.bytes;
+    return CUDA_SUCCESS;
 }
 
 int border_place(struct channel *channel, const struct vgpu_place *place, uint64_t bytes,

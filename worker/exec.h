@@ -30,6 +30,9 @@ void settle_module_load(struct channel *channel, struct item *item);
 void settle_module_unload(struct channel *channel, struct item *item);
 void settle_link(struct channel *channel, struct item *item);
 void settle_memory_free(struct channel *channel, struct item *item);
+/* A plain free of what a pool gave. */
+void settle_pool_memory_free(struct channel *channel, struct item *item);
+
 void settle_host_register(struct channel *channel, struct item *item);
 
 #endif

@@ -27,7 +27,6 @@ static const CUdevice_attribute withheld[] = {
     CU_DEVICE_ATTRIBUTE_GPU_DIRECT_RDMA_WITH_CUDA_VMM_SUPPORTED,
     CU_DEVICE_ATTRIBUTE_SPARSE_CUDA_ARRAY_SUPPORTED,
     CU_DEVICE_ATTRIBUTE_TIMELINE_SEMAPHORE_INTEROP_SUPPORTED,
-    CU_DEVICE_ATTRIBUTE_MEMORY_POOLS_SUPPORTED,
     CU_DEVICE_ATTRIBUTE_GPU_DIRECT_RDMA_SUPPORTED,
     CU_DEVICE_ATTRIBUTE_MEMPOOL_SUPPORTED_HANDLE_TYPES,
     CU_DEVICE_ATTRIBUTE_CLUSTER_LAUNCH,
@@ -242,6 +241,7 @@ void settle_context_reset(struct channel *channel, struct item *item)
 static void synced_context(struct channel *channel, struct item *item, CUresult result)
 {
     print_flush(channel, item->context, NULL);
+    pools_settle(channel);
     item_finish(channel, item, result);
 }
 

@@ -6,15 +6,12 @@
 #include "worker/channel.h"
 #include "worker/exec.h"
 
-/* The least that a driver gives. */
-#define ALLOCATION_GRAIN 512u
-
 static CUresult check_quota(const struct channel *channel, uint64_t bytes)
 {
     uint64_t quota = channel_memory_quota(channel);
     uint64_t rounded;
 
-    if (!vgpu_align_u64(bytes, ALLOCATION_GRAIN, &rounded) || channel->memory_bytes > quota ||
+    if (!vgpu_align_u64(bytes, VGPU_ALLOCATION_GRAIN, &rounded) || channel->memory_bytes > quota ||
         rounded > quota - channel->memory_bytes)
         return CUDA_ERROR_OUT_OF_MEMORY;
     return CUDA_SUCCESS;
@@ -84,8 +81,10 @@ CUresult prepare_memory_free(struct channel *channel, struct item *item)
 {
     struct ledger_range range;
 
-    if (!ledger_remove(&channel->ledger, item->in.memory_free.address, RANGE_ALLOCATION, &range))
+    if (!ledger_remove(&channel->ledger, item->in.memory_free.address, RANGE_ALLOCATION, &range) &&
+        !ledger_remove(&channel->ledger, item->in.memory_free.address, RANGE_POOL, &range))
         return CUDA_ERROR_INVALID_VALUE;
+    item->pool = range.pool;
     /* An allocation is its context's, whichever is current. */
     item->context = (struct context *)(uintptr_t)range.owner;
     item->made_bytes = range.bytes;
@@ -100,18 +99,24 @@ CUresult exec_memory_free(struct channel *channel, const struct cuda_call *call,
 
 void settle_memory_free(struct channel *channel, struct item *item)
 {
-    channel_add_memory(channel, -(int64_t)item->made_bytes);
+    if (item->pool)
+        settle_pool_memory_free(channel, item);
+    else
+        channel_add_memory(channel, -(int64_t)item->made_bytes);
 }
 
 CUresult exec_memory_info(struct channel *channel, const struct cuda_call *call,
                           struct cuda_out_memory_info *out)
 {
     uint64_t quota = channel_memory_quota(channel);
-    uint64_t left = quota > channel->memory_bytes ? quota - channel->memory_bytes : 0;
+    uint64_t left;
     size_t free_bytes = 0;
     size_t total = 0;
-    CUresult result = channel->cu->cuMemGetInfo(&free_bytes, &total);
+    CUresult result;
 
+    pools_settle(channel);
+    left = quota > channel->memory_bytes ? quota - channel->memory_bytes : 0;
+    result = channel->cu->cuMemGetInfo(&free_bytes, &total);
     out->free_bytes = free_bytes < left ? free_bytes : left;
     out->total_bytes = total < quota ? total : quota;
     return result;
@@ -147,6 +152,33 @@ void settle_host_register(struct channel *channel, struct item *item)
         return;
     if (ledger_add(&channel->ledger, &range) < 0)
         item->result = CUDA_ERROR_HOST_MEMORY_ALREADY_REGISTERED;
+}
+
+/* Registered memory has the same address for the device. */
+static bool is_unified(const struct channel *channel)
+{
+    static const CUdevice_attribute needed[] = {
+        CU_DEVICE_ATTRIBUTE_UNIFIED_ADDRESSING,
+        CU_DEVICE_ATTRIBUTE_CAN_MAP_HOST_MEMORY,
+        CU_DEVICE_ATTRIBUTE_CAN_USE_HOST_POINTER_FOR_REGISTERED_MEM,
+    };
+
+    for (size_t i = 0; i < sizeof(needed) / sizeof(needed[0]); i++) {
+        int value = 0;
+
+        if (channel->cu->cuDeviceGetAttribute(&value, needed[i], channel->device) != CUDA_SUCCESS ||
+            value == 0)
+            return false;
+    }
+    return true;
+}
+
+CUresult exec_data_area(struct channel *channel, const struct cuda_call *call,
+                        struct cuda_out_data_area *out)
+{
+    if (!channel->written.mirrored && mapping_is_placed(&channel->map) && is_unified(channel))
+        out->address = (uintptr_t)channel->map.data;
+    return CUDA_SUCCESS;
 }
 
 /* The segments stay locked for copies; what ends is that the device address is the guest's. */

@@ -61,6 +61,7 @@ static void synced_stream(struct channel *channel, struct item *item, CUresult r
     if (handle == VGPU_STREAM_DEFAULT || handle == VGPU_STREAM_LEGACY)
         stream = &item->context->null_stream;
     print_flush(channel, item->context, stream);
+    pools_settle(channel);
     item_finish(channel, item, result);
 }
 

@@ -12,6 +12,8 @@
 #define WORKER_MAX_BACKLOG_BYTES  (1u << 20) /* records read ahead while the turn is elsewhere */
 #define WORKER_MAX_BLOB_BYTES     (512ull << 20) /* private copies of blobs, all together */
 #define WORKER_MAX_ALLOCATIONS    (1u << 20)
+#define VGPU_ALLOCATION_GRAIN     512u /* the least that a driver gives */
+#define WORKER_MAX_GRAPH_NODES    (1u << 18) /* in all executable graphs */
 #define WORKER_MAX_HELPERS        16u
 #define WORKER_MAX_UNITS          512u          /* pieces of work in the driver's queues */
 #define WORKER_MAX_WRITTEN        512u          /* copies to a mirrored data area, not told yet */

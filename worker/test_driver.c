@@ -11,7 +11,7 @@
 #define NAME_BYTES  32
 #define PITCH       512
 
-enum work_kind { WORK_UNIT, WORK_RECORD, WORK_AWAIT };
+enum work_kind { WORK_UNIT, WORK_RECORD, WORK_AWAIT, WORK_FREE };
 
 struct work {
     struct work *next;
@@ -61,8 +61,16 @@ struct CUlinkState_st {
     char image[16];
 };
 
+struct CUmemPoolHandle_st {
+    uint64_t used, unused; /* bytes, in whole grains */
+    uint64_t threshold;
+    unsigned blocks;
+    bool destroyed;
+};
+
 struct allocation {
     struct allocation *next;
+    CUmemoryPool pool; /* or NULL */
     CUcontext owner;
     uint8_t *base;
     size_t bytes;
@@ -84,6 +92,8 @@ static struct {
         uint64_t start, bytes;
     } locked[LOCKED_MAX]; /* the latest */
     size_t locked_count;
+    struct CUmemPoolHandle_st default_pool;
+    size_t pool_grain;
     char journal[JOURNAL_MAX][NAME_BYTES];
 } gpu = {.lock = PTHREAD_MUTEX_INITIALIZER, .free_allowed = PTHREAD_COND_INITIALIZER};
 
@@ -159,6 +169,33 @@ static void run_unit(CUcontext context, const struct work *work)
     }
 }
 
+static uint64_t in_grains(uint64_t bytes)
+{
+    return (bytes + gpu.pool_grain - 1) / gpu.pool_grain * gpu.pool_grain;
+}
+
+/* Takes an allocation out; false if there is none at that address. */
+static bool drop_allocation(uintptr_t address)
+{
+    for (struct allocation **at = &gpu.allocations; *at; at = &(*at)->next) {
+        struct allocation *allocation = *at;
+
+        if ((uintptr_t)allocation->base != address)
+            continue;
+        *at = allocation->next;
+        if (allocation->pool) {
+            allocation->pool->used -= in_grains(allocation->bytes);
+            allocation->pool->unused += in_grains(allocation->bytes);
+            allocation->pool->blocks--;
+        }
+        munmap(allocation->base, allocation->bytes);
+        free(allocation);
+        gpu.allocation_count--;
+        return true;
+    }
+    return false;
+}
+
 /* False if the first work of the stream cannot go on yet. */
 static bool advance(struct CUstream_st *stream)
 {
@@ -174,6 +211,8 @@ static bool advance(struct CUstream_st *stream)
         work->event->done = work->ticket;
     if (work->kind == WORK_UNIT)
         run_unit(stream->context, work);
+    if (work->kind == WORK_FREE)
+        drop_allocation((uintptr_t)work->target);
     stream->first = work->next;
     if (!stream->first)
         stream->last = &stream->first;
@@ -259,6 +298,8 @@ void test_driver_reset(void)
     gpu.break_next = gpu.refuse_next = CUDA_SUCCESS;
     gpu.primary.broken = CUDA_SUCCESS;
     gpu.largest_copy = gpu.journal_count = gpu.locked_count = 0;
+    memset(&gpu.default_pool, 0, sizeof(gpu.default_pool));
+    gpu.pool_grain = 512;
     pthread_mutex_unlock(&gpu.lock);
 }
 
@@ -617,26 +658,87 @@ static CUresult memory_alloc_pitch(CUdeviceptr *address, size_t *pitch, size_t w
 
 static CUresult memory_free(CUdeviceptr address)
 {
-    CUresult result = CUDA_ERROR_INVALID_VALUE;
+    CUresult result;
 
     pthread_mutex_lock(&gpu.lock);
     while (gpu.free_blocked)
         pthread_cond_wait(&gpu.free_allowed, &gpu.lock);
     note("free");
-    for (struct allocation **at = &gpu.allocations; *at; at = &(*at)->next) {
-        struct allocation *allocation = *at;
-
-        if ((CUdeviceptr)(uintptr_t)allocation->base != address)
-            continue;
-        *at = allocation->next;
-        munmap(allocation->base, allocation->bytes);
-        free(allocation);
-        gpu.allocation_count--;
-        result = CUDA_SUCCESS;
-        break;
-    }
+    result = drop_allocation((uintptr_t)address) ? CUDA_SUCCESS : CUDA_ERROR_INVALID_VALUE;
     pthread_mutex_unlock(&gpu.lock);
     return result;
+}
+
+static CUresult pool_default(CUmemoryPool *pool, CUdevice device)
+{
+    *pool = &gpu.default_pool;
+    return CUDA_SUCCESS;
+}
+
+/* They stay until the test is over: allocations may still be in them. */
+static CUresult pool_create(CUmemoryPool *pool, const CUmemPoolProps *props)
+{
+    CUcontext context = current;
+
+    current = NULL;
+    *pool = make(sizeof(**pool));
+    current = context;
+    return CUDA_SUCCESS;
+}
+
+static CUresult pool_destroy(CUmemoryPool pool)
+{
+    LOCKED(pool->destroyed = true;);
+    return CUDA_SUCCESS;
+}
+
+static CUresult pool_alloc(CUdeviceptr *address, size_t bytes, CUmemoryPool pool, CUstream stream)
+{
+    CUresult result = pool->destroyed ? CUDA_ERROR_INVALID_VALUE : memory_alloc(address, bytes);
+    uint64_t grains;
+
+    if (result != CUDA_SUCCESS)
+        return result;
+    LOCKED(grains = in_grains(bytes); gpu.allocations->pool = pool; pool->used += grains;
+           pool->unused -= grains < pool->unused ? grains : pool->unused; pool->blocks++;);
+    return CUDA_SUCCESS;
+}
+
+static CUresult pool_free(CUdeviceptr address, CUstream stream)
+{
+    LOCKED(note("free-async"); push(stream, WORK_FREE)->target = (void *)(uintptr_t)address;
+           settle(););
+    return CUDA_SUCCESS;
+}
+
+static CUresult pool_set_attribute(CUmemoryPool pool, CUmemPool_attribute attribute, void *value)
+{
+    if (attribute == CU_MEMPOOL_ATTR_RELEASE_THRESHOLD)
+        memcpy(&pool->threshold, value, sizeof(pool->threshold));
+    return CUDA_SUCCESS;
+}
+
+static CUresult pool_get_attribute(CUmemoryPool pool, CUmemPool_attribute attribute, void *value)
+{
+    uint64_t bytes = attribute == CU_MEMPOOL_ATTR_RELEASE_THRESHOLD ? pool->threshold : pool->used;
+
+    if (attribute <= CU_MEMPOOL_ATTR_REUSE_ALLOW_INTERNAL_DEPENDENCIES) {
+        *(int *)value = 1;
+        return CUDA_SUCCESS;
+    }
+    LOCKED(if (attribute == CU_MEMPOOL_ATTR_RESERVED_MEM_CURRENT) bytes =
+               pool->used + pool->unused;);
+    memcpy(value, &bytes, sizeof(bytes));
+    return CUDA_SUCCESS;
+}
+
+static CUresult pool_trim(CUmemoryPool pool, size_t keep)
+{
+    uint64_t over;
+
+    LOCKED(over = pool->used + pool->unused > keep ? pool->used + pool->unused - keep : 0;
+           pool->unused -= over < pool->unused ? over : pool->unused; note("trim"););
+    return CUDA_SUCCESS;
 }
 
 static CUresult host_alloc(void **host, size_t bytes, unsigned int flags)
@@ -826,6 +928,23 @@ static CUresult launch(CUfunction function, unsigned int grid_x, unsigned int gr
     return result;
 }
 
+CUresult test_driver_unit(CUstream stream, const char *name)
+{
+    CUresult result;
+
+    LOCKED(result = refusal(); if (result == CUDA_SUCCESS) {
+        push(stream, WORK_UNIT);
+        note(name);
+        settle();
+    });
+    return result;
+}
+
+void test_driver_note(const char *name)
+{
+    LOCKED(note(name););
+}
+
 static CUresult launch_ex(const CUlaunchConfig *config, CUfunction function, void **params,
                           void **extra)
 {
@@ -932,6 +1051,17 @@ static CUresult lacking(void)
     return CUDA_ERROR_NOT_SUPPORTED;
 }
 
+void test_driver_pool_grain(size_t bytes)
+{
+    gpu.pool_grain = bytes;
+}
+
+void test_driver_without_pools(struct cuda_driver *driver)
+{
+    *(CUresult(**)(void))(void *)&driver->cuDeviceGetDefaultMemPool = lacking;
+    *(CUresult(**)(void))(void *)&driver->cuMemAllocFromPoolAsync = lacking;
+}
+
 void test_driver_table(struct cuda_driver *driver)
 {
     CUresult (**slots)(void) = (CUresult(**)(void))(void *)driver;
@@ -971,6 +1101,14 @@ void test_driver_table(struct cuda_driver *driver)
     driver->cuMemAlloc = memory_alloc;
     driver->cuMemAllocPitch = memory_alloc_pitch;
     driver->cuMemFree = memory_free;
+    driver->cuDeviceGetDefaultMemPool = pool_default;
+    driver->cuMemPoolCreate = pool_create;
+    driver->cuMemPoolDestroy = pool_destroy;
+    driver->cuMemPoolSetAttribute = pool_set_attribute;
+    driver->cuMemPoolGetAttribute = pool_get_attribute;
+    driver->cuMemPoolTrimTo = pool_trim;
+    driver->cuMemAllocFromPoolAsync = pool_alloc;
+    driver->cuMemFreeAsync = pool_free;
     driver->cuMemHostAlloc = host_alloc;
     driver->cuMemHostRegister = host_register;
     driver->cuMemHostGetDevicePointer = host_address;
@@ -998,4 +1136,5 @@ void test_driver_table(struct cuda_driver *driver)
     driver->cuEventQuery = event_query;
     driver->cuEventDestroy = event_destroy;
     driver->cuEventElapsedTime = event_elapsed;
+    test_driver_graphs(driver);
 }

@@ -32,6 +32,12 @@ void test_driver_refuse(CUresult result);
 /* cuMemFree blocks until it is switched off. */
 void test_driver_block_free(bool block);
 
+/* Pools take from the device in multiples of this: 512 at first. */
+void test_driver_pool_grain(size_t bytes);
+
+/* Takes the calls of pools out of a table. */
+void test_driver_without_pools(struct cuda_driver *driver);
+
 /* What was handed to the driver: names of functions, "copy", "fill", "destroy-stream"... */
 size_t test_driver_journal_count(void);
 const char *test_driver_journal(size_t index);
@@ -45,5 +51,12 @@ size_t test_driver_locked(void);
 /* Bytes of the largest piece of a copy, and allocations that live. */
 size_t test_driver_largest_copy(void);
 size_t test_driver_allocations(void);
+
+/* Puts a piece of work into a stream, and notes it in the journal. */
+CUresult test_driver_unit(CUstream stream, const char *name);
+void test_driver_note(const char *name);
+
+/* Graphs: test_driver_graph.c. Each launch is one unit, "graph" in the journal. */
+void test_driver_graphs(struct cuda_driver *driver);
 
 #endif

@@ -49,6 +49,14 @@
     X(COPY_3D, copy_3d)                                                                            \
     X(FILL, fill)                                                                                  \
     X(UPLOAD, upload)                                                                              \
+    X(DATA_AREA, data_area)                                                                        \
+    X(POOL_ALLOC, pool_alloc)                                                                      \
+    X(POOL_FREE, pool_free)                                                                        \
+    X(POOL_CREATE, pool_create)                                                                    \
+    X(POOL_DESTROY, pool_destroy)                                                                  \
+    X(POOL_SET_ATTRIBUTE, pool_set_attribute)                                                      \
+    X(POOL_GET_ATTRIBUTE, pool_get_attribute)                                                      \
+    X(POOL_TRIM, pool_trim)                                                                        \
     X(STREAM_CREATE, stream_create)                                                                \
     X(STREAM_DESTROY, stream_destroy)                                                              \
     X(STREAM_WAIT_EVENT, stream_wait_event)                                                        \
@@ -62,7 +70,11 @@
     X(EVENT_QUERY, event_query)                                                                    \
     X(EVENT_SYNC, event_sync)                                                                      \
     X(EVENT_ELAPSED, event_elapsed)                                                                \
-    X(LAUNCH, launch)
+    X(LAUNCH, launch)                                                                              \
+    X(GRAPH_CREATE, graph_create)                                                                  \
+    X(GRAPH_DESTROY, graph_destroy)                                                                \
+    X(GRAPH_LAUNCH, graph_launch)                                                                  \
+    X(GRAPH_SET_NODE, graph_set_node)
 
 static const struct {
     uint16_t code;
@@ -147,6 +159,8 @@ static bool takes_blobs(uint16_t code)
     case CUDA_OP_LINK_ADD:
     case CUDA_OP_UPLOAD:
     case CUDA_OP_LAUNCH:
+    case CUDA_OP_GRAPH_CREATE:
+    case CUDA_OP_GRAPH_SET_NODE:
         return true;
     default:
         return false;
@@ -205,7 +219,8 @@ static void test_malformed_explicit(void **state)
         struct client *client;
         struct vgpu_record head;
 
-        if ((row_of(ops[op].code)->flags & CUDA_OPF_JOB) && ops[op].code != CUDA_OP_LAUNCH)
+        if ((row_of(ops[op].code)->flags & CUDA_OPF_JOB) &&
+            (row_of(ops[op].code)->flags & CUDA_OPF_POST) == 0)
             continue;
         client = open_client();
         head = head_for(client, op);

@@ -346,6 +346,58 @@ static void test_memory_registered_areas(void **state)
     client_close(client);
 }
 
+/* Where the worker has it, and nowhere in a channel that the device copies. */
+static uint64_t data_area(struct client *client)
+{
+    struct cuda_op_data_area op = {0};
+    struct cuda_re_data_area answer;
+    uint64_t seq = client_send(client, CUDA_OP_DATA_AREA, VGPU_RECORD_WAIT, &op, sizeof(op));
+
+    memcpy(&answer, client_await(client, seq)->bytes, sizeof(answer));
+    return answer.address;
+}
+
+static void test_memory_data_area_has_one_address(void **state)
+{
+    struct client *client = open_client();
+    struct cuda_op_host_register op = {.area = {.offset = 8192, .bytes = 4096}};
+    struct cuda_re_host_register answer;
+    uint64_t address = data_area(client);
+    uint64_t seq;
+
+    assert_true(address >= VGPU_BAND_START);
+    assert_true(address + client->geometry.data_bytes <= VGPU_BAND_END);
+    assert_int_equal(address, (uintptr_t)client->channel->map.data);
+    seq = client_send(client, CUDA_OP_HOST_REGISTER, VGPU_RECORD_WAIT, &op, sizeof(op));
+    memcpy(&answer, client_await(client, seq)->bytes, sizeof(answer));
+    assert_int_equal(answer.address, address + 8192);
+    /* One memory, mapped twice. */
+    client->data[8192] = 0x5c;
+    assert_int_equal(client->channel->map.data[8192], 0x5c);
+    client_close(client);
+}
+
+static CUresult no_attribute(int *value, CUdevice_attribute attribute, CUdevice device)
+{
+    *value = 0;
+    return CUDA_SUCCESS;
+}
+
+static void test_memory_data_area_has_two_addresses(void **state)
+{
+    const struct client_options options = {.mirrored = true};
+    struct client *client;
+
+    test_driver_reset();
+    client = client_open(&options);
+    assert_int_equal(data_area(client), 0);
+    client_close(client);
+    client = open_client();
+    client->driver.cuDeviceGetAttribute = no_attribute;
+    assert_int_equal(data_area(client), 0);
+    client_close(client);
+}
+
 static void test_memory_globals_go_with_their_module(void **state)
 {
     _Alignas(8) uint8_t buffer[256];
@@ -609,6 +661,8 @@ int main(void)
         cmocka_unit_test(test_memory_first_segment_is_locked_at_the_start),
         cmocka_unit_test(test_memory_fill),
         cmocka_unit_test(test_memory_registered_areas),
+        cmocka_unit_test(test_memory_data_area_has_one_address),
+        cmocka_unit_test(test_memory_data_area_has_two_addresses),
         cmocka_unit_test(test_memory_globals_go_with_their_module),
         cmocka_unit_test(test_memory_functions_go_with_their_module),
         cmocka_unit_test(test_memory_launch_parameters_must_fit),

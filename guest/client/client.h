@@ -40,7 +40,6 @@ struct client_options {
     const char *ptx;
     uint32_t grid[3], block[3];
     uint64_t shared_bytes;
-    uint64_t max_bytes, samples; /* bench */
 };
 
 struct client {
@@ -56,7 +55,6 @@ int client_info(struct client *client, int argc, char **argv);
 int client_vector_add(struct client *client, int argc, char **argv);
 int client_run(struct client *client, int argc, char **argv);
 int client_launch(struct client *client, int argc, char **argv);
-int client_bench(struct client *client, int argc, char **argv);
 int client_hold(struct client *client, int argc, char **argv);
 
 /* Connects (with retries) or loads options->driver, and initialises. Returns an exit status. */

@@ -23,7 +23,6 @@ static const struct command commands[] = {
     {"run", "KERNEL|--all|--list", "runs kernels that come with it, verified", 0, 1, client_run},
     {"launch", "FILE KERNEL [TYPE:VALUE...]", "launches a kernel of a PTX file", 2, -1,
      client_launch},
-    {"bench", "", "measures launches and copies", 0, 0, client_bench},
     {"hold", "", "keeps a channel open until a signal", 0, 0, client_hold},
 };
 
@@ -48,8 +47,6 @@ enum option_id {
     OPTION_GRID,
     OPTION_BLOCK,
     OPTION_SHARED,
-    OPTION_MAX_SIZE,
-    OPTION_SAMPLES,
     OPTION_BAR0,
 };
 
@@ -74,8 +71,6 @@ static const struct option long_options[] = {
     {"grid", required_argument, NULL, OPTION_GRID},
     {"block", required_argument, NULL, OPTION_BLOCK},
     {"shared", required_argument, NULL, OPTION_SHARED},
-    {"max-size", required_argument, NULL, OPTION_MAX_SIZE},
-    {"samples", required_argument, NULL, OPTION_SAMPLES},
     {"bar0", no_argument, NULL, OPTION_BAR0},
     {NULL, 0, NULL, 0},
 };
@@ -113,9 +108,6 @@ static void print_help(void)
          "  --grid X[,Y[,Z]]  blocks (1)\n"
          "  --block X[,Y[,Z]] threads a block (1)\n"
          "  --shared SIZE     dynamic shared memory\n"
-         "\nbench:\n"
-         "  --max-size SIZE   largest copy, up to 1G (256M)\n"
-         "  --samples N       measurements for each median (21)\n"
          "\nexit: 0 done, 1 failed, 2 wrong usage, 3 refused for good, 4 the worker is gone,\n"
          "5 wrong result, 75 still busy after five attempts");
 }
@@ -138,10 +130,6 @@ static uint64_t *number_place(struct client_options *options, int id)
         return &options->seconds;
     case OPTION_SHARED:
         return &options->shared_bytes;
-    case OPTION_MAX_SIZE:
-        return &options->max_bytes;
-    case OPTION_SAMPLES:
-        return &options->samples;
     default:
         return NULL;
     }

@@ -72,15 +72,21 @@ static CUresult answer(void *data, CUpointer_attribute attribute, const struct r
     case CU_POINTER_ATTRIBUTE_CONTEXT:
         return put_u64(data, range->context);
     case CU_POINTER_ATTRIBUTE_MEMORY_TYPE:
-        return put_int(data, is_host(range) ? CU_MEMORYTYPE_HOST : CU_MEMORYTYPE_DEVICE);
+        return put_int(data, is_host(range) && !range->managed ? CU_MEMORYTYPE_HOST
+                                                               : CU_MEMORYTYPE_DEVICE);
     case CU_POINTER_ATTRIBUTE_DEVICE_POINTER:
         return answer_address(data, device_address(range, ptr));
     case CU_POINTER_ATTRIBUTE_HOST_POINTER:
         return answer_address(data, host_address(range, ptr));
     case CU_POINTER_ATTRIBUTE_BUFFER_ID:
+    case CU_POINTER_ATTRIBUTE_MEMORY_BLOCK_ID:
         return put_u64(data, range->id);
-    case CU_POINTER_ATTRIBUTE_SYNC_MEMOPS:
+    case CU_POINTER_ATTRIBUTE_ACCESS_FLAGS:
+        return put_int(data, device_address(range, ptr) ? CU_POINTER_ATTRIBUTE_ACCESS_FLAG_READWRITE
+                                                        : CU_POINTER_ATTRIBUTE_ACCESS_FLAG_NONE);
     case CU_POINTER_ATTRIBUTE_IS_MANAGED:
+        return put_flag(data, range->managed);
+    case CU_POINTER_ATTRIBUTE_SYNC_MEMOPS:
     case CU_POINTER_ATTRIBUTE_IS_LEGACY_CUDA_IPC_CAPABLE:
     case CU_POINTER_ATTRIBUTE_IS_GPU_DIRECT_RDMA_CAPABLE:
     case CU_POINTER_ATTRIBUTE_IS_HW_DECOMPRESS_CAPABLE:
@@ -96,8 +102,9 @@ static CUresult answer(void *data, CUpointer_attribute attribute, const struct r
     case CU_POINTER_ATTRIBUTE_MAPPING_SIZE:
         return put_u64(data, range->bytes);
     case CU_POINTER_ATTRIBUTE_ALLOWED_HANDLE_TYPES:
-    case CU_POINTER_ATTRIBUTE_MEMPOOL_HANDLE:
         return put_u64(data, 0);
+    case CU_POINTER_ATTRIBUTE_MEMPOOL_HANDLE:
+        return put_u64(data, range->pool);
     default:
         return CUDA_ERROR_INVALID_VALUE;
     }
@@ -120,6 +127,7 @@ static void answer_unknown(void *data, CUpointer_attribute attribute)
 {
     switch (attribute) {
     case CU_POINTER_ATTRIBUTE_MEMORY_TYPE:
+    case CU_POINTER_ATTRIBUTE_ACCESS_FLAGS:
         put_int(data, 0);
         break;
     case CU_POINTER_ATTRIBUTE_DEVICE_ORDINAL:

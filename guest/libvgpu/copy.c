@@ -11,6 +11,7 @@
 #include "guest/libvgpu/mirror.h"
 #include "guest/libvgpu/staged.h"
 #include "guest/libvgpu/stream_rows.h"
+#include "guest/libvgpu/unified.h"
 
 /* What the worker keeps without asking for memory. */
 #define COPY_INLINE_MAX_BYTES 1008u
@@ -32,16 +33,26 @@ struct copy_side copy_side_host(const void *address)
         side.area = range->area + (side.address - range->start);
     }
     side.registered = range && range->what == RANGE_REGISTERED;
+    /* Device memory, given as host memory: one address space tells what it is. */
+    if (!range && unified_holds() && ranges_find(&guest.device, side.address))
+        side.place = COPY_DEVICE;
     guest_unlock();
     return side;
 }
 
 struct copy_side copy_side_unified(CUdeviceptr address)
 {
+    const struct range *range;
     bool device;
 
     guest_lock();
-    device = ranges_find(&guest.device, address) != NULL;
+    range = ranges_find(&guest.device, address);
+    device = range != NULL;
+    /* Page-locked memory is the host's, also where the device's address of it was given. */
+    if (range && range->what == RANGE_HOST_VIEW && unified_holds()) {
+        address = range->other + (address - range->start);
+        device = false;
+    }
     guest_unlock();
     return device ? copy_side_device(address) : copy_side_host((const void *)(uintptr_t)address);
 }

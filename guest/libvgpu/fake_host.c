@@ -38,6 +38,8 @@ static void kick(int fd)
 
 uint8_t *fake_device(struct fake_host *host, uint64_t address)
 {
+    if (host->unified && address - FAKE_UNIFIED_AT < host->geometry.data_bytes)
+        return host->base + host->geometry.data_offset + (address - FAKE_UNIFIED_AT);
     check(address >= FAKE_DEVICE_BASE && address < FAKE_DEVICE_BASE + FAKE_DEVICE_BYTES,
           "a device address outside of the memory");
     return host->device + (address - FAKE_DEVICE_BASE);
@@ -180,6 +182,10 @@ static void reply_alloc(struct fake_host *host, const struct vgpu_record *record
         return;
     }
     host->device_used += (op->bytes + 511) & ~511ull;
+    if (host->bad_addresses > 0) {
+        host->bad_addresses--;
+        address = (uintptr_t)host->base;
+    }
     reply_u64(host, record, address, 0, false);
 }
 
@@ -309,15 +315,23 @@ static bool carry_out(struct fake_host *host, const struct vgpu_record *record)
         reply_u64(host, record, FAKE_DEVICE_BASE + FAKE_DEVICE_BYTES - 64, 64, true);
         return true;
     case CUDA_OP_MEMORY_ALLOC:
+    case CUDA_OP_POOL_ALLOC: /* begins alike */
         reply_alloc(host, record);
+        return true;
+    case CUDA_OP_POOL_GET_ATTRIBUTE:
+        reply_u64(host, record, 5, 0, false);
         return true;
     case CUDA_OP_MEMORY_INFO:
         reply_u64(host, record, FAKE_DEVICE_BYTES - host->device_used, FAKE_DEVICE_BYTES, true);
         return true;
     case CUDA_OP_HOST_REGISTER:
         reply_u64(host, record,
-                  0x100000000ull + ((const struct cuda_op_host_register *)record)->area.offset, 0,
-                  false);
+                  (host->unified ? FAKE_UNIFIED_AT : FAKE_HOST_VIEW) +
+                      ((const struct cuda_op_host_register *)record)->area.offset,
+                  0, false);
+        return true;
+    case CUDA_OP_DATA_AREA:
+        reply_u64(host, record, host->unified ? FAKE_UNIFIED_AT : 0, 0, false);
         return true;
     case CUDA_OP_JOB_VECTOR_ADD:
         reply_sum(host, record);

@@ -61,6 +61,16 @@ void guest_set_initialised(void);
 /* Sets what vgpu_last_error tells. */
 void guest_note_failure(uint32_t status, const char *text);
 
+/*
+ * Around a fork, in the thread that forks: nobody else holds what guards the library's state, so
+ * that a child does not find it held by a thread that it does not have. First and last are the
+ * locks of guest_prepare; those of session.c come in between.
+ */
+void guest_hold_prepare(void);
+void guest_let_go_prepare(void);
+void guest_hold_state(void);
+void guest_let_go_state(void);
+
 /* The session has ended: forgets objects, ranges, and which contexts are current. */
 void guest_reset(void);
 

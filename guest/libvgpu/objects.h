@@ -64,6 +64,11 @@ struct event_object {
     bool recorded;
 };
 
+struct pool_object {
+    struct object head; /* of no context */
+    bool is_default;
+};
+
 /* Where a caller wants what the JIT says. */
 struct jit_logs {
     char *info, *error;

@@ -12,7 +12,7 @@
 #include <stdint.h>
 
 enum range_what {
-    RANGE_MEMORY,     /* device: cuMemAlloc */
+    RANGE_MEMORY,     /* device: cuMemAlloc, cuMemAllocAsync */
     RANGE_GLOBAL,     /* device: a module's variable */
     RANGE_HOST_VIEW,  /* device: page-locked host memory as the device sees it */
     RANGE_HOST,       /* host: page-locked, in the data area */
@@ -25,9 +25,12 @@ struct range {
     enum range_what what;
     uint32_t context; /* it dies with it */
     uint32_t module;  /* of a RANGE_GLOBAL */
+    uint32_t pool;    /* handle of the pool that a RANGE_MEMORY came from, or 0 */
     unsigned flags;   /* as the program gave them */
     uint64_t other;   /* RANGE_HOST, _MOVED: the device's address; RANGE_HOST_VIEW: the host's */
     uint64_t area;    /* RANGE_HOST, _MOVED: offset in the data area */
+    bool managed;     /* RANGE_HOST and its view: cuMemAllocManaged */
+    unsigned advice;  /* of managed memory: CUDA_MANAGED_* */
     uint64_t id;      /* never used twice in a process */
 };
 
@@ -53,6 +56,9 @@ const struct range *ranges_cover(const struct ranges *ranges, uint64_t address, 
 
 /* True if any byte of [address, address + bytes) is in the table. */
 bool ranges_touch(const struct ranges *ranges, uint64_t address, uint64_t bytes);
+
+/* Where the first range behind address starts; UINT64_MAX if there is none. */
+uint64_t ranges_next(const struct ranges *ranges, uint64_t address);
 
 void ranges_drop(struct ranges *ranges, uint64_t start);
 

@@ -17,6 +17,7 @@
 #include "common/flag.h"
 #include "common/status.h"
 #include "guest/libvgpu/callback.h"
+#include "guest/libvgpu/fork.h"
 #include "guest/libvgpu/guest.h"
 #include "guest/libvgpu/mirror.h"
 #include "guest/libvgpu/receive.h"
@@ -222,9 +223,10 @@ static void *watch(void *argument)
 }
 
 /* The child keeps nothing of the parent's session open: the mediator sees the parent's end. */
-static void after_fork(void)
+static void leave_session(void)
 {
-    if (!vgpu_flag_get(&session.open))
+    /* A child's child: the descriptors are others' by now. */
+    if (!vgpu_flag_get(&session.open) || session_is_forked())
         return;
     vgpu_flag_set(&session.forked, 1);
     if (session.link.sock >= 0)
@@ -236,9 +238,42 @@ static void after_fork(void)
     close(session.sender.completion_kick);
 }
 
+static void before_fork(void)
+{
+    guest_hold_prepare();
+    pthread_mutex_lock(&connect_lock);
+    pthread_mutex_lock(&session.lock);
+    guest_hold_state();
+    if (!session_is_forked())
+        fork_prepare();
+}
+
+static void let_go(void)
+{
+    guest_let_go_state();
+    pthread_mutex_unlock(&session.lock);
+    pthread_mutex_unlock(&connect_lock);
+    guest_let_go_prepare();
+}
+
+static void after_fork_in_parent(void)
+{
+    if (!session_is_forked())
+        fork_in_parent();
+    let_go();
+}
+
+static void after_fork_in_child(void)
+{
+    if (!session_is_forked())
+        fork_in_child();
+    leave_session();
+    let_go();
+}
+
 static void register_after_fork(void)
 {
-    pthread_atfork(NULL, NULL, after_fork);
+    pthread_atfork(before_fork, after_fork_in_parent, after_fork_in_child);
 }
 
 static int start_watcher(void)

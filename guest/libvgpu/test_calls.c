@@ -556,7 +556,7 @@ static void test_unsupported_is_told_once(void **state)
 
     begin(&host, NULL);
     vgpu_on_unsupported(count_told);
-    assert_ok(cuGetProcAddress_v2("cuGraphCreate", &found, 12000, 0, &why));
+    assert_ok(cuGetProcAddress_v2("cuGraphAddMemAllocNode", &found, 12000, 0, &why));
     memcpy(&call, &found, sizeof(call));
     assert_int_equal(call(), CUDA_ERROR_NOT_SUPPORTED);
     assert_int_equal(call(), CUDA_ERROR_NOT_SUPPORTED);
@@ -587,6 +587,24 @@ static void test_proc_address_versions_and_flags(void **state)
     assert_int_equal(cuGetProcAddress("cuNothing", &found, 13000, 0), CUDA_ERROR_NOT_FOUND);
     assert_int_equal(cuGetProcAddress_v2("cuInit", &found, 13000, 4, &why),
                      CUDA_ERROR_INVALID_VALUE);
+}
+
+static void test_proc_address_of_what_is_not_carried(void **state)
+{
+    CUdriverProcAddressQueryResult why;
+    void *old, *found, *twin;
+
+    /* The version that took 32-bit addresses is another function. */
+    assert_ok(cuGetProcAddress_v2("cuMemAlloc", &old, 2000, 0, &why));
+    assert_ok(cuGetProcAddress_v2("cuMemAlloc", &found, 13000, 0, &why));
+    assert_ptr_equal(found, (void *)cuMemAlloc_v2);
+    assert_non_null(old);
+    assert_ptr_not_equal(old, found);
+    assert_ok(cuGetProcAddress_v2("cuSignalExternalSemaphoresAsync", &found, 13000, 1, &why));
+    assert_ok(cuGetProcAddress_v2("cuSignalExternalSemaphoresAsync", &twin, 13000, 2, &why));
+    assert_int_equal(why, CU_GET_PROC_ADDRESS_SUCCESS);
+    assert_ptr_not_equal(found, twin);
+    assert_int_equal(((CUresult(*)(void))(uintptr_t)twin)(), CUDA_ERROR_NOT_SUPPORTED);
 }
 
 static void test_per_thread_twin_uses_its_stream(void **state)
@@ -683,6 +701,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(test_occupancy_seeks_the_best_block),
         cmocka_unit_test(test_unsupported_is_told_once),
         cmocka_unit_test(test_proc_address_versions_and_flags),
+        cmocka_unit_test(test_proc_address_of_what_is_not_carried),
         cmocka_unit_test(test_per_thread_twin_uses_its_stream),
         cmocka_unit_test(test_error_names),
         cmocka_unit_test(test_link_without_input_and_with_wrong_type),

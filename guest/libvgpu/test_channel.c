@@ -629,6 +629,48 @@ static bool print_first(struct fake_host *host, const struct vgpu_record *record
     return false;
 }
 
+/* The text, and only then the word that the context is broken. */
+static bool assert_first(struct fake_host *host, const struct vgpu_record *record)
+{
+    struct {
+        struct vgpu_completion head;
+        char text[8];
+    } print = {.head = {.size_bytes = sizeof(print), .kind = VGPU_COMPLETION_PRINT_ERROR},
+               .text = "failed\n"};
+
+    if (record->op != CUDA_OP_LAUNCH)
+        return false;
+    fake_complete(host, &print.head);
+    page_store_u32(&host->page->notice.poisoned, CUDA_ERROR_ASSERT);
+    return true;
+}
+
+static void test_assertion_is_on_standard_error_when_it_is_known(void **state)
+{
+    struct fake_host host = {.on_record = assert_first};
+    char text[16] = "";
+    CUcontext context;
+    CUfunction function;
+    int saved, pipes[2];
+
+    begin(&host, &context);
+    function = load_function();
+    assert_int_equal(pipe(pipes), 0);
+    saved = dup(STDERR_FILENO);
+    dup2(pipes[1], STDERR_FILENO);
+    assert_ok(launch(function, 1, 1));
+    fake_await_op(&host, CUDA_OP_LAUNCH, 1);
+    while (cuCtxSynchronize() != CUDA_ERROR_ASSERT)
+        continue;
+    dup2(saved, STDERR_FILENO);
+    close(saved);
+    close(pipes[1]);
+    assert_int_equal(read(pipes[0], text, sizeof(text)), 7);
+    assert_memory_equal(text, "failed\n", 7);
+    close(pipes[0]);
+    end(&host);
+}
+
 static void test_print_reaches_standard_output(void **state)
 {
     struct fake_host host = {.on_record = print_first};
@@ -717,6 +759,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(test_copy_direction_is_inferred),
         cmocka_unit_test(test_late_error_of_an_upload_is_told_once),
         cmocka_unit_test(test_poison_is_told_at_once),
+        cmocka_unit_test(test_assertion_is_on_standard_error_when_it_is_known),
         cmocka_unit_test(test_print_reaches_standard_output),
         cmocka_unit_test(test_hostile_worker_ends_the_channel),
     };

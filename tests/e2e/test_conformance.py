@@ -16,7 +16,7 @@ VMS = [(1, 'A', 'high')]
 
 def through_the_mediator(program):
     with Stack(vms=VMS) as stack:
-        library = os.path.join(stack.build, 'guest/libvgpu/libvgpu-cuda.so')
+        library = os.path.join(stack.build, 'guest/libvgpu/libcuda.so.1')
         done = subprocess.run(
             [os.path.join(stack.build, 'tests/conformance', program), '--driver', library],
             env=dict(os.environ, VGPU_SOCKET=stack.vm_socket(1)), capture_output=True, text=True,
