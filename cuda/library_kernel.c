@@ -252,14 +252,23 @@ static CUresult note_setting(struct kernel *kernel, CUdevice device, int attribu
 static CUresult set_kernel(CUkernel kernel, CUdevice device, int attribute, int value)
 {
     struct visit visit;
+    struct kernel_function *function;
+    unsigned long long id;
     CUresult result = visit_begin(&visit, kernel, device);
 
     if (result != CUDA_SUCCESS)
         return result;
     result = set(visit.function, attribute, value);
+    if (result == CUDA_SUCCESS)
+        result = cuCtxGetId(NULL, &id);
     if (result == CUDA_SUCCESS) {
         library_lock();
+        function = function_in(visit.kernel, id);
         result = note_setting(visit.kernel, device, attribute, value);
+        /* It has this one: set again, it would undo what is set of the function meanwhile. */
+        if (result == CUDA_SUCCESS && function &&
+            function->settings + 1 == visit.kernel->settings_count)
+            function->settings++;
         library_unlock();
     }
     visit_end(&visit);

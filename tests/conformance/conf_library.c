@@ -136,6 +136,7 @@ static enum conf_result kernel_attributes(struct conf *conf)
     const CUfunction_attribute dynamic = CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES;
     struct counting counting;
     CUcontext second;
+    CUfunction function;
     int value = 0;
 
     CONF_TRY(load_counting(conf, &counting));
@@ -145,6 +146,12 @@ static enum conf_result kernel_attributes(struct conf *conf)
     CONF_EXPECT(conf, cuKernelSetAttribute(dynamic, 100 << 20, counting.kernel, 0),
                 CUDA_ERROR_INVALID_VALUE);
     CONF_CALL(conf, cuKernelSetCacheConfig(counting.kernel, CU_FUNC_CACHE_PREFER_L1, 0));
+    /* What is set of the function itself goes before it. */
+    CONF_CALL(conf, cuKernelGetFunction(&function, counting.kernel));
+    CONF_CALL(conf, cuKernelSetAttribute(dynamic, 60000, counting.kernel, 0));
+    CONF_CALL(conf, cuFuncSetAttribute(function, dynamic, 50000));
+    CONF_CALL(conf, cuFuncGetAttribute(&value, dynamic, (CUfunction)counting.kernel));
+    CONF_TRUE(conf, value == 50000);
     CONF_CALL(conf, cuCtxCreate_v2(&second, 0, 0));
     value = 0;
     CONF_CALL(conf, cuFuncGetAttribute(&value, dynamic, (CUfunction)counting.kernel));
