@@ -13,7 +13,10 @@
  */
 #define PIECE_MIN_BYTES (128u << 10)
 #define PIECE_MAX_BYTES (512u << 10)
-#define FLIGHTS         16u
+#define FLIGHTS         32u
+
+/* Uploads of this size that go past the cache reach the device sooner: it need not ask for them. */
+#define STREAM_MIN_BYTES (32u << 10)
 
 /* An upload of up to this takes one slot for all, and only its last piece is answered. */
 #define ONE_SLOT_BYTES (2u << 20)
@@ -271,6 +274,8 @@ static CUresult upload_in_one_slot(const struct copy_box *box, uint64_t total)
     uint64_t used = 0;
     CUresult result = CUDA_SUCCESS;
     bool more = next_piece(box, piece_bytes(total), &next);
+    void (*copy)(uint8_t *, uint64_t, const uint8_t *, uint64_t, uint64_t, uint64_t) =
+        total < STREAM_MIN_BYTES ? copy_rows : stream_rows;
 
     if (!slot)
         return staging_refused(sender);
@@ -280,8 +285,8 @@ static CUresult upload_in_one_slot(const struct copy_box *box, uint64_t total)
 
         piece = next;
         more = next_piece(box, piece_bytes(total), &next);
-        copy_rows(sender->map.data + offset, piece.width, piece_host(&box->source, &piece),
-                  box->source.pitch, piece.width, piece.rows);
+        copy(sender->map.data + offset, piece.width, piece_host(&box->source, &piece),
+             box->source.pitch, piece.width, piece.rows);
         used += piece.width * piece.rows;
         if (!more)
             thread_self()->deferred = &slot->ticket;

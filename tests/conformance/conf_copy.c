@@ -336,6 +336,75 @@ static enum conf_result pointer_attributes(struct conf *conf)
     return CONF_PASS;
 }
 
+/* Up, across and down in one batch each; what is wrong with the attributes is refused whole. */
+static enum conf_result batches(struct conf *conf)
+{
+    uint8_t in[2 * BYTES], out[2 * BYTES];
+    CUmemcpyAttributes attributes[2] = {
+        {.srcAccessOrder = CU_MEMCPY_SRC_ACCESS_ORDER_DURING_API_CALL},
+        {.srcAccessOrder = CU_MEMCPY_SRC_ACCESS_ORDER_STREAM}};
+    CUdeviceptr a, targets[2], sources[2];
+    size_t sizes[2] = {BYTES - 3, BYTES}, from[2] = {0, 1};
+    CUstream stream;
+
+    if (!conf->cu->cuMemcpyBatchAsync)
+        return conf_skip(conf, "this driver has no batches");
+    fill(in, sizeof(in), 3);
+    memset(out, 0, sizeof(out));
+    CONF_CALL(conf, cuMemAlloc(&a, 2 * BYTES));
+    CONF_CALL(conf, cuStreamCreate(&stream, CU_STREAM_NON_BLOCKING));
+    targets[0] = a;
+    targets[1] = a + BYTES;
+    sources[0] = (uintptr_t)in;
+    sources[1] = (uintptr_t)in + BYTES;
+    CONF_CALL(conf, cuMemcpyBatchAsync(targets, sources, sizes, 2, attributes, from, 2, stream));
+    CONF_CALL(conf, cuStreamSynchronize(stream));
+    CONF_CALL(conf, cuMemcpyDtoH(out, a, 2 * BYTES));
+    CONF_TRUE(conf, memcmp(out, in, BYTES - 3) == 0);
+    CONF_TRUE(conf, memcmp(out + BYTES, in + BYTES, BYTES) == 0);
+    from[1] = 2;
+    CONF_EXPECT(conf, cuMemcpyBatchAsync(targets, sources, sizes, 2, attributes, from, 2, stream),
+                CUDA_ERROR_INVALID_VALUE);
+    attributes[0].srcAccessOrder = CU_MEMCPY_SRC_ACCESS_ORDER_INVALID;
+    CONF_EXPECT(conf, cuMemcpyBatchAsync(targets, sources, sizes, 2, attributes, from, 1, stream),
+                CUDA_ERROR_INVALID_VALUE);
+    CONF_CALL(conf, cuStreamDestroy(stream));
+    CONF_CALL(conf, cuMemFree(a));
+    return CONF_PASS;
+}
+
+/* A box out of a wider one, packed on the other side. */
+static enum conf_result batches_3d(struct conf *conf)
+{
+    uint8_t in[10 * 6 * 4], out[7 * 5 * 3];
+    CUDA_MEMCPY3D_BATCH_OP ops[2] = {
+        {.src = {.type = CU_MEMCPY_OPERAND_TYPE_POINTER,
+                 .op.ptr = {.ptr = (uintptr_t)in, .rowLength = 10, .layerHeight = 6}},
+         .dst = {.type = CU_MEMCPY_OPERAND_TYPE_POINTER},
+         .extent = {7, 5, 3},
+         .srcAccessOrder = CU_MEMCPY_SRC_ACCESS_ORDER_STREAM}};
+    CUdeviceptr a;
+    CUstream stream;
+
+    if (!conf->cu->cuMemcpy3DBatchAsync)
+        return conf_skip(conf, "this driver has no batches");
+    fill(in, sizeof(in), 5);
+    CONF_CALL(conf, cuMemAlloc(&a, sizeof(out)));
+    CONF_CALL(conf, cuStreamCreate(&stream, CU_STREAM_NON_BLOCKING));
+    ops[0].dst.op.ptr.ptr = a;
+    CONF_CALL(conf, cuMemcpy3DBatchAsync(1, ops, 0, stream));
+    CONF_CALL(conf, cuStreamSynchronize(stream));
+    CONF_CALL(conf, cuMemcpyDtoH(out, a, sizeof(out)));
+    for (size_t i = 0; i < sizeof(out); i++)
+        CONF_TRUE(conf, out[i] == in[i / 35 * 60 + i / 7 % 5 * 10 + i % 7]);
+    CONF_EXPECT(conf, cuMemcpy3DBatchAsync(1, ops, 1, stream), CUDA_ERROR_INVALID_VALUE);
+    ops[0].extent.width = 11;
+    CONF_EXPECT(conf, cuMemcpy3DBatchAsync(1, ops, 0, stream), CUDA_ERROR_INVALID_VALUE);
+    CONF_CALL(conf, cuStreamDestroy(stream));
+    CONF_CALL(conf, cuMemFree(a));
+    return CONF_PASS;
+}
+
 static const struct conf_case cases[] = {
     {"allocation", allocations, false},
     {"linear copies", linear, false},
@@ -345,6 +414,8 @@ static const struct conf_case cases[] = {
     {"copies 2D", copies_2d, false},
     {"copies 3D", copies_3d, false},
     {"32 MiB there and back", large, false},
+    {"batches", batches, false},
+    {"batches 3D", batches_3d, false},
     {"host memory", host_memory, false},
     {"registered memory", registered_memory, false},
     {"pointer attributes", pointer_attributes, false},
