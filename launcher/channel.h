@@ -20,9 +20,10 @@ struct channel {
     uint32_t number;
     pid_t pid;
     bool kill_asked;
-    bool known;                    /* the mediator of the present connection knows of it */
-    bool exited;                   /* reaped; `end` is valid, `pid` is not */
-    char group[CGROUP_NAME_BYTES]; /* the worker's cgroup */
+    bool known;                          /* the mediator of the present connection knows of it */
+    bool exited;                         /* reaped; `end` is valid, `pid` is not */
+    char group[CGROUP_NAME_BYTES];       /* the worker's cgroup */
+    char spare_gpu[VGPU_GPU_UUID_BYTES]; /* the pool of spares it came from, if it did */
     int sock; /* this side of the worker's launcher socket; -1 once it is at its end */
     int fds[VGPU_CHANNEL_FDS];
     struct vgpu_channel_geometry geometry;

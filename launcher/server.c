@@ -503,6 +503,7 @@ static bool adopt_spare(struct server *server, struct channel *channel,
     channel->pid = spare->pid;
     channel->sock = spare->sock;
     memcpy(channel->group, spare->group, sizeof(channel->group));
+    memcpy(channel->spare_gpu, pool->gpu_uuid, sizeof(channel->spare_gpu));
     watch(server, EPOLL_CTL_MOD, channel->sock, EPOLLIN, SOURCE_WORKER, channel->number);
     spare_leave(pool, spare, true);
     return true;
@@ -682,6 +683,17 @@ static uint64_t cpu_ns(const struct rusage *usage)
            ((uint64_t)usage->ru_utime.tv_usec + (uint64_t)usage->ru_stime.tv_usec) * VGPU_NS_PER_US;
 }
 
+static void distrust_spares(struct server *server, const struct channel *channel)
+{
+    struct spare_pool *pool = spares_pool(&server->spares, channel->spare_gpu);
+
+    if (channel->end.exit_code != VGPU_EXIT_NOT_ADOPTED || !pool)
+        return;
+    vgpu_log(VGPU_LOG_ERROR, "spares-distrusted", "gpu=%s seconds=%" PRIu64, pool->gpu_uuid,
+             (uint64_t)(SPARE_DISTRUST_NS / VGPU_NS_PER_S));
+    spare_pool_distrust(pool, vgpu_clock_ns());
+}
+
 static void worker_ended(struct server *server, struct channel *channel, int status,
                          const struct rusage *usage)
 {
@@ -704,6 +716,7 @@ static void worker_ended(struct server *server, struct channel *channel, int sta
                  channel->number, channel->keep.vm_id, (int)channel->pid, channel->end.exit_code,
                  channel->end.signal, channel->end.killed, channel->end.cpu_ns,
                  channel->end.peak_rss_bytes);
+    distrust_spares(server, channel);
     vgpu_close(&channel->sock);
     rc = cgroup_remove(&server->cgroup, channel->group);
     if (rc < 0)

@@ -113,7 +113,7 @@ struct spare *spare_pool_excess(struct spare_pool *pool, uint64_t now_ns)
 
         if (spare->state == SPARE_NONE || spare->unwanted)
             continue;
-        if (starting + ready > pool->wanted) {
+        if (starting + ready > pool->wanted || now_ns < pool->distrust_ns) {
             spare->unwanted = true;
             pool->changed = true;
             return spare;
@@ -146,6 +146,12 @@ void spare_pool_failed(struct spare_pool *pool, uint64_t now_ns)
         pool->failures++;
     pool->retry_ns = now_ns + backoff;
     pool->changed = true;
+}
+
+void spare_pool_distrust(struct spare_pool *pool, uint64_t now_ns)
+{
+    spare_pool_failed(pool, now_ns);
+    pool->distrust_ns = pool->retry_ns = now_ns + SPARE_DISTRUST_NS;
 }
 
 void spare_leave(struct spare_pool *pool, struct spare *spare, bool adopted)

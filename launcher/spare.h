@@ -19,6 +19,7 @@
 #define SPARE_BACKOFF_NS     (1000000000ull) /* after the first failure; doubles */
 #define SPARE_BACKOFF_MAX_NS (64 * SPARE_BACKOFF_NS)
 #define SPARE_START_NS       (60 * SPARE_BACKOFF_NS) /* to be ready, or be killed */
+#define SPARE_DISTRUST_NS    (600 * SPARE_BACKOFF_NS)
 
 enum spare_state { SPARE_NONE, SPARE_STARTING, SPARE_READY };
 
@@ -37,8 +38,9 @@ struct spare_pool {
     unsigned wanted;
     uint32_t failures;
     uint64_t adopted;
-    uint64_t retry_ns; /* none is started before */
-    bool changed;      /* since the mediator was told */
+    uint64_t retry_ns;    /* none is started before */
+    uint64_t distrust_ns; /* none is used before */
+    bool changed;         /* since the mediator was told */
     struct spare spares[VGPU_LAUNCH_MAX_SPARES];
 };
 
@@ -68,6 +70,11 @@ void spare_pool_count(const struct spare_pool *pool, unsigned *ret_starting, uns
 
 /* One ended by itself, or could not be started. */
 void spare_pool_failed(struct spare_pool *pool, uint64_t now_ns);
+/*
+ * One could not become a channel's worker, and the others are no better: what there are end, and
+ * for SPARE_DISTRUST_NS channels start without.
+ */
+void spare_pool_distrust(struct spare_pool *pool, uint64_t now_ns);
 /* It left the pool: with a channel (adopted), or dead. */
 void spare_leave(struct spare_pool *pool, struct spare *spare, bool adopted);
 

@@ -170,6 +170,21 @@ static void test_spare_pools_are_used_again(void **state)
     assert_non_null(spares_pool(spares, "GPU-other"));
 }
 
+static void test_spare_pool_is_distrusted(void **state)
+{
+    struct spares *spares = *state;
+    struct spare_pool *pool = pool_of(spares, 1);
+    struct spare *spare = start(spares, pool, 0);
+
+    spare->state = SPARE_READY;
+    spare_pool_distrust(pool, 9);
+    assert_ptr_equal(spare_pool_excess(pool, 9), spare);
+    assert_null(spare_pool_ready(pool));
+    spare_leave(pool, spare, false);
+    assert_null(spare_pool_room(pool, 8 + SPARE_DISTRUST_NS));
+    assert_non_null(spare_pool_room(pool, 9 + SPARE_DISTRUST_NS));
+}
+
 static void test_spare_is_found(void **state)
 {
     struct spares *spares = *state;
@@ -196,6 +211,7 @@ int main(void)
         CASE(test_spare_that_hangs_is_ended),
         CASE(test_spare_of_a_gpu_that_went_is_ended),
         CASE(test_spare_pools_are_used_again),
+        CASE(test_spare_pool_is_distrusted),
         CASE(test_spare_is_found),
     };
 

@@ -535,6 +535,64 @@ static void test_root_spare_dies_with_the_launcher(void **state)
         rmdir(f->cgroup);
 }
 
+/* A worker program that is ready at once, and fails at its adoption. */
+static int set_up_unfit(void **state)
+{
+    static const char script[] =
+        "#!/usr/bin/env python3\n"
+        "import os, socket, struct, sys\n"
+        "if '--spare' in sys.argv:\n"
+        "    sock = socket.socket(fileno=10)\n"
+        "    sock.send(struct.pack('<II', 8, 32))\n"
+        "    sock.recvmsg(4096, 1024)\n"
+        "    os._exit(5)\n"
+        "os.execv(os.environ['REAL_WORKER'], [os.environ['REAL_WORKER']] + sys.argv[1:])\n";
+    static char path[64], real[512];
+    const char *extra[] = {"--same-uid", "--env", real, NULL}, *worker = worker_path;
+    int fd, rc;
+
+    snprintf(path, sizeof(path), "/tmp/vgpu-unfit-%d", (int)getpid());
+    snprintf(real, sizeof(real), "REAL_WORKER=%s", worker_path);
+    fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0755);
+    assert_int_equal(write(fd, script, sizeof(script) - 1), sizeof(script) - 1);
+    close(fd);
+    worker_path = path;
+    rc = set_up_with(state, extra);
+    worker_path = worker;
+    return rc;
+}
+
+static int tear_down_unfit(void **state)
+{
+    char path[64];
+
+    snprintf(path, sizeof(path), "/tmp/vgpu-unfit-%d", (int)getpid());
+    unlink(path);
+    return tear_down(state);
+}
+
+/* It costs one channel, not all. */
+static void test_spares_that_cannot_be_adopted_are_given_up(void **state)
+{
+    struct vgpu_launch_spawn spawn = good_spawn(1);
+    struct fixture *f = *state;
+    union packet packet;
+    pid_t pids[2];
+
+    snprintf(spawn.gpu_uuid, sizeof(spawn.gpu_uuid), "%s", GPU);
+    ask(f, 1, GPU);
+    await_ready(f, 1);
+    make_fds(f);
+    send_packet(f->sock, &spawn, sizeof(spawn), f->fds, VGPU_CHANNEL_FDS);
+    do
+        assert_true(receive(f->sock, &packet, NULL, NULL) > 0);
+    while (packet.head.type != VGPU_LAUNCH_EXITED);
+    assert_int_equal(packet.exited.exit_code, VGPU_EXIT_NOT_ADOPTED);
+    while (children(f, pids, 2) > 0)
+        poll(NULL, 0, 5); /* until the one that was started meanwhile is reaped */
+    open_channel(f, 2, 0);
+}
+
 static int set_up_two(void **state)
 {
     static const char *const extra[] = {"--same-uid", "--env", "SOFTGPU_DEVICES=2", NULL};
@@ -566,6 +624,8 @@ int main(int argc, char **argv)
         CASE(test_spare_that_dies_is_replaced),
         cmocka_unit_test_setup_teardown(test_spare_that_cannot_start_is_told, set_up_broken,
                                         tear_down),
+        cmocka_unit_test_setup_teardown(test_spares_that_cannot_be_adopted_are_given_up,
+                                        set_up_unfit, tear_down_unfit),
         CASE(test_spares_end_when_unwanted),
         CASE(test_spares_outlive_the_mediator),
         CASE(test_spare_dies_with_the_launcher),

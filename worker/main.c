@@ -4,7 +4,8 @@
  * channel's descriptors at 3 to 9 (enum vgpu_channel_fd) and its own socket at 10. A spare gets
  * them by that socket later, when its driver is up.
  *
- * Exit status: 0 stopped, 1 not started, 2 usage, 3 the guest's record ended the channel, 4 other.
+ * Exit status: 0 stopped, 1 not started, 2 usage, 3 the guest's record ended the channel, 4 other,
+ * 5 (VGPU_EXIT_NOT_ADOPTED) a spare could not become its channel's worker.
  */
 #include <errno.h>
 #include <getopt.h>
@@ -33,7 +34,8 @@ enum exit_status {
     EXIT_NOT_STARTED = 1,
     EXIT_USAGE = 2,
     EXIT_BAD_RECORD = 3,
-    EXIT_OTHER = 4
+    EXIT_OTHER = 4,
+    EXIT_NOT_ADOPTED = VGPU_EXIT_NOT_ADOPTED
 };
 
 struct options {
@@ -271,7 +273,11 @@ static int run_spare(struct channel *channel, struct cuda_driver *driver, struct
     options->channel = adopt.channel;
     options->geometry = adopt.geometry;
     /* Nothing of the guest is mapped before it is the right user's. */
-    if (adopt_user(&adopt, &err) < 0 || attach(channel, options, &err) < 0)
+    if (adopt_user(&adopt, &err) < 0) {
+        not_started(options, &err);
+        return EXIT_NOT_ADOPTED;
+    }
+    if (attach(channel, options, &err) < 0)
         return not_started(options, &err);
     if (close_sandbox(channel, options, &err) < 0)
         return tell_not_started(channel, options, &err);

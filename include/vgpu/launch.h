@@ -39,9 +39,9 @@ enum vgpu_launch_type {
     VGPU_LAUNCH_EXITED = 6,  /* launcher, unasked: struct vgpu_launch_exited */
     VGPU_LAUNCH_LIST = 7,    /* mediator: struct vgpu_launch_channel, channel 0 */
     VGPU_LAUNCH_ENTRY = 8,   /* launcher: struct vgpu_launch_entry; fds: VGPU_CHANNEL_FDS */
-    VGPU_LAUNCH_LIST_END = 9, /* launcher: struct vgpu_launch_channel, channel = entries sent */
-    VGPU_LAUNCH_REFUSED = 10, /* launcher, then it closes: struct vgpu_launch_answer */
-    VGPU_LAUNCH_SPARES = 11,  /* mediator: struct vgpu_launch_spares */
+    VGPU_LAUNCH_LIST_END = 9,     /* launcher: struct vgpu_launch_channel, channel = entries sent */
+    VGPU_LAUNCH_REFUSED = 10,     /* launcher, then it closes: struct vgpu_launch_answer */
+    VGPU_LAUNCH_SPARES = 11,      /* mediator: struct vgpu_launch_spares */
     VGPU_LAUNCH_SPARE_STATE = 12, /* launcher, unasked: struct vgpu_launch_spare_state */
 
     /* Between launcher and a spare worker, on the worker's socket. */
@@ -132,13 +132,16 @@ VGPU_ASSERT_SIZE(struct vgpu_launch_spares, 3088);
 struct vgpu_launch_spare_state {
     struct vgpu_launch head;
     char gpu_uuid[VGPU_GPU_UUID_BYTES];
-    uint32_t ready;    /* spares that a channel could have at once */
+    uint32_t ready; /* spares that a channel could have at once */
     uint32_t starting;
     uint32_t failures; /* spares that ended by themselves since one was last adopted */
     uint32_t reserved;
-    uint64_t adopted;  /* channels that started on a spare */
+    uint64_t adopted; /* channels that started on a spare */
 };
 VGPU_ASSERT_SIZE(struct vgpu_launch_spare_state, 80);
+
+/* Exit status of a worker that was a spare and could not become what ADOPT said. */
+#define VGPU_EXIT_NOT_ADOPTED 5
 
 /* What a spare becomes. The lease page's descriptor is read-only. */
 struct vgpu_launch_adopt {
