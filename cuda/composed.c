@@ -168,3 +168,71 @@ CUresult cuPointerSetAttribute(const void *value, CUpointer_attribute attribute,
     memcpy(&set, value, sizeof(set));
     return set ? cuda_unsupported("cuPointerSetAttribute of SYNC_MEMOPS") : CUDA_SUCCESS;
 }
+
+/* A function is loaded with its module: the worker's driver loads it when the guest asks for it. */
+CUresult cuFuncLoad(CUfunction function)
+{
+    CUmodule module;
+
+    return cuFuncGetModule(&module, function);
+}
+
+CUresult cuFuncIsLoaded(CUfunctionLoadingState *state, CUfunction function)
+{
+    CUmodule module;
+    CUresult result = cuFuncGetModule(&module, function);
+
+    if (result != CUDA_SUCCESS)
+        return result;
+    if (!state)
+        return CUDA_ERROR_INVALID_VALUE;
+    *state = CU_FUNCTION_LOADING_STATE_LOADED;
+    return CUDA_SUCCESS;
+}
+
+/* Access windows are hints, and without effect here: no line of the cache persists. */
+CUresult cuCtxResetPersistingL2Cache(void)
+{
+    CUcontext current = NULL;
+    CUresult result = cuCtxGetCurrent(&current);
+
+    return result == CUDA_SUCCESS ? check_context(current) : result;
+}
+
+/* The multiprocessors of a context can be limited under NVIDIA's MPS alone. */
+CUresult cuDeviceGetExecAffinitySupport(int *pi, CUexecAffinityType type, CUdevice dev)
+{
+    int warp;
+    CUresult result = cuDeviceGetAttribute(&warp, CU_DEVICE_ATTRIBUTE_WARP_SIZE, dev);
+
+    if (result != CUDA_SUCCESS)
+        return result;
+    if (!pi || type != CU_EXEC_AFFINITY_TYPE_SM_COUNT)
+        return CUDA_ERROR_INVALID_VALUE;
+    *pi = 0;
+    return CUDA_SUCCESS;
+}
+
+CUresult cuCtxGetExecAffinity(CUexecAffinityParam *pExecAffinity, CUexecAffinityType type)
+{
+    CUcontext current = NULL;
+    CUresult result = cuCtxGetCurrent(&current);
+
+    if (result == CUDA_SUCCESS)
+        result = check_context(current);
+    if (result != CUDA_SUCCESS)
+        return result;
+    return pExecAffinity && type == CU_EXEC_AFFINITY_TYPE_SM_COUNT
+               ? CUDA_ERROR_UNSUPPORTED_EXEC_AFFINITY
+               : CUDA_ERROR_INVALID_VALUE;
+}
+
+CUresult cuStreamGetDevice(CUstream hStream, CUdevice *device)
+{
+    CUcontext context;
+    CUresult result = cuStreamGetCtx(hStream, &context);
+
+    if (result != CUDA_SUCCESS)
+        return result;
+    return device ? cuCtxGetDevice_v2(device, context) : CUDA_ERROR_INVALID_VALUE;
+}

@@ -20,6 +20,8 @@ typedef int CUdevice;
 typedef struct CUctx_st *CUcontext;
 typedef struct CUmod_st *CUmodule;
 typedef struct CUfunc_st *CUfunction;
+typedef struct CUlib_st *CUlibrary;
+typedef struct CUkern_st *CUkernel;
 typedef struct CUarray_st *CUarray;
 typedef struct CUevent_st *CUevent;
 typedef struct CUstream_st *CUstream;
@@ -317,6 +319,11 @@ typedef enum {
     CU_JIT_OVERRIDE_DIRECTIVE_VALUES = 33,
     CU_JIT_SPLIT_COMPILE = 34,
 } CUjit_option;
+
+typedef enum {
+    CU_LIBRARY_HOST_UNIVERSAL_FUNCTION_AND_DATA_TABLE = 0,
+    CU_LIBRARY_BINARY_IS_PRESERVED = 1,
+} CUlibraryOption;
 
 typedef enum {
     CU_JIT_INPUT_CUBIN = 0,
@@ -705,8 +712,15 @@ typedef struct {
     unsigned int numAttrs;
 } CUlaunchConfig;
 
+typedef enum {
+    CU_FUNCTION_LOADING_STATE_UNLOADED = 0,
+    CU_FUNCTION_LOADING_STATE_LOADED = 1,
+} CUfunctionLoadingState;
+
+typedef enum { CU_EXEC_AFFINITY_TYPE_SM_COUNT = 0 } CUexecAffinityType;
+
 typedef struct {
-    int type;
+    CUexecAffinityType type;
     union {
         struct {
             unsigned int val;
@@ -883,7 +897,7 @@ typedef struct {
     unsigned int sharedMemBytes;
     void **kernelParams;
     void **extra;
-    void *kern;
+    CUkernel kern;
     CUcontext ctx;
 } CUDA_KERNEL_NODE_PARAMS;
 

@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "cuda/capture.h"
 #include "cuda/cuda_api.h"
 #include "cuda/exports.h"
 #include "cuda/graph_api.h"
@@ -170,6 +171,17 @@ CUresult cuGraphUpload(CUgraphExec hGraphExec, CUstream hStream)
     return cuStreamGetFlags(hStream, &flags); /* the stream is looked at, and nothing is to do */
 }
 
+static CUresult launch(struct graph_exec *exec, CUstream stream)
+{
+    CUresult result;
+
+    CAPTURED(capture_graph(exec->graph, stream));
+    pthread_mutex_lock(&exec->lock);
+    result = graph_body_launch(exec, stream);
+    pthread_mutex_unlock(&exec->lock);
+    return result;
+}
+
 CUresult cuGraphLaunch(CUgraphExec hGraphExec, CUstream hStream)
 {
     struct graph_exec *exec;
@@ -177,9 +189,7 @@ CUresult cuGraphLaunch(CUgraphExec hGraphExec, CUstream hStream)
 
     if (result != CUDA_SUCCESS)
         return result;
-    pthread_mutex_lock(&exec->lock);
-    result = graph_body_launch(exec, hStream);
-    pthread_mutex_unlock(&exec->lock);
+    result = launch(exec, hStream);
     exec_close(exec);
     return result;
 }

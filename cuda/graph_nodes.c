@@ -9,7 +9,8 @@
 #include "cuda/exports.h"
 #include "cuda/graph_table.h"
 
-static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+/* Recursive: what is asked of the driver API meanwhile may ask whether a stream captures. */
+static pthread_mutex_t lock = PTHREAD_RECURSIVE_MUTEX_INITIALIZER_NP;
 
 /* cuCtxGetCurrent fails where no call of the API may be made. */
 struct graph_scope graph_enter(void)

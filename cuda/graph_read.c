@@ -9,6 +9,7 @@
 #include "cuda/cuda_api.h"
 #include "cuda/exports.h"
 #include "cuda/graph_api.h"
+#include "cuda/library.h"
 
 /* A launch parameter buffer as `extra` gives it. */
 static CUresult read_extra(void **extra, const void **ret_buffer, size_t *ret_bytes)
@@ -97,16 +98,25 @@ static CUresult check_shape(const struct graph_kernel *kernel)
     return CUDA_SUCCESS;
 }
 
+/* A kernel of a library is the function that it stands for now. */
+static CUfunction function_of(const CUDA_KERNEL_NODE_PARAMS *from)
+{
+    const void *handle = from->func ? (const void *)from->func : (const void *)from->kern;
+    CUfunction function;
+
+    return library_function(handle, &function) == CUDA_SUCCESS ? function : from->func;
+}
+
 CUresult graph_read_kernel(CUcontext context, const CUDA_KERNEL_NODE_PARAMS *from,
                            struct graph_params *ret)
 {
     struct graph_kernel kernel;
     CUresult result;
 
-    if (!from || (from->kernelParams && from->extra) || from->kern)
-        return from && from->kern ? CUDA_ERROR_NOT_SUPPORTED : CUDA_ERROR_INVALID_VALUE;
+    if (!from || (from->kernelParams && from->extra))
+        return CUDA_ERROR_INVALID_VALUE;
     kernel = (struct graph_kernel){
-        .function = from->func,
+        .function = function_of(from),
         .grid = {from->gridDimX, from->gridDimY, from->gridDimZ},
         .block = {from->blockDimX, from->blockDimY, from->blockDimZ},
         .shared_bytes = from->sharedMemBytes,

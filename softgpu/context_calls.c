@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* cuCtx*: making contexts, each thread's stack of them, and their settings. */
+#include "cuda/capture.h"
 #include "softgpu/context.h"
 #include "softgpu/handle.h"
 #include "softgpu/capability.h"
@@ -224,6 +225,18 @@ CUresult cuCtxGetFlags(unsigned int *flags)
     return CUDA_SUCCESS;
 }
 
+CUresult cuCtxSetFlags(unsigned int flags)
+{
+    _scope_ struct scope scope = scope_context();
+
+    if (scope.result != CUDA_SUCCESS)
+        return scope.result;
+    if (!context_flags_valid(flags))
+        return CUDA_ERROR_INVALID_VALUE;
+    scope.context->flags = flags;
+    return CUDA_SUCCESS;
+}
+
 CUresult cuCtxGetId(CUcontext ctx, unsigned long long *ctxId)
 {
     _scope_ struct scope scope = scope_named(ctx);
@@ -250,6 +263,7 @@ CUresult cuCtxGetApiVersion(CUcontext ctx, unsigned int *version)
 
 CUresult cuCtxSynchronize_v2(CUcontext ctx)
 {
+    CAPTURED(capture_refuse());
     _scope_ struct scope scope = scope_named(ctx);
 
     if (scope.result != CUDA_SUCCESS)

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "common/overflow.h"
+#include "cuda/capture.h"
 #include "softgpu/context.h"
 #include "softgpu/capability.h"
 #include "softgpu/memory.h"
@@ -146,6 +147,11 @@ static CUresult copy(struct box *box, CUstream handle, bool asynchronous)
 static CUresult copy_1d(uint64_t dst, bool dst_device, uint64_t src, bool src_device, size_t size,
                         CUstream handle, bool asynchronous)
 {
+    CAPTURED(asynchronous
+                 ? capture_bytes(dst_device ? CU_MEMORYTYPE_DEVICE : CU_MEMORYTYPE_UNIFIED, dst,
+                                 src_device ? CU_MEMORYTYPE_DEVICE : CU_MEMORYTYPE_UNIFIED, src,
+                                 size, handle)
+                 : capture_refuse_stream(handle));
     struct box box = {
         .dst = {.address = dst, .must_be_device = dst_device},
         .src = {.address = src, .must_be_device = src_device},
@@ -263,6 +269,7 @@ static CUresult copy_between(const struct origin *dst, const struct origin *src,
 
 static CUresult copy_2d(const CUDA_MEMCPY2D *c, CUstream handle, bool asynchronous)
 {
+    CAPTURED(asynchronous ? capture_rows(c, handle) : capture_refuse_stream(handle));
     struct box box = {.depth = 1};
     struct origin dst, src;
 
@@ -294,6 +301,7 @@ CUresult cuMemcpy2DAsync_v2(const CUDA_MEMCPY2D *pCopy, CUstream hStream)
 
 static CUresult copy_3d(const CUDA_MEMCPY3D *c, CUstream handle, bool asynchronous)
 {
+    CAPTURED(asynchronous ? capture_copy(c, handle) : capture_refuse_stream(handle));
     struct origin dst, src;
     struct box box = {0};
 

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Events and the calls on them; see event.h. */
+#include "cuda/capture.h"
 #include "softgpu/event.h"
 
 #include <stdlib.h>
@@ -147,6 +148,7 @@ static CUresult record(struct stream *stream, struct event *event)
 
 CUresult cuEventRecordWithFlags(CUevent hEvent, CUstream hStream, unsigned int flags)
 {
+    CAPTURED(capture_record(hEvent, hStream, flags));
     _scope_ struct scope scope = scope_context();
     struct stream *stream;
     struct event *event;
@@ -180,6 +182,7 @@ static bool reached(const struct event *event)
 
 CUresult cuEventQuery(CUevent hEvent)
 {
+    CAPTURED(capture_refuse_event(hEvent));
     _scope_ struct scope scope = scope_context();
     struct event *event;
     CUresult result;
@@ -194,6 +197,7 @@ CUresult cuEventQuery(CUevent hEvent)
 
 CUresult cuEventSynchronize(CUevent hEvent)
 {
+    CAPTURED(capture_refuse_event(hEvent));
     _scope_ struct scope scope = scope_context();
     struct context *context;
     struct event *event;

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* cuFunc*: what is known of a kernel, and what may be set. */
+#include "cuda/library.h"
 #include "softgpu/context.h"
 #include "softgpu/handle.h"
 #include "softgpu/capability.h"
@@ -8,7 +9,16 @@
 CUresult function_get(CUfunction handle, struct function **ret_function)
 {
     struct function *function = handle_get(HANDLE_FUNCTION, handle);
+    CUresult result;
 
+    if (!function) {
+        pthread_mutex_unlock(&gpu.lock);
+        result = library_function(handle, &handle);
+        pthread_mutex_lock(&gpu.lock);
+        if (result != CUDA_SUCCESS)
+            return result;
+        function = handle_get(HANDLE_FUNCTION, handle);
+    }
     if (!function)
         return CUDA_ERROR_INVALID_HANDLE;
     *ret_function = function;

@@ -5,8 +5,10 @@
  */
 #include <stdlib.h>
 
+#include "cuda/capture.h"
 #include "cuda/cuda_api.h"
 #include "cuda/graph_api.h"
+#include "softgpu/thread.h"
 
 CUresult graph_body_new(struct graph_exec *exec)
 {
@@ -47,4 +49,11 @@ CUresult graph_body_update(struct graph_exec *exec, struct graph_node *node)
     (void)exec;
     (void)node;
     return CUDA_SUCCESS; /* a launch reads the node itself */
+}
+
+bool capture_per_thread(void)
+{
+    const struct thread *thread = thread_self();
+
+    return thread && thread->per_thread;
 }

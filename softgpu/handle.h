@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The handles that a program holds (contexts, modules, functions, streams, events, link states,
- * pools).
+ * pools, memory).
  * A handle is index and generation of a slot, never an address: any value that a program passes
  * is looked up, and one that was freed stays invalid. All functions are called with gpu.lock held.
  */
@@ -16,6 +16,7 @@ enum handle_kind {
     HANDLE_EVENT,
     HANDLE_LINK,
     HANDLE_POOL,
+    HANDLE_MEMORY,
 };
 
 #define HANDLE_MAX (1u << 24) /* live handles of all kinds */

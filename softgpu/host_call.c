@@ -6,6 +6,7 @@
  */
 #include <stdlib.h>
 
+#include "cuda/capture.h"
 #include "softgpu/context.h"
 #include "softgpu/stream.h"
 #include "softgpu/thread.h"
@@ -43,6 +44,7 @@ static void host_call_free(struct op *op)
 static CUresult submit_host_call(CUstream handle, CUhostFn function, CUstreamCallback callback,
                                  void *user_data)
 {
+    CAPTURED(callback ? capture_refuse_stream(handle) : capture_host(function, user_data, handle));
     _scope_ struct scope scope = scope_context();
     struct host_call *call;
     struct stream *stream;

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "common/clock.h"
+#include "cuda/capture.h"
 #include "softgpu/context.h"
 #include "softgpu/capability.h"
 #include "softgpu/memory.h"
@@ -252,8 +253,29 @@ static CUresult launch_new(struct function *function, const struct request *requ
     return CUDA_SUCCESS;
 }
 
+static CUresult capture_launch(const struct request *request)
+{
+    CUlaunchAttribute attribute = {.id = CU_LAUNCH_ATTRIBUTE_COOPERATIVE,
+                                   .value.cooperative = request->cooperative};
+    const CUlaunchConfig config = {
+        .gridDimX = request->grid[0],
+        .gridDimY = request->grid[1],
+        .gridDimZ = request->grid[2],
+        .blockDimX = request->block[0],
+        .blockDimY = request->block[1],
+        .blockDimZ = request->block[2],
+        .sharedMemBytes = request->shared_bytes,
+        .hStream = request->stream,
+        .attrs = &attribute,
+        .numAttrs = 1,
+    };
+
+    return capture_kernel(&config, request->function, request->params, request->extra);
+}
+
 static CUresult launch(const struct request *request)
 {
+    CAPTURED(capture_launch(request));
     _scope_ struct scope scope = scope_context();
     struct function *function;
     struct launch *launch;

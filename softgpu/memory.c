@@ -11,6 +11,7 @@
 #include "softgpu/arena.h"
 #include "softgpu/context.h"
 #include "softgpu/pool.h"
+#include "softgpu/virtual.h"
 
 static pthread_rwlock_t map_lock = PTHREAD_RWLOCK_INITIALIZER;
 static struct allocation **entries;
@@ -46,15 +47,22 @@ bool memory_find(uint64_t address, struct allocation *ret)
     return found;
 }
 
-/* Kernels reach their own context's memory, that of pools, and all pinned host memory, as unified
- * addressing has it. */
+/* Kernels reach their own context's memory, that of pools, what is mapped with access, and all
+ * pinned host memory, as unified addressing has it. */
+static bool reaches(const struct context *context, const struct allocation *allocation)
+{
+    if (allocation->kind == MEMORY_MAPPED)
+        return allocation->flags != 0 && allocation->block->device == context->device;
+    return allocation->kind > MEMORY_VARIABLE || allocation->pool || allocation->context == context;
+}
+
 static bool engine_find(void *ctx, uint64_t address, struct ptx_range *ret)
 {
     struct allocation allocation;
 
     if (!memory_find(address, &allocation))
         return false;
-    if (allocation.kind <= MEMORY_VARIABLE && !allocation.pool && allocation.context != ctx)
+    if (!reaches(ctx, &allocation))
         return false;
     *ret = (struct ptx_range){
         .base = allocation.base,
@@ -194,7 +202,7 @@ CUresult memory_add_host(struct context *context, enum memory_kind kind, void *h
 
 static void release(const struct allocation *allocation)
 {
-    struct device *device = allocation->context->device;
+    struct device *device = allocation->context ? allocation->context->device : NULL;
 
     switch (allocation->kind) {
     case MEMORY_DEVICE:
@@ -209,6 +217,7 @@ static void release(const struct allocation *allocation)
     case MEMORY_MANAGED:
         munmap(allocation->host, allocation->size_bytes);
         break;
+    case MEMORY_MAPPED:
     case MEMORY_REGISTERED:
         break;
     }
@@ -281,8 +290,115 @@ void cuda_managed_advise(uint64_t start, unsigned set, unsigned clear)
     pthread_rwlock_unlock(&map_lock);
 }
 
+CUresult memory_add_mapped(struct block *block, uint64_t base, void *host, uint64_t size_bytes)
+{
+    const struct allocation allocation = {
+        .base = base,
+        .size_bytes = size_bytes,
+        .host = host,
+        .kind = MEMORY_MAPPED,
+        .block = block,
+        .id = gpu.next_id++,
+    };
+
+    return insert(&allocation);
+}
+
+bool memory_touches(uint64_t base, uint64_t size_bytes)
+{
+    size_t index;
+    bool touches;
+
+    pthread_rwlock_rdlock(&map_lock);
+    index = index_at(base);
+    touches = index < n_entries && entries[index]->base < base + size_bytes;
+    pthread_rwlock_unlock(&map_lock);
+    return touches;
+}
+
+/* How many mappings make up the range, from `first` on; 0: it is not made of whole ones. */
+static size_t count_mapped(uint64_t base, uint64_t size_bytes, size_t first)
+{
+    uint64_t end = base + size_bytes;
+    size_t index = first;
+
+    while (index < n_entries && base < end && entries[index]->kind == MEMORY_MAPPED &&
+           entries[index]->base == base)
+        base += entries[index++]->size_bytes;
+    return base == end ? index - first : 0;
+}
+
+bool memory_mapped_wholly(uint64_t base, uint64_t size_bytes)
+{
+    bool whole;
+
+    pthread_rwlock_rdlock(&map_lock);
+    whole = count_mapped(base, size_bytes, index_at(base)) > 0;
+    pthread_rwlock_unlock(&map_lock);
+    return whole;
+}
+
+bool memory_is_mapped_of(uint64_t address, const struct device *device)
+{
+    struct allocation found;
+
+    return memory_find(address, &found) && found.block && found.block->device == device;
+}
+
+void memory_set_access(uint64_t base, uint64_t size_bytes, unsigned flags)
+{
+    size_t first;
+
+    pthread_rwlock_wrlock(&map_lock);
+    first = index_at(base);
+    for (size_t i = count_mapped(base, size_bytes, first); i-- > 0;) {
+        entries[first + i]->flags = flags;
+        entries[first + i]->read_only = flags == CU_MEM_ACCESS_FLAGS_PROT_READ;
+    }
+    pthread_rwlock_unlock(&map_lock);
+}
+
+struct block *memory_remove_mapped(uint64_t base, uint64_t size_bytes)
+{
+    struct allocation *entry = NULL;
+    struct block *block = NULL;
+    size_t index;
+
+    pthread_rwlock_wrlock(&map_lock);
+    index = index_at(base);
+    if (index < n_entries && entries[index]->kind == MEMORY_MAPPED &&
+        entries[index]->base < base + size_bytes)
+        entry = take_out(index);
+    pthread_rwlock_unlock(&map_lock);
+    if (entry)
+        block = entry->block;
+    free(entry);
+    return block;
+}
+
+/* True if [base, base + bytes) is mapped with access, by one mapping or several side by side. */
+static bool mapped_covers(uint64_t base, uint64_t size_bytes)
+{
+    size_t index;
+
+    pthread_rwlock_rdlock(&map_lock);
+    for (index = index_at(base); index < n_entries && size_bytes > 0; index++) {
+        const struct allocation *entry = entries[index];
+        uint64_t here = entry->base + entry->size_bytes - base;
+
+        if (entry->kind != MEMORY_MAPPED || entry->base > base || entry->flags == 0)
+            break;
+        size_bytes -= here < size_bytes ? here : size_bytes;
+        base += here;
+    }
+    pthread_rwlock_unlock(&map_lock);
+    return size_bytes == 0;
+}
+
 static bool is_device_address(uint64_t address)
 {
+    if (virtual_holds(address))
+        return true;
     for (int i = 0; i < gpu.n_devices; i++) {
         if (gpu.devices[i].arena && arena_holds(gpu.devices[i].arena, address))
             return true;
@@ -302,8 +418,13 @@ bool memory_resolve(uint64_t address, uint64_t size_bytes, void **ret_host,
         *ret_place = MEMORY_AT_HOST;
         return true;
     }
-    if (found.doomed || !vgpu_range_within(address - found.base, size_bytes, found.size_bytes))
+    if (found.kind == MEMORY_MAPPED) {
+        if (!mapped_covers(address, size_bytes))
+            return false;
+    } else if (found.doomed ||
+               !vgpu_range_within(address - found.base, size_bytes, found.size_bytes)) {
         return false;
+    }
     *ret_host = (uint8_t *)found.host + (address - found.base);
     *ret_place = found.kind <= MEMORY_VARIABLE ? MEMORY_AT_DEVICE : MEMORY_AT_PINNED;
     return true;

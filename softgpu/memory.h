@@ -12,8 +12,11 @@
 
 #include "softgpu/gpu.h"
 
+struct block;
+
 enum memory_kind {
     MEMORY_DEVICE,
+    MEMORY_MAPPED,     /* cuMemMap; of no context */
     MEMORY_VARIABLE,   /* of a module */
     MEMORY_HOST,       /* cuMemHostAlloc, cuMemAllocHost */
     MEMORY_REGISTERED, /* cuMemHostRegister */
@@ -26,12 +29,13 @@ struct allocation {
     void *host;
     enum memory_kind kind;
     struct context *context; /* that made it; not a reference: the allocation ends with it */
-    unsigned flags;          /* of cuMemHostAlloc or cuMemHostRegister */
+    unsigned flags;          /* of cuMemHostAlloc or cuMemHostRegister; access of MEMORY_MAPPED */
     bool read_only;          /* for kernels */
     unsigned advice;         /* of managed memory: CUDA_MANAGED_* */
     uint64_t id;
-    struct pool *pool; /* that a stream-ordered allocation came from, or NULL */
-    bool doomed;       /* a free of it is in a stream */
+    struct pool *pool;   /* that a stream-ordered allocation came from, or NULL */
+    bool doomed;         /* a free of it is in a stream */
+    struct block *block; /* of MEMORY_MAPPED (virtual.h) */
 };
 
 /* Copies out the allocation that holds address; false if there is none. */
@@ -50,6 +54,22 @@ CUresult memory_new_pooled(struct context *context, struct pool *pool, uint64_t 
 
 /* From now on no call takes the allocation at base; what is under way still does. */
 void memory_doom(uint64_t base);
+
+/* Enters mapped memory, without access. */
+CUresult memory_add_mapped(struct block *block, uint64_t base, void *host, uint64_t size_bytes);
+
+/* True if the range is made of whole mappings, or has any allocation in it. */
+bool memory_mapped_wholly(uint64_t base, uint64_t size_bytes);
+bool memory_touches(uint64_t base, uint64_t size_bytes);
+
+/* True if a mapping of that device's memory holds address. */
+bool memory_is_mapped_of(uint64_t address, const struct device *device);
+
+/* Sets the access of all mappings in a range. */
+void memory_set_access(uint64_t base, uint64_t size_bytes, unsigned flags);
+
+/* Takes one mapping in the range out; NULL: there is none. */
+struct block *memory_remove_mapped(uint64_t base, uint64_t size_bytes);
 
 /* Enters host memory. ALREADY_REGISTERED if any byte of it is in the map. */
 CUresult memory_add_host(struct context *context, enum memory_kind kind, void *host,

@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include "common/overflow.h"
+#include "cuda/capture.h"
 #include "softgpu/context.h"
 #include "softgpu/memory.h"
 #include "softgpu/stream.h"
@@ -30,6 +31,7 @@ CUresult cuMemGetInfo_v2(size_t *free_bytes, size_t *total)
 
 CUresult cuMemAlloc_v2(CUdeviceptr *dptr, size_t bytesize)
 {
+    CAPTURED(capture_refuse());
     _scope_ struct scope scope = scope_context();
     struct allocation allocation;
     CUresult result;
@@ -47,6 +49,7 @@ CUresult cuMemAlloc_v2(CUdeviceptr *dptr, size_t bytesize)
 CUresult cuMemAllocPitch_v2(CUdeviceptr *dptr, size_t *pPitch, size_t WidthInBytes, size_t Height,
                             unsigned int ElementSizeBytes)
 {
+    CAPTURED(capture_refuse());
     _scope_ struct scope scope = scope_context();
     struct allocation allocation;
     uint64_t pitch, size;
@@ -91,6 +94,7 @@ static CUresult remove_idle(struct context *context, uint64_t base, enum memory_
 
 CUresult cuMemFree_v2(CUdeviceptr dptr)
 {
+    CAPTURED(capture_refuse());
     _scope_ struct scope scope = scope_context();
     enum memory_kind kind = MEMORY_DEVICE;
     struct allocation found;

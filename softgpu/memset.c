@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "common/overflow.h"
+#include "cuda/capture.h"
 #include "softgpu/context.h"
 #include "softgpu/memory.h"
 #include "softgpu/stream.h"
@@ -70,6 +71,9 @@ static bool valid(const struct fill *fill, uint64_t *ret_span)
 
 static CUresult fill(const struct fill *fill, CUstream handle, bool asynchronous)
 {
+    CAPTURED(capture_fill(&(CUDA_MEMSET_NODE_PARAMS){fill->address, fill->pitch, fill->value,
+                                                     fill->unit_bytes, fill->width, fill->height},
+                          handle));
     _scope_ struct scope scope = scope_context();
     struct fill_op *op;
     struct stream *stream;

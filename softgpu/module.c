@@ -249,6 +249,16 @@ static struct function *function_new(struct module *module, const struct ptx_fun
     return function;
 }
 
+/* The function of an entry, made when it is asked for first; NULL without memory. */
+static struct function *function_of(struct module *module, const struct ptx_function *ptx)
+{
+    struct function *function = module->functions;
+
+    while (function && function->ptx != ptx)
+        function = function->next;
+    return function ? function : function_new(module, ptx);
+}
+
 CUresult cuModuleGetFunction(CUfunction *hfunc, CUmodule hmod, const char *name)
 {
     _scope_ struct scope scope = scope_context();
@@ -267,13 +277,50 @@ CUresult cuModuleGetFunction(CUfunction *hfunc, CUmodule hmod, const char *name)
     ptx = ptx_program_find_entry(module->program, name);
     if (!ptx)
         return CUDA_ERROR_NOT_FOUND;
-    for (function = module->functions; function && function->ptx != ptx;)
-        function = function->next;
-    if (!function)
-        function = function_new(module, ptx);
+    function = function_of(module, ptx);
     if (!function)
         return CUDA_ERROR_OUT_OF_MEMORY;
     *hfunc = function->handle;
+    return CUDA_SUCCESS;
+}
+
+CUresult cuModuleGetFunctionCount(unsigned int *count, CUmodule mod)
+{
+    _scope_ struct scope scope = scope_context();
+    struct module *module;
+    CUresult result;
+
+    if (scope.result != CUDA_SUCCESS)
+        return scope.result;
+    if (!count)
+        return CUDA_ERROR_INVALID_VALUE;
+    result = module_get(mod, &module);
+    if (result == CUDA_SUCCESS)
+        *count = (unsigned)ptx_program_n_entries(module->program);
+    return result;
+}
+
+CUresult cuModuleEnumerateFunctions(CUfunction *functions, unsigned int numFunctions, CUmodule mod)
+{
+    _scope_ struct scope scope = scope_context();
+    struct module *module;
+    CUresult result;
+
+    if (scope.result != CUDA_SUCCESS)
+        return scope.result;
+    if (!functions || numFunctions == 0)
+        return CUDA_ERROR_INVALID_VALUE;
+    result = module_get(mod, &module);
+    if (result != CUDA_SUCCESS)
+        return result;
+    for (size_t i = 0; i < numFunctions && i < ptx_program_n_entries(module->program); i++) {
+        const struct function *function =
+            function_of(module, ptx_program_entry(module->program, i));
+
+        if (!function)
+            return CUDA_ERROR_OUT_OF_MEMORY;
+        functions[i] = function->handle;
+    }
     return CUDA_SUCCESS;
 }
 

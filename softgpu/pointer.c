@@ -5,6 +5,7 @@
 #include "softgpu/context.h"
 #include "softgpu/memory.h"
 #include "softgpu/pool.h"
+#include "softgpu/virtual.h"
 
 #define NO_ORDINAL (-2)
 
@@ -43,7 +44,7 @@ static uint64_t value_of(const struct allocation *allocation, CUpointer_attribut
 {
     switch (attribute) {
     case CU_POINTER_ATTRIBUTE_CONTEXT:
-        return (uintptr_t)allocation->context->handle;
+        return allocation->context ? (uintptr_t)allocation->context->handle : 0;
     case CU_POINTER_ATTRIBUTE_MEMORY_TYPE:
         return allocation->kind == MEMORY_HOST || allocation->kind == MEMORY_REGISTERED
                    ? CU_MEMORYTYPE_HOST
@@ -57,7 +58,9 @@ static uint64_t value_of(const struct allocation *allocation, CUpointer_attribut
     case CU_POINTER_ATTRIBUTE_MEMORY_BLOCK_ID:
         return allocation->id;
     case CU_POINTER_ATTRIBUTE_DEVICE_ORDINAL:
-        return (uint64_t)allocation->context->device->ordinal;
+        return (uint64_t)(allocation->block ? allocation->block->device
+                                            : allocation->context->device)
+            ->ordinal;
     case CU_POINTER_ATTRIBUTE_RANGE_START_ADDR:
     case CU_POINTER_ATTRIBUTE_MAPPING_BASE_ADDR:
         return allocation->base;

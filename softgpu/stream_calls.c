@@ -2,6 +2,7 @@
 /* cuStream*, but for callbacks, which are with the host functions. */
 #include <stdlib.h>
 
+#include "cuda/capture.h"
 #include "softgpu/context.h"
 #include "softgpu/event.h"
 #include "softgpu/handle.h"
@@ -117,6 +118,7 @@ CUresult cuStreamGetId(CUstream hStream, unsigned long long *streamId)
 
 CUresult cuStreamQuery(CUstream hStream)
 {
+    CAPTURED(capture_refuse_stream(hStream));
     _scope_ struct scope scope = scope_context();
     struct stream *stream;
     CUresult result = stream_of(&scope, hStream, &stream);
@@ -128,6 +130,7 @@ CUresult cuStreamQuery(CUstream hStream)
 
 CUresult cuStreamSynchronize(CUstream hStream)
 {
+    CAPTURED(capture_refuse_stream(hStream));
     _scope_ struct scope scope = scope_context();
     struct stream *stream;
     struct context *context;
@@ -164,6 +167,7 @@ static void pass_free(struct op *op)
 
 CUresult cuStreamWaitEvent(CUstream hStream, CUevent hEvent, unsigned int flags)
 {
+    CAPTURED(capture_wait(hEvent, hStream, flags));
     _scope_ struct scope scope = scope_context();
     struct event *event;
     struct stream *stream;

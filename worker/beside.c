@@ -28,6 +28,9 @@ static const struct beside_row rows[] = {
     {CUDA_OP_LINK_ADD, BEFORE_NOTHING, prepare_link, settle_link},
     {CUDA_OP_LINK_COMPLETE, BEFORE_NOTHING, prepare_link, settle_link},
     {CUDA_OP_MEMORY_FREE, BEFORE_EARLIER, prepare_memory_free, settle_memory_free},
+    {CUDA_OP_MEMORY_UNMAP, BEFORE_EARLIER, prepare_memory_unmap, settle_memory_unmap},
+    {CUDA_OP_MEMORY_SET_ACCESS, BEFORE_NOTHING, prepare_memory_set_access,
+     settle_memory_set_access},
     {CUDA_OP_HOST_REGISTER, BEFORE_NOTHING, NULL, settle_host_register},
     {CUDA_OP_HOST_UNREGISTER, BEFORE_EARLIER, prepare_host_unregister, NULL},
 };
@@ -129,7 +132,7 @@ bool beside_poll(struct channel *channel)
     while (*at) {
         struct item *item = *at;
 
-        if (!context_idle(item->context)) {
+        if (!context_idle(item->context) || (item->context->primary && virtual_busy(channel))) {
             cover_context(channel, item->context);
             at = &item->next;
             continue;

@@ -119,6 +119,10 @@ CUresult border_ref(struct channel *channel, struct cuda_call *call, unsigned ki
         item->context = item->graph->context;
         *ret_object = item->graph->exec;
         return CUDA_SUCCESS;
+    case CUDA_KIND_MEMORY:
+        item->memory = object;
+        *ret_object = (void *)(uintptr_t)item->memory->cu;
+        return CUDA_SUCCESS;
     case CUDA_KIND_FUNCTION:
         item->function = object;
         *ret_object = item->function->cu;

@@ -257,6 +257,7 @@ void channel_free(struct channel *channel)
     handles_free(channel->handles);
     ledger_free(&channel->ledger);
     pools_free(channel);
+    virtual_free(channel);
     data_free(channel);
     mapping_close(&channel->map);
     if (channel->print.file >= 0)

@@ -30,6 +30,7 @@
 #include "worker/reply.h"
 #include "worker/turn.h"
 #include "worker/vector_add.h"
+#include "worker/virtual.h"
 #include "worker/written.h"
 
 struct channel {
@@ -58,6 +59,7 @@ struct channel {
     struct pool default_pool;
     struct pool *pools; /* the others */
     bool pools_freed;   /* pools_settle has something to look at */
+    struct virtual virtual;
 
     struct context primary;
     struct context *contexts; /* the others */

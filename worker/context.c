@@ -244,6 +244,8 @@ void context_condemn(struct channel *channel, struct context *context)
     condemn_modules(channel, context);
     condemn_streams(channel, context);
     pools_end_context(channel, context);
+    if (context->primary && context->cu && context_idle(context) && !virtual_busy(channel))
+        virtual_end(channel);
     channel_add_memory(channel, -(int64_t)ledger_remove_owner(&channel->ledger, context));
 }
 

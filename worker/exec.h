@@ -21,6 +21,8 @@ CUresult prepare_module_load(struct channel *channel, struct item *item);
 CUresult prepare_module_unload(struct channel *channel, struct item *item);
 CUresult prepare_link(struct channel *channel, struct item *item);
 CUresult prepare_memory_free(struct channel *channel, struct item *item);
+CUresult prepare_memory_unmap(struct channel *channel, struct item *item);
+CUresult prepare_memory_set_access(struct channel *channel, struct item *item);
 CUresult prepare_host_unregister(struct channel *channel, struct item *item);
 
 void settle_context_create(struct channel *channel, struct item *item);
@@ -30,6 +32,9 @@ void settle_module_load(struct channel *channel, struct item *item);
 void settle_module_unload(struct channel *channel, struct item *item);
 void settle_link(struct channel *channel, struct item *item);
 void settle_memory_free(struct channel *channel, struct item *item);
+void settle_memory_unmap(struct channel *channel, struct item *item);
+void settle_memory_set_access(struct channel *channel, struct item *item);
+
 /* A plain free of what a pool gave. */
 void settle_pool_memory_free(struct channel *channel, struct item *item);
 

@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "common/cleanup.h"
 #include "worker/blob.h"
 #include "worker/channel.h"
 #include "worker/exec.h"
@@ -155,6 +156,55 @@ CUresult exec_module_get_function(struct channel *channel, const struct cuda_cal
                                   .params_known = info->params_known};
     module->functions = function;
     return CUDA_SUCCESS;
+}
+
+#define FUNCTION_NAME_MAX 1024u /* as module_get_function takes it */
+
+/* Names from number `first` on, as many as fit. */
+static CUresult write_names(const struct cuda_driver *cu, const CUfunction *functions,
+                            unsigned count, unsigned first, struct cuda_out_module_functions *out)
+{
+    for (unsigned i = first; i < count; i++) {
+        const char *name;
+        CUresult result = cu->cuFuncGetName(&name, functions[i]);
+        size_t bytes;
+
+        if (result != CUDA_SUCCESS)
+            return result;
+        bytes = strlen(name) + 1;
+        if (bytes > FUNCTION_NAME_MAX + 1)
+            return CUDA_ERROR_NOT_SUPPORTED;
+        if (bytes > sizeof(out->names) - out->names_bytes)
+            break;
+        memcpy(out->names + out->names_bytes, name, bytes);
+        out->names_bytes += (uint32_t)bytes;
+    }
+    return CUDA_SUCCESS;
+}
+
+CUresult exec_module_functions(struct channel *channel, const struct cuda_call *call,
+                               const struct cuda_in_module_functions *in,
+                               struct cuda_out_module_functions *out)
+{
+    _cleanup_free_ CUfunction *functions = NULL;
+    unsigned count = 0;
+    CUresult result = channel->cu->cuModuleGetFunctionCount(&count, in->module);
+
+    if (result != CUDA_SUCCESS)
+        return result;
+    if (count > CUDA_MAX_FUNCTIONS)
+        return CUDA_ERROR_OUT_OF_MEMORY;
+    out->count = count;
+    out->names_bytes = 0;
+    if (in->first >= count)
+        return CUDA_SUCCESS;
+    functions = calloc(count, sizeof(*functions));
+    if (!functions)
+        return CUDA_ERROR_OUT_OF_MEMORY;
+    result = channel->cu->cuModuleEnumerateFunctions(functions, count, in->module);
+    if (result != CUDA_SUCCESS)
+        return result;
+    return write_names(channel->cu, functions, count, in->first, out);
 }
 
 CUresult exec_module_get_global(struct channel *channel, const struct cuda_call *call,

@@ -15,7 +15,8 @@ enum order {
     ORDER_EVENT,       /* behind the event only */
     ORDER_GRAPH,       /* behind the launches of the graph */
     ORDER_THREAD,      /* behind all streams of the thread */
-    ORDER_CONTEXT      /* behind everything in the context */
+    ORDER_CONTEXT,     /* behind everything in the context */
+    ORDER_ALL          /* behind every call that is held */
 };
 
 static enum order order_of(const struct item *item)
@@ -44,6 +45,8 @@ static enum order order_of(const struct item *item)
     case CUDA_OP_GRAPH_SET_NODE:
     case CUDA_OP_GRAPH_DESTROY:
         return ORDER_GRAPH;
+    case CUDA_OP_MEMORY_UNMAP:
+        return ORDER_ALL;
     case CUDA_OP_THREAD_EXIT:
         return ORDER_THREAD;
     case CUDA_OP_CONTEXT_SYNC:
@@ -142,6 +145,8 @@ bool hold_blocks(const struct channel *channel, const struct item *item)
         return thread_held(channel, item->call.thread);
     case ORDER_CONTEXT:
         return item->context && item->context->any_held_epoch == hold->epoch;
+    case ORDER_ALL:
+        return hold->items && hold->items != item;
     case ORDER_FREE:
         break;
     }
@@ -160,7 +165,7 @@ static void mark_behind(struct hold *hold, struct item *item)
     if (item->graph)
         item->graph->held_epoch = hold->epoch;
     /* What waits refers to these objects: nothing may destroy them meanwhile. */
-    if (order != ORDER_CONTEXT && item->context)
+    if (order != ORDER_CONTEXT && order != ORDER_ALL && item->context)
         item->context->any_held_epoch = hold->epoch;
 }
 
@@ -171,6 +176,8 @@ void hold_push(struct channel *channel, struct item *item)
     /* A late free harms nobody, so nothing is behind it, and its stream may go meanwhile. */
     if (item->call.row->code == CUDA_OP_POOL_FREE)
         item->stream = NULL;
+    if (item->call.row->code == CUDA_OP_MEMORY_UNMAP)
+        virtual_hide(channel, item);
     item->next = NULL;
     *hold->items_end = item;
     hold->items_end = &item->next;

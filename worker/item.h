@@ -29,8 +29,9 @@ struct item {
     struct function *function;
     struct module *module;
     struct link *link;
-    struct pool *pool;
     struct graph *graph;
+    struct pool *pool;
+    struct memory *memory;
     struct event_body *body; /* what an event_sync looks at */
     union cuda_out *out;
     struct wait wait;

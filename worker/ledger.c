@@ -62,6 +62,23 @@ int ledger_add(struct ledger *ledger, const struct ledger_range *range)
     return 0;
 }
 
+/* True if the mappings from index on lie side by side and hold [address, address + bytes). */
+static bool spans(const struct ledger *ledger, size_t index, uint64_t address, uint64_t bytes)
+{
+    const struct ledger_range *range = &ledger->ranges[index];
+    uint64_t end, at;
+
+    if (!vgpu_add_u64(address, bytes, &end) || address - range->address >= range->bytes)
+        return false;
+    at = range->address;
+    for (; index < ledger->count && at < end; index++, range++) {
+        if (range->kind != RANGE_MAPPED || range->address != at)
+            return false;
+        at += range->bytes;
+    }
+    return at >= end;
+}
+
 const struct ledger_range *ledger_find(const struct ledger *ledger, uint64_t address,
                                        uint64_t bytes)
 {
@@ -71,7 +88,18 @@ const struct ledger_range *ledger_find(const struct ledger *ledger, uint64_t add
     if (at == 0)
         return NULL;
     range = &ledger->ranges[at - 1];
-    return vgpu_range_within(address - range->address, bytes, range->bytes) ? range : NULL;
+    if (vgpu_range_within(address - range->address, bytes, range->bytes))
+        return range;
+    return range->kind == RANGE_MAPPED && spans(ledger, at - 1, address, bytes) ? range : NULL;
+}
+
+bool ledger_touches(const struct ledger *ledger, uint64_t address, uint64_t bytes)
+{
+    size_t at = first_behind(ledger, address);
+
+    if (at > 0 && address - ledger->ranges[at - 1].address < ledger->ranges[at - 1].bytes)
+        return true;
+    return at < ledger->count && ledger->ranges[at].address - address < bytes;
 }
 
 bool ledger_remove(struct ledger *ledger, uint64_t address, enum range_kind kind,

@@ -48,6 +48,7 @@ struct CUevent_st {
 
 struct CUmod_st {
     struct CUfunc_st *functions;
+    unsigned listed; /* functions that it enumerates */
     char global[64];
 };
 
@@ -93,6 +94,8 @@ static struct {
     } locked[LOCKED_MAX]; /* the latest */
     size_t locked_count;
     struct CUmemPoolHandle_st default_pool;
+    unsigned long long memories;
+    size_t memories_live;
     size_t pool_grain;
     char journal[JOURNAL_MAX][NAME_BYTES];
 } gpu = {.lock = PTHREAD_MUTEX_INITIALIZER, .free_allowed = PTHREAD_COND_INITIALIZER};
@@ -300,6 +303,7 @@ void test_driver_reset(void)
     gpu.largest_copy = gpu.journal_count = gpu.locked_count = 0;
     memset(&gpu.default_pool, 0, sizeof(gpu.default_pool));
     gpu.pool_grain = 512;
+    gpu.memories_live = 0;
     pthread_mutex_unlock(&gpu.lock);
 }
 
@@ -373,6 +377,11 @@ size_t test_driver_largest_copy(void)
 size_t test_driver_locked(void)
 {
     return gpu.locked_count;
+}
+
+size_t test_driver_memories(void)
+{
+    return gpu.memories_live;
 }
 
 size_t test_driver_allocations(void)
@@ -532,6 +541,8 @@ static CUresult module_load(CUmodule *module, const void *image)
     if (strstr(image, "broken"))
         return CUDA_ERROR_INVALID_PTX;
     *module = make(sizeof(**module));
+    if (strncmp(image, "functions ", 10) == 0)
+        (*module)->listed = (unsigned)atoi((const char *)image + 10);
     return CUDA_SUCCESS;
 }
 
@@ -566,6 +577,31 @@ static CUresult module_function(CUfunction *function, CUmodule module, const cha
     (*function)->params = strncmp(name, "one", 3) == 0;
     (*function)->next = module->functions;
     module->functions = *function;
+    return CUDA_SUCCESS;
+}
+
+/* As many functions as the image's text says, named f0, f1, ... */
+static CUresult module_count(unsigned int *count, CUmodule module)
+{
+    *count = module->listed;
+    return CUDA_SUCCESS;
+}
+
+static CUresult module_list(CUfunction *functions, unsigned int count, CUmodule module)
+{
+    for (unsigned i = 0; i < count; i++) {
+        char name[NAME_BYTES];
+
+        snprintf(name, sizeof(name), "f%u", i);
+        if (module_function(&functions[i], module, name) != CUDA_SUCCESS)
+            return CUDA_ERROR_OUT_OF_MEMORY;
+    }
+    return CUDA_SUCCESS;
+}
+
+static CUresult function_name(const char **name, CUfunction function)
+{
+    *name = function->name;
     return CUDA_SUCCESS;
 }
 
@@ -738,6 +774,66 @@ static CUresult pool_trim(CUmemoryPool pool, size_t keep)
 
     LOCKED(over = pool->used + pool->unused > keep ? pool->used + pool->unused - keep : 0;
            pool->unused -= over < pool->unused ? over : pool->unused; note("trim"););
+    return CUDA_SUCCESS;
+}
+
+static CUresult granularity(size_t *bytes, const CUmemAllocationProp *prop,
+                            CUmemAllocationGranularity_flags option)
+{
+    *bytes = TEST_DRIVER_GRANULARITY;
+    return CUDA_SUCCESS;
+}
+
+/* Handles are numbers: what is mapped has bytes of its own here. */
+static CUresult memory_create(CUmemGenericAllocationHandle *handle, size_t bytes,
+                              const CUmemAllocationProp *prop, unsigned long long flags)
+{
+    LOCKED(*handle = ++gpu.memories; gpu.memories_live++;);
+    return bytes % TEST_DRIVER_GRANULARITY ? CUDA_ERROR_INVALID_VALUE : CUDA_SUCCESS;
+}
+
+static CUresult memory_release(CUmemGenericAllocationHandle handle)
+{
+    LOCKED(gpu.memories_live--;);
+    return CUDA_SUCCESS;
+}
+
+static CUresult address_reserve(CUdeviceptr *address, size_t bytes, size_t align, CUdeviceptr hint,
+                                unsigned long long flags)
+{
+    void *base = mmap(NULL, bytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+
+    *address = (CUdeviceptr)(uintptr_t)base;
+    return base == MAP_FAILED ? CUDA_ERROR_OUT_OF_MEMORY : CUDA_SUCCESS;
+}
+
+static CUresult address_free(CUdeviceptr address, size_t bytes)
+{
+    munmap((void *)(uintptr_t)address, bytes);
+    LOCKED(note("address-free"););
+    return CUDA_SUCCESS;
+}
+
+static CUresult memory_map(CUdeviceptr address, size_t bytes, size_t offset,
+                           CUmemGenericAllocationHandle handle, unsigned long long flags)
+{
+    LOCKED(note("map"););
+    return refusal();
+}
+
+static CUresult memory_unmap(CUdeviceptr address, size_t bytes)
+{
+    mmap((void *)(uintptr_t)address, bytes, PROT_NONE,
+         MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0);
+    LOCKED(note("unmap"););
+    return CUDA_SUCCESS;
+}
+
+static CUresult memory_set_access(CUdeviceptr address, size_t bytes, const CUmemAccessDesc *desc,
+                                  size_t count)
+{
+    LOCKED(note("access"););
+    mprotect((void *)(uintptr_t)address, bytes, desc->flags ? PROT_READ | PROT_WRITE : PROT_NONE);
     return CUDA_SUCCESS;
 }
 
@@ -1090,6 +1186,9 @@ void test_driver_table(struct cuda_driver *driver)
     driver->cuModuleUnload = module_unload;
     driver->cuModuleGetFunction = module_function;
     driver->cuModuleGetGlobal = module_global;
+    driver->cuModuleGetFunctionCount = module_count;
+    driver->cuModuleEnumerateFunctions = module_list;
+    driver->cuFuncGetName = function_name;
     driver->cuFuncGetAttribute = function_attribute;
     driver->cuFuncSetAttribute = function_set;
     driver->cuFuncGetParamInfo = function_parameter;
@@ -1109,6 +1208,14 @@ void test_driver_table(struct cuda_driver *driver)
     driver->cuMemPoolTrimTo = pool_trim;
     driver->cuMemAllocFromPoolAsync = pool_alloc;
     driver->cuMemFreeAsync = pool_free;
+    driver->cuMemGetAllocationGranularity = granularity;
+    driver->cuMemCreate = memory_create;
+    driver->cuMemRelease = memory_release;
+    driver->cuMemAddressReserve = address_reserve;
+    driver->cuMemAddressFree = address_free;
+    driver->cuMemMap = memory_map;
+    driver->cuMemUnmap = memory_unmap;
+    driver->cuMemSetAccess = memory_set_access;
     driver->cuMemHostAlloc = host_alloc;
     driver->cuMemHostRegister = host_register;
     driver->cuMemHostGetDevicePointer = host_address;

@@ -11,6 +11,8 @@
 
 #include "cuda/cuda_driver.h"
 
+#define TEST_DRIVER_GRANULARITY ((size_t)64 << 10)
+
 void test_driver_reset(void);
 void test_driver_table(struct cuda_driver *driver);
 
@@ -58,5 +60,7 @@ void test_driver_note(const char *name);
 
 /* Graphs: test_driver_graph.c. Each launch is one unit, "graph" in the journal. */
 void test_driver_graphs(struct cuda_driver *driver);
+/* Handles of cuMemCreate that live. */
+size_t test_driver_memories(void);
 
 #endif

@@ -15,11 +15,10 @@ const char hostile_ptx[] = ".version 6.4\n.target sm_75\n.address_size 64\n"
                            "st.global.u32 [%rd2], %r2;\nret;\n}\n";
 
 /*
- * Fields: 1-9 a handle of that kind, A-I a new one, P a new pool, r one or 0, S one of a stream, s
- * that or a default stream,
- * n a count, e the size of an element, 4 a number,
- * 8 a size, a a device address, p a place, l a slice, z a reserved word; b a name, i an image, o
- * options, v numbers, q parameters, g nodes of a graph.
+ * Fields: 1-9 a handle of that kind, A-I a new one, P a new pool, r one or 0, M new memory, m some,
+ * S one of a stream, s that or a default stream, n a count, g and h a multiple of 2 MiB, e the size
+ * of an element, 4 a number, 8 a size, a a device address, p a place, l a slice, z a reserved word;
+ * b a name, i an image, o options, v numbers, q parameters, w nodes of a graph.
  */
 static const struct {
     uint16_t code;
@@ -41,6 +40,7 @@ static const struct {
     {CUDA_OP_MODULE_UNLOAD, "2z"},
     {CUDA_OP_MODULE_GET_FUNCTION, "2Cb"},
     {CUDA_OP_MODULE_GET_GLOBAL, "2zb"},
+    {CUDA_OP_MODULE_FUNCTIONS, "24"},
     {CUDA_OP_LINK_CREATE, "Fzo44"},
     {CUDA_OP_LINK_ADD, "64ib"},
     {CUDA_OP_LINK_COMPLETE, "6z"},
@@ -63,6 +63,14 @@ static const struct {
     {CUDA_OP_POOL_SET_ATTRIBUTE, "r48"},
     {CUDA_OP_POOL_GET_ATTRIBUTE, "r4"},
     {CUDA_OP_POOL_TRIM, "rz8"},
+    {CUDA_OP_MEMORY_GRANULARITY, ""},
+    {CUDA_OP_MEMORY_CREATE, "Mzg"},
+    {CUDA_OP_MEMORY_RELEASE, "mz"},
+    {CUDA_OP_ADDRESS_RESERVE, "g88"},
+    {CUDA_OP_ADDRESS_FREE, "ag"},
+    {CUDA_OP_MEMORY_MAP, "aghmz"},
+    {CUDA_OP_MEMORY_UNMAP, "ag"},
+    {CUDA_OP_MEMORY_SET_ACCESS, "ag4z"},
     {CUDA_OP_COPY, "pp8sz"},
     {CUDA_OP_COPY_3D, "pp8888888sz"},
     {CUDA_OP_FILL, "a888e4sz"},
@@ -82,10 +90,10 @@ static const struct {
     {CUDA_OP_EVENT_SYNC, "5z"},
     {CUDA_OP_EVENT_ELAPSED, "55"},
     {CUDA_OP_LAUNCH, "3s44444444zq"},
-    {CUDA_OP_GRAPH_CREATE, "Izg"},
+    {CUDA_OP_GRAPH_CREATE, "Izw"},
     {CUDA_OP_GRAPH_DESTROY, "9z"},
     {CUDA_OP_GRAPH_LAUNCH, "9s"},
-    {CUDA_OP_GRAPH_SET_NODE, "94g"},
+    {CUDA_OP_GRAPH_SET_NODE, "94w"},
 };
 #define SHAPES (sizeof(shapes) / sizeof(shapes[0]))
 
@@ -160,6 +168,14 @@ static uint64_t size_number(uint32_t word, uint32_t more)
     default:
         return (uint64_t)more << 32 | word;
     }
+}
+
+/* A multiple of what memory is mapped in ('g': not 0), most of the time. */
+static uint64_t granular_number(const struct hostile *hostile, char field, uint32_t word)
+{
+    if (word % 16 == 15 && !hostile->gentle)
+        return size_number(word, word);
+    return (word % 4 + (field == 'g' && word % 4 == 0)) * (2u << 20);
 }
 
 static uint64_t address_of(const struct hostile *hostile, uint32_t word, uint32_t more)
@@ -242,7 +258,7 @@ static size_t fill_text(char kind, uint32_t word, uint8_t *text, const struct ho
     case 'o':
         memcpy(text, (const uint32_t[]){word % 40, word % 64 == 0, word >> 28, 0}, 16);
         return word % 4 ? 0 : 16;
-    case 'g':
+    case 'w':
         return fill_nodes(word, text, hostile);
     case 'v':
         return word % 8 ? 16 : word % 1024;
@@ -281,6 +297,9 @@ static void put_64(struct writer *writer, uint64_t value)
 static unsigned kind_of(char field)
 {
     switch (field) {
+    case 'M':
+    case 'm':
+        return CUDA_KIND_MEMORY;
     case 'P':
     case 'r':
         return CUDA_KIND_POOL;
@@ -313,6 +332,10 @@ static void put_field(struct hostile *hostile, struct writer *writer, char field
     case '8':
         put_64(writer, hostile->gentle ? 1 + word % 64 : size_number(word, more));
         return;
+    case 'g':
+    case 'h':
+        put_64(writer, granular_number(hostile, field, word));
+        return;
     case 'a':
         put_64(writer, address_of(hostile, word, more));
         return;
@@ -328,8 +351,12 @@ static void put_field(struct hostile *hostile, struct writer *writer, char field
     default:
         break;
     }
-    if ((field >= 'A' && field <= 'I') || field == 'P') {
+    if ((field >= 'A' && field <= 'I') || field == 'P' || field == 'M') {
         put_32(writer, new_handle(hostile, kind_of(field), word));
+        return;
+    }
+    if (field == 'm') {
+        put_32(writer, handle_of(hostile, kind_of(field), word));
         return;
     }
     if (field == 'r') {

@@ -30,6 +30,7 @@
     X(MODULE_UNLOAD, module_unload)                                                                \
     X(MODULE_GET_FUNCTION, module_get_function)                                                    \
     X(MODULE_GET_GLOBAL, module_get_global)                                                        \
+    X(MODULE_FUNCTIONS, module_functions)                                                          \
     X(LINK_CREATE, link_create)                                                                    \
     X(LINK_ADD, link_add)                                                                          \
     X(LINK_COMPLETE, link_complete)                                                                \
@@ -57,6 +58,14 @@
     X(POOL_SET_ATTRIBUTE, pool_set_attribute)                                                      \
     X(POOL_GET_ATTRIBUTE, pool_get_attribute)                                                      \
     X(POOL_TRIM, pool_trim)                                                                        \
+    X(MEMORY_GRANULARITY, memory_granularity)                                                      \
+    X(MEMORY_CREATE, memory_create)                                                                \
+    X(MEMORY_RELEASE, memory_release)                                                              \
+    X(ADDRESS_RESERVE, address_reserve)                                                            \
+    X(ADDRESS_FREE, address_free)                                                                  \
+    X(MEMORY_MAP, memory_map)                                                                      \
+    X(MEMORY_UNMAP, memory_unmap)                                                                  \
+    X(MEMORY_SET_ACCESS, memory_set_access)                                                        \
     X(STREAM_CREATE, stream_create)                                                                \
     X(STREAM_DESTROY, stream_destroy)                                                              \
     X(STREAM_WAIT_EVENT, stream_wait_event)                                                        \

@@ -5,6 +5,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -456,6 +457,63 @@ static void test_memory_launch_parameters_must_fit(void **state)
     client_close(client);
 }
 
+/* The answer to module_functions, from number `first` on. */
+static CUresult ask_functions(struct client *client, uint32_t module, uint32_t first,
+                              struct cuda_re_module_functions *ret, char *ret_names)
+{
+    struct cuda_op_module_functions op = {.module = module, .first = first};
+    const struct client_reply *answer = client_await(
+        client, client_send(client, CUDA_OP_MODULE_FUNCTIONS, VGPU_RECORD_WAIT, &op, sizeof(op)));
+
+    memcpy(ret, answer->bytes, sizeof(*ret));
+    if (answer->result == CUDA_SUCCESS)
+        memcpy(ret_names, answer->bytes + ret->names.offset, ret->names.size_bytes);
+    return (CUresult)answer->result;
+}
+
+/* 1000 names do not fit in one answer; each answer goes on where the last one ended. */
+static void test_memory_functions_are_listed_in_parts(void **state)
+{
+    const uint32_t module = VGPU_HANDLE(CUDA_KIND_MODULE, 1, 0);
+    struct client *client = open_client();
+    struct cuda_re_module_functions answer;
+    char names[4096], expected[16];
+    uint32_t at = 0, parts = 0;
+
+    assert_int_equal(client_module(client, module, "functions 1000"), CUDA_SUCCESS);
+    while (at < 1000) {
+        assert_int_equal(ask_functions(client, module, at, &answer, names), CUDA_SUCCESS);
+        assert_int_equal(answer.count, 1000);
+        assert_true(answer.names.size_bytes > 0);
+        for (uint32_t i = 0; i < answer.names.size_bytes; i += (uint32_t)strlen(names + i) + 1) {
+            snprintf(expected, sizeof(expected), "f%u", at++);
+            assert_string_equal(names + i, expected);
+        }
+        parts++;
+    }
+    assert_true(parts > 1);
+    assert_int_equal(ask_functions(client, module, 1000, &answer, names), CUDA_SUCCESS);
+    assert_int_equal(answer.names.size_bytes, 0);
+    client_close(client);
+}
+
+static void test_memory_functions_listed_are_bounded(void **state)
+{
+    const uint32_t most = VGPU_HANDLE(CUDA_KIND_MODULE, 1, 0);
+    const uint32_t more = VGPU_HANDLE(CUDA_KIND_MODULE, 1, 1);
+    struct client *client = open_client();
+    struct cuda_re_module_functions answer;
+    char names[4096];
+
+    assert_int_equal(client_module(client, most, "functions 16384"), CUDA_SUCCESS);
+    assert_int_equal(client_module(client, more, "functions 16385"), CUDA_SUCCESS);
+    assert_int_equal(ask_functions(client, most, UINT32_MAX, &answer, names), CUDA_SUCCESS);
+    assert_int_equal(answer.count, 16384);
+    assert_int_equal(ask_functions(client, more, UINT32_MAX, &answer, names),
+                     CUDA_ERROR_OUT_OF_MEMORY);
+    client_close(client);
+}
+
 static uint64_t send_load(struct client *client, const struct cuda_jit_option *options,
                           size_t count, uint32_t module, const char *image)
 {
@@ -666,6 +724,8 @@ int main(void)
         cmocka_unit_test(test_memory_globals_go_with_their_module),
         cmocka_unit_test(test_memory_functions_go_with_their_module),
         cmocka_unit_test(test_memory_launch_parameters_must_fit),
+        cmocka_unit_test(test_memory_functions_are_listed_in_parts),
+        cmocka_unit_test(test_memory_functions_listed_are_bounded),
         cmocka_unit_test(test_memory_jit_options),
         cmocka_unit_test(test_memory_jit_log_comes_back),
         cmocka_unit_test(test_memory_elf_stays_within_its_bytes),

@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The driver API: contexts. Which is current in which thread is known here alone. */
+#include "cuda/capture.h"
 #include "cuda/cuda_api.h"
 #include "cuda/cuda_send.h"
 #include "cuda/exports.h"
 #include "guest/libvgpu/data.h"
 #include "guest/libvgpu/lookup.h"
 #include "guest/libvgpu/move.h"
+#include "guest/libvgpu/virtual.h"
 
 /* The version that contexts say they were made for: the plain API, as NVIDIA's driver answers. */
 #define CONTEXT_API_VERSION 3020
@@ -161,6 +163,7 @@ CUresult cuDevicePrimaryCtxRelease_v2(CUdevice dev)
     } else if (--guest.primary_refs == 0) {
         result = cuda_send_context_release(
             guest_sender(), &(struct cuda_args_context_release){.context = guest.primary});
+        virtual_forget();
         suspend_primary();
         guest.primary_reset = false;
     }
@@ -219,6 +222,7 @@ CUresult cuDevicePrimaryCtxReset_v2(CUdevice dev)
     if (guest.primary_refs > 0) {
         result = cuda_send_context_reset(
             guest_sender(), &(struct cuda_args_context_reset){.context = guest.primary});
+        virtual_forget();
         suspend_primary();
         guest.primary_reset = true;
     }
@@ -395,6 +399,25 @@ CUresult cuCtxGetFlags(unsigned int *flags)
     return result;
 }
 
+/* How the host waits is the guest library's own affair: noted, and without effect. */
+CUresult cuCtxSetFlags(unsigned int flags)
+{
+    struct guest_thread *thread;
+    struct context_object *context;
+    CUresult result = guest_enter_context(&thread);
+
+    if (result != CUDA_SUCCESS)
+        return result;
+    if (!flags_valid(flags))
+        return CUDA_ERROR_INVALID_VALUE;
+    guest_lock();
+    context = object_at(CUDA_KIND_CONTEXT, thread_context(thread));
+    if (context)
+        context->flags = flags;
+    guest_unlock();
+    return CUDA_SUCCESS;
+}
+
 CUresult cuCtxGetId(CUcontext ctx, unsigned long long *ctxId)
 {
     struct context_object context;
@@ -417,6 +440,7 @@ CUresult cuCtxGetApiVersion(CUcontext ctx, unsigned int *version)
 
 CUresult cuCtxSynchronize(void)
 {
+    CAPTURED(capture_refuse());
     CUresult result = guest_enter_context(NULL);
 
     return result == CUDA_SUCCESS ? cuda_send_context_sync(guest_sender()) : result;

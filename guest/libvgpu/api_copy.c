@@ -2,6 +2,7 @@
 /* The driver API: copies. Arguments are brought into one form, struct copy_box. */
 #include <string.h>
 
+#include "cuda/capture.h"
 #include "cuda/cuda_api.h"
 #include "cuda/exports.h"
 #include "guest/libvgpu/copy.h"
@@ -12,6 +13,15 @@ enum direction { HOST_TO_DEVICE, DEVICE_TO_HOST, DEVICE_TO_DEVICE, UNIFIED };
 static CUresult copy_bytes(enum direction direction, CUdeviceptr target, CUdeviceptr source,
                            size_t bytes, CUstream stream, bool async)
 {
+    CAPTURED(async ? capture_bytes(direction == UNIFIED          ? CU_MEMORYTYPE_UNIFIED
+                                   : direction == DEVICE_TO_HOST ? CU_MEMORYTYPE_HOST
+                                                                 : CU_MEMORYTYPE_DEVICE,
+                                   target,
+                                   direction == UNIFIED          ? CU_MEMORYTYPE_UNIFIED
+                                   : direction == HOST_TO_DEVICE ? CU_MEMORYTYPE_HOST
+                                                                 : CU_MEMORYTYPE_DEVICE,
+                                   source, bytes, stream)
+                   : capture_refuse_stream(stream));
     struct guest_thread *thread;
     struct copy_box box = {.width = bytes, .height = 1, .depth = 1, .async = async};
     CUresult result = guest_enter_context(&thread);
@@ -158,6 +168,7 @@ static bool pitch_too_large(const CUDA_MEMCPY2D *copy)
 
 static CUresult copy_2d(const CUDA_MEMCPY2D *copy, CUstream stream, bool async, bool aligned)
 {
+    CAPTURED(async ? capture_rows(copy, stream) : capture_refuse_stream(stream));
     struct guest_thread *thread;
     struct copy_box box = {.depth = 1, .async = async};
     struct strided target, source;
@@ -203,6 +214,7 @@ CUresult cuMemcpy2DAsync_v2(const CUDA_MEMCPY2D *pCopy, CUstream hStream)
 
 static CUresult copy_3d(const CUDA_MEMCPY3D *copy, CUstream stream, bool async)
 {
+    CAPTURED(async ? capture_copy(copy, stream) : capture_refuse_stream(stream));
     struct guest_thread *thread;
     struct copy_box box = {.async = async};
     struct strided target, source;

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The driver API: events. */
+#include "cuda/capture.h"
 #include "cuda/cuda_api.h"
 #include "cuda/cuda_send.h"
 #include "cuda/exports.h"
@@ -87,6 +88,7 @@ static CUresult check_context(const struct guest_thread *thread, uint32_t stream
 
 CUresult cuEventRecordWithFlags(CUevent hEvent, CUstream hStream, unsigned int flags)
 {
+    CAPTURED(capture_record(hEvent, hStream, flags));
     struct guest_thread *thread;
     struct event_object event;
     struct cuda_args_event_record args = {.flags = 0};
@@ -120,6 +122,7 @@ CUresult cuEventRecord(CUevent hEvent, CUstream hStream)
 
 CUresult cuEventQuery(CUevent hEvent)
 {
+    CAPTURED(capture_refuse_event(hEvent));
     struct event_object event;
     CUresult result = guest_enter(NULL);
 
@@ -133,6 +136,7 @@ CUresult cuEventQuery(CUevent hEvent)
 
 CUresult cuEventSynchronize(CUevent hEvent)
 {
+    CAPTURED(capture_refuse_event(hEvent));
     struct event_object event;
     CUresult result = guest_enter(NULL);
 

@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "cuda/capture.h"
 #include "cuda/cuda_api.h"
 #include "cuda/cuda_send.h"
 #include "cuda/graph_api.h"
@@ -265,4 +266,11 @@ CUresult graph_body_update(struct graph_exec *exec, struct graph_node *node)
     }
     free(buffer.bytes);
     return result;
+}
+
+bool capture_per_thread(void)
+{
+    const struct guest_thread *thread = thread_peek();
+
+    return thread && thread->per_thread;
 }

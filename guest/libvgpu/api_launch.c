@@ -6,6 +6,7 @@
  */
 #include <string.h>
 
+#include "cuda/capture.h"
 #include "cuda/cuda_api.h"
 #include "cuda/cuda_send.h"
 #include "cuda/exports.h"
@@ -153,9 +154,33 @@ static CUresult pack(const struct function_object *function, void **params, void
     return CUDA_SUCCESS;
 }
 
+static CUresult capture_launch(const struct launch *launch, CUfunction f, CUstream stream,
+                               void **params, void **extra)
+{
+    CUlaunchAttribute attributes[] = {
+        {.id = CU_LAUNCH_ATTRIBUTE_COOPERATIVE, .value.cooperative = launch->cooperative},
+        {.id = CU_LAUNCH_ATTRIBUTE_PRIORITY, .value.priority = launch->priority},
+    };
+    const CUlaunchConfig config = {
+        .gridDimX = launch->grid[0],
+        .gridDimY = launch->grid[1],
+        .gridDimZ = launch->grid[2],
+        .blockDimX = launch->block[0],
+        .blockDimY = launch->block[1],
+        .blockDimZ = launch->block[2],
+        .sharedMemBytes = launch->shared_bytes,
+        .hStream = stream,
+        .attrs = attributes,
+        .numAttrs = sizeof(attributes) / sizeof(attributes[0]),
+    };
+
+    return capture_kernel(&config, f, params, extra);
+}
+
 static CUresult launch_function(const struct launch *launch, CUfunction f, CUstream stream,
                                 void **params, void **extra)
 {
+    CAPTURED(capture_launch(launch, f, stream, params, extra));
     _Alignas(16) uint8_t buffer[VGPU_LAUNCH_PARAM_BYTES];
     struct guest_thread *thread;
     struct function_object function;
@@ -278,6 +303,8 @@ CUresult cuLaunchKernelEx(const CUlaunchConfig *config, CUfunction f, void **ker
 
 static CUresult post_callback(CUstream stream, const struct callback *callback)
 {
+    CAPTURED(callback->with_status ? capture_refuse_stream(stream)
+                                   : capture_host(callback->function, callback->user_data, stream));
     struct guest_thread *thread;
     struct cuda_args_host_function args;
     CUresult result = guest_enter_context(&thread);

@@ -8,8 +8,8 @@
 #include "cuda/cuda_send.h"
 #include "cuda/exports.h"
 #include "guest/libvgpu/data.h"
-#include "guest/libvgpu/image.h"
-#include "guest/libvgpu/image_file.h"
+#include "cuda/image_measure.h"
+#include "cuda/image_file.h"
 #include "guest/libvgpu/jit.h"
 #include "guest/libvgpu/lookup.h"
 

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The driver API: device memory. */
+#include "cuda/capture.h"
 #include "cuda/cuda_api.h"
 #include "cuda/cuda_send.h"
 #include "guest/libvgpu/host.h"
@@ -87,6 +88,7 @@ static CUresult ask_linear(const void *args, uint64_t *ret_address, uint64_t *re
 
 CUresult cuMemAlloc_v2(CUdeviceptr *dptr, size_t bytesize)
 {
+    CAPTURED(capture_refuse());
     const struct cuda_args_memory_alloc args = {.bytes = bytesize};
     struct guest_thread *thread;
     uint64_t address = 0, bytes = 0;
@@ -120,6 +122,7 @@ static CUresult ask_pitched(const void *args, uint64_t *ret_address, uint64_t *r
 CUresult cuMemAllocPitch_v2(CUdeviceptr *dptr, size_t *pPitch, size_t WidthInBytes, size_t Height,
                             unsigned int ElementSizeBytes)
 {
+    CAPTURED(capture_refuse());
     const struct cuda_args_memory_alloc_pitch args = {
         .width_bytes = WidthInBytes, .height = Height, .element_bytes = ElementSizeBytes};
     struct guest_thread *thread;
@@ -143,6 +146,7 @@ CUresult cuMemAllocPitch_v2(CUdeviceptr *dptr, size_t *pPitch, size_t WidthInByt
 
 CUresult cuMemFree_v2(CUdeviceptr dptr)
 {
+    CAPTURED(capture_refuse());
     const struct range *range;
     bool found;
     CUresult result = guest_enter_context(NULL);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The driver API: memset. All variants are one record, and asynchronous to the host as in CUDA. */
+#include "cuda/capture.h"
 #include "cuda/cuda_api.h"
 #include "cuda/cuda_send.h"
 #include "cuda/extent.h"
@@ -8,6 +9,8 @@
 static CUresult fill(CUdeviceptr target, size_t pitch, uint32_t element_bytes, uint32_t value,
                      size_t width, size_t height, CUstream stream)
 {
+    CAPTURED(capture_fill(
+        &(CUDA_MEMSET_NODE_PARAMS){target, pitch, value, element_bytes, width, height}, stream));
     struct guest_thread *thread;
     struct cuda_args_fill args = {
         .target = target,

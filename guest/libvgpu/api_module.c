@@ -6,10 +6,11 @@
 #include "common/cleanup.h"
 #include "cuda/cuda_api.h"
 #include "cuda/cuda_send.h"
-#include "guest/libvgpu/image.h"
-#include "guest/libvgpu/image_file.h"
+#include "cuda/image_measure.h"
+#include "cuda/image_file.h"
 #include "guest/libvgpu/jit.h"
 #include "guest/libvgpu/lookup.h"
+#include "guest/libvgpu/unified.h"
 
 #define NAME_MAX_BYTES 1024u /* as cuda.spec bounds a symbol's name */
 
@@ -248,6 +249,85 @@ CUresult cuModuleGetFunction(CUfunction *hfunc, CUmodule hmod, const char *name)
     return result;
 }
 
+/* The names from `first` on; UINT32_MAX: only how many there are. */
+static CUresult ask_functions(uint32_t module, uint32_t first,
+                              struct cuda_out_module_functions *out)
+{
+    return cuda_send_module_functions(
+        guest_sender(), &(struct cuda_args_module_functions){.module = module, .first = first},
+        out);
+}
+
+CUresult cuModuleGetFunctionCount(unsigned int *count, CUmodule mod)
+{
+    struct cuda_out_module_functions out;
+    uint32_t module;
+    CUresult result = guest_enter_context(NULL);
+
+    if (result != CUDA_SUCCESS)
+        return result;
+    if (!count)
+        return CUDA_ERROR_INVALID_VALUE;
+    result = lookup_module(mod, &module);
+    if (result == CUDA_SUCCESS)
+        result = ask_functions(module, UINT32_MAX, &out);
+    if (result == CUDA_SUCCESS)
+        *count = out.count;
+    return result;
+}
+
+/* Takes the names of one answer; *at counts on. */
+static CUresult take_functions(const struct guest_thread *thread, uint32_t module,
+                               const struct cuda_out_module_functions *out, CUfunction *functions,
+                               uint32_t most, uint32_t *at)
+{
+    const char *name = (const char *)out->names;
+    const char *end = name + out->names_bytes;
+    CUresult result = CUDA_SUCCESS;
+
+    while (name < end && *at < most && result == CUDA_SUCCESS) {
+        size_t length = strnlen(name, (size_t)(end - name));
+        uint32_t function;
+
+        if (length == (size_t)(end - name))
+            return CUDA_ERROR_UNKNOWN;
+        result = check_name(name);
+        if (result != CUDA_SUCCESS)
+            break;
+        function = known_function(module, name);
+        if (!function)
+            result = fetch_function(thread, module, name, &function);
+        if (result == CUDA_SUCCESS)
+            functions[(*at)++] = (CUfunction)(uintptr_t)function;
+        name += length + 1;
+    }
+    return result;
+}
+
+CUresult cuModuleEnumerateFunctions(CUfunction *functions, unsigned int numFunctions, CUmodule mod)
+{
+    struct cuda_out_module_functions out;
+    struct guest_thread *thread;
+    uint32_t module, at = 0;
+    CUresult result = guest_enter_context(&thread);
+
+    if (result != CUDA_SUCCESS)
+        return result;
+    if (!functions || numFunctions == 0)
+        return CUDA_ERROR_INVALID_VALUE;
+    result = lookup_module(mod, &module);
+    while (result == CUDA_SUCCESS && at < numFunctions) {
+        uint32_t before = at;
+
+        result = ask_functions(module, at, &out);
+        if (result == CUDA_SUCCESS)
+            result = take_functions(thread, module, &out, functions, numFunctions, &at);
+        if (at == before)
+            break;
+    }
+    return result;
+}
+
 static bool known_global(uint32_t handle, const char *name, uint64_t *address, uint64_t *bytes)
 {
     const struct module_object *module;
@@ -275,6 +355,8 @@ static CUresult keep_global(uint32_t handle, const char *name, uint64_t address,
 
     if (!global)
         return CUDA_ERROR_OUT_OF_MEMORY;
+    /* A module cannot be elsewhere: where something of the program lies there, it stays so. */
+    (void)unified_reserve(address, bytes);
     global->address = address;
     global->bytes = bytes;
     memcpy(global->name, name, strlen(name) + 1);

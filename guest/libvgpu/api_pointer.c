@@ -21,7 +21,8 @@ static bool find(CUdeviceptr ptr, struct range *ret)
 
 static bool is_host(const struct range *range)
 {
-    return range->what != RANGE_MEMORY && range->what != RANGE_GLOBAL;
+    return range->what != RANGE_MEMORY && range->what != RANGE_GLOBAL &&
+           range->what != RANGE_MAPPED;
 }
 
 static CUresult put(void *data, const void *value, size_t bytes)
@@ -82,6 +83,8 @@ static CUresult answer(void *data, CUpointer_attribute attribute, const struct r
     case CU_POINTER_ATTRIBUTE_MEMORY_BLOCK_ID:
         return put_u64(data, range->id);
     case CU_POINTER_ATTRIBUTE_ACCESS_FLAGS:
+        if (range->what == RANGE_MAPPED)
+            return put_int(data, (int)range->flags);
         return put_int(data, device_address(range, ptr) ? CU_POINTER_ATTRIBUTE_ACCESS_FLAG_READWRITE
                                                         : CU_POINTER_ATTRIBUTE_ACCESS_FLAG_NONE);
     case CU_POINTER_ATTRIBUTE_IS_MANAGED:

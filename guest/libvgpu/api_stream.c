@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The driver API: streams. What was given at creation is answered from here. */
+#include "cuda/capture.h"
 #include "cuda/cuda_api.h"
 #include "cuda/cuda_send.h"
 #include "guest/libvgpu/lookup.h"
@@ -150,6 +151,7 @@ CUresult cuStreamGetId(CUstream hStream, unsigned long long *streamId)
 
 CUresult cuStreamWaitEvent(CUstream hStream, CUevent hEvent, unsigned int Flags)
 {
+    CAPTURED(capture_wait(hEvent, hStream, Flags));
     struct guest_thread *thread;
     struct event_object event;
     struct cuda_args_stream_wait_event args = {.flags = 0};
@@ -171,6 +173,7 @@ CUresult cuStreamWaitEvent(CUstream hStream, CUevent hEvent, unsigned int Flags)
 
 CUresult cuStreamQuery(CUstream hStream)
 {
+    CAPTURED(capture_refuse_stream(hStream));
     struct guest_thread *thread;
     struct cuda_args_stream_query args;
     CUresult result = guest_enter_context(&thread);
@@ -182,6 +185,7 @@ CUresult cuStreamQuery(CUstream hStream)
 
 CUresult cuStreamSynchronize(CUstream hStream)
 {
+    CAPTURED(capture_refuse_stream(hStream));
     struct guest_thread *thread;
     struct cuda_args_stream_sync args;
     CUresult result = guest_enter_context(&thread);

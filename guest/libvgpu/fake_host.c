@@ -148,6 +148,29 @@ static void reply_function(struct fake_host *host, const struct vgpu_record *rec
                offsetof(struct cuda_re_module_get_function, details), &details, sizeof(details));
 }
 
+/* Three functions; the first answer has room for two of their names. */
+static void reply_functions(struct fake_host *host, const struct vgpu_record *record)
+{
+    static const struct {
+        const char *names;
+        uint32_t bytes;
+    } answers[] = {{"first\0second", 13}, {"", 0}, {"third", 6}, {"", 0}};
+    uint32_t first = ((const struct cuda_op_module_functions *)record)->first;
+    uint32_t which = first < 3 ? first : 3;
+    struct {
+        struct cuda_re_module_functions fixed;
+        char names[16];
+    } answer = {
+        .fixed = {.head = {.kind = VGPU_COMPLETION_REPLY,
+                           .seq = record->seq,
+                           .size_bytes = sizeof(answer)},
+                  .count = 3,
+                  .names = {.offset = sizeof(answer.fixed), .size_bytes = answers[which].bytes}}};
+
+    memcpy(answer.names, answers[which].names, answers[which].bytes);
+    fake_complete(host, &answer.fixed.head);
+}
+
 static void reply_module(struct fake_host *host, const struct vgpu_record *record)
 {
     static const char text[] = "ptxas info: nothing to say";
@@ -311,12 +334,19 @@ static bool carry_out(struct fake_host *host, const struct vgpu_record *record)
     case CUDA_OP_MODULE_GET_FUNCTION:
         reply_function(host, record);
         return true;
+    case CUDA_OP_MODULE_FUNCTIONS:
+        reply_functions(host, record);
+        return true;
     case CUDA_OP_MODULE_GET_GLOBAL:
         reply_u64(host, record, FAKE_DEVICE_BASE + FAKE_DEVICE_BYTES - 64, 64, true);
         return true;
     case CUDA_OP_MEMORY_ALLOC:
-    case CUDA_OP_POOL_ALLOC: /* begins alike */
+    case CUDA_OP_POOL_ALLOC: /* these begin alike */
+    case CUDA_OP_ADDRESS_RESERVE:
         reply_alloc(host, record);
+        return true;
+    case CUDA_OP_MEMORY_GRANULARITY:
+        reply_u64(host, record, 4096, 8192, true);
         return true;
     case CUDA_OP_POOL_GET_ATTRIBUTE:
         reply_u64(host, record, 5, 0, false);

@@ -3,7 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "guest/libvgpu/image.h"
+#include "cuda/image_measure.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 

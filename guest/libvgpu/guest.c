@@ -206,6 +206,8 @@ void guest_reset(void)
     ranges_release(&guest.device);
     ranges_release(&guest.host);
     unified_end();
+    ranges_release(&guest.reserved);
+    ranges_release(&guest.mapped);
     if (guest.primary)
         object_revive(CUDA_KIND_CONTEXT, guest.primary);
     objects_reset();

@@ -17,8 +17,10 @@ struct guest {
     pthread_mutex_t lock; /* what follows, and objects.h */
     struct ranges device; /* by device address */
     struct ranges host;   /* by the program's address */
-    uint32_t primary;     /* handle of the primary context since its first use, or 0 */
-    bool primary_reset;   /* retained, and dead until it is retained again */
+    struct ranges reserved,
+        mapped;         /* device addresses without memory; mapped, with access or not */
+    uint32_t primary;   /* handle of the primary context since its first use, or 0 */
+    bool primary_reset; /* retained, and dead until it is retained again */
     unsigned primary_refs;
     unsigned primary_flags;
     uint64_t last_id; /* of contexts, streams and ranges */

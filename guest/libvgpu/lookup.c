@@ -3,6 +3,8 @@
 
 #include <string.h>
 
+#include "cuda/library.h"
+
 /* Copies a live object out, so that the caller need not hold the lock. */
 static bool find(enum cuda_kind kind, const void *value, void *copy, size_t bytes)
 {
@@ -42,6 +44,13 @@ CUresult lookup_event(CUevent event, struct event_object *ret)
 
 CUresult lookup_function(CUfunction function, struct function_object *ret)
 {
+    CUresult result;
+
+    if (find(CUDA_KIND_FUNCTION, function, ret, sizeof(*ret)))
+        return CUDA_SUCCESS;
+    result = library_function(function, &function);
+    if (result != CUDA_SUCCESS)
+        return result;
     return find(CUDA_KIND_FUNCTION, function, ret, sizeof(*ret)) ? CUDA_SUCCESS
                                                                  : CUDA_ERROR_INVALID_HANDLE;
 }

@@ -29,11 +29,13 @@ static struct table tables[CUDA_KINDS] = {
     [CUDA_KIND_STREAM] = {CUDA_MAX_STREAMS, sizeof(struct stream_object)},
     [CUDA_KIND_EVENT] = {CUDA_MAX_EVENTS, sizeof(struct event_object)},
     [CUDA_KIND_LINK] = {CUDA_MAX_LINKS, sizeof(struct link_object)},
-    [CUDA_KIND_POOL] = {CUDA_MAX_POOLS, sizeof(struct pool_object)},
     [CUDA_KIND_GRAPH] = {CUDA_MAX_GRAPHS, sizeof(struct object)},
+    [CUDA_KIND_MEMORY] = {CUDA_MAX_MEMORYS, sizeof(struct memory_object)},
+    [CUDA_KIND_POOL] = {CUDA_MAX_POOLS, sizeof(struct pool_object)},
 };
 
-_Static_assert(CUDA_MAX_EVENTS <= SLABS * SLAB_OBJECTS, "the largest table has slabs enough");
+_Static_assert(CUDA_MAX_EVENTS <= SLABS * SLAB_OBJECTS && CUDA_MAX_MEMORYS <= SLABS * SLAB_OBJECTS,
+               "the largest tables have slabs enough");
 
 static void *object_in(const struct table *table, uint32_t index)
 {
@@ -145,6 +147,12 @@ void object_suspend(enum cuda_kind kind, uint32_t handle)
 void object_revive(enum cuda_kind kind, uint32_t handle)
 {
     tables[kind].slots[VGPU_HANDLE_INDEX(handle)].live = 1;
+}
+
+void objects_suspend_all(enum cuda_kind kind)
+{
+    for (uint32_t i = 0; i < tables[kind].used; i++)
+        tables[kind].slots[i].live = 0;
 }
 
 void objects_drop_context(uint32_t context)

@@ -69,6 +69,14 @@ struct pool_object {
     bool is_default;
 };
 
+/* Memory of cuMemCreate. It lives while the program holds it or it is mapped. */
+struct memory_object {
+    struct object head; /* of no context */
+    uint64_t bytes;
+    uint32_t refs, maps;
+    bool given_up; /* its release is on its way */
+};
+
 /* Where a caller wants what the JIT says. */
 struct jit_logs {
     char *info, *error;
@@ -99,6 +107,9 @@ void object_drop(enum cuda_kind kind, uint32_t handle);
  */
 void object_suspend(enum cuda_kind kind, uint32_t handle);
 void object_revive(enum cuda_kind kind, uint32_t handle);
+
+/* Suspends all of a kind: nobody knows whether the worker has ended the very last ones too. */
+void objects_suspend_all(enum cuda_kind kind);
 
 /* Drops all objects of a context, the context itself excepted. */
 void objects_drop_context(uint32_t context);

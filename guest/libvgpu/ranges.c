@@ -56,9 +56,19 @@ const struct range *ranges_find(const struct ranges *ranges, uint64_t address)
 const struct range *ranges_cover(const struct ranges *ranges, uint64_t address, uint64_t bytes)
 {
     const struct range *range = ranges_find(ranges, address);
+    const struct range *next = range;
+    const struct range *end = ranges->at + ranges->count;
 
-    if (!range || bytes > range->bytes - (address - range->start))
+    if (!range || __builtin_add_overflow(bytes, address - range->start, &bytes))
         return NULL;
+    /* Counted from the start of `next` from here on. */
+    while (bytes > next->bytes) {
+        bytes -= next->bytes;
+        if (next->what != RANGE_MAPPED || next + 1 == end || next[1].what != RANGE_MAPPED ||
+            next[1].start != next->start + next->bytes)
+            return NULL;
+        next++;
+    }
     return range;
 }
 

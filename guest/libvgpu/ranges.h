@@ -13,6 +13,7 @@
 
 enum range_what {
     RANGE_MEMORY,     /* device: cuMemAlloc, cuMemAllocAsync */
+    RANGE_MAPPED,     /* device: cuMemMap; several side by side are one for whoever uses them */
     RANGE_GLOBAL,     /* device: a module's variable */
     RANGE_HOST_VIEW,  /* device: page-locked host memory as the device sees it */
     RANGE_HOST,       /* host: page-locked, in the data area */
@@ -25,6 +26,7 @@ struct range {
     enum range_what what;
     uint32_t context; /* it dies with it */
     uint32_t module;  /* of a RANGE_GLOBAL */
+    uint32_t memory;  /* of a RANGE_MAPPED: handle of what is mapped; flags is its access */
     uint32_t pool;    /* handle of the pool that a RANGE_MEMORY came from, or 0 */
     unsigned flags;   /* as the program gave them */
     uint64_t other;   /* RANGE_HOST, _MOVED: the device's address; RANGE_HOST_VIEW: the host's */
@@ -51,7 +53,8 @@ bool ranges_add(struct ranges *ranges, const struct range *range);
 /* The range that holds address, or NULL. Valid until the table changes. */
 const struct range *ranges_find(const struct ranges *ranges, uint64_t address);
 
-/* The range that holds all of [address, address + bytes), or NULL. */
+/* The range that holds all of [address, address + bytes), or the first of several RANGE_MAPPED side
+ * by side; else NULL. */
 const struct range *ranges_cover(const struct ranges *ranges, uint64_t address, uint64_t bytes);
 
 /* True if any byte of [address, address + bytes) is in the table. */

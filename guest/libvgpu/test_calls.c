@@ -315,6 +315,61 @@ static void test_module_functions_and_globals_are_kept(void **state)
     end(&host);
 }
 
+/* A kernel costs one load and one look-up in a context, however often it is launched. */
+static void test_library_kernel_is_launched_as_a_function(void **state)
+{
+    struct fake_host host = {0};
+    CUcontext context;
+    CUlibrary library;
+    CUkernel kernel;
+    uint64_t first = 1;
+    uint32_t second = 2;
+    void *params[] = {&first, &second};
+
+    begin(&host, &context);
+    assert_ok(cuLibraryLoadData(&library, ".version 7.0", NULL, NULL, 0, NULL, NULL, 0));
+    assert_ok(cuLibraryGetKernel(&kernel, library, "kernel"));
+    for (int i = 0; i < 3; i++)
+        assert_ok(cuLaunchKernel((CUfunction)kernel, 1, 1, 1, 1, 1, 1, 0, NULL, params, NULL));
+    fake_await_op(&host, CUDA_OP_LAUNCH, 3);
+    assert_int_equal(fake_count_op(&host, CUDA_OP_MODULE_LOAD), 1);
+    assert_int_equal(fake_count_op(&host, CUDA_OP_MODULE_GET_FUNCTION), 1);
+    assert_ok(cuLibraryUnload(library));
+    assert_int_equal(fake_count_op(&host, CUDA_OP_MODULE_UNLOAD), 1);
+    assert_int_equal(cuLaunchKernel((CUfunction)kernel, 1, 1, 1, 1, 1, 1, 0, NULL, params, NULL),
+                     CUDA_ERROR_INVALID_HANDLE);
+    end(&host);
+}
+
+static void test_module_functions_are_enumerated(void **state)
+{
+    struct fake_host host = {0};
+    CUcontext context;
+    CUmodule module;
+    CUfunction functions[4] = {NULL}, third;
+    CUlibrary library;
+    CUkernel kernels[2];
+    const char *name;
+    unsigned count;
+
+    begin(&host, &context);
+    assert_ok(cuModuleLoadData(&module, ".version 7.0"));
+    assert_ok(cuModuleGetFunctionCount(&count, module));
+    assert_int_equal(count, 3);
+    assert_ok(cuModuleGetFunction(&third, module, "third"));
+    assert_ok(cuModuleEnumerateFunctions(functions, 4, module));
+    assert_ok(cuFuncGetName(&name, functions[1]));
+    assert_string_equal(name, "second");
+    assert_ptr_equal(functions[2], third);
+    assert_null(functions[3]);
+    assert_int_equal(cuModuleEnumerateFunctions(functions, 0, module), CUDA_ERROR_INVALID_VALUE);
+    assert_ok(cuLibraryLoadData(&library, ".version 7.0", NULL, NULL, 0, NULL, NULL, 0));
+    assert_ok(cuLibraryEnumerateKernels(kernels, 2, library));
+    assert_ok(cuKernelGetName(&name, kernels[0]));
+    assert_string_equal(name, "first");
+    end(&host);
+}
+
 static void test_module_jit_log_comes_back(void **state)
 {
     struct fake_host host = {0};
@@ -691,6 +746,8 @@ int main(int argc, char **argv)
         cmocka_unit_test(test_launch_large_parameters_come_back),
         cmocka_unit_test(test_launch_attributes),
         cmocka_unit_test(test_module_functions_and_globals_are_kept),
+        cmocka_unit_test(test_library_kernel_is_launched_as_a_function),
+        cmocka_unit_test(test_module_functions_are_enumerated),
         cmocka_unit_test(test_module_jit_log_comes_back),
         cmocka_unit_test(test_module_jit_options_have_limits),
         cmocka_unit_test(test_memory_is_checked_against_the_table),

@@ -14,7 +14,7 @@
 
 #include "guest/libvgpu/area.h"
 #include "guest/libvgpu/crew.h"
-#include "guest/libvgpu/image.h"
+#include "cuda/image_measure.h"
 #include "guest/libvgpu/ranges.h"
 #include "guest/libvgpu/stream_rows.h"
 

@@ -50,12 +50,14 @@ void conf_control_cases(conf_visit visit, void *context);
 void conf_memory_cases(conf_visit visit, void *context);
 void conf_warp_cases(conf_visit visit, void *context);
 void conf_fault_cases(conf_visit visit, void *context);
+void conf_library_cases(conf_visit visit, void *context);
 void conf_module_cases(conf_visit visit, void *context);
 void conf_copy_cases(conf_visit visit, void *context);
 void conf_pool_cases(conf_visit visit, void *context);
+void conf_virtual_cases(conf_visit visit, void *context);
 void conf_stream_cases(conf_visit visit, void *context);
-void conf_unified_cases(conf_visit visit, void *context);
 void conf_graph_cases(conf_visit visit, void *context);
+void conf_unified_cases(conf_visit visit, void *context);
 
 enum conf_result conf_fail(struct conf *conf, const char *format, ...)
     __attribute__((format(printf, 2, 3)));

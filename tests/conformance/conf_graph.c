@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Graphs: nodes of each kind, order, replays, updates. */
+/* Graphs: nodes of each kind, order, replays, updates; capture. */
 #include <string.h>
 
 #include "common/cleanup.h"
@@ -375,11 +375,132 @@ static enum conf_result cycle(struct conf *conf)
     return close_fixture(conf, &f);
 }
 
+static enum conf_result append(struct conf *conf, struct fixture *f, uint32_t digit,
+                               CUstream stream)
+{
+    void *args[] = {&f->memory, &digit};
+
+    CONF_CALL(conf, cuLaunchKernel(f->append, 1, 1, 1, 1, 1, 1, 0, stream, args, NULL));
+    return CONF_PASS;
+}
+
+/* What is captured does not run; its graph does, as often as it is launched. */
+static enum conf_result capture_stream(struct conf *conf)
+{
+    struct fixture f;
+    CUstreamCaptureStatus status;
+    CUgraph made = NULL;
+    size_t count = 0;
+    uint32_t got, want = 0;
+
+    CONF_TRY(open_fixture(conf, &f));
+    CONF_CALL(conf, cuStreamBeginCapture(f.stream, CU_STREAM_CAPTURE_MODE_GLOBAL));
+    CONF_CALL(conf, cuStreamIsCapturing(f.stream, &status));
+    CONF_TRUE(conf, status == CU_STREAM_CAPTURE_STATUS_ACTIVE);
+    CONF_EXPECT(conf, cuStreamBeginCapture(f.stream, CU_STREAM_CAPTURE_MODE_GLOBAL),
+                CUDA_ERROR_ILLEGAL_STATE);
+    CONF_CALL(conf, cuMemsetD32Async(f.memory, 1, 4, f.stream));
+    CONF_TRY(append(conf, &f, 2, f.stream));
+    CONF_CALL(conf, cuMemcpyDtoDAsync(f.memory + 4, f.memory, 4, f.stream));
+    CONF_CALL(conf, cuStreamEndCapture(f.stream, &made));
+    CONF_CALL(conf, cuStreamIsCapturing(f.stream, &status));
+    CONF_TRUE(conf, status == CU_STREAM_CAPTURE_STATUS_NONE);
+    CONF_CALL(conf, cuGraphGetNodes(made, NULL, &count));
+    CONF_TRUE(conf, count == 3);
+    CONF_CALL(conf, cuMemcpyDtoH(&got, f.memory, 4));
+    CONF_TRUE(conf, got == 0);
+    CONF_CALL(conf, cuGraphDestroy(f.graph));
+    f.graph = made;
+    CONF_TRY(run(conf, &f, 2, &got, 1));
+    CONF_CALL(conf, cuMemcpyDtoH(&want, f.memory + 4, 4));
+    CONF_TRUE(conf, got == 33 && want == 33);
+    return close_fixture(conf, &f);
+}
+
+/* Another stream joins by an event, and is joined back by one. */
+static enum conf_result capture_fork(struct conf *conf)
+{
+    struct fixture f;
+    CUstream other;
+    CUevent fork, joined;
+    CUgraph made = NULL;
+    uint32_t got;
+
+    CONF_TRY(open_fixture(conf, &f));
+    CONF_CALL(conf, cuStreamCreate(&other, CU_STREAM_NON_BLOCKING));
+    CONF_CALL(conf, cuEventCreate(&fork, CU_EVENT_DISABLE_TIMING));
+    CONF_CALL(conf, cuEventCreate(&joined, CU_EVENT_DISABLE_TIMING));
+    CONF_CALL(conf, cuStreamBeginCapture(f.stream, CU_STREAM_CAPTURE_MODE_THREAD_LOCAL));
+    CONF_TRY(append(conf, &f, 1, f.stream));
+    CONF_CALL(conf, cuEventRecord(fork, f.stream));
+    CONF_CALL(conf, cuStreamWaitEvent(other, fork, 0));
+    CONF_TRY(append(conf, &f, 2, other));
+    CONF_CALL(conf, cuEventRecord(joined, other));
+    CONF_CALL(conf, cuStreamWaitEvent(f.stream, joined, 0));
+    CONF_TRY(append(conf, &f, 3, f.stream));
+    CONF_EXPECT(conf, cuStreamEndCapture(other, &made), CUDA_ERROR_STREAM_CAPTURE_UNMATCHED);
+    CONF_CALL(conf, cuStreamEndCapture(f.stream, &made));
+    CONF_CALL(conf, cuGraphDestroy(f.graph));
+    f.graph = made;
+    CONF_TRY(run(conf, &f, 1, &got, 1));
+    CONF_TRUE(conf, got == (31 + 2) * 31 + 3);
+    CONF_CALL(conf, cuEventDestroy(fork));
+    CONF_CALL(conf, cuEventDestroy(joined));
+    CONF_CALL(conf, cuStreamDestroy(other));
+    return close_fixture(conf, &f);
+}
+
+/* A stream that was not joined back, and a call that cannot be captured. */
+static enum conf_result capture_refusals(struct conf *conf)
+{
+    struct fixture f;
+    CUstream other;
+    CUevent fork;
+    CUgraph made = NULL;
+    CUdeviceptr memory;
+    CUstreamCaptureMode mode = CU_STREAM_CAPTURE_MODE_RELAXED;
+
+    CONF_TRY(open_fixture(conf, &f));
+    CONF_CALL(conf, cuStreamCreate(&other, CU_STREAM_NON_BLOCKING));
+    CONF_CALL(conf, cuEventCreate(&fork, CU_EVENT_DISABLE_TIMING));
+    CONF_EXPECT(conf, cuStreamBeginCapture(NULL, mode), CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED);
+    CONF_EXPECT(conf, cuStreamEndCapture(f.stream, &made), CUDA_ERROR_ILLEGAL_STATE);
+    CONF_CALL(conf, cuStreamBeginCapture(f.stream, CU_STREAM_CAPTURE_MODE_GLOBAL));
+    CONF_TRY(append(conf, &f, 1, f.stream));
+    CONF_CALL(conf, cuEventRecord(fork, f.stream));
+    CONF_CALL(conf, cuStreamWaitEvent(other, fork, 0));
+    CONF_TRY(append(conf, &f, 2, other));
+    CONF_EXPECT(conf, cuStreamEndCapture(f.stream, &made), CUDA_ERROR_STREAM_CAPTURE_UNJOINED);
+    CONF_CALL(conf, cuStreamBeginCapture(f.stream, CU_STREAM_CAPTURE_MODE_GLOBAL));
+    CONF_EXPECT(conf, cuStreamSynchronize(f.stream), CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED);
+    CONF_EXPECT(conf, cuMemsetD32Async(f.memory, 1, 4, f.stream),
+                CUDA_ERROR_STREAM_CAPTURE_INVALIDATED);
+    CONF_EXPECT(conf, cuStreamEndCapture(f.stream, &made), CUDA_ERROR_STREAM_CAPTURE_INVALIDATED);
+    CONF_CALL(conf, cuStreamBeginCapture(f.stream, CU_STREAM_CAPTURE_MODE_GLOBAL));
+    CONF_CALL(conf, cuThreadExchangeStreamCaptureMode(&mode));
+    CONF_TRUE(conf, mode == CU_STREAM_CAPTURE_MODE_GLOBAL);
+    CONF_CALL(conf, cuMemAlloc(&memory, 4));
+    CONF_CALL(conf, cuThreadExchangeStreamCaptureMode(&mode));
+    CONF_CALL(conf, cuStreamEndCapture(f.stream, &made));
+    CONF_CALL(conf, cuMemFree(memory));
+    CONF_CALL(conf, cuGraphDestroy(made));
+    CONF_CALL(conf, cuEventDestroy(fork));
+    CONF_CALL(conf, cuStreamDestroy(other));
+    return close_fixture(conf, &f);
+}
+
 static const struct conf_case cases[] = {
-    {"a chain, replayed", chain, false},        {"device nodes", device_nodes, false},
-    {"host nodes", host_nodes, false},          {"event nodes", event_nodes, false},
-    {"child graphs", child_graph, false},       {"updates of nodes", update_nodes, false},
-    {"update of a whole", update_whole, false}, {"a cycle", cycle, false},
+    {"a chain, replayed", chain, false},
+    {"device nodes", device_nodes, false},
+    {"host nodes", host_nodes, false},
+    {"event nodes", event_nodes, false},
+    {"child graphs", child_graph, false},
+    {"updates of nodes", update_nodes, false},
+    {"update of a whole", update_whole, false},
+    {"a cycle", cycle, false},
+    {"capture", capture_stream, false},
+    {"capture of two streams", capture_fork, false},
+    {"what capture refuses", capture_refusals, false},
 };
 
 void conf_graph_cases(conf_visit visit, void *context)

@@ -316,6 +316,28 @@ static enum conf_result contexts(struct conf *conf)
     return CONF_PASS;
 }
 
+/* How the host waits may be changed in a context of one's own. */
+static enum conf_result context_flags(struct conf *conf)
+{
+    CUcontext context;
+    CUdevice device = -1;
+    CUstream stream;
+    unsigned flags = 0;
+
+    CONF_CALL(conf, cuCtxCreate_v2(&context, CU_CTX_SCHED_SPIN, 0));
+    CONF_CALL(conf, cuCtxSetFlags(CU_CTX_SCHED_BLOCKING_SYNC));
+    CONF_CALL(conf, cuCtxGetFlags(&flags));
+    CONF_TRUE(conf, (flags & CU_CTX_SCHED_MASK) == CU_CTX_SCHED_BLOCKING_SYNC);
+    CONF_EXPECT(conf, cuCtxSetFlags(0x10000), CUDA_ERROR_INVALID_VALUE);
+    CONF_CALL(conf, cuStreamCreate(&stream, 0));
+    CONF_CALL(conf, cuStreamGetDevice(stream, &device));
+    CONF_TRUE(conf, device == 0);
+    CONF_CALL(conf, cuStreamDestroy(stream));
+    CONF_CALL(conf, cuCtxResetPersistingL2Cache());
+    CONF_CALL(conf, cuCtxDestroy(context));
+    return CONF_PASS;
+}
+
 static enum conf_result limits(struct conf *conf)
 {
     size_t stack = 0, value = 0;
@@ -354,6 +376,7 @@ static const struct conf_case cases[] = {
     {"error names and texts", error_strings, false},
     {"device queries", device_queries, false},
     {"contexts", contexts, false},
+    {"context flags", context_flags, false},
     {"limits", limits, false},
     {"cuGetProcAddress", proc_address, false},
 };

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Reads a file that cuModuleLoad or cuLinkAddFile names. */
-#ifndef VGPU_LIBVGPU_IMAGE_FILE_H
-#define VGPU_LIBVGPU_IMAGE_FILE_H
+#ifndef VGPU_CUDA_IMAGE_FILE_H
+#define VGPU_CUDA_IMAGE_FILE_H
 
 #include <stddef.h>
 

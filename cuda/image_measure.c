@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "guest/libvgpu/image.h"
+#include "cuda/image_measure.h"
 
 #include <elf.h>
 #include <stdbool.h>

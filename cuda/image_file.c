@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "guest/libvgpu/image_file.h"
+#include "cuda/image_file.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -7,7 +7,7 @@
 #include <sys/stat.h>
 
 #include "common/cleanup.h"
-#include "guest/libvgpu/image.h"
+#include "cuda/image_measure.h"
 
 static CUresult read_all(int fd, uint8_t *data, size_t bytes)
 {

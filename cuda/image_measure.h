@@ -3,8 +3,8 @@
  * How long a module image is, which the driver API does not say: an ELF file (cubin), a fatbin, or
  * PTX up to its NUL. Nothing beyond `most` bytes is read.
  */
-#ifndef VGPU_LIBVGPU_IMAGE_H
-#define VGPU_LIBVGPU_IMAGE_H
+#ifndef VGPU_CUDA_IMAGE_MEASURE_H
+#define VGPU_CUDA_IMAGE_MEASURE_H
 
 #include <stddef.h>
 #include <stdint.h>
