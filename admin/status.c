@@ -61,7 +61,8 @@ static json_t *offline_gpu(const json_t *gpu)
 {
     static const char *const known[] = {"gpu_id", "uuid", "model", "pools", NULL};
     static const char *const live[] = {"memory_used_bytes", "utilization", "temperature",
-                                       "holder_vm_id", NULL};
+                                       "holder_vm_id",      "spares",      "spares_wanted",
+                                       "spare_failures",    "warm_starts", NULL};
     const char *state = json_string_value(json_object_get(gpu, "state"));
     json_t *row = json_object();
 
@@ -176,8 +177,8 @@ static bool add_memory(struct table *table, const json_t *gpu)
 
 static bool add_gpu(struct table *table, const json_t *gpu)
 {
-    static const char *const keys[] = {"utilization", "temperature", "state", "holder_vm_id",
-                                       "pools"};
+    static const char *const keys[] = {"utilization",  "temperature", "state",
+                                       "holder_vm_id", "spares",      "pools"};
     bool good = table_add_json(table, json_object_get(gpu, "gpu_id")) &&
                 table_add_json(table, json_object_get(gpu, "model")) && add_memory(table, gpu);
 
@@ -227,7 +228,7 @@ static bool add_vm(struct table *table, const json_t *vm)
 static const struct table_column gpu_columns[] = {
     {"GPU", .right = true},    {"MODEL", .shrink = true}, {"MEMORY USED / TOTAL", .right = true},
     {"UTIL%", .right = true},  {"°C", .right = true},     {"STATE"},
-    {"HOLDER", .right = true}, {"POOLS", .shrink = true},
+    {"HOLDER", .right = true}, {"SPARES", .right = true}, {"POOLS", .shrink = true},
 };
 
 static const struct table_column pool_columns[] = {

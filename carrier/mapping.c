@@ -10,6 +10,10 @@
 
 #include "common/overflow.h"
 
+#ifndef MAP_FIXED_NOREPLACE
+#define MAP_FIXED_NOREPLACE 0x100000
+#endif
+
 static bool ring_granules_ok(uint32_t granules)
 {
     return granules >= VGPU_RING_MIN_GRANULES && granules <= VGPU_RING_MAX_GRANULES &&
@@ -117,8 +121,48 @@ int channel_mapping_init_device(struct channel_mapping *mapping, int fd, uint64_
     return status < 0 ? status : map(mapping, fd, at, geometry, extra_bytes, err);
 }
 
+bool mapping_take_free(uint64_t address, uint64_t bytes)
+{
+    void *wanted = (void *)(uintptr_t)address;
+    void *taken = mmap(wanted, bytes, PROT_NONE,
+                       MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED_NOREPLACE, -1, 0);
+
+    /* Before Linux 4.17 the address is only a hint. */
+    if (taken != MAP_FAILED && taken != wanted)
+        munmap(taken, bytes);
+    return taken == wanted;
+}
+
+static uint8_t *data_at_first(const struct channel_mapping *mapping)
+{
+    return mapping->base + mapping->geometry.data_offset;
+}
+
+int channel_mapping_move_data(struct channel_mapping *mapping, uint64_t address)
+{
+    uint64_t bytes = mapping->geometry.data_bytes;
+    void *moved;
+    int error;
+
+    if (bytes == 0 || mapping->data != data_at_first(mapping))
+        return -EINVAL;
+    if (!mapping_take_free(address, bytes))
+        return -EEXIST;
+    moved = mremap(mapping->data, bytes, bytes, MREMAP_MAYMOVE | MREMAP_FIXED,
+                   (void *)(uintptr_t)address);
+    if (moved == MAP_FAILED) {
+        error = errno;
+        munmap((void *)(uintptr_t)address, bytes);
+        return -error;
+    }
+    mapping->data = moved;
+    return 0;
+}
+
 void channel_mapping_release(struct channel_mapping *mapping)
 {
+    if (mapping->base && mapping->data != data_at_first(mapping))
+        munmap(mapping->data, mapping->geometry.data_bytes);
     if (mapping->base)
         munmap(mapping->base, mapping->bytes);
     *mapping = (struct channel_mapping){0};

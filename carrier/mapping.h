@@ -6,6 +6,7 @@
 #ifndef VGPU_CARRIER_MAPPING_H
 #define VGPU_CARRIER_MAPPING_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <vgpu/ring.h>
 
@@ -38,6 +39,15 @@ int channel_mapping_init(struct channel_mapping *mapping, int fd,
 int channel_mapping_init_device(struct channel_mapping *mapping, int fd, uint64_t at,
                                 const struct vgpu_channel_geometry *geometry, uint64_t extra_bytes,
                                 struct vgpu_err *err);
+
+/* Takes [address, address + bytes) without access, if all of it is free. Whole pages. */
+bool mapping_take_free(uint64_t address, uint64_t bytes);
+
+/*
+ * Moves the data area to address, a whole page. Nobody may use it meanwhile. Returns 0, -EEXIST if
+ * something lies there, or what mremap answers; then the data area is where it was.
+ */
+int channel_mapping_move_data(struct channel_mapping *mapping, uint64_t address);
 void channel_mapping_release(struct channel_mapping *mapping);
 
 #endif

@@ -11,11 +11,17 @@
 
 static const char *log_program = "vgpu";
 static enum vgpu_log_level log_level = VGPU_LOG_INFO;
+static int log_fd = STDERR_FILENO;
 
 void vgpu_log_open(const char *program, enum vgpu_log_level level)
 {
     log_program = program;
     log_level = level;
+}
+
+void vgpu_log_to(int fd)
+{
+    log_fd = fd;
 }
 
 /* The part of a line before the caller's pairs. Returns its length. */
@@ -59,7 +65,7 @@ void vgpu_log(enum vgpu_log_level level, const char *event, const char *format, 
     }
     line[used++] = '\n';
     /* One write, so that lines of several processes do not mix; a lost line is not an error. */
-    if (write(STDERR_FILENO, line, used) < 0)
+    if (write(log_fd, line, used) < 0)
         return;
 }
 

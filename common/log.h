@@ -16,6 +16,9 @@ enum vgpu_log_level { VGPU_LOG_ERROR, VGPU_LOG_WARN, VGPU_LOG_INFO, VGPU_LOG_DEB
 /* program: static string put in each line. level: the most detailed level that is printed. */
 void vgpu_log_open(const char *program, enum vgpu_log_level level);
 
+/* Lines go there instead of standard error. The descriptor stays the caller's. */
+void vgpu_log_to(int fd);
+
 /* event: a noun-verb token such as "worker-exit"; format: further key=value pairs, or "". */
 void vgpu_log(enum vgpu_log_level level, const char *event, const char *format, ...)
     __attribute__((format(printf, 3, 4)));

@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The exported names of a library that implements the driver API (softgpu, libvgpu), and how
- * cuGetProcAddress looks them up. The table is generated; the three functions below it are the
- * library's own.
+ * cuGetProcAddress looks them up. The table is generated; the functions below it are the library's
+ * own, save the last.
  */
 #ifndef VGPU_CUDA_EXPORTS_H
 #define VGPU_CUDA_EXPORTS_H
+
+#include <stdbool.h>
 
 #include "cuda/cuda_abi.h"
 
@@ -24,6 +26,22 @@ extern const size_t cuda_exports_count;
 /* Between the two, this thread's default stream is CU_STREAM_PER_THREAD. Calls do not nest. */
 void cuda_per_thread_enter(void);
 void cuda_per_thread_leave(void);
+
+/* A managed allocation; advice: CUDA_MANAGED_*. */
+struct cuda_managed {
+    uint64_t start, bytes;
+    unsigned advice;
+};
+
+#define CUDA_MANAGED_READ_MOSTLY      0x1u
+#define CUDA_MANAGED_PREFERRED_HOST   0x2u
+#define CUDA_MANAGED_ACCESSED_BY_HOST 0x4u
+
+/* The managed allocation that holds ptr; false if there is none. */
+bool cuda_managed_find(CUdeviceptr ptr, struct cuda_managed *ret);
+
+/* Notes advice on the managed allocation at start, if it is still there. */
+void cuda_managed_advise(uint64_t start, unsigned set, unsigned clear);
 
 /* Answers CUDA_ERROR_NOT_SUPPORTED and tells the administrator or user once for each name. */
 CUresult cuda_unsupported(const char *name);

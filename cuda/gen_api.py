@@ -89,6 +89,8 @@ def _rows(spec):
         if api.twin:
             twins[api.symbol] = (api.twin, api.twin_version)
         found += [(api.base, version, name) for name, version in api.also]
+        if api.other_base:
+            found.append((*api.other_base, api.symbol))
     found += [(_base(name), version, name) for name, version in spec.unsupported + spec.variants
               if not re.search(r'_pt[ds][sz]$', name)]
     rows = []

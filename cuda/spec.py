@@ -20,6 +20,7 @@ class Api:
         self.twin = None
         self.twin_version = 0
         self.also = []
+        self.other_base = None
         for option in options:
             key, _, value = option.partition('=')
             if key in ('ptds', 'ptsz'):
@@ -27,6 +28,8 @@ class Api:
                 self.twin_version = int(value)
             elif key == 'also':
                 self.also = [(n.split(':')[0], int(n.split(':')[1])) for n in value.split(',')]
+            elif key == 'base':
+                self.other_base = (value.split(':')[0], int(value.split(':')[1]))
             elif key not in ('older', 'newer'):
                 raise SpecError('unknown option %s of api %s' % (option, symbol))
         self.argument_names = []

@@ -20,11 +20,6 @@ static int write_text(int dir, const char *name, const char *text)
     return 0;
 }
 
-static void group_name(char name[32], uint32_t channel)
-{
-    snprintf(name, 32, "channel-%" PRIu32, channel);
-}
-
 /* Whose files are there says which version it is. */
 static int find_version(struct cgroup *cgroup, int dir, struct vgpu_err *err)
 {
@@ -90,17 +85,15 @@ static int set_limit(int dir, bool unified, uint64_t bytes)
     return write_text(dir, "memory.max", text);
 }
 
-int cgroup_make(const struct cgroup *cgroup, uint32_t channel, uint64_t bytes, int *ret_procs,
+int cgroup_make(const struct cgroup *cgroup, const char *name, uint64_t bytes, int *ret_procs,
                 struct vgpu_err *err)
 {
     _cleanup_close_ int dir = -1;
-    char name[32];
     int procs, rc;
 
     *ret_procs = -1;
     if (cgroup->dir < 0)
         return 0;
-    group_name(name, channel);
     /* One that a launcher left that was killed is empty: its workers died with it. */
     if (mkdirat(cgroup->dir, name, 0755) < 0 && errno != EEXIST)
         return vgpu_err_set(err, errno, "cannot make cgroup '%s/%s': %s", cgroup->path, name,
@@ -108,14 +101,14 @@ int cgroup_make(const struct cgroup *cgroup, uint32_t channel, uint64_t bytes, i
     dir = openat(cgroup->dir, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     rc = dir < 0 ? -errno : set_limit(dir, cgroup->unified, bytes);
     if (rc < 0) {
-        cgroup_remove(cgroup, channel);
+        cgroup_remove(cgroup, name);
         return vgpu_err_set(err, -rc, "cannot limit cgroup '%s/%s': %s", cgroup->path, name,
                             strerror(-rc));
     }
     procs = openat(dir, "cgroup.procs", O_WRONLY | O_CLOEXEC);
     if (procs < 0) {
         rc = errno;
-        cgroup_remove(cgroup, channel);
+        cgroup_remove(cgroup, name);
         return vgpu_err_set(err, rc, "cannot open cgroup '%s/%s': %s", cgroup->path, name,
                             strerror(rc));
     }
@@ -123,12 +116,19 @@ int cgroup_make(const struct cgroup *cgroup, uint32_t channel, uint64_t bytes, i
     return 0;
 }
 
-int cgroup_remove(const struct cgroup *cgroup, uint32_t channel)
+int cgroup_limit(const struct cgroup *cgroup, const char *name, uint64_t bytes)
 {
-    char name[32];
+    _cleanup_close_ int dir = -1;
 
     if (cgroup->dir < 0)
         return 0;
-    group_name(name, channel);
+    dir = openat(cgroup->dir, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    return dir < 0 ? -errno : set_limit(dir, cgroup->unified, bytes);
+}
+
+int cgroup_remove(const struct cgroup *cgroup, const char *name)
+{
+    if (cgroup->dir < 0)
+        return 0;
     return unlinkat(cgroup->dir, name, AT_REMOVEDIR) < 0 && errno != ENOENT ? -errno : 0;
 }

@@ -11,6 +11,8 @@
 
 #include "common/err.h"
 
+#define CGROUP_NAME_BYTES 32
+
 struct cgroup {
     int dir; /* the directory; -1: no limits are set */
     bool unified;
@@ -26,9 +28,11 @@ void cgroup_release(struct cgroup *cgroup);
  * Makes the group of a worker, with a limit of bytes. *ret_procs: the open cgroup.procs, to which
  * the worker writes "0"; -1 if there are no limits.
  */
-int cgroup_make(const struct cgroup *cgroup, uint32_t channel, uint64_t bytes, int *ret_procs,
+int cgroup_make(const struct cgroup *cgroup, const char *name, uint64_t bytes, int *ret_procs,
                 struct vgpu_err *err);
+/* Gives a group that has a worker already another limit; 0 leaves it. */
+int cgroup_limit(const struct cgroup *cgroup, const char *name, uint64_t bytes);
 /* After the worker was reaped. */
-int cgroup_remove(const struct cgroup *cgroup, uint32_t channel);
+int cgroup_remove(const struct cgroup *cgroup, const char *name);
 
 #endif

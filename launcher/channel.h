@@ -14,14 +14,16 @@
 #include <vgpu/launch.h>
 
 #include "common/err.h"
+#include "launcher/cgroup.h"
 
 struct channel {
     uint32_t number;
     pid_t pid;
     bool kill_asked;
-    bool known;  /* the mediator of the present connection knows of it */
-    bool exited; /* reaped; `end` is valid, `pid` is not */
-    int sock;    /* this side of the worker's launcher socket; -1 once it is at its end */
+    bool known;                    /* the mediator of the present connection knows of it */
+    bool exited;                   /* reaped; `end` is valid, `pid` is not */
+    char group[CGROUP_NAME_BYTES]; /* the worker's cgroup */
+    int sock; /* this side of the worker's launcher socket; -1 once it is at its end */
     int fds[VGPU_CHANNEL_FDS];
     struct vgpu_channel_geometry geometry;
     struct vgpu_launch_keep keep;

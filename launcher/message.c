@@ -17,6 +17,7 @@ static const struct shape shapes[] = {
     {VGPU_LAUNCH_SPAWN, sizeof(struct vgpu_launch_spawn), VGPU_CHANNEL_FDS},
     {VGPU_LAUNCH_KILL, sizeof(struct vgpu_launch_channel), 0},
     {VGPU_LAUNCH_LIST, sizeof(struct vgpu_launch_channel), 0},
+    {VGPU_LAUNCH_SPARES, sizeof(struct vgpu_launch_spares), 0},
 };
 
 static int malformed(struct vgpu_err *err, const char *what)
@@ -105,6 +106,27 @@ static int parse_spawn(const void *packet, struct message *message, struct vgpu_
     return check_spawn(&message->spawn, err);
 }
 
+static int check_spares(const struct vgpu_launch_spares *spares, struct vgpu_err *err)
+{
+    static const char none[VGPU_GPU_UUID_BYTES];
+
+    if (spares->spares > VGPU_LAUNCH_MAX_SPARES)
+        return malformed(err, "spares");
+    if (spares->n_gpus > VGPU_LAUNCH_MAX_GPUS)
+        return malformed(err, "n_gpus");
+    for (uint32_t i = 0; i < VGPU_LAUNCH_MAX_GPUS; i++)
+        if (i < spares->n_gpus ? !uuid_ok(spares->gpu_uuid[i])
+                               : memcmp(spares->gpu_uuid[i], none, sizeof(none)) != 0)
+            return malformed(err, "GPU UUID");
+    return 0;
+}
+
+static int parse_spares(const void *packet, struct message *message, struct vgpu_err *err)
+{
+    memcpy(&message->spares, packet, sizeof(message->spares));
+    return check_spares(&message->spares, err);
+}
+
 int message_parse(const void *packet, size_t size, size_t n_fds, struct message *ret,
                   struct vgpu_err *err)
 {
@@ -129,6 +151,8 @@ int message_parse(const void *packet, size_t size, size_t n_fds, struct message 
         rc = parse_hello(packet, err);
     else if (head.type == VGPU_LAUNCH_SPAWN)
         rc = parse_spawn(packet, &message, err);
+    else if (head.type == VGPU_LAUNCH_SPARES)
+        rc = parse_spares(packet, &message, err);
     else
         rc = parse_channel(packet, &message, err);
     if (rc == 0)

@@ -23,9 +23,11 @@
 #include "launcher/cgroup.h"
 #include "launcher/channel.h"
 #include "launcher/message.h"
+#include "launcher/spare.h"
 
-/* epoll's data: what it is in the upper half, a worker's channel in the lower. */
-enum source { SOURCE_SIGNAL, SOURCE_LISTENER, SOURCE_MEDIATOR, SOURCE_WORKER };
+/* epoll's data: what it is in the upper half, a worker's channel or a spare's number in the lower.
+ */
+enum source { SOURCE_SIGNAL, SOURCE_LISTENER, SOURCE_MEDIATOR, SOURCE_WORKER, SOURCE_SPARE };
 
 #define EVENTS_MAX        16
 #define MESSAGES_PER_TURN 16
@@ -39,8 +41,9 @@ union packet {
     struct vgpu_launch_answer answer;
     struct vgpu_launch_exited exited;
     struct vgpu_launch_entry entry;
+    struct vgpu_launch_spare_state spare_state;
     /* Longer than any message, so that a packet that is too long shows as one. */
-    uint8_t bytes[sizeof(struct vgpu_launch_spawn) + 8];
+    uint8_t bytes[sizeof(struct vgpu_launch_spares) + 8];
 };
 
 /* The mediator's connection. While an answer or a list is unsent nothing more is read. */
@@ -52,6 +55,7 @@ struct peer {
     bool answer_has_accounts;
     bool listing;
     unsigned list_next, list_sent;
+    bool tells_spares; /* it asked for some */
 };
 
 struct server {
@@ -62,6 +66,7 @@ struct server {
     struct peer peer;
     struct cgroup cgroup;
     struct channel_table channels;
+    struct spares spares;
     struct vgpu_log_limit refusals, workers;
 };
 
@@ -164,6 +169,34 @@ static int send_exits(struct server *server)
     return 1;
 }
 
+static int send_spares(struct server *server)
+{
+    union packet packet;
+
+    for (unsigned i = 0; i < VGPU_LAUNCH_MAX_GPUS && server->peer.tells_spares; i++) {
+        struct spare_pool *pool = &server->spares.pools[i];
+        unsigned starting, ready;
+        int rc;
+
+        if (!pool->changed || !pool->gpu_uuid[0])
+            continue;
+        spare_pool_count(pool, &starting, &ready);
+        packet.spare_state = (struct vgpu_launch_spare_state){
+            .head = {sizeof(packet.spare_state), VGPU_LAUNCH_SPARE_STATE},
+            .ready = ready,
+            .starting = starting,
+            .failures = pool->failures,
+            .adopted = pool->adopted,
+        };
+        memcpy(packet.spare_state.gpu_uuid, pool->gpu_uuid, VGPU_GPU_UUID_BYTES);
+        rc = send_packet(server, &packet, NULL, 0);
+        if (rc <= 0)
+            return rc;
+        pool->changed = false;
+    }
+    return 1;
+}
+
 /* Sends what is owed to the mediator, in order, as far as it goes. */
 static void flush_peer(struct server *server)
 {
@@ -173,8 +206,9 @@ static void flush_peer(struct server *server)
 
     if (peer->sock < 0)
         return;
-    if ((rc = send_answer(server)) == 1 && (rc = send_list(server)) == 1)
-        rc = send_exits(server);
+    if ((rc = send_answer(server)) == 1 && (rc = send_list(server)) == 1 &&
+        (rc = send_exits(server)) == 1)
+        rc = send_spares(server);
     if (rc < 0) {
         drop_peer(server, strerror(-rc));
         return;
@@ -288,32 +322,216 @@ static void answer_spawn(struct server *server, uint32_t number, pid_t pid,
                  err->text);
 }
 
-/* Makes process, cgroup and socket of a channel that is not in the table yet. */
-static int start_worker(struct server *server, struct channel *channel,
-                        const struct vgpu_launch_spawn *spawn, struct vgpu_err *err)
+static void say_network(struct server *server, int network)
+{
+    if (!network || server->network_said)
+        return;
+    vgpu_log(VGPU_LOG_WARN, "degraded", "what=\"workers share the network\" errno=%d", network);
+    server->network_said = true;
+}
+
+static uint64_t memory_limit(const struct server *server, const struct vgpu_launch_spawn *spawn)
+{
+    return spawn->host_memory_bytes ? spawn->host_memory_bytes : server->settings->memory_bytes;
+}
+
+/* Spares */
+
+static int make_spare(struct server *server, struct spare_pool *pool, struct spare *spare,
+                      struct vgpu_err *err)
 {
     _cleanup_close_ int procs = -1, ours = -1, theirs = -1;
-    uint64_t bytes =
-        spawn->host_memory_bytes ? spawn->host_memory_bytes : server->settings->memory_bytes;
     int ends[2], network, rc;
 
     if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends) < 0)
         return vgpu_err_set(err, errno, "cannot make a socket: %s", strerror(errno));
     ours = ends[0];
     theirs = ends[1];
-    rc = cgroup_make(&server->cgroup, channel->number, bytes, &procs, err);
+    snprintf(spare->group, sizeof(spare->group), "spare-%" PRIu32, spare->number);
+    rc = cgroup_make(&server->cgroup, spare->group, server->settings->memory_bytes, &procs, err);
+    if (rc < 0)
+        return rc;
+    rc = spawn_spare(&server->settings->spawn, pool->gpu_uuid, spare->number, theirs, procs,
+                     &spare->pid, &network, err);
+    if (rc < 0) {
+        cgroup_remove(&server->cgroup, spare->group);
+        return rc;
+    }
+    say_network(server, network);
+    spare->sock = vgpu_steal_fd(&ours);
+    watch(server, EPOLL_CTL_ADD, spare->sock, EPOLLIN, SOURCE_SPARE, spare->number);
+    return 0;
+}
+
+/* A number whose user no living worker has from a spare of long ago. */
+static uint32_t new_spare_number(struct server *server)
+{
+    struct spares *spares = &server->spares;
+    struct spare_pool *pool;
+    bool taken;
+
+    do {
+        char group[CGROUP_NAME_BYTES];
+        uint32_t number = ++spares->last_number % SPAWN_N_SPARE_UIDS;
+
+        snprintf(group, sizeof(group), "spare-%" PRIu32, number);
+        taken = spares_find(spares, number, &pool) != NULL;
+        for (unsigned i = 0; i < server->channels.count && !taken; i++)
+            taken = strcmp(server->channels.items[i]->group, group) == 0;
+    } while (taken);
+    return spares->last_number % SPAWN_N_SPARE_UIDS;
+}
+
+static bool start_spare(struct server *server, struct spare_pool *pool, uint64_t now_ns)
+{
+    struct spare *spare = spare_pool_room(pool, now_ns);
+    char quoted[VGPU_ERR_TEXT_BYTES];
+    struct vgpu_err err;
+
+    if (!spare)
+        return false;
+    *spare = (struct spare){.number = new_spare_number(server), .sock = -1, .started_ns = now_ns};
+    if (make_spare(server, pool, spare, &err) < 0) {
+        vgpu_log(VGPU_LOG_WARN, "spare-refused", "gpu=%s reason=%s", pool->gpu_uuid,
+                 vgpu_log_quote(quoted, sizeof(quoted), err.text));
+        spare_pool_failed(pool, now_ns);
+        return false;
+    }
+    spare->state = SPARE_STARTING;
+    pool->changed = true;
+    vgpu_log(VGPU_LOG_INFO, "spare-start", "gpu=%s spare=%" PRIu32 " worker=%d", pool->gpu_uuid,
+             spare->number, (int)spare->pid);
+    return true;
+}
+
+static void end_spare(struct spare *spare)
+{
+    vgpu_close(&spare->sock);
+    kill(spare->pid, SIGKILL);
+}
+
+/* Makes what is there what should be there. */
+static void tend_spares(struct server *server)
+{
+    uint64_t now_ns = vgpu_clock_ns();
+
+    for (unsigned i = 0; i < VGPU_LAUNCH_MAX_GPUS; i++) {
+        struct spare_pool *pool = &server->spares.pools[i];
+        struct spare *spare;
+
+        while ((spare = spare_pool_excess(pool, now_ns)))
+            end_spare(spare);
+        while (start_spare(server, pool, now_ns))
+            ;
+    }
+    flush_peer(server);
+}
+
+/* It says once that it is ready; anything else, its end included, ends it. */
+static void spare_socket(struct server *server, uint32_t number)
+{
+    struct spare_pool *pool;
+    struct spare *spare = spares_find(&server->spares, number, &pool);
+    struct vgpu_launch head;
+    size_t n_fds;
+    ssize_t got;
+
+    if (!spare || spare->sock < 0)
+        return;
+    got = vgpu_fdpass_recv(spare->sock, &head, sizeof(head), NULL, 0, &n_fds);
+    if (got != sizeof(head) || head.size_bytes != sizeof(head) || head.type != VGPU_LAUNCH_READY ||
+        spare->state != SPARE_STARTING) {
+        end_spare(spare);
+        return;
+    }
+    spare->state = SPARE_READY;
+    pool->changed = true;
+    vgpu_log(VGPU_LOG_INFO, "spare-ready", "gpu=%s spare=%" PRIu32 " worker=%d start_ns=%" PRIu64,
+             pool->gpu_uuid, number, (int)spare->pid, vgpu_clock_ns() - spare->started_ns);
+}
+
+static void spare_ended(struct server *server, struct spare_pool *pool, struct spare *spare,
+                        int status)
+{
+    vgpu_log(spare->unwanted ? VGPU_LOG_INFO : VGPU_LOG_WARN, "spare-exit",
+             "gpu=%s spare=%" PRIu32 " worker=%d exit=%d signal=%d wanted=%d", pool->gpu_uuid,
+             spare->number, (int)spare->pid, WIFEXITED(status) ? WEXITSTATUS(status) : -1,
+             WIFSIGNALED(status) ? WTERMSIG(status) : 0, !spare->unwanted);
+    vgpu_close(&spare->sock);
+    cgroup_remove(&server->cgroup, spare->group);
+    if (!spare->unwanted)
+        spare_pool_failed(pool, vgpu_clock_ns());
+    spare_leave(pool, spare, false);
+}
+
+static int send_adopt(struct server *server, const struct spare *spare,
+                      const struct vgpu_launch_spawn *spawn, const int *fds)
+{
+    _cleanup_close_ int lease = -1;
+    int given[VGPU_CHANNEL_FDS], rc;
+    struct vgpu_launch_adopt adopt;
+    struct vgpu_err err;
+    ssize_t sent;
+
+    rc = spawn_adopt(&server->settings->spawn, spawn, &adopt);
+    if (rc == 0)
+        rc = spawn_read_only(fds[VGPU_FD_LEASE], &lease, &err);
+    if (rc < 0)
+        return rc;
+    memcpy(given, fds, sizeof(given));
+    given[VGPU_FD_LEASE] = lease;
+    sent = vgpu_fdpass_send(spare->sock, &adopt, sizeof(adopt), given, VGPU_CHANNEL_FDS);
+    return sent < 0 ? (int)sent : 0;
+}
+
+/*
+ * The channel's worker is a spare from now on. It keeps its cgroup, with the channel's limit: what
+ * it has taken so far would not be counted in another. False: there is none that can be had.
+ */
+static bool adopt_spare(struct server *server, struct channel *channel,
+                        const struct vgpu_launch_spawn *spawn)
+{
+    struct spare_pool *pool = spares_pool(&server->spares, spawn->gpu_uuid);
+    struct spare *spare = pool ? spare_pool_ready(pool) : NULL;
+
+    if (!spare || cgroup_limit(&server->cgroup, spare->group, memory_limit(server, spawn)) < 0)
+        return false;
+    if (send_adopt(server, spare, spawn, channel->fds) < 0) {
+        end_spare(spare);
+        return false;
+    }
+    channel->pid = spare->pid;
+    channel->sock = spare->sock;
+    memcpy(channel->group, spare->group, sizeof(channel->group));
+    watch(server, EPOLL_CTL_MOD, channel->sock, EPOLLIN, SOURCE_WORKER, channel->number);
+    spare_leave(pool, spare, true);
+    return true;
+}
+
+/* Workers */
+
+/* Makes process, cgroup and socket of a channel that is not in the table yet. */
+static int start_worker(struct server *server, struct channel *channel,
+                        const struct vgpu_launch_spawn *spawn, struct vgpu_err *err)
+{
+    _cleanup_close_ int procs = -1, ours = -1, theirs = -1;
+    int ends[2], network, rc;
+
+    if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends) < 0)
+        return vgpu_err_set(err, errno, "cannot make a socket: %s", strerror(errno));
+    ours = ends[0];
+    theirs = ends[1];
+    snprintf(channel->group, sizeof(channel->group), "channel-%" PRIu32, channel->number);
+    rc = cgroup_make(&server->cgroup, channel->group, memory_limit(server, spawn), &procs, err);
     if (rc < 0)
         return rc;
     rc = spawn_worker(&server->settings->spawn, spawn, channel->fds, theirs, procs, &channel->pid,
                       &network, err);
     if (rc < 0) {
-        cgroup_remove(&server->cgroup, channel->number);
+        cgroup_remove(&server->cgroup, channel->group);
         return rc;
     }
-    if (network && !server->network_said) {
-        vgpu_log(VGPU_LOG_WARN, "degraded", "what=\"workers share the network\" errno=%d", network);
-        server->network_said = true;
-    }
+    say_network(server, network);
     channel->sock = vgpu_steal_fd(&ours);
     watch(server, EPOLL_CTL_ADD, channel->sock, EPOLLIN, SOURCE_WORKER, channel->number);
     return 0;
@@ -335,7 +553,8 @@ static int spawn_channel(struct server *server, const struct vgpu_launch_spawn *
         rc = vgpu_err_set(err, EEXIST, "channel %" PRIu32 " exists", channel->number);
     else if (server->channels.count >= server->channels.max)
         rc = vgpu_err_set(err, ENOSPC, "no more than %u workers", server->channels.max);
-    else if ((rc = channel_check_fds(channel->fds, &channel->geometry, err)) == 0)
+    else if ((rc = channel_check_fds(channel->fds, &channel->geometry, err)) == 0 &&
+             !adopt_spare(server, channel, spawn))
         rc = start_worker(server, channel, spawn, err);
     if (rc < 0) {
         channel_free(channel);
@@ -387,6 +606,10 @@ static void handle_message(struct server *server, const struct message *message,
         break;
     case VGPU_LAUNCH_KILL:
         handle_kill(server, message->channel);
+        break;
+    case VGPU_LAUNCH_SPARES:
+        server->peer.tells_spares = true;
+        spares_want(&server->spares, &message->spares);
         break;
     default: /* LIST: nothing else passes the parser */
         server->peer.listing = true;
@@ -482,7 +705,7 @@ static void worker_ended(struct server *server, struct channel *channel, int sta
                  channel->end.signal, channel->end.killed, channel->end.cpu_ns,
                  channel->end.peak_rss_bytes);
     vgpu_close(&channel->sock);
-    rc = cgroup_remove(&server->cgroup, channel->number);
+    rc = cgroup_remove(&server->cgroup, channel->group);
     if (rc < 0)
         vgpu_log(VGPU_LOG_WARN, "cgroup-left", "channel=%" PRIu32 " errno=%d", channel->number,
                  -rc);
@@ -497,9 +720,13 @@ static void reap(struct server *server)
     /* wait4 and not waitid: it tells what the worker used. */
     while ((pid = wait4(-1, &status, WNOHANG, &usage)) > 0) {
         struct channel *channel = channel_find_pid(&server->channels, pid);
+        struct spare_pool *pool;
+        struct spare *spare = channel ? NULL : spares_find_pid(&server->spares, pid, &pool);
 
         if (channel)
             worker_ended(server, channel, status, &usage);
+        else if (spare)
+            spare_ended(server, pool, spare, status);
     }
     flush_peer(server);
 }
@@ -529,7 +756,20 @@ static void dispatch(struct server *server, const struct epoll_event *event)
     case SOURCE_WORKER:
         worker_socket(server, (uint32_t)event->data.u64);
         break;
+    case SOURCE_SPARE:
+        spare_socket(server, (uint32_t)event->data.u64);
+        break;
     }
+}
+
+/* For epoll_wait. */
+static int timeout_ms(const struct server *server)
+{
+    uint64_t next_ns = spares_next_ns(&server->spares), now_ns = vgpu_clock_ns();
+
+    if (next_ns == UINT64_MAX)
+        return -1;
+    return next_ns <= now_ns ? 0 : (int)((next_ns - now_ns) / VGPU_NS_PER_MS + 1);
 }
 
 int server_run(struct server *server)
@@ -537,12 +777,14 @@ int server_run(struct server *server)
     struct epoll_event events[EVENTS_MAX];
 
     while (!server->stopping) {
-        int n = epoll_wait(server->epoll, events, EVENTS_MAX, -1);
+        int n = epoll_wait(server->epoll, events, EVENTS_MAX, timeout_ms(server));
 
         if (n < 0 && errno != EINTR)
             return -errno;
         for (int i = 0; i < n; i++)
             dispatch(server, &events[i]);
+        if (!server->stopping)
+            tend_spares(server);
     }
     vgpu_log(VGPU_LOG_INFO, "stop", "workers=%u", server->channels.count);
     return 0;
@@ -656,7 +898,21 @@ static unsigned living(const struct server *server)
 
     for (unsigned i = 0; i < server->channels.count; i++)
         n += !server->channels.items[i]->exited;
+    for (unsigned i = 0; i < VGPU_LAUNCH_MAX_GPUS; i++)
+        for (unsigned k = 0; k < VGPU_LAUNCH_MAX_SPARES; k++)
+            n += server->spares.pools[i].spares[k].state != SPARE_NONE;
     return n;
+}
+
+static void end_spares(struct server *server)
+{
+    for (unsigned i = 0; i < VGPU_LAUNCH_MAX_GPUS; i++) {
+        struct spare *spare;
+
+        server->spares.pools[i].wanted = 0;
+        while ((spare = spare_pool_excess(&server->spares.pools[i], 0)))
+            end_spare(spare);
+    }
 }
 
 /* A process that the kernel cannot end is not waited for without end. */
@@ -669,6 +925,7 @@ static void kill_all(struct server *server)
     for (unsigned i = 0; i < server->channels.count; i++)
         if (!server->channels.items[i]->exited)
             kill(server->channels.items[i]->pid, SIGKILL);
+    end_spares(server);
     sigemptyset(&set);
     sigaddset(&set, SIGCHLD);
     for (reap(server); living(server) > 0 && vgpu_clock_ns() < until; reap(server))

@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <grp.h>
 #include <inttypes.h>
+#include <linux/capability.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdio.h>
@@ -52,6 +53,7 @@ struct failure {
 struct plan {
     const struct spawn_settings *settings;
     uid_t uid;
+    bool spare;
     pid_t parent;
     int fds[VGPU_CHANNEL_FDS + 1]; /* the channel's, then the launcher socket */
     int null, cgroup_procs, status;
@@ -65,7 +67,7 @@ int spawn_uid(const struct spawn_settings *settings, uint32_t vm_id, uid_t *ret_
 {
     uint64_t uid = (uint64_t)settings->base_uid + vm_id;
 
-    if (uid == 0 || uid >= UINT32_MAX)
+    if (uid == 0 || uid >= SPAWN_SPARE_UIDS)
         return -ERANGE;
     *ret_uid = (uid_t)uid;
     return 0;
@@ -100,6 +102,9 @@ static void child_descriptors(struct plan *plan)
     null = lift(plan->null);
     if (plan->status < 0 || null < 0)
         fail(plan, STAGE_DESCRIPTORS);
+    /* So that nothing else of a spare gets the numbers that its channel will need. */
+    for (int i = 0; plan->spare && i < VGPU_CHANNEL_FDS; i++)
+        plan->fds[i] = null;
     for (int i = 0; i < n; i++)
         if ((plan->fds[i] = lift(plan->fds[i])) < 0)
             fail(plan, STAGE_DESCRIPTORS);
@@ -128,6 +133,19 @@ static void child_limits(const struct plan *plan)
         fail(plan, STAGE_LIMITS);
 }
 
+/* Only what a later change of user needs; execve keeps what is ambient. */
+static bool keep_capabilities(void)
+{
+    const struct __user_cap_header_struct head = {.version = _LINUX_CAPABILITY_VERSION_3};
+    const uint32_t kept = 1u << CAP_SETUID | 1u << CAP_SETGID;
+    const struct __user_cap_data_struct data[_LINUX_CAPABILITY_U32S_3] = {
+        {.effective = kept, .permitted = kept, .inheritable = kept}};
+
+    return syscall(SYS_capset, &head, data) == 0 &&
+           prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, CAP_SETUID, 0, 0) == 0 &&
+           prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, CAP_SETGID, 0, 0) == 0;
+}
+
 static void child_user(const struct plan *plan)
 {
     const struct spawn_settings *settings = plan->settings;
@@ -135,8 +153,12 @@ static void child_user(const struct plan *plan)
 
     if (!settings->own_uid)
         return;
+    if (plan->spare && prctl(PR_SET_KEEPCAPS, 1, 0, 0, 0) < 0)
+        fail(plan, STAGE_USER);
     if (setgroups(settings->has_gpu_gid ? 1 : 0, &settings->gpu_gid) < 0 ||
         setresgid(gid, gid, gid) < 0 || setresuid(plan->uid, plan->uid, plan->uid) < 0)
+        fail(plan, STAGE_USER);
+    if (plan->spare && !keep_capabilities())
         fail(plan, STAGE_USER);
 }
 
@@ -260,7 +282,7 @@ static int fork_child(struct plan *plan, pid_t *ret_pid, int *ret_network, struc
     return rc;
 }
 
-static int open_read_only(int fd, int *ret_fd, struct vgpu_err *err)
+int spawn_read_only(int fd, int *ret_fd, struct vgpu_err *err)
 {
     char path[40];
     int opened;
@@ -274,30 +296,76 @@ static int open_read_only(int fd, int *ret_fd, struct vgpu_err *err)
     return 0;
 }
 
+/* What a worker and a spare have in common. */
+static int run_plan(struct plan *plan, const char *gpu_uuid, pid_t *ret_pid, int *ret_network,
+                    struct vgpu_err *err)
+{
+    _cleanup_close_ int null = open("/dev/null", O_RDWR | O_CLOEXEC);
+
+    if (null < 0)
+        return vgpu_err_set(err, errno, "cannot open /dev/null: %s", strerror(errno));
+    plan->null = null;
+    make_env(plan, gpu_uuid);
+    return fork_child(plan, ret_pid, ret_network, err);
+}
+
 int spawn_worker(const struct spawn_settings *settings, const struct vgpu_launch_spawn *spawn,
                  const int *fds, int sock, int cgroup_procs, pid_t *ret_pid, int *ret_network,
                  struct vgpu_err *err)
 {
     struct plan plan = {.settings = settings, .cgroup_procs = cgroup_procs};
-    _cleanup_close_ int lease = -1, null = -1;
+    _cleanup_close_ int lease = -1;
     _cleanup_free_ char *driver_arg = NULL;
     int rc;
 
     if (settings->own_uid && spawn_uid(settings, spawn->keep.vm_id, &plan.uid) < 0)
         return vgpu_err_set(err, ERANGE, "VM %" PRIu32 " has no user id above --base-uid",
                             spawn->keep.vm_id);
-    rc = open_read_only(fds[VGPU_FD_LEASE], &lease, err);
+    rc = spawn_read_only(fds[VGPU_FD_LEASE], &lease, err);
     if (rc < 0)
         return rc;
-    null = open("/dev/null", O_RDWR | O_CLOEXEC);
-    if (null < 0 || asprintf(&driver_arg, "--driver=%s", settings->driver) < 0)
-        return vgpu_err_set(err, errno ? errno : ENOMEM, "cannot prepare the worker: %s",
-                            strerror(errno));
+    if (asprintf(&driver_arg, "--driver=%s", settings->driver) < 0)
+        return vgpu_err_set(err, ENOMEM, "out of memory");
     memcpy(plan.fds, fds, VGPU_CHANNEL_FDS * sizeof(int));
     plan.fds[VGPU_FD_LEASE] = lease;
     plan.fds[VGPU_CHANNEL_FDS] = sock;
-    plan.null = null;
     make_args(&plan, spawn, driver_arg);
-    make_env(&plan, spawn->gpu_uuid);
-    return fork_child(&plan, ret_pid, ret_network, err);
+    return run_plan(&plan, spawn->gpu_uuid, ret_pid, ret_network, err);
+}
+
+int spawn_spare(const struct spawn_settings *settings, const char *gpu_uuid, uint32_t number,
+                int sock, int cgroup_procs, pid_t *ret_pid, int *ret_network, struct vgpu_err *err)
+{
+    struct plan plan = {.settings = settings,
+                        .spare = true,
+                        .uid = SPAWN_SPARE_UIDS + number % SPAWN_N_SPARE_UIDS,
+                        .cgroup_procs = cgroup_procs};
+    _cleanup_free_ char *driver_arg = NULL;
+    int n = 0;
+
+    if (asprintf(&driver_arg, "--driver=%s", settings->driver) < 0)
+        return vgpu_err_set(err, ENOMEM, "out of memory");
+    plan.fds[VGPU_CHANNEL_FDS] = sock;
+    plan.argv[0] = (char *)(uintptr_t)settings->worker;
+    add_arg(&plan, &n, "--spare");
+    add_arg(&plan, &n, "--gpu=%.*s", (int)VGPU_GPU_UUID_BYTES - 1, gpu_uuid);
+    plan.argv[1 + n] = driver_arg;
+    return run_plan(&plan, gpu_uuid, ret_pid, ret_network, err);
+}
+
+int spawn_adopt(const struct spawn_settings *settings, const struct vgpu_launch_spawn *spawn,
+                struct vgpu_launch_adopt *ret_adopt)
+{
+    uid_t uid = 0;
+
+    if (settings->own_uid && spawn_uid(settings, spawn->keep.vm_id, &uid) < 0)
+        return -ERANGE;
+    *ret_adopt = (struct vgpu_launch_adopt){
+        .head = {sizeof(*ret_adopt), VGPU_LAUNCH_ADOPT},
+        .channel = spawn->channel,
+        .own_user = settings->own_uid,
+        .uid = uid,
+        .geometry = spawn->geometry,
+    };
+    return 0;
 }

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Starts a worker: its own user, session, network namespace, limits and environment; descriptors
- * 3..9 are the channel's in the order of enum vgpu_channel_fd, 10 is its launcher socket. Called by
- * server.c only.
+ * 3..9 are the channel's in the order of enum vgpu_channel_fd, 10 is its launcher socket. A spare
+ * has nothing behind 3..9 yet. Called by server.c and spare_process.c.
  */
 #ifndef VGPU_LAUNCHER_SPAWN_H
 #define VGPU_LAUNCHER_SPAWN_H
@@ -15,6 +15,9 @@
 
 #define SPAWN_WORKER_SOCKET_FD 10
 #define SPAWN_ENV_MAX          32
+/* Users of spares, which no VM gets. */
+#define SPAWN_SPARE_UIDS   0xfffe0000u
+#define SPAWN_N_SPARE_UIDS 65536u
 
 struct spawn_settings {
     const char *worker; /* path of the program */
@@ -30,6 +33,20 @@ struct spawn_settings {
 
 /* The user of a VM, or -ERANGE if there is none of that number. */
 int spawn_uid(const struct spawn_settings *settings, uint32_t vm_id, uid_t *ret_uid);
+
+/* What a spare must be told to become: the user of this VM. -ERANGE as above. */
+int spawn_adopt(const struct spawn_settings *settings, const struct vgpu_launch_spawn *spawn,
+                struct vgpu_launch_adopt *ret_adopt);
+
+/* A descriptor of a channel's lease page that cannot be written through. */
+int spawn_read_only(int fd, int *ret_fd, struct vgpu_err *err);
+
+/*
+ * A worker without a channel, as a user of its own, with no right but to become another: its GPU
+ * driver knows processes by the user that they had when they came, and two spares must not be one.
+ */
+int spawn_spare(const struct spawn_settings *settings, const char *gpu_uuid, uint32_t number,
+                int sock, int cgroup_procs, pid_t *ret_pid, int *ret_network, struct vgpu_err *err);
 
 /*
  * fds: the channel's; the lease page is given to the worker read-only. sock: the worker's end of

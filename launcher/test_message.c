@@ -131,6 +131,43 @@ static void test_message_checks_version(void **state)
     assert_int_equal(message_parse(&hello, sizeof(hello), 0, &message, NULL), -EPROTO);
 }
 
+static struct vgpu_launch_spares good_spares(void)
+{
+    struct vgpu_launch_spares spares = {.head = {sizeof(spares), VGPU_LAUNCH_SPARES},
+                                        .spares = VGPU_LAUNCH_MAX_SPARES,
+                                        .n_gpus = VGPU_LAUNCH_MAX_GPUS};
+
+    for (unsigned i = 0; i < VGPU_LAUNCH_MAX_GPUS; i++)
+        memcpy(spares.gpu_uuid[i], "GPU-0", 6);
+    return spares;
+}
+
+static int parse_spares(const struct vgpu_launch_spares *spares, size_t n_fds)
+{
+    struct message message;
+
+    return message_parse(spares, sizeof(*spares), n_fds, &message, NULL);
+}
+
+static void test_message_checks_spares(void **state)
+{
+    struct vgpu_launch_spares spares = good_spares();
+
+    assert_int_equal(parse_spares(&spares, 0), 0);
+    assert_int_equal(parse_spares(&spares, 1), -EPROTO);
+    spares.spares = VGPU_LAUNCH_MAX_SPARES + 1;
+    assert_int_equal(parse_spares(&spares, 0), -EPROTO);
+    spares = good_spares();
+    spares.n_gpus = VGPU_LAUNCH_MAX_GPUS + 1;
+    assert_int_equal(parse_spares(&spares, 0), -EPROTO);
+    spares = good_spares();
+    spares.gpu_uuid[VGPU_LAUNCH_MAX_GPUS - 1][0] = '/';
+    assert_int_equal(parse_spares(&spares, 0), -EPROTO);
+    spares = good_spares();
+    spares.n_gpus--; /* the last one is of no GPU */
+    assert_int_equal(parse_spares(&spares, 0), -EPROTO);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -141,6 +178,7 @@ int main(void)
         cmocka_unit_test(test_message_checks_process_name),
         cmocka_unit_test(test_message_checks_sizes),
         cmocka_unit_test(test_message_checks_version),
+        cmocka_unit_test(test_message_checks_spares),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

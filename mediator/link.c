@@ -23,6 +23,7 @@ union packet {
     struct vgpu_launch_answer answer;
     struct vgpu_launch_exited exited;
     struct vgpu_launch_entry entry;
+    struct vgpu_launch_spare_state spare_state;
     uint8_t bytes[sizeof(struct vgpu_launch_answer) + 8]; /* so that what is too long shows */
 };
 
@@ -38,6 +39,7 @@ static const struct shape shapes[] = {
     {VGPU_LAUNCH_ENTRY, sizeof(struct vgpu_launch_entry), VGPU_CHANNEL_FDS},
     {VGPU_LAUNCH_LIST_END, sizeof(struct vgpu_launch_channel), 0},
     {VGPU_LAUNCH_REFUSED, sizeof(struct vgpu_launch_answer), 0},
+    {VGPU_LAUNCH_SPARE_STATE, sizeof(struct vgpu_launch_spare_state), 0},
 };
 
 static void retry(void *context)
@@ -166,6 +168,9 @@ static int take(struct link *link, const union packet *packet, int *fds)
     case VGPU_LAUNCH_EXITED:
         link->hooks->exited(link->context, &packet->exited);
         return 0;
+    case VGPU_LAUNCH_SPARE_STATE:
+        link->hooks->spare_state(link->context, &packet->spare_state);
+        return 0;
     default: /* REFUSED: nothing else has a shape */
         link->hooks->refused(link->context, &packet->answer);
         return -ECONNREFUSED;
@@ -266,4 +271,9 @@ int link_kill(struct link *link, uint32_t channel)
     const struct vgpu_launch_channel body = {{sizeof(body), VGPU_LAUNCH_KILL}, channel, 0};
 
     return send_packet(link, &body, sizeof(body), NULL, 0);
+}
+
+int link_spares(struct link *link, const struct vgpu_launch_spares *wish)
+{
+    return send_packet(link, wish, sizeof(*wish), NULL, 0);
 }

@@ -21,6 +21,7 @@ struct link_hooks {
     void (*listed)(void *context);
     void (*spawned)(void *context, const struct vgpu_launch_answer *answer);
     void (*exited)(void *context, const struct vgpu_launch_exited *exited);
+    void (*spare_state)(void *context, const struct vgpu_launch_spare_state *state);
     /* Messages can be sent again after -EAGAIN. */
     void (*writable)(void *context);
     /* The launcher refused this mediator. */
@@ -55,5 +56,6 @@ bool link_ready(const struct link *link);
 /* 0; -EAGAIN: call again from `writable`; -ENOTCONN. */
 int link_spawn(struct link *link, const struct vgpu_launch_spawn *spawn, const int *fds);
 int link_kill(struct link *link, uint32_t channel);
+int link_spares(struct link *link, const struct vgpu_launch_spares *wish);
 
 #endif

@@ -33,6 +33,7 @@ static const char usage[] =
     "  --helper-dir DIR       where vgpu-store and vgpu-nvml are\n"
     "  --nvml PATH            the NVML library; without it there is no scan-gpus\n"
     "  --driver-name TEXT     what workers load, as status shows it\n"
+    "  --spares N             workers started ahead of time, of each GPU (default 1; 0: none)\n"
     "  --max-data-mib N       the largest data area of a channel (default 16384)\n"
     "  --job-timeout-ms N     the longest that a job may run (default 30000)\n"
     "  --drain-ms N           for a worker to give the GPU back (default 2000)\n"
@@ -59,6 +60,7 @@ enum {
     OPTION_HELPER_DIR,
     OPTION_NVML,
     OPTION_DRIVER_NAME,
+    OPTION_SPARES,
     OPTION_MAX_DATA,
     OPTION_JOB_TIMEOUT,
     OPTION_DRAIN,
@@ -81,6 +83,7 @@ static const struct option options[] = {
     {"helper-dir", required_argument, NULL, OPTION_HELPER_DIR},
     {"nvml", required_argument, NULL, OPTION_NVML},
     {"driver-name", required_argument, NULL, OPTION_DRIVER_NAME},
+    {"spares", required_argument, NULL, OPTION_SPARES},
     {"max-data-mib", required_argument, NULL, OPTION_MAX_DATA},
     {"job-timeout-ms", required_argument, NULL, OPTION_JOB_TIMEOUT},
     {"drain-ms", required_argument, NULL, OPTION_DRAIN},
@@ -96,19 +99,25 @@ static const struct option options[] = {
     {NULL},
 };
 
-static bool number(const char *text, uint64_t max, uint64_t *ret)
+static bool number_from(const char *text, uint64_t min, uint64_t max, uint64_t *ret)
 {
     char *end;
     uint64_t value;
 
     errno = 0;
     value = strtoull(text, &end, 10);
-    if (errno || text[0] < '0' || text[0] > '9' || *end != '\0' || value < 1 || value > max) {
-        fprintf(stderr, "vgpu-mediator: '%s' is not a number from 1 to %" PRIu64 "\n", text, max);
+    if (errno || text[0] < '0' || text[0] > '9' || *end != '\0' || value < min || value > max) {
+        fprintf(stderr, "vgpu-mediator: '%s' is not a number from %" PRIu64 " to %" PRIu64 "\n",
+                text, min, max);
         return false;
     }
     *ret = value;
     return true;
+}
+
+static bool number(const char *text, uint64_t max, uint64_t *ret)
+{
+    return number_from(text, 1, max, ret);
 }
 
 static uint64_t *time_of(struct mediator_settings *settings, int option)
@@ -141,6 +150,12 @@ static bool numeric_option(struct mediator_settings *settings, int option, const
         settings->max_data_bytes = n * MIB;
         if (settings->default_data_bytes > settings->max_data_bytes)
             settings->default_data_bytes = settings->max_data_bytes;
+        return true;
+    }
+    if (option == OPTION_SPARES) {
+        if (!number_from(value, 0, VGPU_LAUNCH_MAX_SPARES, &n))
+            return false;
+        settings->spares = (unsigned)n;
         return true;
     }
     if (!number(value, UINT64_C(86400000), &n))
@@ -375,6 +390,7 @@ int main(int argc, char **argv)
                           .stop_ns = 2 * VGPU_NS_PER_S,
                           .ready_ns = 60 * VGPU_NS_PER_S,
                           .handshake_ns = 5 * VGPU_NS_PER_S,
+                          .spares = 1,
                           .lease = {.job_timeout_ns = 30 * VGPU_NS_PER_S,
                                     .drain_ns = 2 * VGPU_NS_PER_S,
                                     .overrun_ns = 2 * VGPU_NS_PER_S,

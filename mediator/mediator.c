@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "mediator/mediator.h"
 
+#include <ctype.h>
 #include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
@@ -80,10 +81,58 @@ void mediator_push(struct mediator *mediator, struct channel *channel)
         channel->kill_unsent = false;
 }
 
+/* Spares */
+
+static bool may_have_spares(const struct mediator *mediator, const struct config_gpu *gpu)
+{
+    const struct config *config = mediator->config;
+
+    if (!gpu->present || !gpu->uuid[0] || strlen(gpu->uuid) >= VGPU_GPU_UUID_BYTES)
+        return false;
+    /* The launcher takes no other characters. */
+    for (const char *c = gpu->uuid; *c; c++)
+        if (!isalnum((unsigned char)*c) && *c != '-')
+            return false;
+    for (unsigned i = 0; i < config->n_pools; i++)
+        if (config->pools[i].gpus >> gpu->id & 1)
+            return true;
+    return false;
+}
+
+/* The whole wish: of each GPU that a pool has. Again from `writable` where there is no room. */
+static void push_spares(struct mediator *mediator)
+{
+    struct vgpu_launch_spares wish = {.head = {sizeof(wish), VGPU_LAUNCH_SPARES},
+                                      .spares = mediator->settings->spares};
+    const struct config *config = mediator->config;
+
+    mediator->spared_gpus = 0;
+    for (unsigned i = 0; config && i < config->n_gpus && wish.n_gpus < VGPU_LAUNCH_MAX_GPUS; i++) {
+        if (wish.spares == 0 || !may_have_spares(mediator, &config->gpus[i]))
+            continue;
+        strcpy(wish.gpu_uuid[wish.n_gpus++], config->gpus[i].uuid);
+        mediator->spared_gpus |= UINT64_C(1) << config->gpus[i].id;
+    }
+    mediator->spares_unsent = link_spares(&mediator->link, &wish) == -EAGAIN;
+}
+
+static void link_spare_state(void *context, const struct vgpu_launch_spare_state *state)
+{
+    struct mediator *mediator = context;
+    const struct config *config = mediator->config;
+
+    for (unsigned i = 0; config && i < config->n_gpus; i++)
+        if (strncmp(config->gpus[i].uuid, state->gpu_uuid, sizeof(state->gpu_uuid)) == 0)
+            mediator->spares[config->gpus[i].id] = (struct gpu_spares){
+                .ready = state->ready, .failures = state->failures, .adopted = state->adopted};
+}
+
 static void writable(void *context)
 {
     struct mediator *mediator = context;
 
+    if (mediator->spares_unsent)
+        push_spares(mediator);
     for (struct vm *vm = mediator->vms; vm; vm = vm->next)
         for (struct channel *c = vm->channels; c; c = c->next)
             if (channel_has_worker(c))
@@ -235,6 +284,8 @@ int mediator_configure(struct mediator *mediator, const json_t *snapshot, struct
     mediator->config = config;
     configure_gpus(mediator);
     configure_vms(mediator);
+    if (link_ready(&mediator->link))
+        push_spares(mediator);
     vgpu_log(VGPU_LOG_INFO, "configure", "gpus=%u pools=%u vms=%u", config->n_gpus, config->n_pools,
              config->n_vms);
     return 0;
@@ -296,6 +347,7 @@ static void link_listed(void *context)
     }
     vgpu_log(VGPU_LOG_INFO, "in-charge", "channels=%u after_us=%" PRIu64, channels,
              (loop_now(mediator->loop) - mediator->started_ns) / VGPU_NS_PER_US);
+    push_spares(mediator);
 }
 
 static void link_spawned(void *context, const struct vgpu_launch_answer *answer)
@@ -342,6 +394,7 @@ static void link_lost(void *context)
     struct mediator *mediator = context;
     struct vm *next_vm;
 
+    memset(mediator->spares, 0, sizeof(mediator->spares));
     /* A VM that was removed goes with its last channel, hence both `next` first. */
     for (struct vm *vm = mediator->vms; vm; vm = next_vm) {
         struct channel *next;
@@ -361,6 +414,7 @@ static const struct link_hooks link_hooks = {
     .listed = link_listed,
     .spawned = link_spawned,
     .exited = link_exited,
+    .spare_state = link_spare_state,
     .writable = writable,
     .refused = link_refused,
     .lost = link_lost,

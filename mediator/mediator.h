@@ -33,6 +33,7 @@ struct mediator_settings {
     uint64_t handshake_ns;                     /* for a guest to say HELLO */
     uid_t guest_uids[MEDIATOR_GUEST_UIDS_MAX]; /* who may connect, besides root and ourselves */
     unsigned n_guest_uids;
+    unsigned spares; /* workers ahead of time, of each GPU */
     struct lease_settings lease;
 };
 
@@ -41,6 +42,12 @@ struct gpu_sample {
     bool known;
     uint64_t memory_used_bytes;
     double utilization, temperature;
+};
+
+/* What the launcher last said of the spare workers of a GPU. */
+struct gpu_spares {
+    uint32_t ready, failures;
+    uint64_t adopted;
 };
 
 struct mediator {
@@ -56,6 +63,9 @@ struct mediator {
     struct gpu *gpus[MEDIATOR_GPUS_MAX]; /* by gpu_id; NULL: never used */
     struct gpu_sample samples[MEDIATOR_GPUS_MAX];
     uint64_t sampled_ns;
+    struct gpu_spares spares[MEDIATOR_GPUS_MAX];
+    uint64_t spared_gpus; /* a bit per gpu_id: spares are asked for */
+    bool spares_unsent;
     struct vm *vms; /* those removed too, until their workers are gone */
     struct admin admin;
     uint32_t last_channel;

@@ -60,21 +60,36 @@ static json_t *pools_of_gpu(const struct config *config, uint32_t gpu_id)
     return names;
 }
 
+static void add_spares(const struct mediator *mediator, uint32_t gpu_id, json_t *to)
+{
+    const struct gpu_spares *spares = &mediator->spares[gpu_id];
+    bool wanted = mediator->spared_gpus >> gpu_id & 1;
+
+    json_object_set_new(to, "spares", json_integer(spares->ready));
+    json_object_set_new(to, "spares_wanted",
+                        json_integer(wanted ? (json_int_t)mediator->settings->spares : 0));
+    json_object_set_new(to, "spare_failures", json_integer(spares->failures));
+    json_object_set_new(to, "warm_starts", count(spares->adopted));
+}
+
 static json_t *gpu_json(const struct mediator *mediator, const struct config_gpu *gpu)
 {
     const struct gpu_sample *sample = &mediator->samples[gpu->id];
     const struct gpu *leases = mediator->gpus[gpu->id];
     uint32_t holder = leases ? gpu_holder_vm(leases) : 0;
+    json_t *row =
+        json_pack("{s:I, s:s, s:s, s:o, s:o, s:o, s:o, s:s, s:o, s:o}", "gpu_id",
+                  (json_int_t)gpu->id, "uuid", gpu->uuid, "model", gpu->model, "memory_total_bytes",
+                  gpu->memory_bytes ? count(gpu->memory_bytes) : json_null(), "memory_used_bytes",
+                  sample->known ? count(sample->memory_used_bytes) : json_null(), "utilization",
+                  sample->known ? json_real(sample->utilization) : json_null(), "temperature",
+                  sample->known ? json_real(sample->temperature) : json_null(), "state",
+                  gpu->present ? "ok" : "missing", "pools", pools_of_gpu(mediator->config, gpu->id),
+                  "holder_vm_id", holder ? json_integer(holder) : json_null());
 
-    return json_pack(
-        "{s:I, s:s, s:s, s:o, s:o, s:o, s:o, s:s, s:o, s:o}", "gpu_id", (json_int_t)gpu->id, "uuid",
-        gpu->uuid, "model", gpu->model, "memory_total_bytes",
-        gpu->memory_bytes ? count(gpu->memory_bytes) : json_null(), "memory_used_bytes",
-        sample->known ? count(sample->memory_used_bytes) : json_null(), "utilization",
-        sample->known ? json_real(sample->utilization) : json_null(), "temperature",
-        sample->known ? json_real(sample->temperature) : json_null(), "state",
-        gpu->present ? "ok" : "missing", "pools", pools_of_gpu(mediator->config, gpu->id),
-        "holder_vm_id", holder ? json_integer(holder) : json_null());
+    if (row)
+        add_spares(mediator, gpu->id, row);
+    return row;
 }
 
 static json_t *pool_json(const struct config *config, const struct config_pool *pool)

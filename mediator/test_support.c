@@ -74,25 +74,13 @@ void host_start_launcher(struct host *host, const char *env)
 
 pid_t host_spawn_mediator(const struct host *host, const char *const *extra)
 {
-    const char *argv[40] = {mediator_path,
-                            "--run-dir",
-                            host->run,
-                            "--database",
-                            host->database,
-                            "--launcher-socket",
-                            host->launcher_socket,
-                            "--helper-dir",
-                            host->bin,
-                            "--nvml",
-                            nvml_library,
-                            "--create-database",
-                            "--driver-name",
-                            "fake",
-                            "--drain-ms",
-                            "300",
-                            "--stop-ms",
-                            "300"};
-    int n = 18;
+    const char *argv[40] = {mediator_path, "--run-dir", host->run, "--database", host->database,
+                            "--launcher-socket", host->launcher_socket, "--helper-dir", host->bin,
+                            "--nvml", nvml_library, "--create-database", "--driver-name", "fake",
+                            "--drain-ms", "300", "--stop-ms", "300",
+                            /* The fake worker is no spare. */
+                            "--spares", "0"};
+    int n = 20;
 
     while (extra && *extra)
         argv[n++] = *extra++;

@@ -7,6 +7,7 @@
 #include <sys/mman.h>
 
 #include "common/overflow.h"
+#include "cuda/exports.h"
 #include "softgpu/arena.h"
 #include "softgpu/context.h"
 #include "softgpu/pool.h"
@@ -213,6 +214,7 @@ static void release(const struct allocation *allocation)
             gpu_charge(device, -(int64_t)arena_span(allocation->size_bytes));
         break;
     case MEMORY_HOST:
+    case MEMORY_MANAGED:
         munmap(allocation->host, allocation->size_bytes);
         break;
     case MEMORY_MAPPED:
@@ -368,6 +370,29 @@ static bool mapped_covers(uint64_t base, uint64_t size_bytes)
     }
     pthread_rwlock_unlock(&map_lock);
     return size_bytes == 0;
+}
+
+bool cuda_managed_find(CUdeviceptr ptr, struct cuda_managed *ret)
+{
+    struct allocation found;
+
+    if (!memory_find(ptr, &found) || found.kind != MEMORY_MANAGED)
+        return false;
+    *ret = (struct cuda_managed){
+        .start = found.base, .bytes = found.size_bytes, .advice = found.advice};
+    return true;
+}
+
+void cuda_managed_advise(uint64_t start, unsigned set, unsigned clear)
+{
+    size_t index;
+
+    pthread_rwlock_wrlock(&map_lock);
+    index = index_at(start);
+    if (index < n_entries && entries[index]->base == start &&
+        entries[index]->kind == MEMORY_MANAGED)
+        entries[index]->advice = (entries[index]->advice & ~clear) | set;
+    pthread_rwlock_unlock(&map_lock);
 }
 
 static bool is_device_address(uint64_t address)

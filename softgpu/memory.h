@@ -20,6 +20,7 @@ enum memory_kind {
     MEMORY_VARIABLE,   /* of a module */
     MEMORY_HOST,       /* cuMemHostAlloc, cuMemAllocHost */
     MEMORY_REGISTERED, /* cuMemHostRegister */
+    MEMORY_MANAGED,    /* cuMemAllocManaged: the host's, and the device's to look at */
 };
 
 struct allocation {
@@ -30,6 +31,7 @@ struct allocation {
     struct context *context; /* that made it; not a reference: the allocation ends with it */
     unsigned flags;          /* of cuMemHostAlloc or cuMemHostRegister; access of MEMORY_MAPPED */
     bool read_only;          /* for kernels */
+    unsigned advice;         /* of managed memory: CUDA_MANAGED_* */
     uint64_t id;
     struct pool *pool;   /* that a stream-ordered allocation came from, or NULL */
     bool doomed;         /* a free of it is in a stream */

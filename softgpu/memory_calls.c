@@ -92,12 +92,16 @@ static CUresult remove_idle(struct context *context, uint64_t base, enum memory_
 CUresult cuMemFree_v2(CUdeviceptr dptr)
 {
     _scope_ struct scope scope = scope_context();
+    enum memory_kind kind = MEMORY_DEVICE;
+    struct allocation found;
 
     if (scope.result != CUDA_SUCCESS)
         return scope.result;
     if (!dptr)
         return CUDA_SUCCESS;
-    return remove_idle(scope.context, dptr, MEMORY_DEVICE, CUDA_ERROR_INVALID_VALUE);
+    if (memory_find(dptr, &found) && found.kind == MEMORY_MANAGED)
+        kind = MEMORY_MANAGED;
+    return remove_idle(scope.context, dptr, kind, CUDA_ERROR_INVALID_VALUE);
 }
 
 CUresult cuMemGetAddressRange_v2(CUdeviceptr *pbase, size_t *psize, CUdeviceptr dptr)
@@ -116,13 +120,44 @@ CUresult cuMemGetAddressRange_v2(CUdeviceptr *pbase, size_t *psize, CUdeviceptr 
     return CUDA_SUCCESS;
 }
 
+/* Pages of the host that the device may use. */
+static CUresult new_host(struct context *context, enum memory_kind kind, size_t bytesize,
+                         unsigned flags, void **ret)
+{
+    void *p = mmap(NULL, bytesize, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    CUresult result;
+
+    if (p == MAP_FAILED)
+        return CUDA_ERROR_OUT_OF_MEMORY;
+    result = memory_add_host(context, kind, p, bytesize, flags);
+    if (result == CUDA_SUCCESS)
+        *ret = p;
+    else
+        munmap(p, bytesize);
+    return result;
+}
+
+CUresult cuMemAllocManaged(CUdeviceptr *dptr, size_t bytesize, unsigned int flags)
+{
+    _scope_ struct scope scope = scope_context();
+    CUresult result;
+    void *p = NULL;
+
+    if (scope.result != CUDA_SUCCESS)
+        return scope.result;
+    if (!dptr || bytesize == 0 || (flags != CU_MEM_ATTACH_GLOBAL && flags != CU_MEM_ATTACH_HOST))
+        return CUDA_ERROR_INVALID_VALUE;
+    result = new_host(scope.context, MEMORY_MANAGED, bytesize, flags, &p);
+    if (result == CUDA_SUCCESS)
+        *dptr = (uintptr_t)p;
+    return result;
+}
+
 CUresult cuMemHostAlloc(void **pp, size_t bytesize, unsigned int flags)
 {
     const unsigned known =
         CU_MEMHOSTALLOC_PORTABLE | CU_MEMHOSTALLOC_DEVICEMAP | CU_MEMHOSTALLOC_WRITECOMBINED;
     _scope_ struct scope scope = scope_context();
-    CUresult result;
-    void *p;
 
     if (scope.result != CUDA_SUCCESS)
         return scope.result;
@@ -132,15 +167,7 @@ CUresult cuMemHostAlloc(void **pp, size_t bytesize, unsigned int flags)
         *pp = NULL;
         return CUDA_SUCCESS;
     }
-    p = mmap(NULL, bytesize, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    if (p == MAP_FAILED)
-        return CUDA_ERROR_OUT_OF_MEMORY;
-    result = memory_add_host(scope.context, MEMORY_HOST, p, bytesize, flags);
-    if (result == CUDA_SUCCESS)
-        *pp = p;
-    else
-        munmap(p, bytesize);
-    return result;
+    return new_host(scope.context, MEMORY_HOST, bytesize, flags, pp);
 }
 
 CUresult cuMemAllocHost_v2(void **pp, size_t bytesize)
@@ -190,7 +217,7 @@ CUresult cuMemHostRegister_v2(void *p, size_t bytesize, unsigned int flags)
     if (flags & CU_MEMHOSTREGISTER_IOMEMORY)
         return CUDA_ERROR_INVALID_VALUE;
     if (!memory_resolve((uintptr_t)p, 1, &host, &place) || place == MEMORY_AT_DEVICE ||
-        (memory_find((uintptr_t)p, &found) && found.kind == MEMORY_HOST))
+        (memory_find((uintptr_t)p, &found) && found.kind != MEMORY_REGISTERED))
         return CUDA_ERROR_INVALID_VALUE;
     if (!populate(p, bytesize, flags & CU_MEMHOSTREGISTER_READ_ONLY))
         return CUDA_ERROR_INVALID_VALUE;
@@ -211,6 +238,11 @@ CUresult cuMemHostUnregister(void *p)
     return remove_idle(scope.context, (uintptr_t)p, MEMORY_REGISTERED, CUDA_ERROR_INVALID_VALUE);
 }
 
+static bool is_page_locked(const struct allocation *allocation)
+{
+    return allocation->kind == MEMORY_HOST || allocation->kind == MEMORY_REGISTERED;
+}
+
 CUresult cuMemHostGetDevicePointer_v2(CUdeviceptr *pdptr, void *p, unsigned int flags)
 {
     _scope_ struct scope scope = scope_context();
@@ -218,7 +250,7 @@ CUresult cuMemHostGetDevicePointer_v2(CUdeviceptr *pdptr, void *p, unsigned int 
 
     if (scope.result != CUDA_SUCCESS)
         return scope.result;
-    if (!pdptr || flags != 0 || !memory_find((uintptr_t)p, &found) || found.kind < MEMORY_HOST)
+    if (!pdptr || flags != 0 || !memory_find((uintptr_t)p, &found) || !is_page_locked(&found))
         return CUDA_ERROR_INVALID_VALUE;
     *pdptr = (uintptr_t)p;
     return CUDA_SUCCESS;
@@ -231,7 +263,7 @@ CUresult cuMemHostGetFlags(unsigned int *pFlags, void *p)
 
     if (scope.result != CUDA_SUCCESS)
         return scope.result;
-    if (!pFlags || !memory_find((uintptr_t)p, &found) || found.kind < MEMORY_HOST)
+    if (!pFlags || !memory_find((uintptr_t)p, &found) || !is_page_locked(&found))
         return CUDA_ERROR_INVALID_VALUE;
     *pFlags = CU_MEMHOSTALLOC_DEVICEMAP;
     if (found.kind == MEMORY_HOST)

@@ -46,7 +46,11 @@ static uint64_t value_of(const struct allocation *allocation, CUpointer_attribut
     case CU_POINTER_ATTRIBUTE_CONTEXT:
         return allocation->context ? (uintptr_t)allocation->context->handle : 0;
     case CU_POINTER_ATTRIBUTE_MEMORY_TYPE:
-        return allocation->kind >= MEMORY_HOST ? CU_MEMORYTYPE_HOST : CU_MEMORYTYPE_DEVICE;
+        return allocation->kind == MEMORY_HOST || allocation->kind == MEMORY_REGISTERED
+                   ? CU_MEMORYTYPE_HOST
+                   : CU_MEMORYTYPE_DEVICE;
+    case CU_POINTER_ATTRIBUTE_IS_MANAGED:
+        return allocation->kind == MEMORY_MANAGED;
     case CU_POINTER_ATTRIBUTE_DEVICE_POINTER:
     case CU_POINTER_ATTRIBUTE_HOST_POINTER:
         return address;

@@ -15,7 +15,12 @@ import tempfile
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 STRUCTS = ['CUdevprop', 'CUDA_MEMCPY2D', 'CUDA_MEMCPY3D', 'CUDA_MEMCPY3D_PEER', 'CUlaunchAttribute', 'CUlaunchConfig',
            'CUctxCreateParams', 'CUuuid', 'CUlaunchAttributeValue', 'CUmemLocation',
-           'CUmemAccessDesc', 'CUmemAllocationProp', 'CUmemPoolProps']
+           'CUmemAccessDesc', 'CUmemAllocationProp', 'CUmemPoolProps',
+           'CUDA_KERNEL_NODE_PARAMS',
+           'CUDA_KERNEL_NODE_PARAMS_v1', 'CUDA_MEMSET_NODE_PARAMS', 'CUDA_HOST_NODE_PARAMS',
+           'CUgraphNodeParams', 'CUgraphEdgeData', 'CUgraphExecUpdateResultInfo',
+           'CUDA_GRAPH_INSTANTIATE_PARAMS']
+NESTED = ['CUgraphNodeParams']  # only their size
 
 
 def find_header():
@@ -38,8 +43,10 @@ def names_and_fields():
     names += re.findall(r'#define (CU_(?:MEMHOST|EVENT_)\w+)\s+0x', text)
     fields = []
     for body, name in re.findall(r'typedef struct \{\n(.*?)\n\} (\w+);', text, re.S):
-        if name in STRUCTS:
-            body = re.sub(r'union \{.*?\} \w+;', '', body, flags=re.S)
+        if name in STRUCTS and name not in NESTED:
+            inner = None
+            while inner != body:
+                inner, body = body, re.sub(r'(struct|union) \{[^{}]*\} \w+;', '', body)
             for line in body.split('\n'):
                 for field in re.findall(r'\b(\w+)(?:\[[^]]*\])?(?=[,;])', line):
                     if field not in ('pad', 'value', 'cigParams'):

@@ -118,6 +118,11 @@ CUresult border_ref(struct channel *channel, struct cuda_call *call, unsigned ki
         item->memory = object;
         *ret_object = (void *)(uintptr_t)item->memory->cu;
         return CUDA_SUCCESS;
+    case CUDA_KIND_GRAPH:
+        item->graph = object;
+        item->context = item->graph->context;
+        *ret_object = item->graph->exec;
+        return CUDA_SUCCESS;
     case CUDA_KIND_FUNCTION:
         item->function = object;
         *ret_object = item->function->cu;

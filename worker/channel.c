@@ -60,54 +60,79 @@ static int read_flags(struct channel *channel, struct vgpu_err *err)
     return 0;
 }
 
-struct channel *channel_new(const struct channel_config *config, struct vgpu_err *err)
+struct channel *channel_prepare(const struct cuda_driver *driver, struct vgpu_err *err)
 {
     struct channel *channel = calloc(1, sizeof(*channel));
-    struct mapping *map;
-    int status;
 
     if (!channel) {
         vgpu_err_set(err, ENOMEM, "no memory for a channel");
         return NULL;
     }
-    map = &channel->map;
     channel->epoll = -1;
-    channel->print.file = -1;
+    channel->print.file = channel->print.error_file = -1;
     channel->helper.event = -1;
-    channel->cu = config->driver;
-    channel->lifeline = config->lifeline;
+    channel->lifeline = -1;
+    channel->cu = driver;
     channel->next_seq = 1;
-    memcpy(channel->fds, config->fds, sizeof(channel->fds));
     hold_init(&channel->hold);
     context_init(&channel->primary, true);
     replies_init(&channel->replies, NULL, NULL, VGPU_RING_MIN_GRANULES);
     written_init(&channel->written, false);
-    status = mapping_open(map, &config->geometry, config->fds, err);
+    return channel;
+}
+
+/* What needs no mapping to be undone. */
+static int set_up(struct channel *channel, struct vgpu_err *err)
+{
+    const struct mapping *map = &channel->map;
+    int status;
+
+    ring_consumer_init(&channel->submission, &map->page->submission,
+                       map->base + map->geometry.sub_offset, map->geometry.sub_granules, 0);
+    ring_producer_init(&channel->replies.ring, &map->page->completion,
+                       map->base + map->geometry.comp_offset, map->geometry.comp_granules, 0);
+    status = backlog_init(&channel->backlog);
+    if (status == 0)
+        status = data_init(channel);
+    if (status == 0)
+        status = helper_init(&channel->helper);
+    if (status == 0)
+        status = watch_all(channel);
+    if (status < 0)
+        return vgpu_err_set(err, -status, "cannot set the channel up: %s", strerror(-status));
+    return 0;
+}
+
+int channel_attach(struct channel *channel, const struct channel_config *config,
+                   struct vgpu_err *err)
+{
+    int status;
+
+    channel->lifeline = config->lifeline;
+    memcpy(channel->fds, config->fds, sizeof(channel->fds));
+    status = mapping_open(&channel->map, &config->geometry, config->fds, err);
     if (status == 0)
         status = read_flags(channel, err);
-    if (status == 0) {
-        ring_consumer_init(&channel->submission, &map->page->submission,
-                           map->base + map->geometry.sub_offset, map->geometry.sub_granules, 0);
-        ring_producer_init(&channel->replies.ring, &map->page->completion,
-                           map->base + map->geometry.comp_offset, map->geometry.comp_granules, 0);
-        status = backlog_init(&channel->backlog);
-        if (status == 0)
-            status = data_init(channel);
-        if (status == 0)
-            status = helper_init(&channel->helper);
-        if (status == 0)
-            status = watch_all(channel);
-        if (status < 0)
-            vgpu_err_set(err, -status, "cannot set the channel up: %s", strerror(-status));
-    }
+    if (status == 0)
+        status = set_up(channel, err);
     if (status < 0) {
         free(channel->backlog.buffer);
-        mapping_close(map);
-        free(channel);
-        return NULL;
+        mapping_close(&channel->map);
+        return status;
     }
     channel->now_ns = vgpu_clock_ns();
     turn_init(channel);
+    return 0;
+}
+
+struct channel *channel_new(const struct channel_config *config, struct vgpu_err *err)
+{
+    struct channel *channel = channel_prepare(config->driver, err);
+
+    if (channel && channel_attach(channel, config, err) < 0) {
+        free(channel);
+        return NULL;
+    }
     return channel;
 }
 
@@ -131,6 +156,8 @@ int channel_start(struct channel *channel, struct vgpu_err *err)
         status = failed(context_enter(channel, &channel->primary), "cuCtxSetCurrent", err);
     if (status == 0)
         status = failed(vector_add_warm_up(channel), "first kernel", err);
+    if (status == 0)
+        data_prepare(channel);
     return status;
 }
 
@@ -235,6 +262,8 @@ void channel_free(struct channel *channel)
     mapping_close(&channel->map);
     if (channel->print.file >= 0)
         close(channel->print.file);
+    if (channel->print.error_file >= 0)
+        close(channel->print.error_file);
     close(channel->epoll);
     free(channel);
 }

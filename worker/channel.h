@@ -17,6 +17,7 @@
 #include "worker/backlog.h"
 #include "worker/context.h"
 #include "worker/data.h"
+#include "worker/graph.h"
 #include "worker/handles.h"
 #include "worker/helper.h"
 #include "worker/hold.h"
@@ -67,6 +68,8 @@ struct channel {
     uint32_t thread_streams;
 
     struct stream *active; /* streams with something uncovered or with marks */
+    struct graph *graphs;  /* executable ones */
+    uint32_t graph_nodes;  /* in all of them */
     struct item *event_waits;
     struct item *closing; /* calls that wait until their context is idle */
     struct hold hold;
@@ -92,6 +95,14 @@ struct channel_config {
     int lifeline;   /* -1: none */
     const struct cuda_driver *driver;
 };
+
+/*
+ * channel_new() in two steps, so that channel_start() can come between them: a spare worker has a
+ * driver but no channel yet. Where attaching fails the process is of no use any more.
+ */
+struct channel *channel_prepare(const struct cuda_driver *driver, struct vgpu_err *err);
+int channel_attach(struct channel *channel, const struct channel_config *config,
+                   struct vgpu_err *err);
 
 /* Maps and validates; touches no GPU. Returns NULL with err set. */
 struct channel *channel_new(const struct channel_config *config, struct vgpu_err *err);

@@ -191,6 +191,11 @@ static uint64_t estimate_taken(const struct channel *channel, const struct taken
 
         return estimate_launch(handle_get(channel->handles, CUDA_KIND_FUNCTION, op->function));
     }
+    case CUDA_OP_GRAPH_LAUNCH: {
+        const struct cuda_op_graph_launch *op = record;
+
+        return graph_estimate(handle_get(channel->handles, CUDA_KIND_GRAPH, op->graph));
+    }
     case CUDA_OP_COPY: {
         const struct cuda_op_copy *op = record;
 
@@ -225,6 +230,8 @@ bool consumer_may_issue(struct channel *channel, const struct item *item)
         return true;
     if (item->call.row->code == CUDA_OP_LAUNCH)
         return turn_allows(channel, estimate_launch(item->function), 0);
+    if (item->call.row->code == CUDA_OP_GRAPH_LAUNCH)
+        return turn_allows(channel, graph_estimate(item->graph), 0);
     return turn_allows(channel, JOB_ESTIMATE_NS, 0);
 }
 

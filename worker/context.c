@@ -87,6 +87,9 @@ void context_note_sticky(struct channel *channel, struct context *context, CUres
     if (!context || context->sticky != CUDA_SUCCESS || !context_error_is_sticky(result))
         return;
     context->sticky = result;
+    /* Before the guest can know: whoever sees the error has what was said. */
+    if (result == CUDA_ERROR_ASSERT)
+        print_failed(channel, context);
     tell_poisoned(channel);
 }
 
@@ -236,6 +239,7 @@ void context_condemn(struct channel *channel, struct context *context)
 {
     if (context->cu)
         context_enter(channel, context);
+    graphs_end(channel, context);
     condemn_events(channel, context);
     condemn_modules(channel, context);
     condemn_streams(channel, context);

@@ -77,6 +77,12 @@ struct link {
     char info_log[4096], error_log[4096];
 };
 
+/* An executable graph (exec_graph.c). */
+struct graph;
+
+/* Ends all graphs of a context, or of all contexts (NULL). */
+void graphs_end(struct channel *channel, struct context *context);
+
 void context_init(struct context *context, bool primary);
 
 /* Makes it current in the consumer's thread, if it is not. */

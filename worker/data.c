@@ -7,16 +7,34 @@
 
 #include "worker/channel.h"
 
+#define SECOND_START WORKER_FIRST_SEGMENT_BYTES
+#define THIRD_START  (SECOND_START + WORKER_SECOND_SEGMENT_BYTES)
+
+/* The first chunk is three segments, each other one. */
+static uint64_t segment_at(uint64_t offset)
+{
+    if (offset < THIRD_START)
+        return offset < SECOND_START ? 0 : 1;
+    return 2 + offset / WORKER_CHUNK_BYTES;
+}
+
+static uint64_t segment_start(uint64_t index)
+{
+    if (index < 3)
+        return index == 0 ? 0 : index == 1 ? SECOND_START : THIRD_START;
+    return (index - 2) * WORKER_CHUNK_BYTES;
+}
+
 uint64_t data_to_segment_end(uint64_t offset)
 {
-    return WORKER_CHUNK_BYTES - offset % WORKER_CHUNK_BYTES;
+    return segment_start(segment_at(offset) + 1) - offset;
 }
 
 int data_init(struct channel *channel)
 {
     struct data_area *data = &channel->data;
 
-    data->count = (channel->map.geometry.data_bytes + WORKER_CHUNK_BYTES - 1) / WORKER_CHUNK_BYTES;
+    data->count = segment_at(channel->map.geometry.data_bytes) + 1;
     data->segments = calloc(data->count + 1, 1);
     pthread_mutex_init(&data->lock, NULL);
     return data->segments ? 0 : -ENOMEM;
@@ -31,13 +49,15 @@ void data_free(struct channel *channel)
 /* The calling thread's context is put back: registrations live in the primary one. */
 static enum segment_state lock_segment(struct channel *channel, uint64_t index)
 {
-    uint64_t offset = index * WORKER_CHUNK_BYTES;
-    uint64_t bytes = channel->map.geometry.data_bytes - offset;
+    uint64_t offset = segment_start(index);
+    uint64_t end = segment_start(index + 1);
+    uint64_t bytes;
     CUcontext before = NULL;
     CUresult result;
 
-    if (bytes > WORKER_CHUNK_BYTES)
-        bytes = WORKER_CHUNK_BYTES;
+    if (end > channel->map.geometry.data_bytes)
+        end = channel->map.geometry.data_bytes;
+    bytes = end - offset;
     channel->cu->cuCtxGetCurrent(&before);
     result = channel->cu->cuCtxSetCurrent(channel->primary.cu);
     if (result == CUDA_SUCCESS)
@@ -52,22 +72,29 @@ static enum segment_state lock_segment(struct channel *channel, uint64_t index)
 void data_lock(struct channel *channel, uint64_t offset, uint64_t bytes)
 {
     struct data_area *data = &channel->data;
-    uint64_t last = (offset + bytes - 1) / WORKER_CHUNK_BYTES;
+    uint64_t last = segment_at(offset + bytes - 1);
 
     if (bytes == 0 || !channel->primary.cu)
         return;
     pthread_mutex_lock(&data->lock);
-    for (uint64_t i = offset / WORKER_CHUNK_BYTES; i <= last; i++)
+    for (uint64_t i = segment_at(offset); i <= last; i++)
         if (data->segments[i] == SEGMENT_PLAIN)
             data->segments[i] = (uint8_t)lock_segment(channel, i);
     pthread_mutex_unlock(&data->lock);
 }
 
+void data_prepare(struct channel *channel)
+{
+    uint64_t bytes = channel->map.geometry.data_bytes;
+
+    data_lock(channel, 0, bytes < WORKER_FIRST_SEGMENT_BYTES ? bytes : WORKER_FIRST_SEGMENT_BYTES);
+}
+
 static bool all_locked(const struct data_area *data, uint64_t offset, uint64_t bytes)
 {
-    uint64_t last = (offset + bytes - 1) / WORKER_CHUNK_BYTES;
+    uint64_t last = segment_at(offset + bytes - 1);
 
-    for (uint64_t i = offset / WORKER_CHUNK_BYTES; i <= last; i++)
+    for (uint64_t i = segment_at(offset); i <= last; i++)
         if (data->segments[i] != SEGMENT_LOCKED)
             return false;
     return true;

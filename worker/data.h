@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The data area for the driver: page-locked in segments, each when it is first used, so that copies
- * are asynchronous. A segment that the driver refuses stays as it is; copies then block in the
+ * The data area for the driver: page-locked in segments, the first at the start, others when they
+ * are first used, so that copies are asynchronous. A segment that the driver refuses stays as it is; copies then block in the
  * driver, but work.
  */
 #ifndef VGPU_WORKER_DATA_H
@@ -25,6 +25,9 @@ struct data_area {
 
 int data_init(struct channel *channel);
 void data_free(struct channel *channel);
+
+/* Locks what the first copies use, so that they need not wait for it. */
+void data_prepare(struct channel *channel);
 
 /* Locks the segments of [offset, offset + bytes). The primary context must live. */
 void data_lock(struct channel *channel, uint64_t offset, uint64_t bytes);

@@ -227,6 +227,27 @@ CUresult exec_copy_3d(struct channel *channel, const struct cuda_call *call,
                         in->depth);
 }
 
+/* The driver has read the bytes when it returns: they are few, and no memory that it knows of. */
+CUresult exec_upload(struct channel *channel, const struct cuda_call *call,
+                     const struct cuda_in_upload *in)
+{
+    struct item *item = item_of(call);
+    const struct side target = {.place = {.device = true}};
+    const struct side source = {.place = {.device = false}};
+    CUresult result = CUDA_SUCCESS;
+
+    if (in->data_bytes > 0)
+        result = channel->cu->cuMemcpyHtoDAsync(in->target, in->data, in->data_bytes,
+                                                item->stream->cu);
+    if (result != CUDA_SUCCESS)
+        return result;
+    item->batched = true;
+    count_bytes(channel, &target, &source, in->data_bytes);
+    stream_add_unit(channel, item->stream, NULL, in->data_bytes,
+                    turn_copy_estimate(channel, in->data_bytes), true);
+    return CUDA_SUCCESS;
+}
+
 static CUresult fill_row(const struct cuda_driver *cu, const struct cuda_in_fill *in,
                          CUstream stream)
 {

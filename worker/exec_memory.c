@@ -154,6 +154,33 @@ void settle_host_register(struct channel *channel, struct item *item)
         item->result = CUDA_ERROR_HOST_MEMORY_ALREADY_REGISTERED;
 }
 
+/* Registered memory has the same address for the device. */
+static bool is_unified(const struct channel *channel)
+{
+    static const CUdevice_attribute needed[] = {
+        CU_DEVICE_ATTRIBUTE_UNIFIED_ADDRESSING,
+        CU_DEVICE_ATTRIBUTE_CAN_MAP_HOST_MEMORY,
+        CU_DEVICE_ATTRIBUTE_CAN_USE_HOST_POINTER_FOR_REGISTERED_MEM,
+    };
+
+    for (size_t i = 0; i < sizeof(needed) / sizeof(needed[0]); i++) {
+        int value = 0;
+
+        if (channel->cu->cuDeviceGetAttribute(&value, needed[i], channel->device) != CUDA_SUCCESS ||
+            value == 0)
+            return false;
+    }
+    return true;
+}
+
+CUresult exec_data_area(struct channel *channel, const struct cuda_call *call,
+                        struct cuda_out_data_area *out)
+{
+    if (!channel->written.mirrored && mapping_is_placed(&channel->map) && is_unified(channel))
+        out->address = (uintptr_t)channel->map.data;
+    return CUDA_SUCCESS;
+}
+
 /* The segments stay locked for copies; what ends is that the device address is the guest's. */
 CUresult prepare_host_unregister(struct channel *channel, struct item *item)
 {

@@ -13,6 +13,7 @@ enum order {
     ORDER_RECORD,      /* in its stream, and the event is behind it */
     ORDER_AWAIT,       /* in its stream, behind the event */
     ORDER_EVENT,       /* behind the event only */
+    ORDER_GRAPH,       /* behind the launches of the graph */
     ORDER_THREAD,      /* behind all streams of the thread */
     ORDER_CONTEXT,     /* behind everything in the context */
     ORDER_ALL          /* behind every call that is held */
@@ -25,6 +26,7 @@ static enum order order_of(const struct item *item)
     case CUDA_OP_COPY:
     case CUDA_OP_COPY_3D:
     case CUDA_OP_FILL:
+    case CUDA_OP_GRAPH_LAUNCH:
     case CUDA_OP_HOST_FUNCTION:
         return ORDER_STREAM;
     case CUDA_OP_STREAM_SYNC:
@@ -42,6 +44,9 @@ static enum order order_of(const struct item *item)
         return ORDER_EVENT;
     case CUDA_OP_MEMORY_UNMAP:
         return ORDER_ALL;
+    case CUDA_OP_GRAPH_SET_NODE:
+    case CUDA_OP_GRAPH_DESTROY:
+        return ORDER_GRAPH;
     case CUDA_OP_THREAD_EXIT:
         return ORDER_THREAD;
     case CUDA_OP_CONTEXT_SYNC:
@@ -134,6 +139,8 @@ bool hold_blocks(const struct channel *channel, const struct item *item)
         return (item->stream && stream_held(hold, item->stream)) || event_held(hold, item->event);
     case ORDER_EVENT:
         return event_held(hold, item->event) || event_held(hold, item->second_event);
+    case ORDER_GRAPH:
+        return item->graph && item->graph->held_epoch == hold->epoch;
     case ORDER_THREAD:
         return thread_held(channel, item->call.thread);
     case ORDER_CONTEXT:
@@ -155,6 +162,8 @@ static void mark_behind(struct hold *hold, struct item *item)
         mark_stream(hold, item->stream);
     if (item->event && (order == ORDER_RECORD || order == ORDER_AWAIT))
         mark_event(hold, item->event);
+    if (item->graph)
+        item->graph->held_epoch = hold->epoch;
     /* What waits refers to these objects: nothing may destroy them meanwhile. */
     if (order != ORDER_CONTEXT && order != ORDER_ALL && item->context)
         item->context->any_held_epoch = hold->epoch;

@@ -29,6 +29,7 @@ struct item {
     struct function *function;
     struct module *module;
     struct link *link;
+    struct graph *graph;
     struct pool *pool;
     struct memory *memory;
     struct event_body *body; /* what an event_sync looks at */

@@ -109,6 +109,7 @@ bool ledger_remove(struct ledger *ledger, uint64_t address, enum range_kind kind
 
     if (at == 0 || ledger->ranges[at - 1].address != address || ledger->ranges[at - 1].kind != kind)
         return false;
+    ledger->removals++;
     *ret_range = ledger->ranges[at - 1];
     memmove(&ledger->ranges[at - 1], &ledger->ranges[at],
             (ledger->count - at) * sizeof(*ledger->ranges));
@@ -121,6 +122,7 @@ uint64_t ledger_remove_owner(struct ledger *ledger, const void *owner)
     uint64_t bytes = 0;
     size_t kept = 0;
 
+    ledger->removals++;
     for (size_t i = 0; i < ledger->count; i++) {
         const struct ledger_range *range = &ledger->ranges[i];
 

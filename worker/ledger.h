@@ -28,6 +28,7 @@ struct ledger_range {
 struct ledger {
     struct ledger_range *ranges;
     size_t count, room;
+    uint64_t removals; /* grows when ranges go, or could have gone */
 };
 
 /* Returns 0; -EEXIST if it overlaps another; -ENOSPC over the maximum; -EINVAL if it wraps. */

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * vgpu-worker: serves one channel, then exits. Started by vgpu-launcher only, which has put the
- * channel's descriptors at 3 to 9 (enum vgpu_channel_fd) and its own socket at 10.
+ * channel's descriptors at 3 to 9 (enum vgpu_channel_fd) and its own socket at 10. A spare gets
+ * them by that socket later, when its driver is up.
  *
  * Exit status: 0 stopped, 1 not started, 2 usage, 3 the guest's record ended the channel, 4 other.
  */
@@ -16,6 +17,7 @@
 
 #include "common/log.h"
 #include "ring/pages.h"
+#include "worker/adopt.h"
 #include "worker/channel.h"
 #include "worker/consumer.h"
 #include "worker/sandbox.h"
@@ -40,6 +42,7 @@ struct options {
     const char *driver;
     struct vgpu_channel_geometry geometry;
     enum sandbox_mode sandbox;
+    bool spare;
 };
 
 enum option_key {
@@ -53,7 +56,8 @@ enum option_key {
     KEY_DATA_OFFSET,
     KEY_DATA_BYTES,
     KEY_TOTAL_BYTES,
-    KEY_SANDBOX
+    KEY_SANDBOX,
+    KEY_SPARE
 };
 
 static const struct option long_options[] = {
@@ -68,6 +72,7 @@ static const struct option long_options[] = {
     {"data-bytes", required_argument, NULL, KEY_DATA_BYTES},
     {"total-bytes", required_argument, NULL, KEY_TOTAL_BYTES},
     {"sandbox", required_argument, NULL, KEY_SANDBOX},
+    {"spare", no_argument, NULL, KEY_SPARE},
     {NULL, 0, NULL, 0},
 };
 
@@ -138,6 +143,9 @@ static bool parse_option(struct options *options, int key, const char *text)
         return parse_number(text, UINT64_MAX, &geometry->total_bytes);
     case KEY_SANDBOX:
         return parse_sandbox(text, &options->sandbox);
+    case KEY_SPARE:
+        options->spare = true;
+        return true;
     }
     return false;
 }
@@ -154,7 +162,8 @@ static bool parse_options(struct options *options, int argc, char **argv)
             return false;
         }
     }
-    if (optind != argc || !options->driver || options->geometry.total_bytes == 0) {
+    if (optind != argc || !options->driver ||
+        options->spare != (options->geometry.total_bytes == 0)) {
         fprintf(stderr, "vgpu-worker: started by vgpu-launcher; --driver and the channel's "
                         "geometry are needed\n");
         return false;
@@ -162,9 +171,9 @@ static bool parse_options(struct options *options, int argc, char **argv)
     return true;
 }
 
-static int start(struct channel *channel, const struct options *options, struct vgpu_err *err)
+/* The driver, up to its first kernel. */
+static int warm_up(struct channel *channel, struct vgpu_err *err)
 {
-    const char *applied = "";
     int status = print_capture(&channel->print);
 
     if (status < 0)
@@ -173,30 +182,27 @@ static int start(struct channel *channel, const struct options *options, struct 
     /* What the driver's compiler took for the first kernel goes back; it keeps megabytes otherwise.
      */
     malloc_trim(0);
-    if (status == 0)
-        status = sandbox_enter(options->sandbox, &applied, err);
-    if (status < 0) {
-        channel_end(channel, VGPU_DRIVER, "%s", err->text);
+    return status;
+}
+
+static int close_sandbox(struct channel *channel, const struct options *options,
+                         struct vgpu_err *err)
+{
+    const char *applied = "";
+    int status = sandbox_enter(options->sandbox, &applied, err);
+
+    if (status < 0)
         return status;
-    }
-    vgpu_log(VGPU_LOG_INFO, "worker-ready", "channel=%llu sandbox=%s",
-             (unsigned long long)options->channel, applied);
+    vgpu_log(VGPU_LOG_INFO, "worker-ready", "channel=%llu sandbox=%s spare=%d",
+             (unsigned long long)options->channel, applied, options->spare);
     channel_announce(channel);
     return 0;
 }
 
 static int serve(struct channel *channel, const struct options *options)
 {
-    struct vgpu_err err = {0};
     char quoted[256];
 
-    if (start(channel, options, &err) < 0) {
-        vgpu_log(VGPU_LOG_ERROR, "worker-start", "channel=%llu error=%s",
-                 (unsigned long long)options->channel,
-                 vgpu_log_quote(quoted, sizeof(quoted), err.text));
-        channel_tell_end(channel);
-        return EXIT_NOT_STARTED;
-    }
     consumer_run(channel);
     vgpu_log(VGPU_LOG_INFO, "worker-end", "channel=%llu reason=%u text=%s",
              (unsigned long long)options->channel, channel->end_status,
@@ -206,16 +212,70 @@ static int serve(struct channel *channel, const struct options *options)
     return channel->end_status == VGPU_BAD_RECORD ? EXIT_BAD_RECORD : EXIT_OTHER;
 }
 
-static struct channel *open_channel(const struct options *options, struct cuda_driver *driver,
-                                    struct vgpu_err *err)
+static int attach(struct channel *channel, const struct options *options, struct vgpu_err *err)
 {
     int fds[VGPU_CHANNEL_FDS];
-    struct channel_config config = {
-        .geometry = options->geometry, .fds = fds, .lifeline = LIFELINE_FD, .driver = driver};
+    const struct channel_config config = {
+        .geometry = options->geometry, .fds = fds, .lifeline = LIFELINE_FD};
 
     for (int i = 0; i < VGPU_CHANNEL_FDS; i++)
         fds[i] = FIRST_FD + i;
-    return channel_new(&config, err);
+    return channel_attach(channel, &config, err);
+}
+
+static int not_started(const struct options *options, const struct vgpu_err *err)
+{
+    char quoted[256];
+
+    vgpu_log(VGPU_LOG_ERROR, "worker-start", "channel=%llu error=%s",
+             (unsigned long long)options->channel,
+             vgpu_log_quote(quoted, sizeof(quoted), err->text));
+    return EXIT_NOT_STARTED;
+}
+
+/* As above, and mediator and guest are told by the channel's pages. */
+static int tell_not_started(struct channel *channel, const struct options *options,
+                            const struct vgpu_err *err)
+{
+    channel_end(channel, VGPU_DRIVER, "%s", err->text);
+    channel_tell_end(channel);
+    return not_started(options, err);
+}
+
+/* A worker of a channel that is there already. */
+static int run_worker(struct channel *channel, struct cuda_driver *driver,
+                      const struct options *options)
+{
+    struct vgpu_err err = {0};
+
+    if (attach(channel, options, &err) < 0)
+        return not_started(options, &err);
+    if (cuda_driver_load(driver, options->driver, &err) < 0 || warm_up(channel, &err) < 0 ||
+        close_sandbox(channel, options, &err) < 0)
+        return tell_not_started(channel, options, &err);
+    return serve(channel, options);
+}
+
+static int run_spare(struct channel *channel, struct cuda_driver *driver, struct options *options)
+{
+    struct vgpu_launch_adopt adopt;
+    struct vgpu_err err = {0};
+    int status;
+
+    if (adopt_prepare(&err) < 0 || cuda_driver_load(driver, options->driver, &err) < 0 ||
+        warm_up(channel, &err) < 0)
+        return not_started(options, &err);
+    status = adopt_wait(LIFELINE_FD, FIRST_FD, &adopt, &err);
+    if (status < 0)
+        return status == -ENOTCONN ? EXIT_STOPPED : not_started(options, &err);
+    options->channel = adopt.channel;
+    options->geometry = adopt.geometry;
+    /* Nothing of the guest is mapped before it is the right user's. */
+    if (adopt_user(&adopt, &err) < 0 || attach(channel, options, &err) < 0)
+        return not_started(options, &err);
+    if (close_sandbox(channel, options, &err) < 0)
+        return tell_not_started(channel, options, &err);
+    return serve(channel, options);
 }
 
 int main(int argc, char **argv)
@@ -229,22 +289,16 @@ int main(int argc, char **argv)
     vgpu_log_open("vgpu-worker", VGPU_LOG_INFO);
     if (!parse_options(&options, argc, argv))
         return EXIT_USAGE;
+    mapping_leave_top();
     sandbox_close_from(LIFELINE_FD + 1);
     prctl(PR_SET_TIMERSLACK, TIMER_SLACK_NS, 0, 0, 0);
     /* Compiled kernels in a shared directory would tell one VM about another. */
     setenv("CUDA_CACHE_DISABLE", "1", 1);
-    channel = open_channel(&options, &driver, &err);
-    if (!channel) {
-        vgpu_log(VGPU_LOG_ERROR, "worker-start", "error=\"%s\"", err.text);
-        return EXIT_NOT_STARTED;
-    }
-    if (cuda_driver_load(&driver, options.driver, &err) < 0) {
-        vgpu_log(VGPU_LOG_ERROR, "worker-start", "error=\"%s\"", err.text);
-        channel_end(channel, VGPU_DRIVER, "%s", err.text);
-        channel_tell_end(channel);
-        return EXIT_NOT_STARTED;
-    }
-    status = serve(channel, &options);
+    channel = channel_prepare(&driver, &err);
+    if (!channel)
+        return not_started(&options, &err);
+    status = options.spare ? run_spare(channel, &driver, &options)
+                           : run_worker(channel, &driver, &options);
     /* The kernel takes back what the driver holds; an orderly end could hang in it. */
     fflush(NULL);
     _exit(status);

@@ -6,8 +6,29 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 #include "common/overflow.h"
+
+/* Whole huge pages, and how often another address is tried. */
+#define BAND_ALIGN_BYTES (2ull << 20)
+#define BAND_TRIES       8
+
+/*
+ * Linux puts a program's mappings within a tebibyte below its stack, at random, and this is one
+ * more. The thread sanitizer takes no mappings below.
+ */
+#ifdef __SANITIZE_THREAD__
+#define TOP_FLOOR UINT64_MAX
+#else
+#define TOP_FLOOR UINT64_C(0x7e0000000000)
+#endif
+#define TOP_FIRST_BYTES (16ull << 30)
+
+#ifndef MAP_FIXED_NOREPLACE
+#define MAP_FIXED_NOREPLACE 0x100000
+#endif
 
 static bool good_ring(uint32_t granules)
 {
@@ -82,6 +103,51 @@ static int map_object(int fd, uint64_t bytes, int protection, const char *what, 
     return 0;
 }
 
+/*
+ * A second mapping of the data area, where programs have nothing. The guest puts it under the same
+ * address; it is another in each worker, because a guest's own addresses tell nothing either.
+ */
+static void place_data(struct mapping *mapping, int fd)
+{
+    uint64_t bytes = mapping->geometry.data_bytes;
+    uint64_t slots, random;
+
+    if (bytes == 0 || bytes > VGPU_BAND_END - VGPU_BAND_START)
+        return;
+    slots = (VGPU_BAND_END - VGPU_BAND_START - bytes) / BAND_ALIGN_BYTES + 1;
+    for (int i = 0; i < BAND_TRIES; i++) {
+        void *wanted, *map;
+
+        if (syscall(SYS_getrandom, &random, sizeof(random), 0) != sizeof(random))
+            return;
+        wanted = (void *)(uintptr_t)(VGPU_BAND_START + random % slots * BAND_ALIGN_BYTES);
+        map = mmap(wanted, bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED_NOREPLACE, fd,
+                   (off_t)mapping->geometry.data_offset);
+        if (map == wanted) {
+            mapping->data = map;
+            return;
+        }
+        if (map != MAP_FAILED)
+            munmap(map, bytes);
+    }
+}
+
+void mapping_leave_top(void)
+{
+    const int flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE;
+    /* Larger than what is left between libraries: below all that is there. */
+    void *first = mmap(NULL, TOP_FIRST_BYTES, PROT_NONE, flags, -1, 0);
+    uint64_t end = (uint64_t)(uintptr_t)first;
+    void *floor = (void *)(uintptr_t)TOP_FLOOR;
+    void *rest;
+
+    if (first == MAP_FAILED || end <= TOP_FLOOR)
+        return;
+    rest = mmap(floor, end - TOP_FLOOR, PROT_NONE, flags | MAP_FIXED_NOREPLACE, -1, 0);
+    if (rest != MAP_FAILED && rest != floor)
+        munmap(rest, end - TOP_FLOOR);
+}
+
 int mapping_open(struct mapping *mapping, const struct vgpu_channel_geometry *geometry,
                  const int *fds, struct vgpu_err *err)
 {
@@ -118,11 +184,19 @@ int mapping_open(struct mapping *mapping, const struct vgpu_channel_geometry *ge
     }
     mapping->page = (struct vgpu_channel_page *)(void *)mapping->base;
     mapping->data = mapping->base + geometry->data_offset;
+    place_data(mapping, fds[VGPU_FD_MEMORY]);
     return 0;
+}
+
+bool mapping_is_placed(const struct mapping *mapping)
+{
+    return mapping->data != mapping->base + mapping->geometry.data_offset;
 }
 
 void mapping_close(struct mapping *mapping)
 {
+    if (mapping->data && mapping_is_placed(mapping))
+        munmap(mapping->data, mapping->geometry.data_bytes);
     if (mapping->base)
         munmap(mapping->base, mapping->geometry.total_bytes);
     if (mapping->lease)

@@ -107,7 +107,8 @@ void reply_send_written(struct channel *channel, uint64_t seq, const struct vgpu
     send(channel, &completion.head);
 }
 
-bool reply_send_print(struct channel *channel, const char *text, uint32_t bytes)
+bool reply_send_print(struct channel *channel, enum vgpu_completion_kind kind, const char *text,
+                      uint32_t bytes)
 {
     struct vgpu_completion *completion = (struct vgpu_completion *)(void *)channel->replies.buffer;
     uint32_t padded = (bytes + 7u) & ~7u;
@@ -117,7 +118,7 @@ bool reply_send_print(struct channel *channel, const char *text, uint32_t bytes)
         return false;
     memset(completion, 0, sizeof(*completion) + padded);
     completion->size_bytes = (uint32_t)sizeof(*completion) + padded;
-    completion->kind = VGPU_COMPLETION_PRINT;
+    completion->kind = (uint16_t)kind;
     memcpy(completion + 1, text, bytes);
     return publish(channel, completion, completion->size_bytes) == 0;
 }

@@ -32,8 +32,9 @@ void reply_send(struct channel *channel, const struct vgpu_completion *completio
 /* Says that the copy of record `seq` wrote this. */
 void reply_send_written(struct channel *channel, uint64_t seq, const struct vgpu_written *what);
 
-/* Text is dropped rather than queued: true if it went out. */
-bool reply_send_print(struct channel *channel, const char *text, uint32_t bytes);
+/* PRINT or PRINT_ERROR. Text is dropped rather than queued: true if it went out. */
+bool reply_send_print(struct channel *channel, enum vgpu_completion_kind kind, const char *text,
+                      uint32_t bytes);
 
 /* Moves queued replies to the ring; true if any went. Arms the ring for room if some stay. */
 bool replies_flush(struct channel *channel);

@@ -13,6 +13,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "common/fdpass.h"
 #include "ring/pages.h"
 #include "worker/consumer.h"
 #include "worker/test_driver.h"
@@ -124,38 +125,22 @@ static void start_core(struct client *client)
         pthread_create(&client->consumer, NULL, consume, client->channel);
 }
 
-static void exec_worker(struct client *client, const struct client_options *options)
+static int read_only_lease(const struct client *client)
 {
-    const struct vgpu_channel_geometry *g = &client->geometry;
-    char numbers[7][48];
-    char driver[512];
-    char sandbox[32];
-    char read_only[64];
-    char *argv[13] = {(char *)(uintptr_t)options->worker,
-                      numbers[0],
-                      numbers[1],
-                      numbers[2],
-                      numbers[3],
-                      numbers[4],
-                      numbers[5],
-                      numbers[6],
-                      driver,
-                      sandbox,
-                      NULL};
+    char path[64];
 
-    snprintf(numbers[0], 48, "--sub-granules=%u", g->sub_granules);
-    snprintf(numbers[1], 48, "--comp-granules=%u", g->comp_granules);
-    snprintf(numbers[2], 48, "--sub-offset=%llu", (unsigned long long)g->sub_offset);
-    snprintf(numbers[3], 48, "--comp-offset=%llu", (unsigned long long)g->comp_offset);
-    snprintf(numbers[4], 48, "--data-offset=%llu", (unsigned long long)g->data_offset);
-    snprintf(numbers[5], 48, "--data-bytes=%llu", (unsigned long long)g->data_bytes);
-    snprintf(numbers[6], 48, "--total-bytes=%llu", (unsigned long long)g->total_bytes);
-    snprintf(driver, sizeof(driver), "--driver=%s", options->driver);
-    snprintf(sandbox, sizeof(sandbox), "--sandbox=%s", options->sandbox ? options->sandbox : "on");
-    snprintf(read_only, sizeof(read_only), "/proc/self/fd/%d", client->fds[VGPU_FD_LEASE]);
+    snprintf(path, sizeof(path), "/proc/self/fd/%d", client->fds[VGPU_FD_LEASE]);
+    return open(path, O_RDONLY | O_CLOEXEC);
+}
+
+/* The channel's descriptors, or nothing, at 3 and up; the socket behind them. */
+static void place_descriptors(struct client *client, bool spare)
+{
+    int lease = read_only_lease(client), nothing = open("/dev/null", O_RDWR);
+
     /* Out of the way first: the targets may be among the sources. */
     for (int i = 0; i < VGPU_CHANNEL_FDS; i++) {
-        int from = i == VGPU_FD_LEASE ? open(read_only, O_RDONLY) : client->fds[i];
+        int from = spare ? nothing : i == VGPU_FD_LEASE ? lease : client->fds[i];
 
         if (dup2(from, 100 + i) < 0)
             _exit(120);
@@ -167,8 +152,50 @@ static void exec_worker(struct client *client, const struct client_options *opti
             _exit(121);
     for (int i = 100; i < 108; i++)
         close(i);
+}
+
+static void exec_worker(struct client *client, const struct client_options *options)
+{
+    const struct vgpu_channel_geometry *g = &client->geometry;
+    char numbers[7][48];
+    char driver[512];
+    char sandbox[32];
+    char *argv[13] = {(char *)(uintptr_t)options->worker, driver, sandbox};
+
+    snprintf(numbers[0], 48, "--sub-granules=%u", g->sub_granules);
+    snprintf(numbers[1], 48, "--comp-granules=%u", g->comp_granules);
+    snprintf(numbers[2], 48, "--sub-offset=%llu", (unsigned long long)g->sub_offset);
+    snprintf(numbers[3], 48, "--comp-offset=%llu", (unsigned long long)g->comp_offset);
+    snprintf(numbers[4], 48, "--data-offset=%llu", (unsigned long long)g->data_offset);
+    snprintf(numbers[5], 48, "--data-bytes=%llu", (unsigned long long)g->data_bytes);
+    snprintf(numbers[6], 48, "--total-bytes=%llu", (unsigned long long)g->total_bytes);
+    for (int i = 0; i < 7 && !options->spare; i++)
+        argv[3 + i] = numbers[i];
+    if (options->spare)
+        argv[3] = (char *)(uintptr_t) "--spare";
+    snprintf(driver, sizeof(driver), "--driver=%s", options->driver);
+    snprintf(sandbox, sizeof(sandbox), "--sandbox=%s", options->sandbox ? options->sandbox : "on");
+    place_descriptors(client, options->spare);
     execv(options->worker, argv);
     _exit(122);
+}
+
+static void adopt(struct client *client)
+{
+    struct vgpu_launch_adopt word = {
+        .head = {sizeof(word), VGPU_LAUNCH_ADOPT}, .channel = 1, .geometry = client->geometry};
+    struct pollfd wait = {.fd = client->lifeline[0], .events = POLLIN};
+    struct vgpu_launch ready = {0};
+    int fds[VGPU_CHANNEL_FDS];
+
+    if (poll(&wait, 1, (int)(PATIENCE_NS / VGPU_NS_PER_MS)) != 1 ||
+        recv(wait.fd, &ready, sizeof(ready), 0) != sizeof(ready) || ready.type != VGPU_LAUNCH_READY)
+        die("the spare is not ready");
+    memcpy(fds, client->fds, sizeof(fds));
+    fds[VGPU_FD_LEASE] = read_only_lease(client);
+    if (vgpu_fdpass_send(wait.fd, &word, sizeof(word), fds, VGPU_CHANNEL_FDS) != sizeof(word))
+        die("the spare takes no channel");
+    close(fds[VGPU_FD_LEASE]);
 }
 
 static void start_process(struct client *client, const struct client_options *options)
@@ -181,6 +208,8 @@ static void start_process(struct client *client, const struct client_options *op
     if (client->pid == 0)
         exec_worker(client, options);
     close(client->lifeline[1]);
+    if (options->spare)
+        adopt(client);
     while (page_load_u32(&client->page->notice.state) == VGPU_CHANNEL_STARTING) {
         struct pollfd kick = {.fd = client->fds[VGPU_FD_COMPLETE_KICK], .events = POLLIN};
 

@@ -29,6 +29,7 @@ struct client_options {
     uint64_t data_bytes;                  /* 0: CLIENT_DATA_BYTES */
     const char *worker, *driver;          /* a process; NULL: in this process */
     const char *sandbox;
+    bool spare;   /* a process that was there before the channel */
     bool no_turn; /* starts without the turn */
     bool no_context;
     bool mirrored; /* VGPU_CHANNEL_MIRRORED */

@@ -22,6 +22,7 @@ struct work {
     /* A unit: */
     void *target;
     const void *source;
+    void *stage; /* what a copy from memory that is not page-locked has read */
     size_t bytes, rows, target_pitch, source_pitch;
     uint32_t element_bytes, value; /* a fill, if element_bytes */
     bool add;
@@ -75,6 +76,8 @@ struct allocation {
     size_t bytes;
 };
 
+#define LOCKED_MAX 256
+
 static struct {
     pthread_mutex_t lock;
     pthread_cond_t free_allowed;
@@ -85,6 +88,10 @@ static struct {
     struct CUstream_st *streams;
     struct allocation *allocations;
     size_t allocation_count, largest_copy, journal_count;
+    struct {
+        uint64_t start, bytes;
+    } locked[LOCKED_MAX]; /* the latest */
+    size_t locked_count;
     struct CUmemPoolHandle_st default_pool;
     unsigned long long memories;
     size_t memories_live;
@@ -211,6 +218,7 @@ static bool advance(struct CUstream_st *stream)
     stream->first = work->next;
     if (!stream->first)
         stream->last = &stream->first;
+    free(work->stage);
     free(work);
     return true;
 }
@@ -242,6 +250,7 @@ static void forget_streams(CUcontext owner)
         while (stream->first) {
             struct work *next = stream->first->next;
 
+            free(stream->first->stage);
             free(stream->first);
             stream->first = next;
         }
@@ -290,7 +299,7 @@ void test_driver_reset(void)
     gpu.held = gpu.free_blocked = false;
     gpu.break_next = gpu.refuse_next = CUDA_SUCCESS;
     gpu.primary.broken = CUDA_SUCCESS;
-    gpu.largest_copy = gpu.journal_count = 0;
+    gpu.largest_copy = gpu.journal_count = gpu.locked_count = 0;
     memset(&gpu.default_pool, 0, sizeof(gpu.default_pool));
     gpu.pool_grain = 512;
     gpu.memories_live = 0;
@@ -367,6 +376,11 @@ size_t test_driver_largest_copy(void)
 size_t test_driver_memories(void)
 {
     return gpu.memories_live;
+}
+
+size_t test_driver_locked(void)
+{
+    return gpu.locked_count;
 }
 
 size_t test_driver_allocations(void)
@@ -806,7 +820,32 @@ static CUresult host_alloc(void **host, size_t bytes, unsigned int flags)
 
 static CUresult host_register(void *host, size_t bytes, unsigned int flags)
 {
+    pthread_mutex_lock(&gpu.lock);
+    gpu.locked[gpu.locked_count % LOCKED_MAX].start = (uintptr_t)host;
+    gpu.locked[gpu.locked_count++ % LOCKED_MAX].bytes = bytes;
+    pthread_mutex_unlock(&gpu.lock);
     return CUDA_SUCCESS;
+}
+
+static bool is_locked(uint64_t address)
+{
+    for (size_t i = 0; i < LOCKED_MAX && i < gpu.locked_count; i++)
+        if (address - gpu.locked[i].start < gpu.locked[i].bytes)
+            return true;
+    for (struct allocation *at = gpu.allocations; at; at = at->next)
+        if (address - (uintptr_t)at->base < at->bytes)
+            return true;
+    return false;
+}
+
+/* As a driver does with a few bytes: they are read at once, and may change then. */
+static void stage(struct work *work)
+{
+    if (work->rows != 1 || work->bytes > 65536 || is_locked((uintptr_t)work->source))
+        return;
+    work->stage = malloc(work->bytes);
+    memcpy(work->stage, work->source, work->bytes);
+    work->source = work->stage;
 }
 
 static CUresult host_address(CUdeviceptr *address, void *host, unsigned int flags)
@@ -832,6 +871,8 @@ static CUresult copy_rows(CUstream stream, const struct work *shape, const char 
         work->source_pitch = shape->source_pitch;
         work->element_bytes = shape->element_bytes;
         work->value = shape->value;
+        if (work->source)
+            stage(work);
         if (!shape->element_bytes && shape->bytes * shape->rows > gpu.largest_copy)
             gpu.largest_copy = shape->bytes * shape->rows;
         note(name);
@@ -953,6 +994,23 @@ static CUresult launch(CUfunction function, unsigned int grid_x, unsigned int gr
     }
     pthread_mutex_unlock(&gpu.lock);
     return result;
+}
+
+CUresult test_driver_unit(CUstream stream, const char *name)
+{
+    CUresult result;
+
+    LOCKED(result = refusal(); if (result == CUDA_SUCCESS) {
+        push(stream, WORK_UNIT);
+        note(name);
+        settle();
+    });
+    return result;
+}
+
+void test_driver_note(const char *name)
+{
+    LOCKED(note(name););
 }
 
 static CUresult launch_ex(const CUlaunchConfig *config, CUfunction function, void **params,
@@ -1154,4 +1212,5 @@ void test_driver_table(struct cuda_driver *driver)
     driver->cuEventQuery = event_query;
     driver->cuEventDestroy = event_destroy;
     driver->cuEventElapsedTime = event_elapsed;
+    test_driver_graphs(driver);
 }

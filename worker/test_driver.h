@@ -47,11 +47,20 @@ const char *test_driver_journal(size_t index);
 /* How often a call was made: "copy-out-of-range" counts copies whose ends no allocation holds. */
 size_t test_driver_count(const char *name);
 
+/* Parts of the data area that were page-locked. */
+size_t test_driver_locked(void);
+
 /* Bytes of the largest piece of a copy, and allocations that live. */
 size_t test_driver_largest_copy(void);
 size_t test_driver_allocations(void);
 
 /* Handles of cuMemCreate that live. */
 size_t test_driver_memories(void);
+/* Puts a piece of work into a stream, and notes it in the journal. */
+CUresult test_driver_unit(CUstream stream, const char *name);
+void test_driver_note(const char *name);
+
+/* Graphs: test_driver_graph.c. Each launch is one unit, "graph" in the journal. */
+void test_driver_graphs(struct cuda_driver *driver);
 
 #endif

@@ -15,11 +15,11 @@ const char hostile_ptx[] = ".version 6.4\n.target sm_75\n.address_size 64\n"
                            "st.global.u32 [%rd2], %r2;\nret;\n}\n";
 
 /*
- * Fields: 1-6 a handle of that kind, A-F a new one, P a new pool, r one or 0, M
- * new memory, m some, S one of a stream, s
- * that or a default stream, n a count, g and h a multiple of 2 MiB, e the size of an element, 4 a
- * number, 8 a size, a a device address, p a place, l a slice, z a reserved word; b a name, i an
- * image, o options, v numbers, q parameters.
+ * Fields: 1-9 a handle of that kind, A-I a new one, P a new pool, r one or 0, M new
+ * memory, m some, S one of a stream, s
+ * that or a default stream, n a count, y and h a multiple of 2 MiB, e the size of an element, 4 a number, 8 a size, a a device
+ * address, p a place, l a slice, z a reserved word; b a name, i an image, o options, v numbers, q
+ * parameters, g nodes of a graph.
  */
 static const struct {
     uint16_t code;
@@ -64,16 +64,18 @@ static const struct {
     {CUDA_OP_POOL_GET_ATTRIBUTE, "r4"},
     {CUDA_OP_POOL_TRIM, "rz8"},
     {CUDA_OP_MEMORY_GRANULARITY, ""},
-    {CUDA_OP_MEMORY_CREATE, "Mzg"},
+    {CUDA_OP_MEMORY_CREATE, "Mzy"},
     {CUDA_OP_MEMORY_RELEASE, "mz"},
-    {CUDA_OP_ADDRESS_RESERVE, "g88"},
-    {CUDA_OP_ADDRESS_FREE, "ag"},
-    {CUDA_OP_MEMORY_MAP, "aghmz"},
-    {CUDA_OP_MEMORY_UNMAP, "ag"},
-    {CUDA_OP_MEMORY_SET_ACCESS, "ag4z"},
+    {CUDA_OP_ADDRESS_RESERVE, "y88"},
+    {CUDA_OP_ADDRESS_FREE, "ay"},
+    {CUDA_OP_MEMORY_MAP, "ayhmz"},
+    {CUDA_OP_MEMORY_UNMAP, "ay"},
+    {CUDA_OP_MEMORY_SET_ACCESS, "ay4z"},
     {CUDA_OP_COPY, "pp8sz"},
     {CUDA_OP_COPY_3D, "pp8888888sz"},
     {CUDA_OP_FILL, "a888e4sz"},
+    {CUDA_OP_UPLOAD, "avsz"},
+    {CUDA_OP_DATA_AREA, ""},
     {CUDA_OP_STREAM_CREATE, "D44z"},
     {CUDA_OP_STREAM_DESTROY, "Sz"},
     {CUDA_OP_STREAM_WAIT_EVENT, "s54z"},
@@ -88,6 +90,10 @@ static const struct {
     {CUDA_OP_EVENT_SYNC, "5z"},
     {CUDA_OP_EVENT_ELAPSED, "55"},
     {CUDA_OP_LAUNCH, "3s44444444zq"},
+    {CUDA_OP_GRAPH_CREATE, "Izg"},
+    {CUDA_OP_GRAPH_DESTROY, "9z"},
+    {CUDA_OP_GRAPH_LAUNCH, "9s"},
+    {CUDA_OP_GRAPH_SET_NODE, "94g"},
 };
 #define SHAPES (sizeof(shapes) / sizeof(shapes[0]))
 
@@ -164,12 +170,12 @@ static uint64_t size_number(uint32_t word, uint32_t more)
     }
 }
 
-/* A multiple of what memory is mapped in ('g': not 0), most of the time. */
+/* A multiple of what memory is mapped in ('y': not 0), most of the time. */
 static uint64_t granular_number(const struct hostile *hostile, char field, uint32_t word)
 {
     if (word % 16 == 15 && !hostile->gentle)
         return size_number(word, word);
-    return (word % 4 + (field == 'g' && word % 4 == 0)) * (2u << 20);
+    return (word % 4 + (field == 'y' && word % 4 == 0)) * (2u << 20);
 }
 
 static uint64_t address_of(const struct hostile *hostile, uint32_t word, uint32_t more)
@@ -188,6 +194,42 @@ static uint64_t offset_of(const struct hostile *hostile, uint32_t word, uint32_t
     if (word % 16 < 12 || hostile->gentle)
         return more % 4096 * 8 % bytes;
     return word % 16 < 15 ? bytes - more % 64 : size_number(more, word);
+}
+
+/* A few nodes, each behind the one before, at times with a byte that is not right. */
+static size_t fill_nodes(uint32_t word, uint8_t *bytes, const struct hostile *hostile)
+{
+    uint64_t address = address_of(hostile, word, word >> 3);
+    const struct vgpu_graph_kernel kernel = {.function =
+                                                 handle_of(hostile, CUDA_KIND_FUNCTION, word),
+                                             .grid = {1, 1, 1},
+                                             .block = {1, 1, 1},
+                                             .params_bytes = 8};
+    const struct vgpu_graph_copy copy = {
+        address, address_of(hostile, word >> 5, word), 8, 8, 1, 1, 8, 1, 1};
+    const struct vgpu_graph_fill fill = {address, 16, 4, 1, 4, word};
+    size_t used = 0;
+
+    for (uint32_t i = 0; i < 1 + word % 3; i++) {
+        uint32_t type = (word >> (4 + 2 * i)) % 4;
+        size_t body = (const size_t[]){0, sizeof(kernel), sizeof(copy), sizeof(fill)}[type];
+        struct vgpu_graph_node head = {.type = type, .enabled = 1, .need_count = i > 0};
+        uint8_t *at = bytes + used;
+
+        head.size_bytes = (uint32_t)(sizeof(head) + body + (i > 0) * 8 + (type == 1) * 8);
+        memset(at, 0, head.size_bytes);
+        memcpy(at, &head, sizeof(head));
+        memcpy(at + sizeof(head), (const void *const[]){&kernel, &kernel, &copy, &fill}[type],
+               body);
+        if (i > 0)
+            memcpy(at + sizeof(head) + body, &(uint32_t){i - 1}, 4);
+        if (type == 1)
+            memcpy(at + head.size_bytes - 8, &address, 8);
+        used += head.size_bytes;
+    }
+    if (word >> 24 == 0 && !hostile->gentle)
+        bytes[word % used] ^= (uint8_t)(word >> 8);
+    return used;
 }
 
 static size_t fill_text(char kind, uint32_t word, uint8_t *text, const struct hostile *hostile)
@@ -216,6 +258,8 @@ static size_t fill_text(char kind, uint32_t word, uint8_t *text, const struct ho
     case 'o':
         memcpy(text, (const uint32_t[]){word % 40, word % 64 == 0, word >> 28, 0}, 16);
         return word % 4 ? 0 : 16;
+    case 'g':
+        return fill_nodes(word, text, hostile);
     case 'v':
         return word % 8 ? 16 : word % 1024;
     default:
@@ -288,7 +332,7 @@ static void put_field(struct hostile *hostile, struct writer *writer, char field
     case '8':
         put_64(writer, hostile->gentle ? 1 + word % 64 : size_number(word, more));
         return;
-    case 'g':
+    case 'y':
     case 'h':
         put_64(writer, granular_number(hostile, field, word));
         return;
@@ -307,7 +351,7 @@ static void put_field(struct hostile *hostile, struct writer *writer, char field
     default:
         break;
     }
-    if ((field >= 'A' && field <= 'F') || field == 'P' || field == 'M') {
+    if ((field >= 'A' && field <= 'I') || field == 'P' || field == 'M') {
         put_32(writer, new_handle(hostile, kind_of(field), word));
         return;
     }
@@ -319,7 +363,7 @@ static void put_field(struct hostile *hostile, struct writer *writer, char field
         put_32(writer, word % 4 ? handle_of(hostile, kind_of(field), word) : 0);
         return;
     }
-    if (field == 'S' || (field >= '1' && field <= '6')) {
+    if (field == 'S' || (field >= '1' && field <= '9' && field != '4' && field != '8')) {
         unsigned kind = field == 'S' ? CUDA_KIND_STREAM : (unsigned)(field - '0');
 
         put_32(writer, handle_of(hostile, kind, word));

@@ -48,6 +48,8 @@
     X(COPY, copy)                                                                                  \
     X(COPY_3D, copy_3d)                                                                            \
     X(FILL, fill)                                                                                  \
+    X(UPLOAD, upload)                                                                              \
+    X(DATA_AREA, data_area)                                                                        \
     X(POOL_ALLOC, pool_alloc)                                                                      \
     X(POOL_FREE, pool_free)                                                                        \
     X(POOL_CREATE, pool_create)                                                                    \
@@ -76,7 +78,11 @@
     X(EVENT_QUERY, event_query)                                                                    \
     X(EVENT_SYNC, event_sync)                                                                      \
     X(EVENT_ELAPSED, event_elapsed)                                                                \
-    X(LAUNCH, launch)
+    X(LAUNCH, launch)                                                                              \
+    X(GRAPH_CREATE, graph_create)                                                                  \
+    X(GRAPH_DESTROY, graph_destroy)                                                                \
+    X(GRAPH_LAUNCH, graph_launch)                                                                  \
+    X(GRAPH_SET_NODE, graph_set_node)
 
 static const struct {
     uint16_t code;
@@ -159,7 +165,10 @@ static bool takes_blobs(uint16_t code)
     case CUDA_OP_MODULE_GET_GLOBAL:
     case CUDA_OP_LINK_CREATE:
     case CUDA_OP_LINK_ADD:
+    case CUDA_OP_UPLOAD:
     case CUDA_OP_LAUNCH:
+    case CUDA_OP_GRAPH_CREATE:
+    case CUDA_OP_GRAPH_SET_NODE:
         return true;
     default:
         return false;
@@ -218,7 +227,8 @@ static void test_malformed_explicit(void **state)
         struct client *client;
         struct vgpu_record head;
 
-        if ((row_of(ops[op].code)->flags & CUDA_OPF_JOB) && ops[op].code != CUDA_OP_LAUNCH)
+        if ((row_of(ops[op].code)->flags & CUDA_OPF_JOB) &&
+            (row_of(ops[op].code)->flags & CUDA_OPF_POST) == 0)
             continue;
         client = open_client();
         head = head_for(client, op);

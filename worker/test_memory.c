@@ -224,6 +224,84 @@ static void test_memory_copy_across_segments(void **state)
     client_close(client);
 }
 
+/* A record that uploads `bytes` bytes, which count up from 1. */
+static uint64_t send_upload(struct client *client, uint64_t address, size_t bytes)
+{
+    _Alignas(8) uint8_t record[sizeof(struct cuda_op_upload) + 2048];
+    struct cuda_op_upload *op = (void *)record;
+    uint8_t data[2048];
+    size_t size = sizeof(*op);
+
+    for (size_t i = 0; i < sizeof(data); i++)
+        data[i] = (uint8_t)(i + 1);
+    memset(record, 0, sizeof(record));
+    op->target = address;
+    op->data = client_blob(op, &size, data, bytes);
+    return client_send(client, CUDA_OP_UPLOAD, 0, op, size);
+}
+
+/* The most that a record may carry, and in the order of the stream. */
+static void test_memory_upload(void **state)
+{
+    struct client *client = open_client();
+    uint64_t address = client_alloc(client, 4096);
+    const uint8_t *bytes = (const uint8_t *)(uintptr_t)address;
+
+    send_upload(client, address + 8, 1024);
+    assert_int_equal(copy_to(client, address + 10, 4), CUDA_SUCCESS);
+    assert_int_equal(bytes[8], 1);
+    assert_memory_equal(bytes + 10, client->data, 4);
+    for (size_t i = 6; i < 1024; i++)
+        assert_int_equal(bytes[8 + i], (uint8_t)(i + 1));
+    assert_int_equal(bytes[8 + 1024], 0);
+    assert_int_equal(client->report->bytes_to_device, 1024 + 4);
+    client_close(client);
+}
+
+static void test_memory_upload_of_more_ends_the_channel(void **state)
+{
+    struct client *client = open_client();
+
+    send_upload(client, client_alloc(client, 4096), 1025);
+    assert_int_equal(client_await_end(client), VGPU_BAD_RECORD);
+    client_close(client);
+}
+
+static void test_memory_upload_elsewhere_is_refused(void **state)
+{
+    struct client *client = open_client();
+    uint64_t address = client_alloc(client, 4096);
+    size_t before = test_driver_journal_count();
+
+    send_upload(client, address + 4095, 2);
+    assert_int_equal(client_await(client, client_sync_context(client))->result,
+                     CUDA_ERROR_INVALID_VALUE);
+    assert_int_equal(test_driver_journal_count(), before);
+    client_close(client);
+}
+
+/* The first copies find page-locked memory; what lies behind is locked when it is used. */
+static void test_memory_first_segment_is_locked_at_the_start(void **state)
+{
+    const struct client_options options = {.data_bytes = 40u << 20};
+    struct client *client;
+    uint64_t address;
+
+    test_driver_reset();
+    client = client_open(&options);
+    assert_int_equal(test_driver_locked(), 1);
+    address = client_alloc(client, 1u << 20);
+    copy_to(client, address, 1u << 20);
+    assert_int_equal(test_driver_locked(), 1);
+    assert_int_equal(
+        client_await(client, client_copy(client, VGPU_RECORD_WAIT, client_device(address),
+                                         client_data((2u << 20) - 1), 2, 0))
+            ->result,
+        CUDA_SUCCESS);
+    assert_int_equal(test_driver_locked(), 2);
+    client_close(client);
+}
+
 static void test_memory_fill(void **state)
 {
     struct client *client = open_client();
@@ -265,6 +343,58 @@ static void test_memory_registered_areas(void **state)
     un.area.bytes = 8192;
     assert_int_equal(client_call(client, CUDA_OP_HOST_UNREGISTER, &un, sizeof(un)), CUDA_SUCCESS);
     expect_refused(client, answer.address, 8);
+    client_close(client);
+}
+
+/* Where the worker has it, and nowhere in a channel that the device copies. */
+static uint64_t data_area(struct client *client)
+{
+    struct cuda_op_data_area op = {0};
+    struct cuda_re_data_area answer;
+    uint64_t seq = client_send(client, CUDA_OP_DATA_AREA, VGPU_RECORD_WAIT, &op, sizeof(op));
+
+    memcpy(&answer, client_await(client, seq)->bytes, sizeof(answer));
+    return answer.address;
+}
+
+static void test_memory_data_area_has_one_address(void **state)
+{
+    struct client *client = open_client();
+    struct cuda_op_host_register op = {.area = {.offset = 8192, .bytes = 4096}};
+    struct cuda_re_host_register answer;
+    uint64_t address = data_area(client);
+    uint64_t seq;
+
+    assert_true(address >= VGPU_BAND_START);
+    assert_true(address + client->geometry.data_bytes <= VGPU_BAND_END);
+    assert_int_equal(address, (uintptr_t)client->channel->map.data);
+    seq = client_send(client, CUDA_OP_HOST_REGISTER, VGPU_RECORD_WAIT, &op, sizeof(op));
+    memcpy(&answer, client_await(client, seq)->bytes, sizeof(answer));
+    assert_int_equal(answer.address, address + 8192);
+    /* One memory, mapped twice. */
+    client->data[8192] = 0x5c;
+    assert_int_equal(client->channel->map.data[8192], 0x5c);
+    client_close(client);
+}
+
+static CUresult no_attribute(int *value, CUdevice_attribute attribute, CUdevice device)
+{
+    *value = 0;
+    return CUDA_SUCCESS;
+}
+
+static void test_memory_data_area_has_two_addresses(void **state)
+{
+    const struct client_options options = {.mirrored = true};
+    struct client *client;
+
+    test_driver_reset();
+    client = client_open(&options);
+    assert_int_equal(data_area(client), 0);
+    client_close(client);
+    client = open_client();
+    client->driver.cuDeviceGetAttribute = no_attribute;
+    assert_int_equal(data_area(client), 0);
     client_close(client);
 }
 
@@ -525,8 +655,14 @@ int main(void)
         cmocka_unit_test(test_memory_strided_extents_do_not_wrap),
         cmocka_unit_test(test_memory_copy_3d),
         cmocka_unit_test(test_memory_copy_across_segments),
+        cmocka_unit_test(test_memory_upload),
+        cmocka_unit_test(test_memory_upload_of_more_ends_the_channel),
+        cmocka_unit_test(test_memory_upload_elsewhere_is_refused),
+        cmocka_unit_test(test_memory_first_segment_is_locked_at_the_start),
         cmocka_unit_test(test_memory_fill),
         cmocka_unit_test(test_memory_registered_areas),
+        cmocka_unit_test(test_memory_data_area_has_one_address),
+        cmocka_unit_test(test_memory_data_area_has_two_addresses),
         cmocka_unit_test(test_memory_globals_go_with_their_module),
         cmocka_unit_test(test_memory_functions_go_with_their_module),
         cmocka_unit_test(test_memory_launch_parameters_must_fit),

@@ -617,13 +617,14 @@ static void test_order_a_cut_copy_gives_way_to_a_revoke(void **state)
 {
     const struct client_options options = {.data_bytes = 160u << 20};
     struct client *client = open_with(&options);
+    const struct vgpu_place source = client_data(WORKER_CHUNK_BYTES);
     uint64_t address = client_alloc(client, 128u << 20);
     uint64_t done;
     size_t pieces;
 
     client->lease->contended = 1;
     client->lease->inflight_max_jobs = 1;
-    done = client_copy(client, VGPU_RECORD_WAIT, client_device(address), client_data(0), 128u << 20,
+    done = client_copy(client, VGPU_RECORD_WAIT, client_device(address), source, 128u << 20,
                        STREAM(0));
     client_run(client);
     assert_int_equal(test_driver_count("copy"), 1);

@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* A vgpu-worker process on softgpu, sandboxed: starts, serves, and ends as it should. */
+/*
+ * A vgpu-worker process on softgpu, sandboxed: starts, serves, and ends as it should. Each test
+ * runs with a worker that was started for its channel, and with one that was a spare before.
+ */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -21,10 +24,18 @@ static const char add_one[] = ".version 6.4\n.target sm_75\n.address_size 64\n"
                               "ld.global.u32 %r1, [%rd2];\nadd.u32 %r2, %r1, 1;\n"
                               "st.global.u32 [%rd2], %r2;\nret;\n}\n";
 
-static struct client *open_process(void)
+static int set_up_spare(void **state)
 {
-    const struct client_options options = {.worker = getenv("VGPU_WORKER"),
-                                           .driver = getenv("VGPU_DRIVER")};
+    static bool spare = true;
+
+    *state = &spare;
+    return 0;
+}
+
+static struct client *open_process(void **state)
+{
+    const struct client_options options = {
+        .worker = getenv("VGPU_WORKER"), .driver = getenv("VGPU_DRIVER"), .spare = *state != NULL};
 
     assert_non_null(options.worker);
     assert_non_null(options.driver);
@@ -42,7 +53,7 @@ static int wait_exit(struct client *client)
 
 static void test_process_vector_add(void **state)
 {
-    struct client *client = open_process();
+    struct client *client = open_process(state);
     _Alignas(8) uint8_t buffer[4096];
     struct cuda_op_job_vector_add *op = (void *)buffer;
     struct cuda_re_job_vector_add answer;
@@ -71,7 +82,7 @@ static void test_process_vector_add(void **state)
 
 static void test_process_launch_and_copy(void **state)
 {
-    struct client *client = open_process();
+    struct client *client = open_process(state);
     const uint32_t module = VGPU_HANDLE(CUDA_KIND_MODULE, 1, 0);
     const uint32_t function = VGPU_HANDLE(CUDA_KIND_FUNCTION, 1, 0);
     uint64_t address = client_alloc(client, 4096);
@@ -111,7 +122,7 @@ static const char prints[] =
 
 static void test_process_forwards_what_kernels_print(void **state)
 {
-    struct client *client = open_process();
+    struct client *client = open_process(state);
     const uint32_t module = VGPU_HANDLE(CUDA_KIND_MODULE, 1, 0);
     const uint32_t function = VGPU_HANDLE(CUDA_KIND_FUNCTION, 1, 0);
     bool printed = false;
@@ -130,7 +141,7 @@ static void test_process_forwards_what_kernels_print(void **state)
 
 static void test_process_stops(void **state)
 {
-    struct client *client = open_process();
+    struct client *client = open_process(state);
 
     page_store_u32(&client->lease->flags, VGPU_LEASE_STOP);
     client_kick_lease(client);
@@ -141,7 +152,7 @@ static void test_process_stops(void **state)
 
 static void test_process_bad_record(void **state)
 {
-    struct client *client = open_process();
+    struct client *client = open_process(state);
     struct cuda_op_context_sync op = {0};
 
     client_send(client, 0x7777, VGPU_RECORD_WAIT, &op, sizeof(op));
@@ -153,7 +164,7 @@ static void test_process_bad_record(void **state)
 
 static void test_process_launcher_gone(void **state)
 {
-    struct client *client = open_process();
+    struct client *client = open_process(state);
 
     close(client->lifeline[0]);
     client->lifeline[0] = -1;
@@ -183,7 +194,7 @@ static unsigned long cpu_ticks(pid_t pid)
 
 static void test_process_idle_takes_no_time(void **state)
 {
-    struct client *client = open_process();
+    struct client *client = open_process(state);
     unsigned long before;
 
     assert_int_not_equal(client_alloc(client, 4096), 0);
@@ -193,16 +204,18 @@ static void test_process_idle_takes_no_time(void **state)
     client_close(client);
 }
 
+#define BOTH(name) cmocka_unit_test(name), cmocka_unit_test_setup(name, set_up_spare)
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_process_vector_add),
-        cmocka_unit_test(test_process_launch_and_copy),
-        cmocka_unit_test(test_process_forwards_what_kernels_print),
-        cmocka_unit_test(test_process_stops),
-        cmocka_unit_test(test_process_bad_record),
-        cmocka_unit_test(test_process_launcher_gone),
-        cmocka_unit_test(test_process_idle_takes_no_time),
+        BOTH(test_process_vector_add),
+        BOTH(test_process_launch_and_copy),
+        BOTH(test_process_forwards_what_kernels_print),
+        BOTH(test_process_stops),
+        BOTH(test_process_bad_record),
+        BOTH(test_process_launcher_gone),
+        BOTH(test_process_idle_takes_no_time),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -231,13 +231,13 @@ static void test_written_strided(void **state)
 /* A copy that is cut is told once, when it is whole. */
 static void test_written_once_when_cut(void **state)
 {
-    const struct client_options options = {.mirrored = true, .data_bytes = 72u << 20};
+    const struct client_options options = {.mirrored = true, .data_bytes = 96u << 20};
     struct client *client = open_with(&options);
     uint64_t bytes = 2ull * WORKER_CHUNK_BYTES;
     uint64_t copy;
 
     memory = client_alloc(client, bytes);
-    copy = fetch(client, 0, bytes, STREAM(0));
+    copy = fetch(client, WORKER_CHUNK_BYTES, bytes, STREAM(0));
     for (int i = 0; i < 2; i++) {
         client_run(client);
         assert_int_equal(told(client), 0);

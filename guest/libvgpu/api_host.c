@@ -12,6 +12,7 @@
 #include "cuda/cuda_send.h"
 #include "cuda/exports.h"
 #include "guest/libvgpu/data.h"
+#include "guest/libvgpu/host.h"
 #include "guest/libvgpu/lookup.h"
 #include "guest/libvgpu/mirror.h"
 #include "guest/libvgpu/move.h"
@@ -85,31 +86,51 @@ static CUresult unlock_area(uint64_t offset, uint64_t bytes)
     return result;
 }
 
+/* A part of the data area for a range whose size, flags and context are set. */
+static CUresult alloc_range(struct range *range)
+{
+    struct vgpu_slice area;
+    CUresult result = lock_area(range->bytes, &area, &range->other);
+
+    if (result != CUDA_SUCCESS)
+        return result;
+    range->what = RANGE_HOST;
+    range->area = area.offset;
+    range->start = (uint64_t)(uintptr_t)guest_sender()->map.data + area.offset;
+    if (range->other)
+        range->flags |= CU_MEMHOSTALLOC_DEVICEMAP;
+    if (keep(range))
+        return CUDA_SUCCESS;
+    unlock_area(area.offset, range->bytes);
+    return CUDA_ERROR_OUT_OF_MEMORY;
+}
+
 static CUresult alloc(void **pp, size_t bytes, unsigned flags)
 {
-    struct range range = {.bytes = bytes, .what = RANGE_HOST, .flags = flags};
+    struct range range = {.bytes = bytes, .flags = flags};
     struct guest_thread *thread;
-    struct vgpu_slice area;
     CUresult result = guest_enter_context(&thread);
 
     if (result != CUDA_SUCCESS)
         return result;
     if (!pp || bytes == 0 || (flags & ~(unsigned)ALLOC_FLAGS))
         return CUDA_ERROR_INVALID_VALUE;
-    result = lock_area(bytes, &area, &range.other);
-    if (result != CUDA_SUCCESS)
-        return result;
     range.context = thread_context(thread);
-    range.area = area.offset;
-    range.start = (uint64_t)(uintptr_t)guest_sender()->map.data + area.offset;
-    if (range.other)
-        range.flags |= CU_MEMHOSTALLOC_DEVICEMAP;
-    if (!keep(&range)) {
-        unlock_area(area.offset, bytes);
-        return CUDA_ERROR_OUT_OF_MEMORY;
-    }
-    *pp = (void *)(uintptr_t)range.start;
-    return CUDA_SUCCESS;
+    result = alloc_range(&range);
+    if (result == CUDA_SUCCESS)
+        *pp = (void *)(uintptr_t)range.start;
+    return result;
+}
+
+/* The device reads and writes it where the program does; the caller's thread is in a context. */
+CUresult host_alloc_managed(uint32_t context, uint64_t bytes, CUdeviceptr *ret)
+{
+    struct range range = {.bytes = bytes, .context = context, .managed = true};
+    CUresult result = alloc_range(&range);
+
+    if (result == CUDA_SUCCESS)
+        *ret = range.start;
+    return result;
 }
 
 CUresult cuMemAllocHost_v2(void **pp, size_t bytesize)
@@ -123,14 +144,15 @@ CUresult cuMemHostAlloc(void **pp, size_t bytesize, unsigned int Flags)
 }
 
 /* Takes the range that starts at p out of the tables. */
-static bool take_range(const void *p, enum range_what what, struct range *ret)
+static bool take_range(const void *p, enum range_what what, bool managed, struct range *ret)
 {
     const struct range *range;
     bool found;
 
     guest_lock();
     range = ranges_find(&guest.host, (uint64_t)(uintptr_t)p);
-    found = range && range->start == (uint64_t)(uintptr_t)p && range->what == what;
+    found = range && range->start == (uint64_t)(uintptr_t)p && range->what == what &&
+            range->managed == managed;
     if (found) {
         *ret = *range;
         ranges_drop(&guest.host, ret->start);
@@ -148,17 +170,30 @@ CUresult cuMemFreeHost(void *p)
 
     if (result != CUDA_SUCCESS)
         return result;
-    if (!p || !take_range(p, RANGE_HOST, &range))
+    if (!p || !take_range(p, RANGE_HOST, false, &range))
         return CUDA_ERROR_INVALID_VALUE;
     return unlock_area(range.area, range.bytes);
 }
 
+bool host_free_managed(CUdeviceptr address, CUresult *ret_result)
+{
+    struct range range;
+
+    if (!take_range((const void *)(uintptr_t)address, RANGE_HOST, true, &range))
+        return false;
+    *ret_result = unlock_area(range.area, range.bytes);
+    return true;
+}
+
+/* Page-locked memory; managed memory is none to the program. */
 static bool find_range(const void *p, struct range *ret)
 {
     const struct range *range;
 
     guest_lock();
     range = ranges_find(&guest.host, (uint64_t)(uintptr_t)p);
+    if (range && range->managed)
+        range = NULL;
     if (range)
         *ret = *range;
     guest_unlock();
@@ -298,9 +333,9 @@ CUresult cuMemHostUnregister(void *p)
         return result;
     if (!p)
         return CUDA_ERROR_INVALID_VALUE;
-    if (take_range(p, RANGE_REGISTERED, &range))
+    if (take_range(p, RANGE_REGISTERED, false, &range))
         return CUDA_SUCCESS;
-    if (!take_range(p, RANGE_MOVED, &range))
+    if (!take_range(p, RANGE_MOVED, false, &range))
         return find_range(p, &range) ? CUDA_ERROR_INVALID_VALUE
                                      : CUDA_ERROR_HOST_MEMORY_NOT_REGISTERED;
     if (move_out(range.start, range.bytes) < 0)

@@ -73,7 +73,8 @@ static CUresult answer(void *data, CUpointer_attribute attribute, const struct r
     case CU_POINTER_ATTRIBUTE_CONTEXT:
         return put_u64(data, range->context);
     case CU_POINTER_ATTRIBUTE_MEMORY_TYPE:
-        return put_int(data, is_host(range) ? CU_MEMORYTYPE_HOST : CU_MEMORYTYPE_DEVICE);
+        return put_int(data, is_host(range) && !range->managed ? CU_MEMORYTYPE_HOST
+                                                               : CU_MEMORYTYPE_DEVICE);
     case CU_POINTER_ATTRIBUTE_DEVICE_POINTER:
         return answer_address(data, device_address(range, ptr));
     case CU_POINTER_ATTRIBUTE_HOST_POINTER:
@@ -86,8 +87,9 @@ static CUresult answer(void *data, CUpointer_attribute attribute, const struct r
             return put_int(data, (int)range->flags);
         return put_int(data, device_address(range, ptr) ? CU_POINTER_ATTRIBUTE_ACCESS_FLAG_READWRITE
                                                         : CU_POINTER_ATTRIBUTE_ACCESS_FLAG_NONE);
-    case CU_POINTER_ATTRIBUTE_SYNC_MEMOPS:
     case CU_POINTER_ATTRIBUTE_IS_MANAGED:
+        return put_flag(data, range->managed);
+    case CU_POINTER_ATTRIBUTE_SYNC_MEMOPS:
     case CU_POINTER_ATTRIBUTE_IS_LEGACY_CUDA_IPC_CAPABLE:
     case CU_POINTER_ATTRIBUTE_IS_GPU_DIRECT_RDMA_CAPABLE:
     case CU_POINTER_ATTRIBUTE_IS_HW_DECOMPRESS_CAPABLE:

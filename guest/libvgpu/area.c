@@ -3,6 +3,7 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -70,7 +71,28 @@ static void cut(struct area *area, size_t at, uint64_t offset, uint64_t bytes)
         erase(area, at);
 }
 
-int area_take(struct area *area, uint64_t bytes, uint64_t align, uint64_t *ret_offset)
+/* Where a part of that size fits into the extent; false: nowhere. */
+static bool fit_first(const struct area_extent *extent, uint64_t size, uint64_t align,
+                      uint64_t *ret_start)
+{
+    uint64_t start = (extent->offset + align - 1) & ~(align - 1);
+    uint64_t skipped = start - extent->offset;
+
+    *ret_start = start;
+    return skipped <= extent->bytes && extent->bytes - skipped >= size;
+}
+
+static bool fit_last(const struct area_extent *extent, uint64_t size, uint64_t align,
+                     uint64_t *ret_start)
+{
+    if (extent->bytes < size)
+        return false;
+    *ret_start = (extent->offset + extent->bytes - size) & ~(align - 1);
+    return *ret_start >= extent->offset;
+}
+
+int area_take(struct area *area, uint64_t bytes, uint64_t align, enum area_end end,
+              uint64_t *ret_offset)
 {
     uint64_t size;
 
@@ -79,12 +101,13 @@ int area_take(struct area *area, uint64_t bytes, uint64_t align, uint64_t *ret_o
     if (make_room(area) < 0)
         return -ENOMEM;
     for (size_t i = 0; i < area->count; i++) {
-        uint64_t start = (area->free[i].offset + align - 1) & ~(align - 1);
-        uint64_t skipped = start - area->free[i].offset;
+        size_t at = end == AREA_FIRST ? i : area->count - 1 - i;
+        uint64_t start;
 
-        if (skipped > area->free[i].bytes || area->free[i].bytes - skipped < size)
+        if (end == AREA_FIRST ? !fit_first(&area->free[at], size, align, &start)
+                              : !fit_last(&area->free[at], size, align, &start))
             continue;
-        cut(area, i, start, size);
+        cut(area, at, start, size);
         area->taken++;
         *ret_offset = start;
         return 0;

@@ -94,6 +94,7 @@ struct sender {
     pthread_mutex_t data_lock;
     struct area area;
     struct staging_slot staging[STAGING_SLOTS];
+    uint32_t staging_loose; /* slots that come back by themselves */
     uint64_t staging_bytes, staging_eager_bytes;
     uint64_t staging_max_bytes, staging_eager_max_bytes, chunk_bytes;
     uint64_t host_bytes, host_max_bytes;

@@ -7,13 +7,14 @@
 #include "cuda/cuda_send.h"
 #include "cuda/extent.h"
 #include "guest/libvgpu/callback.h"
-#include "guest/libvgpu/data.h"
 #include "guest/libvgpu/lookup.h"
 #include "guest/libvgpu/mirror.h"
-#include "guest/libvgpu/receive.h"
+#include "guest/libvgpu/staged.h"
+#include "guest/libvgpu/stream_rows.h"
+#include "guest/libvgpu/unified.h"
 
-/* Downloads under way at once: enough that copying out overlaps with the device's next. */
-#define DOWNLOADS 4
+/* What the worker keeps without asking for memory. */
+#define COPY_INLINE_MAX_BYTES 1008u
 
 struct copy_side copy_side_device(CUdeviceptr address)
 {
@@ -32,22 +33,31 @@ struct copy_side copy_side_host(const void *address)
         side.area = range->area + (side.address - range->start);
     }
     side.registered = range && range->what == RANGE_REGISTERED;
+    /* Device memory, given as host memory: one address space tells what it is. */
+    if (!range && unified_holds() && ranges_find(&guest.device, side.address))
+        side.place = COPY_DEVICE;
     guest_unlock();
     return side;
 }
 
 struct copy_side copy_side_unified(CUdeviceptr address)
 {
+    const struct range *range;
     bool device;
 
     guest_lock();
-    device = ranges_find(&guest.device, address) != NULL;
+    range = ranges_find(&guest.device, address);
+    device = range != NULL;
+    /* Page-locked memory is the host's, also where the device's address of it was given. */
+    if (range && range->what == RANGE_HOST_VIEW && unified_holds()) {
+        address = range->other + (address - range->start);
+        device = false;
+    }
     guest_unlock();
     return device ? copy_side_device(address) : copy_side_host((const void *)(uintptr_t)address);
 }
 
-/* Waits until the stream is idle. */
-static CUresult copy_settle(uint32_t stream)
+CUresult copy_settle(uint32_t stream)
 {
     return cuda_send_stream_sync(guest_sender(), &(struct cuda_args_stream_sync){.stream = stream});
 }
@@ -57,7 +67,7 @@ static uint64_t side_extent(const struct copy_side *side, const struct copy_box 
     return cuda_extent_3d(side->pitch, side->slice_rows, box->width, box->height, box->depth);
 }
 
-static uint64_t row_offset(const struct copy_side *side, uint64_t y, uint64_t z)
+uint64_t copy_row_offset(const struct copy_side *side, uint64_t y, uint64_t z)
 {
     return (z * side->slice_rows + y) * side->pitch;
 }
@@ -89,9 +99,8 @@ static void flatten(struct copy_box *box)
     box->depth = 1;
 }
 
-static CUresult send_box(const struct copy_box *box, struct vgpu_place target,
-                         uint64_t target_pitch, struct vgpu_place source, uint64_t source_pitch,
-                         uint16_t flags)
+CUresult copy_send(const struct copy_box *box, struct vgpu_place target, uint64_t target_pitch,
+                   struct vgpu_place source, uint64_t source_pitch, uint16_t flags)
 {
     if (box->height == 1 && box->depth == 1)
         return cuda_send_copy(
@@ -201,18 +210,11 @@ static CUresult copy_direct(const struct copy_box *box)
         result = mirror_expect(sender, box->target.area, side_extent(&box->target, box));
     if (result != CUDA_SUCCESS)
         return result;
-    result = send_box(box, direct_place(&box->target), box->target.pitch,
-                      direct_place(&box->source), box->source.pitch, flags);
+    result = copy_send(box, direct_place(&box->target), box->target.pitch,
+                       direct_place(&box->source), box->source.pitch, flags);
     if (result != CUDA_SUCCESS && brings)
         mirror_expect_no_more(sender, box->target.area);
     return result;
-}
-
-static void copy_rows(uint8_t *target, uint64_t target_pitch, const uint8_t *source,
-                      uint64_t source_pitch, uint64_t width, uint64_t rows)
-{
-    for (uint64_t y = 0; y < rows; y++)
-        memmove(target + y * target_pitch, source + y * source_pitch, width);
 }
 
 /* Both sides are the program's: after what the stream has before it. */
@@ -221,173 +223,37 @@ static CUresult copy_on_host(const struct copy_box *box)
     CUresult result = copy_settle(box->stream);
 
     for (uint64_t z = 0; z < box->depth && result == CUDA_SUCCESS; z++)
-        copy_rows((uint8_t *)(uintptr_t)box->target.address + row_offset(&box->target, 0, z),
+        copy_rows((uint8_t *)(uintptr_t)box->target.address + copy_row_offset(&box->target, 0, z),
                   box->target.pitch,
-                  (const uint8_t *)(uintptr_t)box->source.address + row_offset(&box->source, 0, z),
+                  (const uint8_t *)(uintptr_t)box->source.address +
+                      copy_row_offset(&box->source, 0, z),
                   box->source.pitch, box->width, box->height);
     return result;
 }
 
-/* The next part of a box that fits into one chunk: some rows of a slice, or a piece of a row. */
-struct piece {
-    uint64_t x, y, z;
-    uint64_t width, rows;
-};
-
-/* Starts with *piece zero; false behind the last. */
-static bool next_piece(const struct copy_box *box, uint64_t chunk, struct piece *piece)
+/* A few bytes travel in the record, and nothing is to come back. */
+static CUresult upload_inline(const struct copy_box *box)
 {
-    piece->x += piece->width;
-    if (piece->x >= box->width) {
-        piece->x = 0;
-        piece->y += piece->rows;
-    }
-    if (piece->y >= box->height) {
-        piece->y = 0;
-        piece->z++;
-    }
-    if (piece->z >= box->depth)
-        return false;
-    piece->width = box->width - piece->x < chunk ? box->width - piece->x : chunk;
-    piece->rows = 1;
-    if (piece->width == box->width) {
-        piece->rows = chunk / box->width;
-        if (piece->rows > box->height - piece->y)
-            piece->rows = box->height - piece->y;
-    }
-    return true;
+    return cuda_send_upload(
+        guest_sender(), 0,
+        &(struct cuda_args_upload){.target = box->target.address,
+                                   .data = (const void *)(uintptr_t)box->source.address,
+                                   .data_bytes = (uint32_t)box->width,
+                                   .stream = box->stream});
 }
 
-/* The record for one piece: packed in `slot`, in place at `device`. */
-static CUresult send_piece(const struct copy_box *box, const struct copy_side *device,
-                           const struct piece *piece, const struct staging_slot *slot, bool upload)
-{
-    struct copy_box part = {
-        .width = piece->width, .height = piece->rows, .depth = 1, .stream = box->stream};
-    struct vgpu_place there = {.address = device->address + piece->x +
-                                          row_offset(device, piece->y, piece->z),
-                               .place = VGPU_PLACE_DEVICE};
-    struct vgpu_place here = {.address = slot->offset, .place = VGPU_PLACE_DATA};
-
-    part.target.slice_rows = piece->rows;
-    part.source.slice_rows = piece->rows;
-    if (upload)
-        return send_box(&part, there, device->pitch, here, piece->width, VGPU_RECORD_WAIT);
-    return send_box(&part, here, piece->width, there, device->pitch, VGPU_RECORD_WAIT);
-}
-
-static uint8_t *piece_host(const struct copy_side *side, const struct piece *piece)
-{
-    return (uint8_t *)(uintptr_t)side->address + piece->x + row_offset(side, piece->y, piece->z);
-}
-
-/* As CUDA, returns when all of the source was read. */
 static CUresult upload(const struct copy_box *box)
 {
-    struct sender *sender = guest_sender();
-    struct guest_thread *thread = thread_self();
-    struct piece piece = {0};
-
-    while (next_piece(box, sender->chunk_bytes, &piece)) {
-        struct staging_slot *slot = staging_take(sender, piece.width * piece.rows, STAGING_UPLOAD);
-        CUresult result;
-
-        if (!slot)
-            return staging_refused(sender);
-        copy_rows(staging_data(sender, slot), piece.width, piece_host(&box->source, &piece),
-                  box->source.pitch, piece.width, piece.rows);
-        mirror_upload(sender, slot->offset, piece.width * piece.rows);
-        slot->ticket.posted = true;
-        thread->deferred = &slot->ticket;
-        result = send_piece(box, &box->target, &piece, slot, true);
-        if (result != CUDA_SUCCESS) {
-            staging_give(sender, slot);
-            return result;
-        }
-        staging_sent(sender, slot);
-    }
-    return CUDA_SUCCESS;
-}
-
-struct download {
-    struct staging_slot *slot;
-    struct piece piece;
-};
-
-/* Waits for the oldest download, and copies it out if all went well. */
-static CUresult finish_download(const struct copy_box *box, struct download *download,
-                                CUresult result)
-{
-    struct sender *sender = guest_sender();
-    const struct piece *piece = &download->piece;
-
-    receive_await(sender, &download->slot->ticket);
-    if (result == CUDA_SUCCESS)
-        result = download->slot->ticket.result;
-    if (result == CUDA_SUCCESS)
-        copy_rows(piece_host(&box->target, piece), box->target.pitch,
-                  staging_data(sender, download->slot), piece->width, piece->width, piece->rows);
-    staging_give(sender, download->slot);
-    return result;
-}
-
-static CUresult start_download(const struct copy_box *box, struct download *download,
-                               enum staging_use *use)
-{
-    struct sender *sender = guest_sender();
-    const struct piece *piece = &download->piece;
-    CUresult result;
-
-    download->slot = staging_take(sender, piece->width * piece->rows, *use);
-    if (!download->slot && *use == STAGING_EAGER) {
-        /* Others hold much: not to hold more while the stream may be blocked on them. */
-        result = copy_settle(box->stream);
-        if (result != CUDA_SUCCESS)
-            return result;
-        *use = STAGING_PROVED;
-        download->slot = staging_take(sender, piece->width * piece->rows, *use);
-    }
-    if (!download->slot)
-        return staging_refused(sender);
-    thread_self()->deferred = &download->slot->ticket;
-    result = send_piece(box, &box->source, piece, download->slot, false);
-    if (result != CUDA_SUCCESS)
-        staging_give(sender, download->slot);
-    return result;
-}
-
-static CUresult download(const struct copy_box *box)
-{
-    struct sender *sender = guest_sender();
-    struct download flying[DOWNLOADS];
-    struct piece piece = {0};
-    enum staging_use use = STAGING_EAGER;
-    unsigned first = 0, count = 0;
     CUresult result = CUDA_SUCCESS;
 
-    while (result == CUDA_SUCCESS && next_piece(box, sender->chunk_bytes, &piece)) {
-        struct download *next;
-
-        if (count == DOWNLOADS) {
-            result = finish_download(box, &flying[first], result);
-            first = (first + 1) % DOWNLOADS;
-            count--;
-        }
-        if (result != CUDA_SUCCESS)
-            break;
-        next = &flying[(first + count) % DOWNLOADS];
-        next->piece = piece;
-        result = start_download(box, next, &use);
-        if (result == CUDA_SUCCESS)
-            count++;
-    }
-    for (; count > 0; count--) {
-        result = finish_download(box, &flying[first], result);
-        first = (first + 1) % DOWNLOADS;
-    }
-    if (result == CUDA_SUCCESS)
-        result = receive_late_error(sender);
-    return result;
+    /* A host function earlier in the stream may still fill what the program page-locked. */
+    if (box->async && box->source.registered && callback_any(guest_sender()))
+        result = copy_settle(box->stream);
+    if (result != CUDA_SUCCESS)
+        return result;
+    if (box->height == 1 && box->depth == 1 && box->width <= COPY_INLINE_MAX_BYTES)
+        return upload_inline(box);
+    return staged_upload(box);
 }
 
 static CUresult check_sides(const struct copy_box *box)
@@ -434,10 +300,5 @@ CUresult copy_run(struct copy_box *box)
         return copy_on_host(box);
     if (box->target.place != COPY_PAGEABLE && box->source.place != COPY_PAGEABLE)
         return copy_direct(box);
-    if (box->target.place == COPY_PAGEABLE)
-        return download(box);
-    /* A host function earlier in the stream may still fill what the program page-locked. */
-    if (box->async && box->source.registered && callback_any(guest_sender()))
-        result = copy_settle(box->stream);
-    return result == CUDA_SUCCESS ? upload(box) : result;
+    return box->target.place == COPY_PAGEABLE ? staged_download(box) : upload(box);
 }

@@ -36,6 +36,16 @@ struct copy_side copy_side_host(const void *address);
 struct copy_side copy_side_device(CUdeviceptr address);
 struct copy_side copy_side_unified(CUdeviceptr address);
 
+/* Bytes from the first of a side to the first of row y of slice z. */
+uint64_t copy_row_offset(const struct copy_side *side, uint64_t y, uint64_t z);
+
+/* Waits until the stream is idle. */
+CUresult copy_settle(uint32_t stream);
+
+/* The record of a copy: sizes, slice_rows and stream are the box's, the rest is given. */
+CUresult copy_send(const struct copy_box *box, struct vgpu_place target, uint64_t target_pitch,
+                   struct vgpu_place source, uint64_t source_pitch, uint16_t flags);
+
 /*
  * Carries it out as far as CUDA does before its function returns. CUDA_ERROR_INVALID_VALUE if a
  * device side lies outside of the program's memory.

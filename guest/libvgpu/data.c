@@ -62,11 +62,13 @@ static void drop_slot_locked(struct sender *sender, struct staging_slot *slot)
 /* Uploads that are done come back. */
 static void reap_staging_locked(struct sender *sender)
 {
-    for (size_t i = 0; i < STAGING_SLOTS; i++) {
+    for (size_t i = 0; i < STAGING_SLOTS && sender->staging_loose > 0; i++) {
         struct staging_slot *slot = &sender->staging[i];
 
-        if (slot->used && !slot->owned && receive_is_done(sender, &slot->ticket))
+        if (slot->used && !slot->owned && receive_is_done(sender, &slot->ticket)) {
+            sender->staging_loose--;
             drop_slot_locked(sender, slot);
+        }
     }
 }
 
@@ -105,7 +107,7 @@ static struct staging_slot *try_staging_locked(struct sender *sender, uint64_t b
         return NULL;
     if (eager && sender->staging_eager_bytes + bytes > sender->staging_eager_max_bytes)
         return NULL;
-    if (area_take(&sender->area, bytes, AREA_UNIT, &offset) < 0)
+    if (area_take(&sender->area, bytes, AREA_UNIT, AREA_FIRST, &offset) < 0)
         return NULL;
     if (!mirror_populate_locked(sender, offset, bytes)) {
         area_give(&sender->area, offset, bytes);
@@ -125,22 +127,36 @@ static struct staging_slot *try_staging_locked(struct sender *sender, uint64_t b
     return slot;
 }
 
+/* What came back is taken before what was never touched. */
+static struct staging_slot *try_staging(struct sender *sender, uint64_t bytes, enum staging_use use,
+                                        bool *ret_no_memory)
+{
+    struct staging_slot *slot;
+
+    pthread_mutex_lock(&sender->data_lock);
+    reap_staging_locked(sender);
+    slot = try_staging_locked(sender, bytes, use, ret_no_memory);
+    pthread_mutex_unlock(&sender->data_lock);
+    return slot;
+}
+
+struct staging_slot *staging_try(struct sender *sender, uint64_t bytes, enum staging_use use)
+{
+    bool no_memory = false;
+
+    receive_poll(sender);
+    return try_staging(sender, bytes, use, &no_memory);
+}
+
 struct staging_slot *staging_take(struct sender *sender, uint64_t bytes, enum staging_use use)
 {
     receive_poll(sender);
     for (;;) {
         uint64_t seen = receive_progress(sender);
-        struct staging_slot *slot;
         bool no_memory = false;
+        struct staging_slot *slot = try_staging(sender, bytes, use, &no_memory);
 
-        pthread_mutex_lock(&sender->data_lock);
-        slot = try_staging_locked(sender, bytes, use, &no_memory);
-        if (!slot) {
-            reap_staging_locked(sender);
-            slot = try_staging_locked(sender, bytes, use, &no_memory);
-        }
-        pthread_mutex_unlock(&sender->data_lock);
-        if (slot || no_memory || use == STAGING_EAGER || vgpu_flag_get(&sender->gone))
+        if (slot || no_memory || vgpu_flag_get(&sender->gone))
             return slot;
         receive_await_progress(sender, seen, RECEIVE_FOREVER);
     }
@@ -155,6 +171,7 @@ void staging_sent(struct sender *sender, struct staging_slot *slot)
 {
     pthread_mutex_lock(&sender->data_lock);
     slot->owned = false;
+    sender->staging_loose++;
     pthread_mutex_unlock(&sender->data_lock);
 }
 
@@ -180,11 +197,11 @@ CUresult data_take(struct sender *sender, uint64_t bytes, uint64_t *ret_offset)
         int status;
 
         pthread_mutex_lock(&sender->data_lock);
-        status = area_take(&sender->area, bytes, AREA_UNIT, ret_offset);
+        status = area_take(&sender->area, bytes, AREA_UNIT, AREA_FIRST, ret_offset);
         if (status == -ENOSPC) {
             reap_staging_locked(sender);
             reap_posted_locked(sender);
-            status = area_take(&sender->area, bytes, AREA_UNIT, ret_offset);
+            status = area_take(&sender->area, bytes, AREA_UNIT, AREA_FIRST, ret_offset);
         }
         if (status == 0 && !mirror_populate_locked(sender, *ret_offset, bytes)) {
             area_give(&sender->area, *ret_offset, bytes);
@@ -246,7 +263,7 @@ CUresult data_take_host(struct sender *sender, uint64_t bytes, uint64_t *ret_off
     if (sender->host_bytes + bytes <= sender->host_max_bytes) {
         reap_staging_locked(sender);
         reap_posted_locked(sender);
-        status = area_take(&sender->area, bytes, PAGE_BYTES, ret_offset);
+        status = area_take(&sender->area, bytes, PAGE_BYTES, AREA_LAST, ret_offset);
     }
     if (status == 0 && !mirror_populate_locked(sender, *ret_offset, bytes)) {
         area_give(&sender->area, *ret_offset, bytes);

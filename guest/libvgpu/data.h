@@ -19,9 +19,12 @@ enum staging_use {
     STAGING_PROVED  /* the same, and the stream was idle a moment ago */
 };
 
+/* A part of at most sender->chunk_bytes, or NULL if there is none now. */
+struct staging_slot *staging_try(struct sender *sender, uint64_t bytes, enum staging_use use);
+
 /*
- * A part of at most sender->chunk_bytes. Waits for one, except with STAGING_EAGER, which answers
- * NULL when its share is used up. NULL otherwise: see staging_refused().
+ * The same, waiting for one; not with STAGING_EAGER, and not while holding any that was not sent:
+ * others wait as well. NULL: see staging_refused().
  */
 struct staging_slot *staging_take(struct sender *sender, uint64_t bytes, enum staging_use use);
 

@@ -38,6 +38,8 @@ static void kick(int fd)
 
 uint8_t *fake_device(struct fake_host *host, uint64_t address)
 {
+    if (host->unified && address - FAKE_UNIFIED_AT < host->geometry.data_bytes)
+        return host->base + host->geometry.data_offset + (address - FAKE_UNIFIED_AT);
     check(address >= FAKE_DEVICE_BASE && address < FAKE_DEVICE_BASE + FAKE_DEVICE_BYTES,
           "a device address outside of the memory");
     return host->device + (address - FAKE_DEVICE_BASE);
@@ -180,6 +182,10 @@ static void reply_alloc(struct fake_host *host, const struct vgpu_record *record
         return;
     }
     host->device_used += (op->bytes + 511) & ~511ull;
+    if (host->bad_addresses > 0) {
+        host->bad_addresses--;
+        address = (uintptr_t)host->base;
+    }
     reply_u64(host, record, address, 0, false);
 }
 
@@ -260,6 +266,13 @@ static void read_blob(struct fake_host *host, const struct vgpu_record *record,
     memcpy(target, base + blob->offset, blob->size_bytes);
 }
 
+static void upload(struct fake_host *host, const struct vgpu_record *record)
+{
+    const struct cuda_op_upload *op = (const void *)record;
+
+    read_blob(host, record, &op->data, fake_device(host, op->target));
+}
+
 static void reply_sum(struct fake_host *host, const struct vgpu_record *record)
 {
     const struct cuda_op_job_vector_add *op = (const void *)record;
@@ -285,6 +298,9 @@ static bool carry_out(struct fake_host *host, const struct vgpu_record *record)
         return false;
     case CUDA_OP_FILL:
         fill(host, record);
+        return false;
+    case CUDA_OP_UPLOAD:
+        upload(host, record);
         return false;
     case CUDA_OP_DEVICE_INFO:
         reply_device(host, record);
@@ -314,8 +330,12 @@ static bool carry_out(struct fake_host *host, const struct vgpu_record *record)
         return true;
     case CUDA_OP_HOST_REGISTER:
         reply_u64(host, record,
-                  0x100000000ull + ((const struct cuda_op_host_register *)record)->area.offset, 0,
-                  false);
+                  (host->unified ? FAKE_UNIFIED_AT : FAKE_HOST_VIEW) +
+                      ((const struct cuda_op_host_register *)record)->area.offset,
+                  0, false);
+        return true;
+    case CUDA_OP_DATA_AREA:
+        reply_u64(host, record, host->unified ? FAKE_UNIFIED_AT : 0, 0, false);
         return true;
     case CUDA_OP_JOB_VECTOR_ADD:
         reply_sum(host, record);
@@ -342,7 +362,7 @@ static void take_record(struct fake_host *host, const struct vgpu_record *record
 {
     bool job = record->op == CUDA_OP_LAUNCH || record->op == CUDA_OP_COPY ||
                record->op == CUDA_OP_COPY_3D || record->op == CUDA_OP_FILL ||
-               record->op == CUDA_OP_JOB_VECTOR_ADD;
+               record->op == CUDA_OP_UPLOAD || record->op == CUDA_OP_JOB_VECTOR_ADD;
 
     pthread_mutex_lock(&host->lock);
     check(record->seq == host->seen_count + 1, "a sequence number is wrong");

@@ -8,8 +8,10 @@
 #include "common/status.h"
 #include "cuda/cuda_send.h"
 #include "cuda/exports.h"
+#include "guest/libvgpu/receive.h"
 #include "guest/libvgpu/session.h"
 #include "guest/libvgpu/status_result.h"
+#include "guest/libvgpu/unified.h"
 #include "guest/libvgpu/vgpu.h"
 #include "ring/pages.h"
 
@@ -58,11 +60,16 @@ CUresult guest_enter(struct guest_thread **ret_thread)
 
 CUresult guest_poison(void)
 {
-    const struct sender *sender = guest_sender();
+    struct sender *sender = guest_sender();
+    CUresult poisoned;
 
     if (!sender)
         return CUDA_ERROR_NOT_INITIALIZED;
-    return (CUresult)page_load_u32(&sender->map.page->notice.poisoned);
+    poisoned = (CUresult)page_load_u32(&sender->map.page->notice.poisoned);
+    /* What a failed assertion said has come before. */
+    if (poisoned != CUDA_SUCCESS)
+        receive_poll(sender);
+    return poisoned;
 }
 
 CUresult guest_enter_context(struct guest_thread **ret_thread)
@@ -93,13 +100,12 @@ const struct cuda_device_info *guest_device(void)
 }
 
 /*
- * What the worker would carry and this library does not: a host pointer is not a device pointer,
- * and calls that hand out what these announce are not supported. The worker withholds the rest.
+ * What the worker would carry and this library does not: calls that hand out what these announce
+ * are not supported. The worker withholds the rest.
  */
 static bool is_not_carried(CUdevice_attribute attribute)
 {
     switch (attribute) {
-    case CU_DEVICE_ATTRIBUTE_UNIFIED_ADDRESSING:
     case CU_DEVICE_ATTRIBUTE_READ_ONLY_HOST_REGISTER_SUPPORTED:
     case CU_DEVICE_ATTRIBUTE_DEFERRED_MAPPING_CUDA_ARRAY_SUPPORTED:
     case CU_DEVICE_ATTRIBUTE_UNIFIED_FUNCTION_POINTERS:
@@ -115,6 +121,9 @@ int guest_attribute(CUdevice_attribute attribute)
     if ((int)attribute < 1 || (int)attribute >= CUDA_DEVICE_ATTRIBUTE_MAX ||
         (uint32_t)attribute >= device.attribute_count)
         return VGPU_ATTRIBUTE_UNKNOWN;
+    if (attribute == CU_DEVICE_ATTRIBUTE_UNIFIED_ADDRESSING ||
+        attribute == CU_DEVICE_ATTRIBUTE_MANAGED_MEMORY)
+        return unified_holds();
     return is_not_carried(attribute) ? 0 : device.attributes[attribute];
 }
 
@@ -135,7 +144,6 @@ static CUresult fetch_device(struct sender *sender)
         device.attributes[CU_DEVICE_ATTRIBUTE_CAN_MAP_HOST_MEMORY] = 0;
     device.name[sizeof(device.name) - 1] = '\0';
     device.pci_bus_id[sizeof(device.pci_bus_id) - 1] = '\0';
-    vgpu_flag_set(&prepared, 1);
     return CUDA_SUCCESS;
 }
 
@@ -152,8 +160,12 @@ CUresult guest_prepare(void)
     pthread_mutex_lock(&prepare_lock);
     if (!session_sender() && vgpu_connect(guest_default_socket(), NULL, &failure) != VGPU_OK)
         result = status_result(failure.status);
-    if (result == CUDA_SUCCESS && !vgpu_flag_get(&prepared))
+    if (result == CUDA_SUCCESS && !vgpu_flag_get(&prepared)) {
         result = fetch_device(session_sender());
+        if (result == CUDA_SUCCESS)
+            unified_begin(session_sender());
+        vgpu_flag_set(&prepared, result == CUDA_SUCCESS);
+    }
     pthread_mutex_unlock(&prepare_lock);
     return result;
 }
@@ -195,6 +207,7 @@ void guest_reset(void)
     ranges_release(&guest.host);
     ranges_release(&guest.reserved);
     ranges_release(&guest.mapped);
+    unified_end();
     if (guest.primary)
         object_revive(CUDA_KIND_CONTEXT, guest.primary);
     objects_reset();

@@ -29,6 +29,7 @@ static struct table tables[CUDA_KINDS] = {
     [CUDA_KIND_STREAM] = {CUDA_MAX_STREAMS, sizeof(struct stream_object)},
     [CUDA_KIND_EVENT] = {CUDA_MAX_EVENTS, sizeof(struct event_object)},
     [CUDA_KIND_LINK] = {CUDA_MAX_LINKS, sizeof(struct link_object)},
+    [CUDA_KIND_GRAPH] = {CUDA_MAX_GRAPHS, sizeof(struct object)},
     [CUDA_KIND_MEMORY] = {CUDA_MAX_MEMORYS, sizeof(struct memory_object)},
     [CUDA_KIND_POOL] = {CUDA_MAX_POOLS, sizeof(struct pool_object)},
 };

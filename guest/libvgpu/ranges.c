@@ -81,6 +81,13 @@ bool ranges_touch(const struct ranges *ranges, uint64_t address, uint64_t bytes)
     return at < ranges->count && ranges->at[at].start - address < bytes;
 }
 
+uint64_t ranges_next(const struct ranges *ranges, uint64_t address)
+{
+    size_t at = upper(ranges, address);
+
+    return at < ranges->count ? ranges->at[at].start : UINT64_MAX;
+}
+
 static void erase(struct ranges *ranges, size_t at)
 {
     ranges->count--;

@@ -31,6 +31,8 @@ struct range {
     unsigned flags;   /* as the program gave them */
     uint64_t other;   /* RANGE_HOST, _MOVED: the device's address; RANGE_HOST_VIEW: the host's */
     uint64_t area;    /* RANGE_HOST, _MOVED: offset in the data area */
+    bool managed;     /* RANGE_HOST and its view: cuMemAllocManaged */
+    unsigned advice;  /* of managed memory: CUDA_MANAGED_* */
     uint64_t id;      /* never used twice in a process */
 };
 
@@ -57,6 +59,9 @@ const struct range *ranges_cover(const struct ranges *ranges, uint64_t address, 
 
 /* True if any byte of [address, address + bytes) is in the table. */
 bool ranges_touch(const struct ranges *ranges, uint64_t address, uint64_t bytes);
+
+/* Where the first range behind address starts; UINT64_MAX if there is none. */
+uint64_t ranges_next(const struct ranges *ranges, uint64_t address);
 
 void ranges_drop(struct ranges *ranges, uint64_t start);
 

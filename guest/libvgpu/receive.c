@@ -81,7 +81,7 @@ static void reply_locked(struct sender *sender, const struct vgpu_completion *co
                                      : status_result(completion->status));
 }
 
-static void print_text(const struct vgpu_completion *completion)
+static void print_text(const struct vgpu_completion *completion, FILE *file)
 {
     size_t bytes = completion->size_bytes - sizeof(*completion);
     const char *text = (const char *)(completion + 1);
@@ -89,8 +89,8 @@ static void print_text(const struct vgpu_completion *completion)
     /* Padded to 8 with NULs. */
     while (bytes > 0 && text[bytes - 1] == '\0')
         bytes--;
-    fwrite(text, 1, bytes, stdout);
-    fflush(stdout);
+    fwrite(text, 1, bytes, file);
+    fflush(file);
 }
 
 /* The device has brought it already. */
@@ -109,7 +109,9 @@ static void dispatch(struct sender *sender, const struct vgpu_completion *comple
     if (completion->kind == VGPU_COMPLETION_WRITTEN)
         note_written(sender, completion);
     if (completion->kind == VGPU_COMPLETION_PRINT)
-        print_text(completion);
+        print_text(completion, stdout);
+    if (completion->kind == VGPU_COMPLETION_PRINT_ERROR)
+        print_text(completion, stderr);
     pthread_mutex_lock(&sender->wait_lock);
     if (completion->kind == VGPU_COMPLETION_REPLY)
         reply_locked(sender, completion);

@@ -556,7 +556,7 @@ static void test_unsupported_is_told_once(void **state)
 
     begin(&host, NULL);
     vgpu_on_unsupported(count_told);
-    assert_ok(cuGetProcAddress_v2("cuGraphCreate", &found, 12000, 0, &why));
+    assert_ok(cuGetProcAddress_v2("cuGraphAddMemAllocNode", &found, 12000, 0, &why));
     memcpy(&call, &found, sizeof(call));
     assert_int_equal(call(), CUDA_ERROR_NOT_SUPPORTED);
     assert_int_equal(call(), CUDA_ERROR_NOT_SUPPORTED);

@@ -485,6 +485,100 @@ static void test_copy_direction_is_inferred(void **state)
     end(&host);
 }
 
+/* What fits into a record needs neither the data area nor an answer; one byte more does. */
+static void test_small_uploads_travel_in_the_record(void **state)
+{
+    struct fake_host host = {0};
+    uint8_t data[1009], back[1009];
+    CUcontext context;
+    CUdeviceptr pointer;
+
+    fill_bytes(data, sizeof(data));
+    begin(&host, &context);
+    assert_ok(cuMemAlloc_v2(&pointer, sizeof(data)));
+    assert_ok(cuMemcpyHtoD_v2(pointer + 1, data, 1008));
+    data[3]++; /* it was read */
+    assert_ok(cuMemcpyDtoH_v2(back, pointer + 1, 1008));
+    data[3]--;
+    assert_memory_equal(data, back, 1008);
+    assert_int_equal(fake_count_op(&host, CUDA_OP_UPLOAD), 1);
+    assert_ok(cuMemcpyHtoD_v2(pointer, data, 1009));
+    assert_ok(cuMemcpyDtoH_v2(back, pointer, 1009));
+    assert_memory_equal(data, back, 1009);
+    assert_int_equal(fake_count_op(&host, CUDA_OP_UPLOAD), 1);
+    end(&host);
+}
+
+/* Large copies of odd places and sizes, with as many threads as there are processors for. */
+static void test_staging_of_large_copies(void **state)
+{
+    const size_t room = 7u << 20;
+    struct fake_host host = {.data_bytes = 32u << 20};
+    _cleanup_free_ uint8_t *data = malloc(room);
+    _cleanup_free_ uint8_t *back = calloc(1, room + 1);
+    CUcontext context;
+    CUdeviceptr pointer;
+
+    fill_bytes(data, room);
+    begin(&host, &context);
+    assert_ok(cuMemAlloc_v2(&pointer, room));
+    for (size_t i = 0; i < 8; i++) {
+        size_t skip = i * 13 + i % 3;
+        size_t bytes = room - skip - i * 700001;
+
+        memset(back, 0, room + 1);
+        assert_ok(cuMemcpyHtoD_v2(pointer + i, data + skip, bytes));
+        assert_ok(cuMemcpyDtoH_v2(back + skip, pointer + i, bytes));
+        assert_memory_equal(data + skip, back + skip, bytes);
+        assert_int_equal(back[skip + bytes], 0);
+    }
+    end(&host);
+}
+
+/* Several threads, each with more to copy than the staging holds: none waits for ever. */
+static void *copy_much(void *argument)
+{
+    CUdeviceptr pointer = *(CUdeviceptr *)argument;
+    static const size_t bytes = 300001;
+    _cleanup_free_ uint8_t *data = malloc(bytes);
+    _cleanup_free_ uint8_t *back = malloc(bytes);
+    CUcontext context;
+
+    if (cuDevicePrimaryCtxRetain(&context, 0) || cuCtxSetCurrent(context))
+        return NULL;
+    for (size_t round = 0; round < 4; round++) {
+        fill_bytes(data, bytes);
+        data[0] = (uint8_t)(pointer >> 16) + (uint8_t)round;
+        if (cuMemcpyHtoD_v2(pointer, data, bytes) || cuMemcpyDtoH_v2(back, pointer, bytes) ||
+            memcmp(data, back, bytes) != 0)
+            return NULL;
+    }
+    return argument;
+}
+
+static void test_staging_shared_by_threads(void **state)
+{
+    struct fake_host host = {.data_bytes = 64 << 10};
+    pthread_t threads[6];
+    CUdeviceptr pointers[6];
+    CUcontext context;
+
+    begin(&host, NULL);
+    assert_ok(cuDevicePrimaryCtxRetain(&context, 0));
+    assert_ok(cuCtxSetCurrent(context));
+    for (size_t i = 0; i < 6; i++) {
+        assert_ok(cuMemAlloc_v2(&pointers[i], 300001));
+        assert_int_equal(pthread_create(&threads[i], NULL, copy_much, &pointers[i]), 0);
+    }
+    for (size_t i = 0; i < 6; i++) {
+        void *ended;
+
+        pthread_join(threads[i], &ended);
+        assert_ptr_equal(ended, &pointers[i]);
+    }
+    end(&host);
+}
+
 static bool fail_upload(struct fake_host *host, const struct vgpu_record *record)
 {
     if (record->op != CUDA_OP_COPY)
@@ -498,11 +592,11 @@ static void test_late_error_of_an_upload_is_told_once(void **state)
     struct fake_host host = {.on_record = fail_upload};
     CUcontext context;
     CUdeviceptr pointer;
-    int value = 0;
+    uint8_t bytes[4096] = {0};
 
     begin(&host, &context);
-    assert_ok(cuMemAlloc_v2(&pointer, 4));
-    assert_ok(cuMemcpyHtoD_v2(pointer, &value, 4));
+    assert_ok(cuMemAlloc_v2(&pointer, sizeof(bytes)));
+    assert_ok(cuMemcpyHtoD_v2(pointer, bytes, sizeof(bytes)));
     assert_int_equal(cuCtxSynchronize(), CUDA_ERROR_ILLEGAL_ADDRESS);
     assert_ok(cuCtxSynchronize());
     end(&host);
@@ -533,6 +627,48 @@ static bool print_first(struct fake_host *host, const struct vgpu_record *record
     if (record->op == CUDA_OP_CONTEXT_SYNC)
         fake_complete(host, &print.head);
     return false;
+}
+
+/* The text, and only then the word that the context is broken. */
+static bool assert_first(struct fake_host *host, const struct vgpu_record *record)
+{
+    struct {
+        struct vgpu_completion head;
+        char text[8];
+    } print = {.head = {.size_bytes = sizeof(print), .kind = VGPU_COMPLETION_PRINT_ERROR},
+               .text = "failed\n"};
+
+    if (record->op != CUDA_OP_LAUNCH)
+        return false;
+    fake_complete(host, &print.head);
+    page_store_u32(&host->page->notice.poisoned, CUDA_ERROR_ASSERT);
+    return true;
+}
+
+static void test_assertion_is_on_standard_error_when_it_is_known(void **state)
+{
+    struct fake_host host = {.on_record = assert_first};
+    char text[16] = "";
+    CUcontext context;
+    CUfunction function;
+    int saved, pipes[2];
+
+    begin(&host, &context);
+    function = load_function();
+    assert_int_equal(pipe(pipes), 0);
+    saved = dup(STDERR_FILENO);
+    dup2(pipes[1], STDERR_FILENO);
+    assert_ok(launch(function, 1, 1));
+    fake_await_op(&host, CUDA_OP_LAUNCH, 1);
+    while (cuCtxSynchronize() != CUDA_ERROR_ASSERT)
+        continue;
+    dup2(saved, STDERR_FILENO);
+    close(saved);
+    close(pipes[1]);
+    assert_int_equal(read(pipes[0], text, sizeof(text)), 7);
+    assert_memory_equal(text, "failed\n", 7);
+    close(pipes[0]);
+    end(&host);
 }
 
 static void test_print_reaches_standard_output(void **state)
@@ -617,9 +753,13 @@ int main(int argc, char **argv)
         cmocka_unit_test(test_explicit_job_over_a_limit_is_busy),
         cmocka_unit_test(test_staging_pipelines_through_a_small_area),
         cmocka_unit_test(test_staging_strided_copies),
+        cmocka_unit_test(test_small_uploads_travel_in_the_record),
+        cmocka_unit_test(test_staging_of_large_copies),
+        cmocka_unit_test(test_staging_shared_by_threads),
         cmocka_unit_test(test_copy_direction_is_inferred),
         cmocka_unit_test(test_late_error_of_an_upload_is_told_once),
         cmocka_unit_test(test_poison_is_told_at_once),
+        cmocka_unit_test(test_assertion_is_on_standard_error_when_it_is_known),
         cmocka_unit_test(test_print_reaches_standard_output),
         cmocka_unit_test(test_hostile_worker_ends_the_channel),
     };

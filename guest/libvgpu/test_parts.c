@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* libvgpu's parts that need no host: the data area's allocator, ranges, images. */
+/* libvgpu's parts that need no host: the data area's allocator, the crew, ranges, images. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -10,10 +10,13 @@
 #include <cmocka.h>
 #include <elf.h>
 #include <errno.h>
+#include <sched.h>
 
 #include "guest/libvgpu/area.h"
+#include "guest/libvgpu/crew.h"
 #include "guest/libvgpu/image.h"
 #include "guest/libvgpu/ranges.h"
+#include "guest/libvgpu/stream_rows.h"
 
 #define PARTS 64
 
@@ -37,7 +40,8 @@ static void test_area_model(void **state)
             continue;
         }
         sizes[i] = 1 + (seed >> 8) % 5000;
-        if (area_take(&area, sizes[i], 64u << (seed >> 8) % 7, &offsets[i]) < 0) {
+        if (area_take(&area, sizes[i], 64u << (seed >> 8) % 7,
+                      (seed >> 16) % 2 ? AREA_FIRST : AREA_LAST, &offsets[i]) < 0) {
             sizes[i] = 0;
             continue;
         }
@@ -61,10 +65,10 @@ static void test_area_limit(void **state)
     uint64_t offset;
 
     assert_int_equal(area_init(&area, 4096), 0);
-    assert_int_equal(area_take(&area, 4097, 64, &offset), -ENOSPC);
-    assert_int_equal(area_take(&area, UINT64_MAX, 64, &offset), -ENOSPC);
-    assert_int_equal(area_take(&area, 4096, 64, &offset), 0);
-    assert_int_equal(area_take(&area, 1, 64, &offset), -ENOSPC);
+    assert_int_equal(area_take(&area, 4097, 64, AREA_FIRST, &offset), -ENOSPC);
+    assert_int_equal(area_take(&area, UINT64_MAX, 64, AREA_FIRST, &offset), -ENOSPC);
+    assert_int_equal(area_take(&area, 4096, 64, AREA_FIRST, &offset), 0);
+    assert_int_equal(area_take(&area, 1, 64, AREA_FIRST, &offset), -ENOSPC);
     area_release(&area);
 }
 
@@ -147,11 +151,107 @@ static void test_image_fatbin_and_its_wrapper(void **state)
                      CUDA_ERROR_INVALID_IMAGE);
 }
 
+/* What comes and goes lies in front, what stays behind, and they meet in the middle. */
+static void test_area_from_both_ends(void **state)
+{
+    struct area area;
+    uint64_t offset;
+
+    assert_int_equal(area_init(&area, 65536 + 64), 0);
+    assert_int_equal(area_take(&area, 4096, 4096, AREA_LAST, &offset), 0);
+    assert_int_equal(offset, 61440);
+    assert_int_equal(area_take(&area, 64, 64, AREA_LAST, &offset), 0);
+    assert_int_equal(offset, 65536);
+    assert_int_equal(area_take(&area, 61440, 64, AREA_FIRST, &offset), 0);
+    assert_int_equal(offset, 0);
+    assert_int_equal(area_take(&area, 1, 64, AREA_LAST, &offset), -ENOSPC);
+    area_release(&area);
+}
+
+/* Rows of every size and place around the lines that the processor stores, against a byte loop. */
+static void test_stream_rows_model(void **state)
+{
+    static uint8_t source[8192], target[8192], model[8192];
+    uint32_t seed = 11;
+
+    for (size_t i = 0; i < sizeof(source); i++)
+        source[i] = (uint8_t)(i * 29 + i / 256);
+    for (int step = 0; step < 3000; step++) {
+        uint64_t width, rows, from, to;
+
+        seed = seed * 1664525u + 1013904223u;
+        width = (seed >> 8) % 700;
+        rows = 1 + (seed >> 18) % 4;
+        from = (seed >> 20) % 97;
+        to = (seed >> 24) % 131;
+        memset(target, 0xee, sizeof(target));
+        memset(model, 0xee, sizeof(model));
+        for (uint64_t y = 0; y < rows; y++)
+            for (uint64_t x = 0; x < width; x++)
+                model[to + y * 1003 + x] = source[from + y * 777 + x];
+        stream_rows(target + to, 1003, source + from, 777, width, rows);
+        assert_memory_equal(target, model, sizeof(model));
+    }
+}
+
+/* Jobs of a crew of each size, none included, are all done, whoever takes them up. */
+static void test_crew_does_all_jobs(void **state)
+{
+    enum { JOBS = 64, BYTES = 3000 };
+    static uint8_t source[JOBS * BYTES], target[JOBS * BYTES];
+
+    for (size_t i = 0; i < sizeof(source); i++)
+        source[i] = (uint8_t)(i * 31 + i / 999);
+    for (unsigned threads = 0; threads < 6; threads++) {
+        struct crew *crew = crew_new(threads);
+        struct crew_job jobs[JOBS];
+
+        memset(target, 0, sizeof(target));
+        for (size_t i = 0; i < JOBS; i++) {
+            jobs[i] = (struct crew_job){.target = target + i * BYTES,
+                                        .source = source + i * BYTES,
+                                        .width = BYTES,
+                                        .rows = 1,
+                                        .past_cache = i % 2};
+            crew_give(crew, &jobs[i]);
+            if (i % 5 == 4)
+                crew_help(crew);
+        }
+        for (size_t i = 0; i < JOBS; i++) {
+            crew_await(crew, &jobs[i]);
+            assert_true(crew_is_done(crew, &jobs[i]));
+        }
+        crew_free(crew);
+        assert_memory_equal(source, target, sizeof(source));
+    }
+}
+
+/* Small copies start no thread, and no copy more than there are processors beside the caller's. */
+static void test_crew_size_limits(void **state)
+{
+    cpu_set_t before, one;
+
+    assert_int_equal(crew_size(1u << 20), 0);
+    assert_int_equal(sched_getaffinity(0, sizeof(before), &before), 0);
+    assert_true(crew_size(UINT64_MAX) < (unsigned)CPU_COUNT(&before));
+    CPU_ZERO(&one);
+    for (int i = 0; i < CPU_SETSIZE && CPU_COUNT(&one) == 0; i++)
+        if (CPU_ISSET(i, &before))
+            CPU_SET(i, &one);
+    assert_int_equal(sched_setaffinity(0, sizeof(one), &one), 0);
+    assert_int_equal(crew_size(UINT64_MAX), 0);
+    assert_int_equal(sched_setaffinity(0, sizeof(before), &before), 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_area_model),
         cmocka_unit_test(test_area_limit),
+        cmocka_unit_test(test_area_from_both_ends),
+        cmocka_unit_test(test_stream_rows_model),
+        cmocka_unit_test(test_crew_does_all_jobs),
+        cmocka_unit_test(test_crew_size_limits),
         cmocka_unit_test(test_ranges_edges),
         cmocka_unit_test(test_image_text_needs_its_nul),
         cmocka_unit_test(test_image_elf_ends_with_its_last_part),

@@ -66,4 +66,49 @@ struct cuda_param_info {
 };
 VGPU_ASSERT_SIZE(struct cuda_param_info, 8);
 
+/*
+ * The nodes of graph_create, one behind the other, each at a multiple of 8: this head, the body of
+ * its type, need_count u32 indices of earlier nodes, for kernels the packed parameters; each part
+ * padded to a multiple of 8 with zeros. graph_set_node carries one node without needs.
+ */
+#define VGPU_GRAPH_MAX_NODES   16384
+#define VGPU_GRAPH_MAX_EDGES   65536
+#define VGPU_GRAPH_NODE_EMPTY  0
+#define VGPU_GRAPH_NODE_KERNEL 1
+#define VGPU_GRAPH_NODE_COPY   2
+#define VGPU_GRAPH_NODE_FILL   3
+struct vgpu_graph_node {
+    uint32_t size_bytes; /* of all of it */
+    uint32_t type;
+    uint32_t enabled; /* 0 or 1; EMPTY: 1 */
+    uint32_t need_count;
+};
+VGPU_ASSERT_SIZE(struct vgpu_graph_node, 16);
+
+struct vgpu_graph_kernel {
+    uint32_t function; /* a handle */
+    uint32_t grid[3], block[3];
+    uint32_t shared_bytes;
+    uint32_t cooperative; /* 0 or 1 */
+    int32_t priority;
+    uint32_t params_bytes;
+    uint32_t reserved;
+};
+VGPU_ASSERT_SIZE(struct vgpu_graph_kernel, 48);
+
+/* From device memory to device memory; as copy_3d. */
+struct vgpu_graph_copy {
+    uint64_t target, source;
+    uint64_t target_pitch, source_pitch;
+    uint64_t target_slice_rows, source_slice_rows;
+    uint64_t width_bytes, height, depth;
+};
+VGPU_ASSERT_SIZE(struct vgpu_graph_copy, 72);
+
+struct vgpu_graph_fill {
+    uint64_t target, pitch_bytes, width, height;
+    uint32_t element_bytes, value;
+};
+VGPU_ASSERT_SIZE(struct vgpu_graph_fill, 40);
+
 #endif

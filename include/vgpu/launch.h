@@ -15,6 +15,8 @@
 #define VGPU_LAUNCH_MAX_WORKERS 1024u
 #define VGPU_ACCOUNTS_BYTES     (1u << 20)
 #define VGPU_GPU_UUID_BYTES     48u
+#define VGPU_LAUNCH_MAX_GPUS    64u
+#define VGPU_LAUNCH_MAX_SPARES  16u /* of one GPU */
 
 /* Descriptors of a channel, in the order in which they travel with SPAWN and ENTRY. */
 enum vgpu_channel_fd {
@@ -38,7 +40,13 @@ enum vgpu_launch_type {
     VGPU_LAUNCH_LIST = 7,    /* mediator: struct vgpu_launch_channel, channel 0 */
     VGPU_LAUNCH_ENTRY = 8,   /* launcher: struct vgpu_launch_entry; fds: VGPU_CHANNEL_FDS */
     VGPU_LAUNCH_LIST_END = 9, /* launcher: struct vgpu_launch_channel, channel = entries sent */
-    VGPU_LAUNCH_REFUSED = 10  /* launcher, then it closes: struct vgpu_launch_answer */
+    VGPU_LAUNCH_REFUSED = 10, /* launcher, then it closes: struct vgpu_launch_answer */
+    VGPU_LAUNCH_SPARES = 11,  /* mediator: struct vgpu_launch_spares */
+    VGPU_LAUNCH_SPARE_STATE = 12, /* launcher, unasked: struct vgpu_launch_spare_state */
+
+    /* Between launcher and a spare worker, on the worker's socket. */
+    VGPU_LAUNCH_READY = 32, /* worker: struct vgpu_launch */
+    VGPU_LAUNCH_ADOPT = 33  /* launcher: struct vgpu_launch_adopt; fds: VGPU_CHANNEL_FDS */
 };
 
 struct vgpu_launch {
@@ -111,5 +119,36 @@ struct vgpu_launch_entry {
     struct vgpu_launch_keep keep;
 };
 VGPU_ASSERT_SIZE(struct vgpu_launch_entry, 128);
+
+/* The spare workers that are wanted: so many for each of these GPUs, none for others. */
+struct vgpu_launch_spares {
+    struct vgpu_launch head;
+    uint32_t spares; /* of each GPU, up to VGPU_LAUNCH_MAX_SPARES */
+    uint32_t n_gpus; /* of gpu_uuid; the others are NUL */
+    char gpu_uuid[VGPU_LAUNCH_MAX_GPUS][VGPU_GPU_UUID_BYTES];
+};
+VGPU_ASSERT_SIZE(struct vgpu_launch_spares, 3088);
+
+struct vgpu_launch_spare_state {
+    struct vgpu_launch head;
+    char gpu_uuid[VGPU_GPU_UUID_BYTES];
+    uint32_t ready;    /* spares that a channel could have at once */
+    uint32_t starting;
+    uint32_t failures; /* spares that ended by themselves since one was last adopted */
+    uint32_t reserved;
+    uint64_t adopted;  /* channels that started on a spare */
+};
+VGPU_ASSERT_SIZE(struct vgpu_launch_spare_state, 80);
+
+/* What a spare becomes. The lease page's descriptor is read-only. */
+struct vgpu_launch_adopt {
+    struct vgpu_launch head;
+    uint32_t channel;
+    uint32_t own_user; /* 1: become user and group uid; 0: stay */
+    uint32_t uid;
+    uint32_t reserved;
+    struct vgpu_channel_geometry geometry;
+};
+VGPU_ASSERT_SIZE(struct vgpu_launch_adopt, 72);
 
 #endif

@@ -26,6 +26,10 @@
 #define VGPU_CHANNEL_MAX_WAITS  1024u        /* records that want an answer and have none yet */
 #define VGPU_LAYOUT_VERSION     1u
 
+/* Where data areas lie in worker and guest, if both can have them there (op data_area). */
+#define VGPU_BAND_START 0x110000000000ull
+#define VGPU_BAND_END   0x200000000000ull
+
 /* Written by the producer of a ring. */
 struct vgpu_ring_producer {
     uint32_t head;    /* granules published, free running */
@@ -120,11 +124,12 @@ struct vgpu_record {
 VGPU_ASSERT_SIZE(struct vgpu_record, 32);
 
 enum vgpu_completion_kind {
-    VGPU_COMPLETION_PAD = 0,      /* skips to the end of the ring */
-    VGPU_COMPLETION_REPLY = 1,    /* answers the record `seq` */
-    VGPU_COMPLETION_CALLBACK = 2, /* run host function `seq` (its token), then say so */
-    VGPU_COMPLETION_PRINT = 3,    /* text that a kernel printed follows, padded with NULs to 8 */
-    VGPU_COMPLETION_WRITTEN = 4   /* struct vgpu_written follows; in mirrored channels only */
+    VGPU_COMPLETION_PAD = 0,        /* skips to the end of the ring */
+    VGPU_COMPLETION_REPLY = 1,      /* answers the record `seq` */
+    VGPU_COMPLETION_CALLBACK = 2,   /* run host function `seq` (its token), then say so */
+    VGPU_COMPLETION_PRINT = 3,      /* text that a kernel printed follows, padded with NULs to 8 */
+    VGPU_COMPLETION_WRITTEN = 4,    /* struct vgpu_written follows; in mirrored channels only */
+    VGPU_COMPLETION_PRINT_ERROR = 5 /* as PRINT, for standard error: a kernel's failed assertion */
 };
 
 /* Opens each completion. size_bytes as in a record. */

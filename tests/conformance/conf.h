@@ -55,6 +55,7 @@ void conf_copy_cases(conf_visit visit, void *context);
 void conf_pool_cases(conf_visit visit, void *context);
 void conf_virtual_cases(conf_visit visit, void *context);
 void conf_stream_cases(conf_visit visit, void *context);
+void conf_graph_cases(conf_visit visit, void *context);
 void conf_unified_cases(conf_visit visit, void *context);
 
 enum conf_result conf_fail(struct conf *conf, const char *format, ...)

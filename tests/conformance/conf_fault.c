@@ -124,9 +124,34 @@ static const char assert_ptx[] = CONF_HEADER
     "st.param.b64 [u], %rd2;\nst.param.b64 [c], 1;\n"
     "call.uni __assertfail, (m, f, l, u, c);\n}\nend:\nret;\n}\n";
 
+static const char assert_want[] = "a.cu:42: k: block: [0,0,0], thread: [3,0,0] Assertion `x > 3` "
+                                  "failed.\n";
+
+/* What it says is on standard error by the time that the error is known. */
 static enum conf_result assertion(struct conf *conf)
 {
-    return expect(conf, assert_ptx, CUDA_ERROR_ASSERT);
+    _cleanup_fclose_ FILE *file = tmpfile();
+    enum conf_result result;
+    char text[256] = "";
+    size_t bytes;
+    int saved;
+
+    if (!file)
+        return conf_fail(conf, "no temporary file");
+    saved = dup(2);
+    dup2(fileno(file), 2);
+    result = expect(conf, assert_ptx, CUDA_ERROR_ASSERT);
+    fflush(stderr);
+    dup2(saved, 2);
+    close(saved);
+    if (result != CONF_PASS)
+        return result;
+    rewind(file);
+    bytes = fread(text, 1, sizeof(text) - 1, file);
+    text[bytes] = '\0';
+    if (strcmp(text, assert_want) != 0)
+        return conf_fail(conf, "said '%s', expected '%s'", text, assert_want);
+    return CONF_PASS;
 }
 
 /* vprintf(format, arguments): the arguments lie in local memory, each aligned to its size. */

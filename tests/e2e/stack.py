@@ -72,7 +72,7 @@ def library_path(name):
 
 
 class Stack:
-    def __init__(self, build=None, driver=None, nvml=None, vms=None, start=True):
+    def __init__(self, build=None, driver=None, nvml=None, vms=None, start=True, spares=0):
         self.build = build or os.environ.get('VGPU_BUILD', os.path.join(ROOT, 'build/check'))
         self.driver = driver or os.environ.get(
             'VGPU_DRIVER', os.path.join(self.build, 'softgpu/libsoftgpu.so'))
@@ -88,6 +88,7 @@ class Stack:
         self.clients = []
         self.vms = [] if vms is None else vms
         self.start_wanted = start
+        self.spares = spares  # workers() counts them; tests of them ask for some
         self.shown = False  # the log has been printed already
 
     def path(self, name):
@@ -131,7 +132,8 @@ class Stack:
         return [self.program('vgpu-mediator'), '--run-dir', self.run_dir,
                 '--database', self.path('vgpu.db'), '--create-database',
                 '--launcher-socket', self.path('launcher.sock'),
-                '--helper-dir', self.path('bin'), '--nvml', self.nvml]
+                '--helper-dir', self.path('bin'), '--nvml', self.nvml,
+                '--spares', str(self.spares)]
 
     def start_mediator(self):
         self.mediator = subprocess.Popen(self.mediator_command(), stderr=self.log,
