@@ -17,9 +17,9 @@ const char hostile_ptx[] = ".version 6.4\n.target sm_75\n.address_size 64\n"
 /*
  * Fields: 1-9 a handle of that kind, A-I a new one, P a new pool, r one or 0, M new
  * memory, m some, S one of a stream, s
- * that or a default stream, n a count, y and h a multiple of 2 MiB, e the size of an element, 4 a number, 8 a size, a a device
- * address, p a place, l a slice, z a reserved word; b a name, i an image, o options, v numbers, q
- * parameters, g nodes of a graph.
+ * that or a default stream, n a count, y and h a multiple of 2 MiB, e the size of an element, 4 a
+ * number, 8 a size, a a device address, p a place, l a slice, z a reserved word; b a name, i an
+ * image, o options, v numbers, q parameters, g nodes of a graph.
  */
 static const struct {
     uint16_t code;

@@ -9,6 +9,7 @@
 #include "cuda/cuda_api.h"
 #include "cuda/cuda_send.h"
 #include "guest/libvgpu/lookup.h"
+#include "guest/libvgpu/unified.h"
 
 /* Handles, or 0; with the guest's lock. Dead ones of an earlier session are as good as 0. */
 static uint32_t default_handle, current_handle;
@@ -68,6 +69,8 @@ static bool keep(uint64_t address, uint64_t bytes, uint32_t context, uint32_t po
 {
     bool kept;
 
+    if (!unified_reserve(address, bytes))
+        return false;
     guest_lock();
     kept = ranges_add(&guest.device, &(struct range){.start = address,
                                                      .bytes = bytes,
