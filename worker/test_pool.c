@@ -30,8 +30,10 @@ static uint64_t pool_alloc(struct client *client, uint32_t stream, uint32_t pool
     const struct client_reply *reply = client_await(
         client, client_send(client, CUDA_OP_POOL_ALLOC, VGPU_RECORD_WAIT, &op, sizeof(op)));
 
+    if (reply->result != CUDA_SUCCESS)
+        return 0;
     memcpy(&answer, reply->bytes, sizeof(answer));
-    return reply->result == CUDA_SUCCESS ? answer.address : 0;
+    return answer.address;
 }
 
 static void pool_free(struct client *client, uint32_t stream, uint64_t address)

@@ -46,8 +46,8 @@ static uint64_t reserve(struct client *client, uint64_t bytes)
     const struct client_reply *reply = client_await(
         client, client_send(client, CUDA_OP_ADDRESS_RESERVE, VGPU_RECORD_WAIT, &op, sizeof(op)));
 
-    memcpy(&answer, reply->bytes, sizeof(answer));
     assert_int_equal(reply->result, CUDA_SUCCESS);
+    memcpy(&answer, reply->bytes, sizeof(answer));
     return answer.address;
 }
 

@@ -9,6 +9,7 @@
 #include "cuda/cuda_api.h"
 #include "cuda/cuda_send.h"
 #include "guest/libvgpu/lookup.h"
+#include "guest/libvgpu/unified.h"
 #include "guest/libvgpu/virtual.h"
 
 static bool is_mapped(const struct range *range, uint32_t key)
@@ -204,8 +205,10 @@ CUresult cuMemAddressReserve(CUdeviceptr *ptr, size_t size, size_t alignment, CU
         result = cuda_send_address_reserve(guest_sender(), &args, &out);
     if (result != CUDA_SUCCESS)
         return result;
+    kept = unified_reserve(out.address, size);
     guest_lock();
-    kept = ranges_add(&guest.reserved, &(struct range){.start = out.address, .bytes = size});
+    if (kept)
+        kept = ranges_add(&guest.reserved, &(struct range){.start = out.address, .bytes = size});
     guest_unlock();
     if (kept) {
         *ptr = out.address;
