@@ -19,7 +19,11 @@
 #define SPIN_NS  (50 * VGPU_NS_PER_US)
 #define COVER_NS (4 * VGPU_NS_PER_US)
 
-/* Longest sleep while something is in flight. */
+/*
+ * Sleeps while something is in flight: a part of the time since the last progress, so that the end
+ * of long work is noticed late by no more than that part of it; within bounds.
+ */
+#define SLEEP_PART   64
 #define SLEEP_MAX_NS VGPU_NS_PER_MS
 #define SLEEP_MIN_NS (10 * VGPU_NS_PER_US)
 
@@ -164,6 +168,7 @@ static bool take(struct channel *channel, struct taken *taken)
         if (!taken->row)
             return false;
         taken->taken_ns = vgpu_clock_ns();
+        channel->now_ns = taken->taken_ns;
         if (!dealt_with(channel, taken))
             return true;
     }
@@ -256,7 +261,9 @@ static void execute(struct channel *channel, struct item *item)
 
 void consumer_issue(struct channel *channel, struct item *item)
 {
-    channel->now_ns = vgpu_clock_ns();
+    /* One that was taken just now carries the time already; reading it twice is felt in floods. */
+    if (item->call.taken_ns != channel->now_ns)
+        channel->now_ns = vgpu_clock_ns();
     channel->progress_ns = channel->now_ns;
     item->call.issued_ns = channel->now_ns;
     if (item->counted)
@@ -490,7 +497,7 @@ static void sleep_for(struct channel *channel, const struct timespec *timeout)
 
 static void sleep_while_busy(struct channel *channel)
 {
-    uint64_t ns = (channel->now_ns - channel->progress_ns) / 8;
+    uint64_t ns = (channel->now_ns - channel->progress_ns) / SLEEP_PART;
     struct timespec timeout = {0};
 
     if (ns < SLEEP_MIN_NS)
