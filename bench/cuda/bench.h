@@ -52,6 +52,7 @@ void bench_fill_random(void *data, uint64_t bytes, uint64_t seed);
 /* The groups. */
 void bench_latency(struct bench *bench);
 void bench_floods(struct bench *bench);
+void bench_graph(struct bench *bench);
 void bench_copies(struct bench *bench);
 void bench_objects(struct bench *bench);
 void bench_programs(struct bench *bench);

@@ -19,8 +19,8 @@ static const struct {
     const char *name;
     void (*run)(struct bench *bench);
 } groups[] = {
-    {"latency", bench_latency}, {"floods", bench_floods},     {"copies", bench_copies},
-    {"objects", bench_objects}, {"programs", bench_programs},
+    {"latency", bench_latency}, {"floods", bench_floods},   {"graph", bench_graph},
+    {"copies", bench_copies},   {"objects", bench_objects}, {"programs", bench_programs},
 };
 
 void bench_must(CUresult result, const char *what)
