@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The data area for the driver: page-locked in segments, the first at the start, others when they
- * are first used, so that copies are asynchronous. A segment that the driver refuses stays as it is; copies then block in the
- * driver, but work.
+ * are first used, so that copies are asynchronous. A segment that the driver refuses stays as it
+ * is; copies then block in the driver, but work.
  */
 #ifndef VGPU_WORKER_DATA_H
 #define VGPU_WORKER_DATA_H

@@ -237,8 +237,8 @@ CUresult exec_upload(struct channel *channel, const struct cuda_call *call,
     CUresult result = CUDA_SUCCESS;
 
     if (in->data_bytes > 0)
-        result = channel->cu->cuMemcpyHtoDAsync(in->target, in->data, in->data_bytes,
-                                                item->stream->cu);
+        result =
+            channel->cu->cuMemcpyHtoDAsync(in->target, in->data, in->data_bytes, item->stream->cu);
     if (result != CUDA_SUCCESS)
         return result;
     item->batched = true;
