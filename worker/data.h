@@ -42,4 +42,10 @@ void data_forget(struct channel *channel);
 /* Bytes from offset to the end of its segment. */
 uint64_t data_to_segment_end(uint64_t offset);
 
+/*
+ * How far one call to the driver may go from an address of the device, or of this process: to the
+ * end of its segment if it lies in the data area, as each is locked apart; else UINT64_MAX.
+ */
+uint64_t data_reach(const struct channel *channel, uint64_t address);
+
 #endif

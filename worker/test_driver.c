@@ -886,6 +886,20 @@ static bool is_locked(uint64_t address)
     return false;
 }
 
+/* One call goes over one registration. */
+static bool leaves_registration(const void *at, size_t pitch, const struct work *shape)
+{
+    uint64_t span = (shape->rows - 1) * pitch + shape->bytes;
+
+    for (size_t i = 0; i < LOCKED_MAX && i < gpu.locked_count; i++) {
+        uint64_t offset = (uintptr_t)at - gpu.locked[i].start;
+
+        if (offset < gpu.locked[i].bytes && span > gpu.locked[i].bytes - offset)
+            return true;
+    }
+    return false;
+}
+
 /* As a driver does with a few bytes: they are read at once, and may change then. */
 static void stage(struct work *work)
 {
@@ -909,6 +923,9 @@ static CUresult copy_rows(CUstream stream, const struct work *shape, const char 
 
     pthread_mutex_lock(&gpu.lock);
     result = refusal();
+    if (leaves_registration(shape->target, shape->target_pitch, shape) ||
+        (shape->source && leaves_registration(shape->source, shape->source_pitch, shape)))
+        result = CUDA_ERROR_INVALID_VALUE;
     if (result == CUDA_SUCCESS) {
         work = push(stream, WORK_UNIT);
         work->target = shape->target;
