@@ -186,6 +186,7 @@ static void free_module(struct channel *channel, struct module *module)
 
         module->functions = function->next;
         handle_drop(channel->handles, function->handle);
+        hold_lose(channel, function, CUDA_ERROR_CONTEXT_IS_DESTROYED);
         free(function);
     }
     free(module);
@@ -237,6 +238,7 @@ static void condemn_streams(struct channel *channel, struct context *context)
 
 void context_condemn(struct channel *channel, struct context *context)
 {
+    hold_lose(channel, context, CUDA_ERROR_CONTEXT_IS_DESTROYED);
     if (context->cu)
         context_enter(channel, context);
     graphs_end(channel, context);

@@ -65,8 +65,10 @@ CUresult prepare_module_unload(struct channel *channel, struct item *item)
     struct module *module = item->module;
 
     item->context = module->context;
-    for (struct function *function = module->functions; function; function = function->next)
+    for (struct function *function = module->functions; function; function = function->next) {
         handle_drop(channel->handles, function->handle);
+        hold_lose(channel, function, CUDA_ERROR_INVALID_HANDLE);
+    }
     ledger_remove_owner(&channel->ledger, module);
     return CUDA_SUCCESS;
 }

@@ -66,6 +66,7 @@ CUresult stream_destroy(struct channel *channel, struct stream *stream)
     stream_cover(channel, stream);
     result = channel->cu->cuStreamDestroy(stream->cu);
     stream->dead = true;
+    hold_lose(channel, stream, CUDA_ERROR_INVALID_HANDLE);
     free_if_over(channel, stream);
     return result;
 }
