@@ -98,8 +98,18 @@ void context_note_posted(struct channel *channel, struct context *context, CUres
     CUresult *posted = context ? &context->posted_error : &channel->posted_error;
 
     context_note_sticky(channel, context, result);
-    if (*posted == CUDA_SUCCESS)
+    if (*posted == CUDA_SUCCESS) {
         *posted = result;
+        snapshot_tell_unheard(channel);
+    }
+}
+
+void context_note_failed(struct channel *channel, struct context *context, CUresult result)
+{
+    if (context_error_is_sticky(result))
+        context_note_sticky(channel, context, result);
+    else
+        context_note_posted(channel, context, result);
 }
 
 CUresult context_take_error(struct channel *channel, struct context *context, CUresult result)
@@ -111,6 +121,7 @@ CUresult context_take_error(struct channel *channel, struct context *context, CU
     if (*posted != CUDA_SUCCESS) {
         result = *posted;
         *posted = CUDA_SUCCESS;
+        snapshot_tell_unheard(channel);
     }
     return result;
 }
@@ -174,6 +185,7 @@ static void condemn_events(struct channel *channel, struct context *context)
         if (event->context != context)
             continue;
         handle_drop(channel->handles, event->handle);
+        snapshot_forget(channel, event);
         event_body_unref(channel, event->body);
         free(event);
     }
@@ -279,8 +291,10 @@ void context_forget(struct channel *channel, struct context *context)
     context->cu = NULL;
     context->sticky = CUDA_SUCCESS;
     context->posted_error = CUDA_SUCCESS;
+    context->failure_counted = false;
     context->may_print = false;
     tell_poisoned(channel);
+    snapshot_tell_unheard(channel);
     if (context->primary) {
         vector_add_forget(channel);
         pools_forget_default(channel);

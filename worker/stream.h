@@ -9,6 +9,7 @@
 #define VGPU_WORKER_STREAM_H
 
 #include "worker/batch.h"
+#include "worker/snapshot.h"
 
 enum stream_kind { STREAM_GUEST, STREAM_NULL, STREAM_THREAD, STREAM_INTERNAL };
 
@@ -34,7 +35,9 @@ struct stream {
     struct stream *next_active; /* in the channel */
     struct batch open;
     struct mark *marks, **marks_end;
-    uint64_t done_ns; /* when its last mark was seen done */
+    struct event_list events; /* snapshot.h */
+    uint64_t last_event;      /* its record, if that is the last call */
+    uint64_t done_ns;         /* when its last mark was seen done */
 };
 
 struct stream *stream_new(struct context *context, enum stream_kind kind, CUstream cu,

@@ -15,6 +15,7 @@
 #include "guest/libvgpu/mirror.h"
 #include "guest/libvgpu/status_result.h"
 #include "guest/libvgpu/thread.h"
+#include "ring/pages.h"
 
 /* An answer that takes longer than this is slept for; measured: a sleep costs some 10 us. */
 #define SPIN_NS     (20 * VGPU_NS_PER_US)
@@ -42,8 +43,10 @@ static void settle_locked(struct sender *sender, struct ticket *ticket, CUresult
 {
     ticket->result = result;
     ticket->done = true;
-    if (ticket->posted && result != CUDA_SUCCESS && sender->late_error == CUDA_SUCCESS)
+    if (ticket->posted && result != CUDA_SUCCESS && sender->late_error == CUDA_SUCCESS) {
         sender->late_error = result;
+        vgpu_flag_set(&sender->late, 1);
+    }
     if (ticket->waiter)
         pthread_cond_signal(&ticket->waiter->cond);
 }
@@ -113,6 +116,8 @@ static void dispatch(struct sender *sender, const struct vgpu_completion *comple
     if (completion->kind == VGPU_COMPLETION_PRINT_ERROR)
         print_text(completion, stderr);
     pthread_mutex_lock(&sender->wait_lock);
+    if (completion->kind == VGPU_COMPLETION_REPLY || completion->kind == VGPU_COMPLETION_CALLBACK)
+        page_store_u64(&sender->answers, sender->answers + 1);
     if (completion->kind == VGPU_COMPLETION_REPLY)
         reply_locked(sender, completion);
     else if (completion->kind == VGPU_COMPLETION_CALLBACK)
@@ -142,6 +147,7 @@ static size_t take_all(struct sender *sender)
             return count;
         }
         dispatch(sender, (const struct vgpu_completion *)sender->scratch);
+        vgpu_flag_set(&sender->dispatched, sender->completion.tail);
         count++;
     }
 }
@@ -378,6 +384,16 @@ void receive_poll(struct sender *sender)
     pthread_mutex_unlock(&sender->wait_lock);
 }
 
+bool receive_caught_up(struct sender *sender)
+{
+    uint32_t head = page_load_u32(&sender->map.page->completion.producer.head);
+
+    if (vgpu_flag_get(&sender->dispatched) == head)
+        return true;
+    receive_poll(sender);
+    return (int32_t)(vgpu_flag_get(&sender->dispatched) - head) >= 0;
+}
+
 void receive_fail(struct sender *sender, CUresult result)
 {
     pthread_mutex_lock(&sender->wait_lock);
@@ -403,9 +419,12 @@ CUresult receive_late_error(struct sender *sender)
 {
     CUresult result;
 
+    if (!vgpu_flag_get(&sender->late))
+        return CUDA_SUCCESS;
     pthread_mutex_lock(&sender->wait_lock);
     result = sender->late_error;
     sender->late_error = CUDA_SUCCESS;
+    vgpu_flag_set(&sender->late, 0);
     pthread_mutex_unlock(&sender->wait_lock);
     return result;
 }
