@@ -39,11 +39,6 @@ static void enlist(struct event_list *list, struct event *event)
         list->first = event;
 }
 
-static bool has_word(const struct channel *channel, const struct event *event)
-{
-    return !channel->snapshot.off && VGPU_HANDLE_INDEX(event->handle) < VGPU_EVENT_WORDS;
-}
-
 void snapshot_forget(struct channel *channel, struct event *event)
 {
     struct snapshot *snapshot = &channel->snapshot;
@@ -59,8 +54,6 @@ void snapshot_recorded(struct channel *channel, struct event *event, struct stre
 {
     snapshot_forget(channel, event);
     event->seq = seq;
-    if (!has_word(channel, event))
-        return;
     enlist(&stream->events, event);
     stream->last_event = seq;
     channel->snapshot.recorded++;
@@ -70,8 +63,6 @@ void snapshot_refused(struct channel *channel, struct event *event, uint64_t seq
 {
     struct event_list *list = event->list;
 
-    if (!has_word(channel, event))
-        return;
     /* Its place in a stream's list stays: it says when what it stands for is done. */
     if (!list || list == &channel->snapshot.done) {
         snapshot_forget(channel, event);
@@ -85,6 +76,7 @@ static void take_first(struct channel *channel, struct stream *stream)
 {
     struct event *event = stream->events.first;
 
+    stream->done_event = event->seq;
     /* Nothing is behind it that a mark would have to be waited for. */
     if (event->seq == stream->last_event && !stream->marks && stream->open.units == 0)
         stream->open.ops = 0;
@@ -132,10 +124,23 @@ static void look(struct channel *channel)
     }
 }
 
+static void tell_event(struct channel *channel, const struct event *event)
+{
+    struct snapshot *snapshot = &channel->snapshot;
+    uint32_t index = VGPU_HANDLE_INDEX(event->handle);
+
+    /* What was held may come behind a newer event that has its index. */
+    if (snapshot->off || index >= VGPU_EVENT_WORDS || snapshot->events[index] >= event->seq)
+        return;
+    snapshot->events[index] = event->seq;
+    page_store_u64(&channel->map.page->events[index], event->seq);
+}
+
 /* Before the words: who has seen one of them sees that something was told. */
 static void begin_to_tell(struct channel *channel)
 {
-    page_store_u64(&channel->map.page->notice.told, ++channel->snapshot.told);
+    if (!channel->snapshot.off)
+        page_store_u64(&channel->map.page->notice.told, ++channel->snapshot.told);
 }
 
 bool snapshot_tell_events(struct channel *channel)
@@ -148,14 +153,9 @@ bool snapshot_tell_events(struct channel *channel)
     begin_to_tell(channel);
     while (done->first) {
         struct event *event = done->first;
-        uint32_t index = VGPU_HANDLE_INDEX(event->handle);
 
         unlist(event);
-        /* What was held may come behind a newer event that has its index. */
-        if (channel->snapshot.events[index] >= event->seq)
-            continue;
-        channel->snapshot.events[index] = event->seq;
-        page_store_u64(&channel->map.page->events[index], event->seq);
+        tell_event(channel, event);
     }
     return true;
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * What the guest may know without asking (docs/spec/ring.md): up to which record all is done, and
- * of each event the last record that is done. Nothing of it in mirrored channels.
+ * of each event the last record that is done. Nothing of it is told in mirrored channels.
  *
  * An event is in its stream's list, in the order of the records, until its last record was seen
  * done; the first of each list is looked at. What a completion could reveal is told before it, and

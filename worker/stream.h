@@ -37,6 +37,7 @@ struct stream {
     struct mark *marks, **marks_end;
     struct event_list events; /* snapshot.h */
     uint64_t last_event;      /* its record, if that is the last call */
+    uint64_t done_event;      /* the last that is known to be done */
     uint64_t done_ns;         /* when its last mark was seen done */
 };
 

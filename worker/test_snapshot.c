@@ -247,8 +247,7 @@ static void test_snapshot_last_word_and_one_more(void **state)
     assert_int_equal(word(client, VGPU_EVENT_WORDS - 1), last);
     for (size_t i = 0; i < sizeof(client->page->reserved1); i++)
         assert_int_equal(client->page->reserved1[i], 0);
-    destroy_event(client, EVENT(VGPU_EVENT_WORDS));
-    client_run(client);
+    assert_int_equal(settled(client), client->seq);
     close_client(client);
 }
 
@@ -308,6 +307,33 @@ static void test_snapshot_a_query_tells_as_well(void **state)
     consumer_round(client->channel);
     assert_int_equal(ring_ready(&client->completion), 1);
     assert_int_equal(page_load_u64(&client->page->events[0]), first);
+    close_client(client);
+}
+
+/* The worker's own mark behind the event is nothing that the guest knows of. */
+static void test_snapshot_stream_is_done_with_its_last_event(void **state)
+{
+    struct client *client = open_client();
+    struct cuda_op_stream_query op = {.stream = STREAM(0)};
+    uint64_t query;
+
+    client_launch(client, KERNEL, STREAM(0));
+    client_record(client, EVENT(0), STREAM(0));
+    client_run(client);
+    test_driver_step(1);
+    client_run(client);
+    client_launch(client, KERNEL, STREAM(1));
+    client_record(client, EVENT(1), STREAM(1));
+    client_run(client);
+    /* A unit that the guest has not given: as a mark that the driver has not got to. */
+    test_driver_unit(
+        ((struct stream *)handle_get(client->channel->handles, CUDA_KIND_STREAM, STREAM(0)))->cu,
+        "mark");
+    query = client_send(client, CUDA_OP_STREAM_QUERY, VGPU_RECORD_WAIT, &op, sizeof(op));
+    assert_int_equal(client_await(client, query)->result, CUDA_SUCCESS);
+    op.stream = STREAM(1);
+    query = client_send(client, CUDA_OP_STREAM_QUERY, VGPU_RECORD_WAIT, &op, sizeof(op));
+    assert_int_equal(client_await(client, query)->result, CUDA_ERROR_NOT_READY);
     close_client(client);
 }
 
@@ -467,6 +493,7 @@ int main(void)
         cmocka_unit_test(test_snapshot_past_2_to_the_32),
         cmocka_unit_test(test_snapshot_events_come_before_answers),
         cmocka_unit_test(test_snapshot_a_query_tells_as_well),
+        cmocka_unit_test(test_snapshot_stream_is_done_with_its_last_event),
         cmocka_unit_test(test_snapshot_told_moves_with_each_word),
         cmocka_unit_test(test_snapshot_posted_error_is_unheard_until_told),
         cmocka_unit_test(test_snapshot_failed_record_settles),
