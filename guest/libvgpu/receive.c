@@ -367,9 +367,21 @@ void receive_note_progress(struct sender *sender)
     pthread_mutex_unlock(&sender->wait_lock);
 }
 
+/* Where the completion ring ends by now. */
+static uint32_t sent_to(const struct sender *sender)
+{
+    return page_load_u32(&sender->map.page->completion.producer.head);
+}
+
+/* Free running both: the one that was loaded first may be behind. */
+static bool all_dispatched(const struct sender *sender, uint32_t head)
+{
+    return (int32_t)(vgpu_flag_get(&sender->dispatched) - head) >= 0;
+}
+
 void receive_poll(struct sender *sender)
 {
-    if (ring_ready(&sender->completion) == 0)
+    if (all_dispatched(sender, sent_to(sender)))
         return;
     pthread_mutex_lock(&sender->wait_lock);
     if (!sender->leading) {
@@ -386,12 +398,12 @@ void receive_poll(struct sender *sender)
 
 bool receive_caught_up(struct sender *sender)
 {
-    uint32_t head = page_load_u32(&sender->map.page->completion.producer.head);
+    uint32_t head = sent_to(sender);
 
-    if (vgpu_flag_get(&sender->dispatched) == head)
+    if (all_dispatched(sender, head))
         return true;
     receive_poll(sender);
-    return (int32_t)(vgpu_flag_get(&sender->dispatched) - head) >= 0;
+    return all_dispatched(sender, head);
 }
 
 void receive_fail(struct sender *sender, CUresult result)

@@ -10,14 +10,14 @@
 #include "ring/pages.h"
 
 static struct fake_host *fake;
-static CUresult stream_answer;
+static uint32_t stream_answer;
 
 /* Stream queries are answered as the test says. */
 static bool answer_queries(struct fake_host *host, const struct vgpu_record *record)
 {
     if (record->op != CUDA_OP_STREAM_QUERY)
         return false;
-    fake_reply(host, record->seq, stream_answer);
+    fake_reply(host, record->seq, (int32_t)page_load_u32(&stream_answer));
     return true;
 }
 
@@ -26,7 +26,7 @@ static void open_host(struct fake_host *host)
     CUcontext context;
 
     fake = host;
-    stream_answer = CUDA_ERROR_NOT_READY;
+    page_store_u32(&stream_answer, CUDA_ERROR_NOT_READY);
     begin(host, &context);
 }
 
@@ -242,7 +242,7 @@ static void test_snapshot_error_is_asked_for(void **state)
     page_store_u32(&host.page->notice.unheard, VGPU_UNHEARD_ERROR);
     tell_event(event, before);
     tell_settled(before);
-    stream_answer = CUDA_ERROR_LAUNCH_FAILED;
+    page_store_u32(&stream_answer, CUDA_ERROR_LAUNCH_FAILED);
     assert_int_equal(cuStreamQuery(NULL), CUDA_ERROR_LAUNCH_FAILED);
     assert_ok(cuEventQuery(event));
     assert_ok(cuCtxSynchronize());
@@ -393,10 +393,10 @@ static void test_snapshot_news_make_it_ask(void **state)
             tell_event(event, before);
         else
             assert_ok(cuMemAlloc_v2(&pointer, 4));
-        stream_answer = CUDA_SUCCESS;
+        page_store_u32(&stream_answer, CUDA_SUCCESS);
         assert_ok(cuStreamQuery(NULL));
         assert_int_equal(sent(), before + 1 + (i % 2 == 0));
-        stream_answer = CUDA_ERROR_NOT_READY;
+        page_store_u32(&stream_answer, CUDA_ERROR_NOT_READY);
     }
     end(&host);
 }
