@@ -191,6 +191,13 @@ static void condemn_events(struct channel *channel, struct context *context)
     }
 }
 
+void context_unlearn(struct context *context, const struct function *function)
+{
+    stream_unlearn(&context->null_stream, function);
+    for (struct stream *stream = context->streams; stream; stream = stream->next)
+        stream_unlearn(stream, function);
+}
+
 static void free_module(struct channel *channel, struct module *module)
 {
     while (module->functions) {
@@ -252,6 +259,7 @@ void context_condemn(struct channel *channel, struct context *context)
     if (context->cu)
         context_enter(channel, context);
     graphs_end(channel, context);
+    context_unlearn(context, NULL);
     condemn_events(channel, context);
     condemn_modules(channel, context);
     condemn_streams(channel, context);

@@ -104,6 +104,9 @@ void context_condemn(struct channel *channel, struct context *context);
 /* Forgets what the driver destroyed with the context. It stays usable if primary, else is freed. */
 void context_forget(struct channel *channel, struct context *context);
 
+/* A function is freed, or all (NULL): what is in flight teaches it nothing any more. */
+void context_unlearn(struct context *context, const struct function *function);
+
 /* True if nothing of it is in the driver's hands. */
 bool context_idle(const struct context *context);
 

@@ -179,6 +179,21 @@ static void learn(struct channel *channel, const struct batch *batch, uint64_t r
         *known = *known ? (*known * 7 + sample) / 8 : sample + 1;
 }
 
+static void unlearn(struct batch *batch, const struct function *function)
+{
+    if (!batch->function || (function && batch->function != function))
+        return;
+    batch->function = NULL;
+    batch->mixed = true;
+}
+
+void stream_unlearn(struct stream *stream, const struct function *function)
+{
+    unlearn(&stream->open, function);
+    for (struct mark *mark = stream->marks; mark; mark = mark->next)
+        unlearn(&mark->batch, function);
+}
+
 static void close_batch(struct channel *channel, struct stream *stream, const struct batch *batch,
                         CUresult result)
 {

@@ -56,6 +56,9 @@ void stream_add_unit(struct channel *channel, struct stream *stream, struct func
                      uint64_t copy_bytes, uint64_t estimate_ns, bool ends_job);
 void stream_add_op(struct channel *channel, struct stream *stream);
 
+/* The function's estimate, or any (NULL), is not learnt from what is in the stream. */
+void stream_unlearn(struct stream *stream, const struct function *function);
+
 /* True if the driver may still be busy with something in this stream. */
 bool stream_busy(const struct stream *stream);
 
