@@ -28,6 +28,7 @@
 #include "worker/pool.h"
 #include "worker/print.h"
 #include "worker/reply.h"
+#include "worker/snapshot.h"
 #include "worker/turn.h"
 #include "worker/vector_add.h"
 #include "worker/virtual.h"
@@ -78,6 +79,7 @@ struct channel {
     struct print print;
     struct vector_add vector_add;
     struct written written;
+    struct snapshot snapshot;
 
     uint64_t now_ns; /* when this round of the consumer began */
     uint64_t progress_ns;

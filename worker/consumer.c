@@ -457,6 +457,7 @@ bool consumer_round(struct channel *channel)
     if (channel->turn.flags & VGPU_LEASE_STOP)
         stop(channel);
     publish_issued(channel);
+    snapshot_tell_settled(channel);
     turn_publish(channel, ring_is_empty(channel));
     replies_kick(channel);
     return any;
@@ -472,7 +473,7 @@ static void pause_cpu(void)
 static bool has_marks(const struct channel *channel)
 {
     for (const struct stream *stream = channel->active; stream; stream = stream->next_active)
-        if (stream->marks)
+        if (stream->marks || stream->events.first)
             return true;
     return false;
 }
