@@ -33,6 +33,12 @@
 #include "worker/virtual.h"
 #include "worker/written.h"
 
+/* Room and credit that were given to the guest since it last was not, or was, woken for them. */
+struct gain {
+    uint32_t granules;
+    uint64_t credit;
+};
+
 struct channel {
     const struct cuda_driver *cu;
     CUdevice device;
@@ -42,12 +48,14 @@ struct channel {
     int epoll;
 
     struct ring_consumer submission;
+    struct gain gain; /* what the guest got and was not woken for */
     uint64_t next_seq;
     struct taken current; /* the next record to issue; current.row is NULL if there is none */
     struct backlog backlog;
     struct replies replies;
     struct item *partial; /* a copy with chunks still to come; nothing else is issued meanwhile */
     struct item *spare_items;
+    union cuda_out *spare_out;
     struct wait_link *spare_links;
     uint64_t blob_bytes; /* of private copies that live */
     uint64_t orders;
@@ -79,7 +87,8 @@ struct channel {
     struct vector_add vector_add;
     struct written written;
 
-    uint64_t now_ns; /* when this round of the consumer began */
+    uint64_t now_ns;  /* as of this round, and of the last few records */
+    unsigned untimed; /* records since the clock was read */
     uint64_t progress_ns;
     uint64_t issued_told;
     uint64_t credit_told;

@@ -15,9 +15,21 @@
 /* Records issued before the marks are looked at again. */
 #define ROUND_RECORDS 32
 
-/* After the last progress: how long the holder of the turn polls, and when it closes batches. */
-#define SPIN_NS  (50 * VGPU_NS_PER_US)
-#define COVER_NS (4 * VGPU_NS_PER_US)
+/* Records that may share one reading of the clock. */
+#define TIMED_RECORDS 4
+
+/* Room is given back when that part of the ring was taken, at the end of each round anyway. */
+#define ROOM_PART 8
+/* What part of the ring, or of the credit, a sleeping guest is woken for. */
+#define WAKE_PART 4
+
+/*
+ * After the last progress: how long the holder of the turn polls, and when it closes batches, which
+ * is sooner where others wait.
+ */
+#define SPIN_NS            (50 * VGPU_NS_PER_US)
+#define COVER_NS           (10 * VGPU_NS_PER_US)
+#define COVER_CONTENDED_NS (4 * VGPU_NS_PER_US)
 
 /*
  * Sleeps while something is in flight: a part of the time since the last progress, so that the end
@@ -28,22 +40,6 @@
 #define SLEEP_MIN_NS (10 * VGPU_NS_PER_US)
 
 #define JOB_ESTIMATE_NS (30 * VGPU_NS_PER_US)
-
-static const struct cuda_op_row *find_row(uint16_t code)
-{
-    size_t low = 0;
-    size_t high = cuda_op_rows_count;
-
-    while (low < high) {
-        size_t middle = low + (high - low) / 2;
-
-        if (cuda_op_rows[middle].code < code)
-            low = middle + 1;
-        else
-            high = middle;
-    }
-    return low < cuda_op_rows_count && cuda_op_rows[low].code == code ? &cuda_op_rows[low] : NULL;
-}
 
 static struct item *make_item(struct channel *channel, const struct taken *taken)
 {
@@ -78,7 +74,7 @@ static const struct cuda_op_row *check_head(struct channel *channel,
         return NULL;
     }
     channel->next_seq++;
-    row = find_row(record->op);
+    row = cuda_op_row(record->op);
     if (!row) {
         channel_end(channel, VGPU_BAD_RECORD, "record %llu: unknown op 0x%04x",
                     (unsigned long long)record->seq, record->op);
@@ -149,16 +145,57 @@ static bool dealt_with(struct channel *channel, struct taken *taken)
     return false;
 }
 
+/*
+ * Wakes a guest that waits for room or credit. That costs a system call, and a guest that sleeps
+ * has posted what keeps the worker busy for a while: not before it got a good part of either, or
+ * there is nothing else to do.
+ */
+static void wake_guest(struct channel *channel, bool waits, bool idle)
+{
+    struct gain *gain = &channel->gain;
+
+    if (waits && !idle && gain->granules < channel->submission.granules / WAKE_PART &&
+        gain->credit < page_load_u32(&channel->map.lease->depth_max) / WAKE_PART)
+        return;
+    channel->replies.kick |= waits;
+    *gain = (struct gain){0};
+}
+
+/* Gives the guest the room of all that was taken, and the credit of all that is done. */
+static void give_back(struct channel *channel, bool idle)
+{
+    struct ring_consumer *ring = &channel->submission;
+    struct gain *gain = &channel->gain;
+
+    gain->granules += ring_unreleased(ring);
+    gain->credit += turn_tell_credit(channel);
+    ring_release(ring);
+    if (gain->granules == 0 && gain->credit == 0)
+        return;
+    /* Full fence: pairs with ring_producer_want_kick; both are visible before waiting is read. */
+    page_fence();
+    wake_guest(channel, page_load_u32(&ring->state->producer.waiting), idle);
+}
+
+/* The clock, at most some records old; a record that somebody waits for is timed exactly. */
+static uint64_t time_of(struct channel *channel, const struct vgpu_record *record)
+{
+    if ((record->flags & VGPU_RECORD_WAIT) || ++channel->untimed >= TIMED_RECORDS) {
+        channel->untimed = 0;
+        channel->now_ns = vgpu_clock_ns();
+    }
+    return channel->now_ns;
+}
+
 /* Takes the next record that has to be issued. False: there is none, or none may be read. */
 static bool take(struct channel *channel, struct taken *taken)
 {
     while (!channel->ended && !channel->stopping && turn_may_read(channel)) {
         size_t size = 0;
-        bool kick = false;
-        int status =
-            ring_consume(&channel->submission, taken->bytes, sizeof(taken->bytes), &size, &kick);
+        int status = ring_take(&channel->submission, taken->bytes, sizeof(taken->bytes), &size);
 
-        channel->replies.kick |= kick;
+        if (ring_unreleased(&channel->submission) > channel->submission.granules / ROOM_PART)
+            give_back(channel, false);
         if (status < 0)
             channel_end(channel, VGPU_BAD_RECORD, "record %llu: the ring is malformed",
                         (unsigned long long)channel->next_seq);
@@ -167,8 +204,7 @@ static bool take(struct channel *channel, struct taken *taken)
         taken->row = check_head(channel, taken_record(taken), size);
         if (!taken->row)
             return false;
-        taken->taken_ns = vgpu_clock_ns();
-        channel->now_ns = taken->taken_ns;
+        taken->taken_ns = time_of(channel, taken_record(taken));
         if (!dealt_with(channel, taken))
             return true;
     }
@@ -252,7 +288,7 @@ static void execute(struct channel *channel, struct item *item)
 {
     CUresult result = CUDA_SUCCESS;
 
-    if (item->context && item->context->cu)
+    if (item->context && item->context->cu && item->context->cu != channel->entered)
         result = context_enter(channel, item->context);
     if (result == CUDA_SUCCESS)
         result = item->call.row->execute(channel, &item->call, &item->in, item->out);
@@ -261,19 +297,16 @@ static void execute(struct channel *channel, struct item *item)
 
 void consumer_issue(struct channel *channel, struct item *item)
 {
-    /* One that was taken just now carries the time already; reading it twice is felt in floods. */
+    /* One that was taken just now carries the time already. */
     if (item->call.taken_ns != channel->now_ns)
         channel->now_ns = vgpu_clock_ns();
     channel->progress_ns = channel->now_ns;
     item->call.issued_ns = channel->now_ns;
     if (item->counted)
         channel->turn.wait_ns += item->call.issued_ns - item->call.taken_ns;
-    if (item->call.row->encode) {
-        item->out = calloc(1, sizeof(*item->out));
-        if (!item->out) {
-            item_finish(channel, item, CUDA_ERROR_OUT_OF_MEMORY);
-            return;
-        }
+    if (item->call.row->encode && !item_make_out(channel, item)) {
+        item_finish(channel, item, CUDA_ERROR_OUT_OF_MEMORY);
+        return;
     }
     if (item->call.row->flags & CUDA_OPF_BESIDE)
         beside_start(channel, item);
@@ -433,12 +466,18 @@ static bool ring_is_empty(struct channel *channel)
     return ring_ready(&channel->submission) == 0 || !turn_may_read(channel);
 }
 
+static uint64_t cover_ns(const struct channel *channel)
+{
+    return channel->turn.contended ? COVER_CONTENDED_NS : COVER_NS;
+}
+
 bool consumer_round(struct channel *channel)
 {
     uint64_t first_seq = channel->next_seq;
     bool any;
 
     channel->now_ns = vgpu_clock_ns();
+    channel->untimed = 0;
     any = turn_load(channel);
     any |= collect_helpers(channel);
     any |= streams_poll(channel);
@@ -450,13 +489,14 @@ bool consumer_round(struct channel *channel)
     any |= channel->next_seq != first_seq;
     if (any)
         channel->progress_ns = channel->now_ns;
-    if (!any && channel->now_ns - channel->progress_ns >= COVER_NS)
+    if (!any && channel->now_ns - channel->progress_ns >= cover_ns(channel))
         streams_cover(channel);
     if (!any && channel->turn.units == 0)
         pools_settle(channel);
     if (channel->turn.flags & VGPU_LEASE_STOP)
         stop(channel);
     publish_issued(channel);
+    give_back(channel, !any);
     turn_publish(channel, ring_is_empty(channel));
     replies_kick(channel);
     return any;

@@ -68,7 +68,10 @@ void turn_finished(struct channel *channel, const struct batch *batch, uint64_t 
 /* A job that never reached the GPU is over. */
 void turn_job_over(struct channel *channel, bool failed);
 
-/* At the end of a round: need, turn_done, credit, counters; kicks the mediator where it waits. */
+/* Tells the guest how many jobs it may have submitted. Returns by how much that has grown. */
+uint64_t turn_tell_credit(struct channel *channel);
+
+/* At the end of a round: need, turn_done, counters; kicks the mediator where it waits. */
 void turn_publish(struct channel *channel, bool ring_empty);
 
 #endif
