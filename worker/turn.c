@@ -114,6 +114,14 @@ uint64_t turn_copy_estimate(const struct channel *channel, uint64_t bytes)
     return COPY_CALL_NS + (bytes >> 10) * rate / 1024;
 }
 
+uint64_t turn_copy_sample(const struct batch *batch, uint64_t run_ns)
+{
+    uint64_t calls_ns = batch->units * COPY_CALL_NS;
+
+    /* At least half: calls overlap with copies. */
+    return (run_ns > 2 * calls_ns ? run_ns - calls_ns : run_ns / 2) / (batch->copy_bytes >> 20);
+}
+
 void turn_issued(struct channel *channel, uint64_t estimate_ns)
 {
     struct turn *turn = &channel->turn;

@@ -60,6 +60,9 @@ bool turn_allows(struct channel *channel, uint64_t estimate_ns, uint64_t job);
 
 uint64_t turn_copy_estimate(const struct channel *channel, uint64_t bytes);
 
+/* What a batch of copies that took run_ns says of the time for a MiB. */
+uint64_t turn_copy_sample(const struct batch *batch, uint64_t run_ns);
+
 /* Work went into the driver, and came out of it. */
 void turn_issued(struct channel *channel, uint64_t estimate_ns);
 void turn_finished(struct channel *channel, const struct batch *batch, uint64_t run_ns,
