@@ -10,6 +10,7 @@
 struct item *item_new(struct channel *channel)
 {
     struct item *item = channel->spare_items;
+    size_t cleared = offsetof(struct item, blob_bytes);
 
     if (item)
         channel->spare_items = item->next;
@@ -17,7 +18,9 @@ struct item *item_new(struct channel *channel)
         item = malloc(sizeof(*item));
     if (!item)
         return NULL;
-    memset(item, 0, offsetof(struct item, blob_bytes));
+    /* A size that the compiler does not know: its own string instructions start slowly. */
+    __asm__("" : "+r"(cleared));
+    memset(item, 0, cleared);
     return item;
 }
 
