@@ -11,8 +11,8 @@
  *   copy4    4 bytes page-locked, each waited for
  *   copy1g   1 GiB page-locked
  *
- * Prints for each: median and least over the rounds, in ns (of a record, or of a call), and the
- * worker's stages (worker/stages.h).
+ * Prints for each: median and least over the rounds, in ns (of a record, or of a call), and of one
+ * record the worker's stages (worker/stages.h), which hold one reading of the clock each.
  */
 #include <getopt.h>
 #include <poll.h>
@@ -404,6 +404,25 @@ static const struct {
      COPY_CALL_NS + COPY_START_NS + (double)GIB * 1000 / BYTES_PER_US},
 };
 
+static double part(uint64_t ns, uint64_t count)
+{
+    return count ? (double)ns / (double)count : 0;
+}
+
+/* Of one record, as the channel's page tells of them: the warm-up is in it. */
+static void print_stages(void)
+{
+    struct vgpu_channel_stages now = client->page->stages;
+
+    printf("         ring %.0f, take %.1f, check %.1f, issue %.1f, driver %.1f, mark %.1f, "
+           "complete %.1f\n",
+           part(now.ring_granule_ns, now.granules), part(now.take_ns, now.samples),
+           part(now.check_ns, now.samples), part(now.issue_ns, now.samples),
+           part(now.driver_ns, now.samples),
+           part(now.mark_ns, now.marks_timed) * part(now.marks, now.records),
+           part(now.end_ns, now.ends_timed) * part(now.ends, now.records));
+}
+
 static void measure(size_t which, unsigned rounds)
 {
     double times[MAX_ROUNDS], floor_ns;
@@ -418,6 +437,7 @@ static void measure(size_t which, unsigned rounds)
         floor_ns = launch_floor();
     printf("%-8s median %10.1f ns, least %10.1f ns, of which the driver %10.1f ns\n",
            measurements[which].name, times[rounds / 2], times[0], floor_ns);
+    print_stages();
     close_client();
 }
 

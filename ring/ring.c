@@ -124,6 +124,13 @@ static int64_t available_to_take(struct ring_consumer *consumer)
     return status;
 }
 
+uint32_t ring_waiting(const struct ring_consumer *consumer)
+{
+    int64_t used = available(consumer);
+
+    return used < 0 ? 0 : (uint32_t)used;
+}
+
 int ring_ready(const struct ring_consumer *consumer)
 {
     int64_t used = available(consumer);

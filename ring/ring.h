@@ -77,6 +77,9 @@ static inline uint32_t ring_unreleased(const struct ring_consumer *consumer)
     return consumer->tail - consumer->told;
 }
 
+/* Granules published and not taken; 0 if the producer's index is nonsense. */
+uint32_t ring_waiting(const struct ring_consumer *consumer);
+
 /* 1 if an entry is there, 0 if not, -EPROTO. */
 int ring_ready(const struct ring_consumer *consumer);
 

@@ -28,6 +28,7 @@
 #include "worker/pool.h"
 #include "worker/print.h"
 #include "worker/reply.h"
+#include "worker/stages.h"
 #include "worker/turn.h"
 #include "worker/vector_add.h"
 #include "worker/virtual.h"
@@ -49,6 +50,7 @@ struct channel {
 
     struct ring_consumer submission;
     struct gain gain; /* what the guest got and was not woken for */
+    struct stages stages;
     uint64_t next_seq;
     struct taken current; /* the next record to issue; current.row is NULL if there is none */
     struct backlog backlog;

@@ -200,8 +200,10 @@ static bool take(struct channel *channel, struct taken *taken)
 {
     while (!channel->ended && !channel->stopping && turn_may_read(channel)) {
         size_t size = 0;
+        uint32_t before = channel->submission.tail;
         int status = ring_take(&channel->submission, taken->bytes, sizeof(taken->bytes), &size);
 
+        channel->stages.sum.granules += channel->submission.tail - before;
         if (ring_unreleased(&channel->submission) > channel->submission.granules / ROOM_PART)
             give_back(channel, false);
         if (status < 0)
@@ -215,6 +217,7 @@ static bool take(struct channel *channel, struct taken *taken)
         taken->taken_ns = time_of(channel, taken_record(taken));
         if (!dealt_with(channel, taken))
             return true;
+        stages_end(&channel->stages);
     }
     return false;
 }
@@ -338,6 +341,7 @@ static void issue_taken(struct channel *channel, const struct taken *taken)
     if (!item)
         return;
     status = taken->row->check(channel, &item->call, taken_record(taken), &item->in);
+    stages_note(&channel->stages, &channel->stages.sum.check_ns);
     if (status < 0)
         item_free(channel, item);
     else if (status > 0)
@@ -395,11 +399,15 @@ static bool issue_records(struct channel *channel)
     if (channel->hold.dirty && channel->hold.items)
         any |= hold_pump(channel);
     for (int i = 0; i < ROUND_RECORDS && !channel->ended && !channel->stopping; i++) {
-        if (!next_record(channel))
-            return any;
-        if (!may_issue_taken(channel, &channel->current))
-            return read_ahead(channel) || any;
+        stages_begin(&channel->stages);
+        if (!next_record(channel) || !may_issue_taken(channel, &channel->current)) {
+            stages_cancel(&channel->stages);
+            return (channel->current.row && read_ahead(channel)) || any;
+        }
+        stages_note(&channel->stages, &channel->stages.sum.take_ns);
         issue_taken(channel, &channel->current);
+        stages_note(&channel->stages, &channel->stages.sum.issue_ns);
+        stages_end(&channel->stages);
         channel->current.row = NULL;
         any = true;
     }
@@ -469,11 +477,6 @@ static void stop(struct channel *channel)
     channel_end(channel, VGPU_OK, "stopped");
 }
 
-static bool ring_is_empty(struct channel *channel)
-{
-    return ring_ready(&channel->submission) == 0 || !turn_may_read(channel);
-}
-
 static uint64_t cover_ns(const struct channel *channel)
 {
     return channel->turn.contended ? COVER_CONTENDED_NS : COVER_NS;
@@ -482,10 +485,12 @@ static uint64_t cover_ns(const struct channel *channel)
 bool consumer_round(struct channel *channel)
 {
     uint64_t first_seq = channel->next_seq;
+    uint32_t left;
     bool any;
 
     channel->now_ns = vgpu_clock_ns();
     channel->untimed = 0;
+    stages_round(&channel->stages, channel->now_ns, ring_waiting(&channel->submission));
     any = turn_load(channel);
     any |= collect_helpers(channel);
     any |= streams_poll(channel);
@@ -493,6 +498,8 @@ bool consumer_round(struct channel *channel)
     any |= poll_event_waits(channel);
     any |= beside_poll(channel);
     any |= replies_flush(channel);
+    if (any)
+        stages_found(&channel->stages, channel->now_ns);
     any |= issue_records(channel);
     any |= channel->next_seq != first_seq;
     if (any)
@@ -505,8 +512,12 @@ bool consumer_round(struct channel *channel)
         stop(channel);
     publish_issued(channel);
     give_back(channel, !any);
-    turn_publish(channel, ring_is_empty(channel));
+    left = ring_waiting(&channel->submission);
+    turn_publish(channel, left == 0 || !turn_may_read(channel));
     replies_kick(channel);
+    stages_round_end(&channel->stages, left);
+    if (channel->stages.changed)
+        stages_tell(&channel->stages, channel->map.page);
     return any;
 }
 
@@ -600,6 +611,7 @@ static void rest(struct channel *channel)
     uint64_t ns = 0;
 
     channel->now_ns = vgpu_clock_ns();
+    stages_rest(&channel->stages, channel->now_ns);
     if (turn_granted(channel) && channel->now_ns - channel->progress_ns < SPIN_NS) {
         poll_once(channel);
         return;
@@ -611,10 +623,12 @@ static void rest(struct channel *channel)
     }
     if (reads && !ring_consumer_arm(&channel->submission))
         return;
+    stages_tell(&channel->stages, channel->map.page);
     if (ns > 0)
         sleep_while_busy(channel, ns);
     else
         sleep_for(channel, NULL);
+    stages_slept(&channel->stages, vgpu_clock_ns());
     if (reads)
         ring_consumer_disarm(&channel->submission);
 }

@@ -193,8 +193,10 @@ static CUresult issue_pieces(struct channel *channel, struct item *item, const s
         first = false;
         lock_side(channel, target, &piece);
         lock_side(channel, source, &piece);
+        stages_note(&channel->stages, &channel->stages.sum.issue_ns);
         result = piece.rows > 1 ? issue_rows(channel->cu, target, source, &piece, item->stream->cu)
                                 : issue_row(channel->cu, target, source, &piece, item->stream->cu);
+        stages_note(&channel->stages, &channel->stages.sum.driver_ns);
         if (result != CUDA_SUCCESS)
             return result;
         item->progress += bytes;
@@ -237,8 +239,8 @@ CUresult exec_upload(struct channel *channel, const struct cuda_call *call,
     CUresult result = CUDA_SUCCESS;
 
     if (in->data_bytes > 0)
-        result = channel->cu->cuMemcpyHtoDAsync(in->target, in->data, in->data_bytes,
-                                                item->stream->cu);
+        result =
+            channel->cu->cuMemcpyHtoDAsync(in->target, in->data, in->data_bytes, item->stream->cu);
     if (result != CUDA_SUCCESS)
         return result;
     item->batched = true;

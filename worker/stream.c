@@ -232,10 +232,12 @@ static void give_mark(struct context *context, struct mark *mark)
 CUresult stream_cover(struct channel *channel, struct stream *stream)
 {
     struct mark *mark = NULL;
+    uint64_t began_ns;
     CUresult result;
 
     if (batch_is_empty(&stream->open))
         return CUDA_SUCCESS;
+    began_ns = stages_mark_begin(&channel->stages);
     result = context_enter(channel, stream->context);
     if (result == CUDA_SUCCESS)
         result = take_mark(channel, stream->context, &mark);
@@ -256,6 +258,7 @@ CUresult stream_cover(struct channel *channel, struct stream *stream)
     memset(&stream->open, 0, sizeof(stream->open));
     *stream->marks_end = mark;
     stream->marks_end = &mark->next;
+    stages_mark_end(&channel->stages, began_ns);
     return CUDA_SUCCESS;
 }
 

@@ -25,6 +25,7 @@ struct guest_thread {
     struct vgpu_slice blobs[SENDER_MAX_BLOBS];
     uint32_t n_blobs;
     uint8_t *answer;
+    unsigned untimed; /* records, for stages.h */
 };
 
 /* The calling thread's; NULL if memory is out. */
