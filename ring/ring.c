@@ -133,9 +133,18 @@ uint32_t ring_waiting(const struct ring_consumer *consumer)
 
 int ring_ready(const struct ring_consumer *consumer)
 {
-    int64_t used = available(consumer);
+    /* Acquire: pairs with the release in ring_publish. */
+    uint32_t head = __atomic_load_n(&consumer->state->producer.head, __ATOMIC_ACQUIRE);
+    /* Atomic: threads that do not hold the ring ask as well, for a hint. */
+    uint32_t used = head - __atomic_load_n(&consumer->tail, __ATOMIC_RELAXED);
 
-    return used < 0 ? (int)used : used > 0;
+    return used > consumer->granules ? -EPROTO : used > 0;
+}
+
+static void advance(struct ring_consumer *consumer, uint32_t granules)
+{
+    /* Atomic for ring_ready(). */
+    __atomic_store_n(&consumer->tail, consumer->tail + granules, __ATOMIC_RELAXED);
 }
 
 bool ring_release(struct ring_consumer *consumer)
@@ -176,7 +185,7 @@ int ring_take(struct ring_consumer *consumer, void *buffer, size_t size, size_t 
         if (head.kind == VGPU_OP_PAD) {
             if (need != to_end)
                 return -EPROTO;
-            consumer->tail += need;
+            advance(consumer, need);
             continue;
         }
         if (head.size_bytes > size)
@@ -184,7 +193,7 @@ int ring_take(struct ring_consumer *consumer, void *buffer, size_t size, size_t 
         memcpy(buffer, entry, head.size_bytes);
         memcpy(buffer, &head.size_bytes, sizeof(head.size_bytes));
         memcpy((uint8_t *)buffer + 4, &head.kind, sizeof(head.kind));
-        consumer->tail += need;
+        advance(consumer, need);
         *ret_size = head.size_bytes;
         if (consumer->seen != consumer->tail) {
             /* The next one comes from the peer's cache while this one is being worked on. */
