@@ -2,18 +2,20 @@
 #include "worker/consumer.h"
 
 #include <errno.h>
-#include <poll.h>
-#include <sched.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/epoll.h>
 
 #include "ring/pages.h"
 #include "worker/beside.h"
 #include "worker/channel.h"
+#include "worker/rest.h"
 
-/* Records issued before the marks are looked at again. */
-#define ROUND_RECORDS 32
+/*
+ * Records issued before marks and helpers are looked at again; more while nobody waits for what
+ * that would show.
+ */
+#define ROUND_RECORDS      32
+#define ROUND_RECORDS_MOST 128
 
 /* Records that may share one reading of the clock. */
 #define TIMED_RECORDS 4
@@ -23,29 +25,9 @@
 /* What part of the ring, or of the credit, a sleeping guest is woken for. */
 #define WAKE_PART 4
 
-/*
- * After the last progress: how long the holder of the turn polls, and when it closes batches, which
- * is sooner where others wait.
- */
-#define SPIN_NS            (50 * VGPU_NS_PER_US)
+/* After the last progress, batches are closed: sooner where others wait. */
 #define COVER_NS           (10 * VGPU_NS_PER_US)
 #define COVER_CONTENDED_NS (4 * VGPU_NS_PER_US)
-
-/*
- * Sleeps while something is in flight: a part of the time since the last progress, so that the end
- * of long work is noticed late by no more than that part of it; within bounds. What is waited for
- * is slept for in larger parts until shortly before it should end, and then polled for.
- */
-#define SLEEP_PART        64
-#define SLEEP_PART_BEFORE 8
-#define SLEEP_MAX_NS      VGPU_NS_PER_MS
-#define SLEEP_MIN_NS      (10 * VGPU_NS_PER_US)
-#define DUE_PART          16
-#define DUE_MIN_NS        (50 * VGPU_NS_PER_US)
-#define DUE_MAX_NS        (500 * VGPU_NS_PER_US)
-
-/* After that long without progress, polling gives way to others on this processor. */
-#define YIELD_NS (8 * VGPU_NS_PER_US)
 
 #define JOB_ESTIMATE_NS (30 * VGPU_NS_PER_US)
 
@@ -392,13 +374,23 @@ static bool continue_partial(struct channel *channel)
     return channel->partial != item || item->progress != before;
 }
 
+/* After so many records: is it time to look at what else there is? */
+static bool round_is_over(const struct channel *channel, unsigned issued)
+{
+    if (issued % ROUND_RECORDS != 0)
+        return false;
+    return issued >= ROUND_RECORDS_MOST || channel->replies.waiting > 0 || channel->hold.gates ||
+           channel->closing || channel->written.mirrored || channel->turn.contended ||
+           turn_changed(channel);
+}
+
 static bool issue_records(struct channel *channel)
 {
     bool any = continue_partial(channel);
 
     if (channel->hold.dirty && channel->hold.items)
         any |= hold_pump(channel);
-    for (int i = 0; i < ROUND_RECORDS && !channel->ended && !channel->stopping; i++) {
+    for (unsigned issued = 1; !channel->ended && !channel->stopping; issued++) {
         stages_begin(&channel->stages);
         if (!next_record(channel) || !may_issue_taken(channel, &channel->current)) {
             stages_cancel(&channel->stages);
@@ -410,6 +402,8 @@ static bool issue_records(struct channel *channel)
         stages_end(&channel->stages);
         channel->current.row = NULL;
         any = true;
+        if (round_is_over(channel, issued))
+            break;
     }
     return any;
 }
@@ -519,118 +513,6 @@ bool consumer_round(struct channel *channel)
     if (channel->stages.changed)
         stages_tell(&channel->stages, channel->map.page);
     return any;
-}
-
-static void pause_cpu(void)
-{
-#if defined(__x86_64__) || defined(__i386__)
-    __builtin_ia32_pause();
-#endif
-}
-
-static bool has_marks(const struct channel *channel)
-{
-    for (const struct stream *stream = channel->active; stream; stream = stream->next_active)
-        if (stream->marks)
-            return true;
-    return false;
-}
-
-static void look_at_events(struct channel *channel)
-{
-    struct epoll_event events[8];
-    int count = epoll_wait(channel->epoll, events, 8, 0);
-
-    for (int i = 0; i < count; i++)
-        if (events[i].data.fd == channel->lifeline && (events[i].events & (EPOLLHUP | EPOLLERR)))
-            channel_end(channel, VGPU_GONE, "the launcher is gone");
-}
-
-static void sleep_for(struct channel *channel, const struct timespec *timeout)
-{
-    struct pollfd waiting = {.fd = channel->epoll, .events = POLLIN};
-
-    if (ppoll(&waiting, 1, timeout, NULL) > 0)
-        look_at_events(channel);
-}
-
-static uint64_t within(uint64_t ns, uint64_t least, uint64_t most)
-{
-    if (ns < least)
-        return least;
-    return ns < most ? ns : most;
-}
-
-/* How long to sleep while something is in flight; 0: not at all. */
-static uint64_t sleep_ns(const struct channel *channel)
-{
-    uint64_t now_ns = channel->now_ns;
-    uint64_t elapsed_ns = now_ns - channel->progress_ns;
-    uint64_t due_ns = streams_due_ns(channel);
-    uint64_t lead_ns = 0;
-
-    if (due_ns != UINT64_MAX && due_ns > channel->progress_ns)
-        lead_ns = within((due_ns - channel->progress_ns) / DUE_PART, DUE_MIN_NS, DUE_MAX_NS);
-    if (lead_ns == 0 || now_ns > due_ns + lead_ns)
-        return within(elapsed_ns / SLEEP_PART, SLEEP_MIN_NS, SLEEP_MAX_NS);
-    if (now_ns + lead_ns + SLEEP_MIN_NS > due_ns)
-        return 0;
-    return within(elapsed_ns / SLEEP_PART_BEFORE, SLEEP_MIN_NS, due_ns - lead_ns - now_ns);
-}
-
-static void sleep_while_busy(struct channel *channel, uint64_t ns)
-{
-    struct timespec timeout = {.tv_sec = (time_t)(ns / VGPU_NS_PER_S),
-                               .tv_nsec = (long)(ns % VGPU_NS_PER_S)};
-
-    sleep_for(channel, &timeout);
-}
-
-/* One turn of polling: at once if somebody waits for what is in flight. */
-static void poll_once(struct channel *channel)
-{
-    bool awaited = channel->event_waits || streams_due_ns(channel) != UINT64_MAX;
-
-    for (int i = 0; i < 8 && !awaited && ring_ready(&channel->submission) == 0; i++)
-        pause_cpu();
-    /* The one that is waited for may want this very processor. */
-    if (channel->now_ns - channel->progress_ns > YIELD_NS && ring_ready(&channel->submission) == 0)
-        sched_yield();
-}
-
-/* True while something is in flight whose end only polling shows. */
-static bool must_look(const struct channel *channel)
-{
-    return has_marks(channel) || channel->event_waits || channel->closing;
-}
-
-/* Called when a round found nothing to do. */
-static void rest(struct channel *channel)
-{
-    bool reads = turn_may_read(channel) && backlog_has_room(&channel->backlog);
-    uint64_t ns = 0;
-
-    channel->now_ns = vgpu_clock_ns();
-    stages_rest(&channel->stages, channel->now_ns);
-    if (turn_granted(channel) && channel->now_ns - channel->progress_ns < SPIN_NS) {
-        poll_once(channel);
-        return;
-    }
-    streams_cover(channel);
-    if (must_look(channel) && (ns = sleep_ns(channel)) == 0) {
-        poll_once(channel);
-        return;
-    }
-    if (reads && !ring_consumer_arm(&channel->submission))
-        return;
-    stages_tell(&channel->stages, channel->map.page);
-    if (ns > 0)
-        sleep_while_busy(channel, ns);
-    else
-        sleep_for(channel, NULL);
-    stages_slept(&channel->stages, vgpu_clock_ns());
-    if (reads)
-        ring_consumer_disarm(&channel->submission);
 }
 
 void consumer_run(struct channel *channel)

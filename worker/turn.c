@@ -41,6 +41,15 @@ bool turn_load(struct channel *channel)
     return changed;
 }
 
+bool turn_changed(const struct channel *channel)
+{
+    const struct vgpu_lease_page *lease = channel->map.lease;
+
+    return page_load_u64(&lease->turn) != channel->turn.seen ||
+           page_load_u32(&lease->flags) != channel->turn.flags ||
+           (page_load_u32(&lease->contended) != 0) != channel->turn.contended;
+}
+
 static uint64_t depth(const struct turn *turn)
 {
     return turn->jobs_taken - turn->jobs_done - turn->jobs_failed;

@@ -43,6 +43,9 @@ void turn_init(struct channel *channel);
 bool turn_load(struct channel *channel);
 bool turn_granted(const struct channel *channel);
 
+/* True if the lease page is not as it was when it was loaded. */
+bool turn_changed(const struct channel *channel);
+
 /* Counts a job record. *ret_job is its number if it is admitted. */
 enum admission turn_admit(struct channel *channel, bool is_explicit, uint64_t *ret_job);
 
