@@ -59,6 +59,8 @@ static bool tell(const struct fake_monitor *fake, int sock, const struct vgpu_ms
     m->processes = ask->gpu == 0 ? fake->n_processes : 0;
     for (unsigned i = 0; i < VGPU_MONITOR_PROCESSES && ask->first + i < m->processes; i++)
         m->process[i] = fake->process[ask->first + i];
+    if (ask->gpu == 0 && fake->claimed_processes)
+        m->processes = fake->claimed_processes;
     if (fake->malformed)
         m->reserved = 1;
     answer.head = (struct vgpu_msg){sizeof(answer), VGPU_MSG_MONITORED, 0, ask->head.tag, 0};

@@ -19,6 +19,7 @@ struct fake_monitor {
     unsigned n_gpus, n_processes;
     struct vgpu_monitor gpu[FAKE_MONITOR_GPUS];
     struct vgpu_monitor_process process[FAKE_MONITOR_PROCESSES]; /* of the first GPU */
+    unsigned claimed_processes; /* if not 0: their number as the first GPU tells it */
     uint64_t features;
     unsigned refusals; /* so many questions are refused first */
     uint32_t refusal;  /* with this status */
