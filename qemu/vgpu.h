@@ -75,8 +75,8 @@ VGPULinkChannel *vgpu_link_open(VGPULink *link, const VGPUOpen *open);
 void vgpu_link_close(VGPULinkChannel *channel);
 
 /*
- * Asks what the VM may know of a GPU. One of the two is called, perhaps from within; the next
- * question comes after that. ops lives as long as the link.
+ * Asks what the VM may know of a GPU. One of the two is called, perhaps from within; the
+ * next question comes after that. ops lives as long as the link.
  */
 typedef struct VGPULinkMonitorOps {
     void (*told)(void *opaque, const struct vgpu_monitor *monitor);
