@@ -26,11 +26,16 @@ struct fake_monitor {
     bool malformed;    /* answers that no host may give */
     bool hang_up;      /* once: before the next answer */
 
-    unsigned connections, questions; /* so far; atomic */
+    unsigned connections, questions; /* so far: fake_monitor_count() */
     char dir[64], path[80];
     int listener, stop, peers[FAKE_MONITOR_PEERS];
     pthread_t thread;
 };
+
+static inline unsigned fake_monitor_count(const unsigned *count)
+{
+    return __atomic_load_n(count, __ATOMIC_SEQ_CST);
+}
 
 /* One GPU with all facts, without processes. */
 void fake_monitor_start(struct fake_monitor *fake);

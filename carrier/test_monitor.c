@@ -53,8 +53,8 @@ static void test_monitor_keeps_its_connection(void **state)
     assert_int_equal(ask(both), 0);
     assert_string_equal(both->got.name, "Fake GPU");
     assert_int_equal(ask(both), 0);
-    assert_int_equal(both->host.connections, 1);
-    assert_int_equal(both->host.questions, 2);
+    assert_int_equal(fake_monitor_count(&both->host.connections), 1);
+    assert_int_equal(fake_monitor_count(&both->host.questions), 2);
 }
 
 static void test_monitor_connects_again(void **state)
@@ -64,7 +64,7 @@ static void test_monitor_connects_again(void **state)
     assert_int_equal(ask(both), 0);
     both->host.hang_up = true;
     assert_int_equal(ask(both), 0);
-    assert_int_equal(both->host.connections, 2);
+    assert_int_equal(fake_monitor_count(&both->host.connections), 2);
 }
 
 /* A host that hangs up on a new connection is not asked for ever. */
@@ -75,7 +75,7 @@ static void test_monitor_gives_up(void **state)
     both->host.hang_up = true;
     assert_int_equal(ask(both), -ECONNRESET);
     assert_int_equal(both->refusal.status, VGPU_STARTING);
-    assert_int_equal(both->host.questions, 1);
+    assert_int_equal(fake_monitor_count(&both->host.questions), 1);
 }
 
 static void test_monitor_refusal_keeps_the_connection(void **state)
@@ -88,7 +88,7 @@ static void test_monitor_refusal_keeps_the_connection(void **state)
     assert_int_equal(both->refusal.status, VGPU_STARTING);
     assert_int_equal(both->refusal.retry_ns, 1000000);
     assert_int_equal(ask(both), 0);
-    assert_int_equal(both->host.connections, 1);
+    assert_int_equal(fake_monitor_count(&both->host.connections), 1);
 }
 
 static void test_monitor_nonsense_is_not_taken(void **state)
@@ -109,7 +109,7 @@ static void test_monitor_old_host(void **state)
     both->host.features = VGPU_FEATURE_JOB;
     assert_int_equal(ask(both), -EOPNOTSUPP);
     assert_int_equal(both->refusal.status, VGPU_VERSION);
-    assert_int_equal(both->host.questions, 0);
+    assert_int_equal(fake_monitor_count(&both->host.questions), 0);
 }
 
 /* Two processes on one connection would take each other's answers. */
@@ -125,9 +125,9 @@ static void test_monitor_child_has_its_own_connection(void **state)
         _exit(ask(both) == 0 ? 0 : 1);
     assert_int_equal(waitpid(child, &status, 0), child);
     assert_int_equal(status, 0);
-    assert_int_equal(__atomic_load_n(&both->host.connections, __ATOMIC_SEQ_CST), 2);
+    assert_int_equal(fake_monitor_count(&both->host.connections), 2);
     assert_int_equal(ask(both), 0);
-    assert_int_equal(__atomic_load_n(&both->host.connections, __ATOMIC_SEQ_CST), 2);
+    assert_int_equal(fake_monitor_count(&both->host.connections), 2);
 }
 
 static void test_monitor_path_too_long(void **state)

@@ -25,7 +25,7 @@ static void test_device_nothing_before_init(void **state)
     assert_int_equal(nvmlDeviceGetName(NULL, NULL, 0), NVML_ERROR_UNINITIALIZED);
     assert_int_equal(library_unsupported(), NVML_ERROR_UNINITIALIZED);
     assert_int_equal(number, 7);
-    assert_int_equal(host.connections, 0);
+    assert_int_equal(fake_monitor_count(&host.connections), 0);
 }
 
 static void test_device_init_is_counted(void **state)
@@ -42,7 +42,7 @@ static void test_device_init_is_counted(void **state)
     assert_int_equal(nvmlDeviceGetCount(&count), NVML_ERROR_UNINITIALIZED);
     assert_int_equal(nvmlShutdown(), NVML_ERROR_UNINITIALIZED);
     assert_ok(nvmlInit());
-    assert_int_equal(host.connections, 2);
+    assert_int_equal(fake_monitor_count(&host.connections), 2);
 }
 
 static void test_device_unknown_flag_is_refused(void **state)
@@ -83,7 +83,7 @@ static void test_device_waits_for_a_host_that_starts(void **state)
     host.refusals = 2;
     host.refusal = VGPU_STARTING;
     assert_ok(nvmlInit_v2());
-    assert_int_equal(host.questions, 3);
+    assert_int_equal(fake_monitor_count(&host.questions), 3);
 }
 
 static void test_device_refusal_for_good_is_told_at_once(void **state)
@@ -91,7 +91,7 @@ static void test_device_refusal_for_good_is_told_at_once(void **state)
     host.refusals = 1;
     host.refusal = VGPU_NO_MEMORY;
     assert_int_equal(nvmlInit_v2(), NVML_ERROR_MEMORY);
-    assert_int_equal(host.questions, 1);
+    assert_int_equal(fake_monitor_count(&host.questions), 1);
 }
 
 static void test_device_host_that_hung_up_is_met_again(void **state)
@@ -101,7 +101,7 @@ static void test_device_host_that_hung_up_is_met_again(void **state)
 
     host.hang_up = true;
     assert_ok(nvmlDeviceGetMemoryInfo(device, &memory));
-    assert_int_equal(host.connections, 2);
+    assert_int_equal(fake_monitor_count(&host.connections), 2);
 }
 
 static void test_device_child_may_go_on(void **state)
