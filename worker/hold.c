@@ -26,6 +26,7 @@ static enum order order_of(const struct item *item)
     case CUDA_OP_COPY:
     case CUDA_OP_COPY_3D:
     case CUDA_OP_FILL:
+    case CUDA_OP_UPLOAD:
     case CUDA_OP_GRAPH_LAUNCH:
     case CUDA_OP_HOST_FUNCTION:
         return ORDER_STREAM;

@@ -438,6 +438,28 @@ static void test_order_host_function_holds_its_stream(void **state)
     close_client(client);
 }
 
+/* Bytes that a record carries are a copy of the stream like any other. */
+static void test_order_host_function_holds_uploads(void **state)
+{
+    struct client *client = open_client();
+    _Alignas(8) uint8_t record[sizeof(struct cuda_op_upload) + 64] = {0};
+    struct cuda_op_upload *op = (void *)record;
+    size_t copies, size = sizeof(*op);
+
+    op->target = client_alloc(client, 8);
+    op->stream = STREAM(0);
+    op->data = client_blob(op, &size, "1234567", 8);
+    copies = test_driver_count("copy");
+    host_function(client, STREAM(0), 7);
+    client_send(client, CUDA_OP_UPLOAD, 0, op, size);
+    assert_true(called_back(client, 7));
+    assert_int_equal(test_driver_count("copy"), copies);
+    host_function_done(client, 7);
+    client_run(client);
+    assert_int_equal(test_driver_count("copy"), copies + 1);
+    close_client(client);
+}
+
 static void test_order_host_functions_follow_each_other(void **state)
 {
     struct client *client = open_client();
@@ -806,6 +828,7 @@ int main(void)
         cmocka_unit_test(test_order_need_is_told_when_contention_comes_late),
         cmocka_unit_test(test_order_need_rises_with_a_kick_without_the_turn),
         cmocka_unit_test(test_order_host_function_holds_its_stream),
+        cmocka_unit_test(test_order_host_function_holds_uploads),
         cmocka_unit_test(test_order_host_functions_follow_each_other),
         cmocka_unit_test(test_order_hold_reaches_streams_that_wait),
         cmocka_unit_test(test_order_hold_reaches_the_legacy_stream),
