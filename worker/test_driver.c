@@ -1059,6 +1059,34 @@ static CUresult launch_ex(const CUlaunchConfig *config, CUfunction function, voi
     return launch(function, 1, 1, 1, 1, 1, 1, 0, config->hStream, params, extra);
 }
 
+static CUresult write_32(CUstream stream, CUdeviceptr address, cuuint32_t value, unsigned int flags)
+{
+    return fill(address, 0, value, 4, 1, 1, stream);
+}
+
+static CUresult write_64(CUstream stream, CUdeviceptr address, cuuint64_t value, unsigned int flags)
+{
+    return fill(address, 0, (unsigned char)value, 1, 8, 1, stream);
+}
+
+static CUresult tensor_tiled(CUtensorMap *map, CUtensorMapDataType type, cuuint32_t rank,
+                             void *address, const cuuint64_t *dims, const cuuint64_t *strides,
+                             const cuuint32_t *box, const cuuint32_t *element_strides,
+                             CUtensorMapInterleave interleave, CUtensorMapSwizzle swizzle,
+                             CUtensorMapL2promotion l2, CUtensorMapFloatOOBfill oob)
+{
+    map->opaque[0] = (uintptr_t)address;
+    map->opaque[1] = dims[rank - 1];
+    map->opaque[2] = box[rank - 1];
+    return CUDA_SUCCESS;
+}
+
+static CUresult tensor_replace(CUtensorMap *map, void *address)
+{
+    map->opaque[0] = (uintptr_t)address;
+    return CUDA_SUCCESS;
+}
+
 static CUresult active_clusters(int *clusters, CUfunction function, const CUlaunchConfig *config)
 {
     *clusters = config->attrs[0].value.clusterDim.x <= 8 ? (int)config->gridDimX : 0;
@@ -1269,6 +1297,10 @@ void test_driver_table(struct cuda_driver *driver)
     driver->cuOccupancyMaxActiveClusters = active_clusters;
     driver->cuOccupancyMaxPotentialClusterSize = largest_cluster;
     driver->cuStreamSetAttribute = stream_set;
+    driver->cuStreamWriteValue32 = write_32;
+    driver->cuStreamWriteValue64 = write_64;
+    driver->cuTensorMapEncodeTiled = tensor_tiled;
+    driver->cuTensorMapReplaceAddress = tensor_replace;
     driver->cuStreamCreate = stream_create;
     driver->cuStreamCreateWithPriority = stream_create_priority;
     driver->cuStreamDestroy = stream_destroy;

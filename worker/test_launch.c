@@ -180,6 +180,105 @@ static void test_launch_waits_behind_a_host_function(void **state)
     close_client(client);
 }
 
+static uint64_t write_value(struct client *client, uint64_t address, uint32_t bytes)
+{
+    struct cuda_op_stream_write_value op = {
+        .stream = STREAM, .address = address, .value = 7, .bytes = bytes};
+
+    return client_send(client, CUDA_OP_STREAM_WRITE_VALUE, 0, &op, sizeof(op));
+}
+
+static void test_launch_write_value(void **state)
+{
+    struct client *client = open_client();
+    uint64_t address = client_alloc(client, 16);
+    uint32_t word;
+
+    write_value(client, address, 4);
+    write_value(client, address + 8, 8);
+    assert_int_equal(client_await(client, client_sync_stream(client, STREAM))->result,
+                     CUDA_SUCCESS);
+    memcpy(&word, (const void *)(uintptr_t)address, 4);
+    assert_int_equal(word, 7);
+    assert_int_equal(test_driver_count("fill"), 2);
+    close_client(client);
+}
+
+/* Neither reaches the driver; the next call that reports tells. */
+static void test_launch_write_value_outside_or_misaligned(void **state)
+{
+    struct client *client = open_client();
+    uint64_t address = client_alloc(client, 16);
+    const uint64_t bad[] = {address + 16, address + 12, address + 2};
+
+    for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+        write_value(client, bad[i], i == 2 ? 4 : 8);
+        assert_int_equal(client_await(client, client_sync_stream(client, STREAM))->result,
+                         CUDA_ERROR_INVALID_VALUE);
+    }
+    assert_int_equal(test_driver_count("fill"), 0);
+    close_client(client);
+}
+
+static uint64_t send_tensor(struct client *client, const void *tensor, size_t bytes)
+{
+    _Alignas(8) uint8_t buffer[1024] = {0};
+    struct cuda_op_tensor_map_encode *op = (void *)buffer;
+    size_t size = sizeof(*op);
+
+    op->tensor = client_blob(op, &size, tensor, bytes);
+    return client_send(client, CUDA_OP_TENSOR_MAP_ENCODE, VGPU_RECORD_WAIT, op, size);
+}
+
+static void test_launch_tensor_map(void **state)
+{
+    struct client *client = open_client();
+    const struct vgpu_tensor tensor = {
+        .rank = 5, .address = 4096, .dims = {1, 2, 3, 4, 5}, .box = {6, 7, 8, 9, 10}};
+    const struct client_reply *reply =
+        client_await(client, send_tensor(client, &tensor, sizeof(tensor)));
+    const struct cuda_re_tensor_map_encode *answer = (const void *)reply->bytes;
+    _Alignas(8) uint8_t buffer[1024] = {0};
+    struct cuda_op_tensor_map_replace *op = (void *)buffer;
+    size_t size = sizeof(*op);
+    uint64_t map[16];
+
+    assert_int_equal(reply->result, CUDA_SUCCESS);
+    assert_int_equal(answer->map.size_bytes, sizeof(map));
+    memcpy(map, reply->bytes + answer->map.offset, sizeof(map));
+    assert_int_equal(map[0], 4096);
+    assert_int_equal(map[1], 5);
+    assert_int_equal(map[2], 10);
+    op->address = 8192;
+    op->map = client_blob(op, &size, map, sizeof(map));
+    reply = client_await(
+        client, client_send(client, CUDA_OP_TENSOR_MAP_REPLACE, VGPU_RECORD_WAIT, op, size));
+    assert_int_equal(reply->result, CUDA_SUCCESS);
+    memcpy(
+        map,
+        reply->bytes +
+            ((const struct cuda_re_tensor_map_replace *)(const void *)reply->bytes)->changed.offset,
+        sizeof(map));
+    assert_int_equal(map[0], 8192);
+    assert_int_equal(map[1], 5);
+    close_client(client);
+}
+
+/* The driver reads arrays as long as the rank says: only ranks that they have. */
+static void test_launch_tensor_of_wrong_rank_ends_the_channel(void **state)
+{
+    const struct vgpu_tensor bad[] = {
+        {.rank = 0}, {.rank = VGPU_TENSOR_MAX_RANK + 1}, {.rank = 1, .kind = 3}};
+
+    for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+        struct client *client = open_client();
+
+        send_tensor(client, &bad[i], sizeof(bad[i]));
+        assert_int_equal(client_await_end(client), VGPU_BAD_RECORD);
+        client_close(client);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -189,6 +288,10 @@ int main(void)
         cmocka_unit_test(test_launch_clusters_are_asked_of_the_driver),
         cmocka_unit_test(test_launch_stream_attributes_reach_the_driver),
         cmocka_unit_test(test_launch_waits_behind_a_host_function),
+        cmocka_unit_test(test_launch_write_value),
+        cmocka_unit_test(test_launch_write_value_outside_or_misaligned),
+        cmocka_unit_test(test_launch_tensor_map),
+        cmocka_unit_test(test_launch_tensor_of_wrong_rank_ends_the_channel),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -119,6 +119,7 @@ static void reply_device(struct fake_host *host, const struct vgpu_record *recor
     info.attributes[CU_DEVICE_ATTRIBUTE_WARP_SIZE] = 32;
     info.attributes[CU_DEVICE_ATTRIBUTE_MAX_PITCH] = INT32_MAX;
     info.attributes[CU_DEVICE_ATTRIBUTE_CLUSTER_LAUNCH] = host->clusters;
+    info.attributes[CU_DEVICE_ATTRIBUTE_TENSOR_MAP_ACCESS_SUPPORTED] = host->clusters;
     info.attributes[CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT] = 4;
     info.attributes[CU_DEVICE_ATTRIBUTE_MAX_THREADS_PER_MULTIPROCESSOR] = 2048;
     info.attributes[CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR] = 9;

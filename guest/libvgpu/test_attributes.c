@@ -228,6 +228,80 @@ static void test_attributes_streams_do_not_have(void **state)
     end(&host);
 }
 
+static void test_attributes_writes_and_batches(void **state)
+{
+    struct fake_host host = {0};
+    CUstreamBatchMemOpParams ops[3] = {{.operation = CU_STREAM_MEM_OP_WRITE_VALUE_32},
+                                       {.operation = CU_STREAM_MEM_OP_BARRIER},
+                                       {.operation = CU_STREAM_MEM_OP_WRITE_VALUE_64}};
+    CUcontext context;
+    CUdeviceptr pointer;
+
+    begin(&host, &context);
+    assert_ok(cuMemAlloc_v2(&pointer, 16));
+    assert_ok(cuStreamWriteValue32_v2(NULL, pointer, 5, CU_STREAM_WRITE_VALUE_DEFAULT));
+    assert_int_equal(cuStreamWriteValue32_v2(NULL, pointer + 2, 5, 0), CUDA_ERROR_INVALID_VALUE);
+    assert_int_equal(cuStreamWriteValue64_v2(NULL, pointer + 16, 5, 0), CUDA_ERROR_INVALID_VALUE);
+    assert_int_equal(cuStreamWriteValue32_v2(NULL, pointer, 5, 2), CUDA_ERROR_INVALID_VALUE);
+    ops[0].writeValue.address = pointer;
+    ops[2].writeValue.address = pointer + 8;
+    assert_ok(cuStreamBatchMemOp_v2(NULL, 3, ops, 0));
+    fake_await_op(&host, CUDA_OP_STREAM_WRITE_VALUE, 3);
+    /* Nothing of a batch that cannot be done is done. */
+    ops[2].operation = CU_STREAM_MEM_OP_WAIT_VALUE_32;
+    assert_int_equal(cuStreamBatchMemOp_v2(NULL, 3, ops, 0), CUDA_ERROR_NOT_SUPPORTED);
+    assert_int_equal(cuStreamBatchMemOp_v2(NULL, 257, ops, 0), CUDA_ERROR_INVALID_VALUE);
+    assert_int_equal(fake_count_op(&host, CUDA_OP_STREAM_WRITE_VALUE), 3);
+    end(&host);
+}
+
+static bool answer_tensor(struct fake_host *host, const struct vgpu_record *record)
+{
+    const struct cuda_op_tensor_map_encode *op = (const void *)record;
+    _Alignas(8) uint8_t answer[sizeof(struct cuda_re_tensor_map_encode) + 128] = {0};
+    struct cuda_re_tensor_map_encode *re = (void *)answer;
+
+    if (record->op != CUDA_OP_TENSOR_MAP_ENCODE)
+        return false;
+    re->head = (struct vgpu_completion){
+        .size_bytes = sizeof(answer), .kind = VGPU_COMPLETION_REPLY, .seq = record->seq};
+    re->map = (struct vgpu_blob){.offset = sizeof(*re), .size_bytes = 128};
+    memcpy(re + 1, (const uint8_t *)record + op->tensor.offset, 128);
+    fake_complete(host, &re->head);
+    return true;
+}
+
+static void test_attributes_tensor_maps(void **state)
+{
+    struct fake_host host = {.clusters = true, .on_record = answer_tensor};
+    const cuuint64_t dims[] = {16, 32}, strides[] = {64};
+    const cuuint32_t box[] = {8, 4}, ones[] = {1, 1};
+    struct vgpu_tensor sent;
+    CUtensorMap map;
+
+    begin(&host, NULL);
+    assert_ok(cuTensorMapEncodeTiled(
+        &map, CU_TENSOR_MAP_DATA_TYPE_FLOAT32, 2, (void *)(uintptr_t)4096, dims, strides, box, ones,
+        CU_TENSOR_MAP_INTERLEAVE_NONE, CU_TENSOR_MAP_SWIZZLE_NONE, CU_TENSOR_MAP_L2_PROMOTION_NONE,
+        CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE));
+    memcpy(&sent, &map, sizeof(map));
+    assert_int_equal(sent.data_type, CU_TENSOR_MAP_DATA_TYPE_FLOAT32);
+    assert_int_equal(sent.rank, 2);
+    assert_int_equal(sent.address, 4096);
+    assert_int_equal(sent.dims[1], 32);
+    assert_int_equal(sent.dims[2], 0);
+    assert_int_equal(sent.strides[0], 64);
+    assert_int_equal(sent.box[0], 8);
+    for (unsigned rank = 0; rank <= 6; rank += 6)
+        assert_int_equal(cuTensorMapEncodeTiled(
+                             &map, CU_TENSOR_MAP_DATA_TYPE_FLOAT32, rank, NULL, dims, strides, box,
+                             ones, CU_TENSOR_MAP_INTERLEAVE_NONE, CU_TENSOR_MAP_SWIZZLE_NONE,
+                             CU_TENSOR_MAP_L2_PROMOTION_NONE, CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE),
+                         CUDA_ERROR_INVALID_VALUE);
+    assert_int_equal(cuTensorMapReplaceAddress(NULL, NULL), CUDA_ERROR_INVALID_VALUE);
+    end(&host);
+}
+
 int main(int argc, char **argv)
 {
     const struct CMUnitTest both[] = {
@@ -239,6 +313,8 @@ int main(int argc, char **argv)
         cmocka_unit_test(test_attributes_with_a_meaning_are_refused_by_name),
         cmocka_unit_test(test_attributes_of_streams),
         cmocka_unit_test(test_attributes_streams_do_not_have),
+        cmocka_unit_test(test_attributes_writes_and_batches),
+        cmocka_unit_test(test_attributes_tensor_maps),
     };
 
     return run_both(argc, argv, both, sizeof(both) / sizeof(both[0]), NULL, 0);

@@ -94,6 +94,25 @@ struct vgpu_launch_attributes {
 };
 VGPU_ASSERT_SIZE(struct vgpu_launch_attributes, 64);
 
+/* Of tensor_map_encode: what cuTensorMapEncode* takes; what its kind does not use is 0. */
+#define VGPU_TENSOR_TILED       0
+#define VGPU_TENSOR_IM2COL      1
+#define VGPU_TENSOR_IM2COL_WIDE 2
+#define VGPU_TENSOR_MAX_RANK    5
+struct vgpu_tensor {
+    uint32_t kind, data_type, rank;
+    uint32_t interleave, swizzle, l2_promotion, oob_fill;
+    uint32_t mode; /* of IM2COL_WIDE */
+    uint64_t address;
+    uint64_t dims[VGPU_TENSOR_MAX_RANK];
+    uint64_t strides[VGPU_TENSOR_MAX_RANK - 1];
+    uint32_t box[VGPU_TENSOR_MAX_RANK]; /* of TILED */
+    uint32_t element_strides[VGPU_TENSOR_MAX_RANK];
+    int32_t lower[3], upper[3]; /* corners; of IM2COL_WIDE the first of each */
+    uint32_t channels, pixels;
+};
+VGPU_ASSERT_SIZE(struct vgpu_tensor, 184);
+
 /*
  * The nodes of graph_create, one behind the other, each at a multiple of 8: this head, the body of
  * its type, need_count u32 indices of earlier nodes, for kernels the packed parameters; each part

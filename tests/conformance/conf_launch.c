@@ -330,6 +330,76 @@ static enum conf_result graph_attributes(struct conf *conf)
     return close_work(conf, &work);
 }
 
+/* In the order of the stream, of both sizes, and many at once. */
+static enum conf_result write_values(struct conf *conf)
+{
+    CUstreamBatchMemOpParams ops[3];
+    uint32_t words[BLOCKS];
+    struct work work;
+
+    CONF_TRY(open_work(conf, blocks_ptx, &work));
+    CONF_CALL(conf, cuMemsetD32(work.out, 1, BLOCKS));
+    CONF_CALL(conf, cuStreamWriteValue32(NULL, work.out + 4, 0x12345678, 0));
+    CONF_CALL(conf, cuStreamWriteValue64(NULL, work.out + 8, 0x1111222233334444ull,
+                                         CU_STREAM_WRITE_VALUE_NO_MEMORY_BARRIER));
+    CONF_CALL(conf, cuMemcpyDtoH(words, work.out, sizeof(words)));
+    CONF_TRUE(conf, words[0] == 1 && words[1] == 0x12345678);
+    CONF_TRUE(conf, words[2] == 0x33334444 && words[3] == 0x11112222);
+    memset(ops, 0, sizeof(ops));
+    ops[0].operation = CU_STREAM_MEM_OP_WRITE_VALUE_32;
+    ops[0].writeValue.address = work.out;
+    ops[0].writeValue.value = 9;
+    ops[1].operation = CU_STREAM_MEM_OP_BARRIER;
+    ops[2] = ops[0];
+    ops[2].writeValue.address = work.out + 12;
+    CONF_CALL(conf, cuStreamBatchMemOp(NULL, 3, ops, 0));
+    CONF_CALL(conf, cuMemcpyDtoH(words, work.out, sizeof(words)));
+    CONF_TRUE(conf, words[0] == 9 && words[1] == 0x12345678 && words[3] == 9);
+    CONF_EXPECT(conf, cuStreamWriteValue32(NULL, work.out + 2, 0, 0), CUDA_ERROR_INVALID_VALUE);
+    return close_work(conf, &work);
+}
+
+static CUresult encode(struct conf *conf, CUtensorMap *map, CUdeviceptr address, unsigned rank)
+{
+    const cuuint64_t dims[] = {64, 32}, strides[] = {256};
+    const cuuint32_t box[] = {16, 8}, ones[] = {1, 1};
+
+    return conf->cu->cuTensorMapEncodeTiled(
+        map, CU_TENSOR_MAP_DATA_TYPE_FLOAT32, rank, (void *)(uintptr_t)address, dims, strides, box,
+        ones, CU_TENSOR_MAP_INTERLEAVE_NONE, CU_TENSOR_MAP_SWIZZLE_NONE,
+        CU_TENSOR_MAP_L2_PROMOTION_L2_128B, CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE);
+}
+
+/* The same tensor makes the same map; another address makes another, and so does replacing it. */
+static enum conf_result tensor_maps(struct conf *conf)
+{
+    CUtensorMap first, second, other;
+    CUdevice device;
+    CUdeviceptr memory;
+    int have;
+
+    CONF_CALL(conf, cuCtxGetDevice(&device));
+    CONF_CALL(conf,
+              cuDeviceGetAttribute(&have, CU_DEVICE_ATTRIBUTE_TENSOR_MAP_ACCESS_SUPPORTED, device));
+    if (!have) {
+        CONF_TRUE(conf, encode(conf, &first, 4096, 2) != CUDA_SUCCESS);
+        return conf_skip(conf, "the device has no maps of tensors");
+    }
+    CONF_CALL(conf, cuMemAlloc(&memory, 16384));
+    CONF_TRUE(conf, encode(conf, &first, memory, 2) == CUDA_SUCCESS);
+    CONF_TRUE(conf, encode(conf, &second, memory, 2) == CUDA_SUCCESS);
+    CONF_TRUE(conf, encode(conf, &other, memory + 4096, 2) == CUDA_SUCCESS);
+    CONF_TRUE(conf, memcmp(&first, &second, sizeof(first)) == 0);
+    CONF_TRUE(conf, memcmp(&first, &other, sizeof(first)) != 0);
+    CONF_CALL(conf, cuTensorMapReplaceAddress(&first, (void *)(uintptr_t)(memory + 4096)));
+    CONF_TRUE(conf, memcmp(&first, &other, sizeof(first)) == 0);
+    CONF_TRUE(conf, encode(conf, &first, memory + 1, 2) == CUDA_ERROR_INVALID_VALUE);
+    CONF_TRUE(conf, encode(conf, &first, memory, 0) == CUDA_ERROR_INVALID_VALUE);
+    CONF_TRUE(conf, encode(conf, &first, memory, 6) == CUDA_ERROR_INVALID_VALUE);
+    CONF_CALL(conf, cuMemFree(memory));
+    return CONF_PASS;
+}
+
 static const struct conf_case cases[] = {
     {"harmless attributes", harmless, false},
     {"cooperative", cooperative, false},
@@ -341,6 +411,8 @@ static const struct conf_case cases[] = {
     {"occupancy of clusters", cluster_occupancy, false},
     {"attributes of streams", stream_attributes, false},
     {"attributes of graph nodes", graph_attributes, false},
+    {"single writes", write_values, false},
+    {"maps of tensors", tensor_maps, false},
 };
 
 void conf_launch_cases(conf_visit visit, void *context)
