@@ -43,6 +43,8 @@ CUresult cuStreamCreate(CUstream *phStream, unsigned int flags)
 
 CUresult cuStreamDestroy_v2(CUstream hStream)
 {
+    if (capture_any())
+        capture_stream_gone(hStream);
     _scope_ struct scope scope = scope_context_any();
     struct stream *stream;
 
