@@ -18,7 +18,8 @@ const char hostile_ptx[] = ".version 6.4\n.target sm_75\n.address_size 64\n"
  * Fields: 1-9 a handle of that kind, A-I a new one, P a new pool, r one or 0, M new memory, m some,
  * S one of a stream, s that or a default stream, n a count, g and h a multiple of 2 MiB, e the size
  * of an element, 4 a number, 8 a size, a a device address, p a place, l a slice, z a reserved word;
- * b a name, i an image, o options, v numbers, q parameters, w nodes of a graph.
+ * b a name, i an image, o options, v numbers, q parameters, w nodes of a graph, t attributes of a
+ * launch, c which attribute of a stream, d a tensor, f a map of one.
  */
 static const struct {
     uint16_t code;
@@ -91,6 +92,12 @@ static const struct {
     {CUDA_OP_EVENT_SYNC, "5z"},
     {CUDA_OP_EVENT_ELAPSED, "55"},
     {CUDA_OP_LAUNCH, "3s44444444zq"},
+    {CUDA_OP_LAUNCH_EX, "3s4444444ztq"},
+    {CUDA_OP_OCCUPANCY_CLUSTERS, "344444444zt"},
+    {CUDA_OP_STREAM_SET_ATTRIBUTE, "sc8"},
+    {CUDA_OP_STREAM_WRITE_VALUE, "a8e4sz"},
+    {CUDA_OP_TENSOR_MAP_ENCODE, "d"},
+    {CUDA_OP_TENSOR_MAP_REPLACE, "8f"},
     {CUDA_OP_GRAPH_CREATE, "Izw"},
     {CUDA_OP_GRAPH_DESTROY, "9z"},
     {CUDA_OP_GRAPH_LAUNCH, "9s"},
@@ -259,6 +266,21 @@ static size_t fill_text(char kind, uint32_t word, uint8_t *text, const struct ho
     case 'o':
         memcpy(text, (const uint32_t[]){word % 40, word % 64 == 0, word >> 28, 0}, 16);
         return word % 4 ? 0 : 16;
+    case 'd':
+        memset(text, (int)(word >> 24), 184);
+        memcpy(text, (const uint32_t[]){word % 4, 0, word >> 3 & (hostile->gentle ? 3 : 7)}, 12);
+        text[0] -= word % 4 == 3 && hostile->gentle;
+        text[8] += hostile->gentle;
+        return word >> 25 == 0 && !hostile->gentle ? word % 192 : 184;
+    case 'f':
+        memset(text, (int)(word >> 8), 128);
+        return word >> 25 == 0 && !hostile->gentle ? word % 160 : 128;
+    case 't':
+        memcpy(text,
+               &(struct vgpu_launch_attributes){.given = VGPU_LAUNCH_CLUSTER, .cluster = {1, 1, 1}},
+               sizeof(struct vgpu_launch_attributes));
+        text[word % 64] ^= word % 4 || hostile->gentle ? 0 : (uint8_t)(word >> 8);
+        return word >> 24 == 0 && !hostile->gentle ? word % 64 : 64;
     case 'w':
         return fill_nodes(word, text, hostile);
     case 'v':
@@ -322,6 +344,9 @@ static void put_field(struct hostile *hostile, struct writer *writer, char field
         return;
     case '4':
         put_32(writer, hostile->gentle ? 0 : small_number(word));
+        return;
+    case 'c':
+        put_32(writer, 8 + word % (hostile->gentle ? 3 : 4));
         return;
     case 'n':
     case 'e':
