@@ -27,6 +27,7 @@ union cuda_out;
 #define CUDA_OPF_BESIDE  0x10u
 #define CUDA_OPF_CONTEXT 0x20u
 #define CUDA_OPF_REPORT  0x40u
+#define CUDA_OPF_QUERY   0x80u
 
 /* Returned by an execution that will answer later. */
 #define CUDA_CALL_LATER ((CUresult)0x7fff0001)

@@ -390,7 +390,7 @@ def send_function(op):
     has_flags = 'either' in op.flags or 'job' in op.flags
     flags = 'flags' if has_flags else '0'
     extra = [] if 'wait' not in op.flags else ['VGPU_RECORD_WAIT']
-    extra += ['SENDER_' + f.upper() for f in ('job', 'report') if f in op.flags]
+    extra += ['SENDER_' + f.upper() for f in ('job', 'report', 'query') if f in op.flags]
     if extra:
         flags = ' | '.join((['flags'] if has_flags else []) + extra)
     answered = 'post' not in op.flags

@@ -55,6 +55,7 @@ static int read_flags(struct channel *channel, struct vgpu_err *err)
     if (flags & ~VGPU_CHANNEL_MIRRORED)
         return vgpu_err_set(err, EPROTO, "the channel has unknown flags 0x%x", flags);
     written_init(&channel->written, flags & VGPU_CHANNEL_MIRRORED);
+    channel->snapshot.off = channel->written.mirrored;
     if (channel->written.mirrored && ring_entry_max(map->geometry.comp_granules) < needed)
         return vgpu_err_set(err, EINVAL, "comp_granules: too few for a mirrored channel");
     return 0;

@@ -28,6 +28,7 @@
 #include "worker/pool.h"
 #include "worker/print.h"
 #include "worker/reply.h"
+#include "worker/snapshot.h"
 #include "worker/stages.h"
 #include "worker/turn.h"
 #include "worker/vector_add.h"
@@ -88,6 +89,7 @@ struct channel {
     struct print print;
     struct vector_add vector_add;
     struct written written;
+    struct snapshot snapshot;
 
     uint64_t now_ns;  /* as of this round, and of the last few records */
     unsigned untimed; /* records since the clock was read */

@@ -380,8 +380,8 @@ static bool round_is_over(const struct channel *channel, unsigned issued)
     if (issued % ROUND_RECORDS != 0)
         return false;
     return issued >= ROUND_RECORDS_MOST || channel->replies.waiting > 0 || channel->hold.gates ||
-           channel->closing || channel->written.mirrored || channel->turn.contended ||
-           turn_changed(channel);
+           channel->closing || channel->snapshot.recorded > 0 || channel->written.mirrored ||
+           channel->turn.contended || turn_changed(channel);
 }
 
 static bool issue_records(struct channel *channel)
@@ -505,6 +505,7 @@ bool consumer_round(struct channel *channel)
     if (channel->turn.flags & VGPU_LEASE_STOP)
         stop(channel);
     publish_issued(channel);
+    snapshot_tell_settled(channel);
     give_back(channel, !any);
     left = ring_waiting(&channel->submission);
     turn_publish(channel, left == 0 || !turn_may_read(channel));

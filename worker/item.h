@@ -39,6 +39,7 @@ struct item {
     void *made;          /* by an execution beside the consumer */
     uint64_t made_bytes; /* e.g. what a freed allocation gives back */
     CUresult result;     /* of that execution */
+    CUresult lost;       /* held, and what it named is gone: its answer */
     bool counted;        /* in the channel's depth */
     bool batched;        /* its job ends with a batch */
     uint32_t small_used;

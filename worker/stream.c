@@ -72,6 +72,7 @@ CUresult stream_destroy(struct channel *channel, struct stream *stream)
     stream_cover(channel, stream);
     result = channel->cu->cuStreamDestroy(stream->cu);
     stream->dead = true;
+    hold_lose(channel, stream, CUDA_ERROR_INVALID_HANDLE);
     free_if_over(channel, stream);
     return result;
 }
@@ -147,6 +148,7 @@ void stream_add_unit(struct channel *channel, struct stream *stream, struct func
     struct batch *batch = &stream->open;
 
     list_stream(channel, stream);
+    stream->last_event = 0;
     if (batch->units == 0) {
         batch->first_ns = channel->now_ns;
         batch->function = function;
@@ -164,6 +166,7 @@ void stream_add_unit(struct channel *channel, struct stream *stream, struct func
 void stream_add_op(struct channel *channel, struct stream *stream)
 {
     list_stream(channel, stream);
+    stream->last_event = 0;
     stream->open.ops++;
 }
 
@@ -185,19 +188,36 @@ static void learn(struct channel *channel, const struct batch *batch, uint64_t r
         *known = *known ? (*known * 7 + sample) / 8 : sample + 1;
 }
 
+static void unlearn(struct batch *batch, const struct function *function)
+{
+    if (!batch->function || (function && batch->function != function))
+        return;
+    batch->function = NULL;
+    batch->mixed = true;
+}
+
+void stream_unlearn(struct stream *stream, const struct function *function)
+{
+    unlearn(&stream->open, function);
+    for (struct mark *mark = stream->marks; mark; mark = mark->next)
+        unlearn(&mark->batch, function);
+}
+
 static void close_batch(struct channel *channel, struct stream *stream, const struct batch *batch,
                         CUresult result)
 {
     uint64_t began = batch->first_ns > stream->done_ns ? batch->first_ns : stream->done_ns;
     uint64_t run_ns = channel->now_ns > began ? channel->now_ns - began : 0;
-    bool first_failure = result != CUDA_SUCCESS && stream->context->sticky == CUDA_SUCCESS;
+    bool failed = result != CUDA_SUCCESS && !stream->context->failure_counted;
 
     stream->done_ns = channel->now_ns;
+    if (failed && batch->jobs > 0)
+        stream->context->failure_counted = context_error_is_sticky(result);
     if (result == CUDA_SUCCESS)
         learn(channel, batch, run_ns);
     else
-        context_note_sticky(channel, stream->context, result);
-    turn_finished(channel, batch, run_ns, first_failure);
+        context_note_failed(channel, stream->context, result);
+    turn_finished(channel, batch, run_ns, failed);
 }
 
 static CUresult take_mark(struct channel *channel, struct context *context, struct mark **ret_mark)
@@ -360,11 +380,13 @@ bool streams_poll(struct channel *channel)
             at = &stream->next_active;
             continue;
         }
+        snapshot_stream_done(channel, stream);
         *at = stream->next_active;
         stream->listed = false;
         stream->context->busy_streams--;
         free_if_over(channel, stream);
     }
+    any |= snapshot_tell_events(channel);
     fire_items(channel, fired);
     return any;
 }

@@ -283,6 +283,10 @@ static void publish(struct sender_wait *wait)
     bool wake;
 
     sender->last_seq = wait->seq;
+    ((struct guest_thread *)wait->private_state)->last_seq = wait->seq;
+    /* Release: pairs with the acquire of a query, which is behind this call. */
+    if (!(wait->flags & SENDER_QUERY))
+        page_store_u64(&sender->work_seq, wait->seq);
     if (wait->flags & SENDER_JOB)
         sender->jobs_sent++;
     stages_end(&sender->stages, wait->began_ns, wait->waited_ns);

@@ -25,6 +25,7 @@
 #define VGPU_DATA_MAX_BYTES     (1ull << 36) /* 64 GiB of address space */
 #define VGPU_CHANNEL_MAX_WAITS  1024u        /* records that want an answer and have none yet */
 #define VGPU_LAYOUT_VERSION     1u
+#define VGPU_EVENT_WORDS        448u /* events that have a word of their own in the page */
 
 /* Where data areas lie in worker and guest, if both can have them there (op data_area). */
 #ifndef __SANITIZE_THREAD__
@@ -66,9 +67,18 @@ struct vgpu_channel_notice {
                         * submitted in all, free running */
     uint32_t poisoned; /* CUresult of a sticky error, or 0 */
     uint32_t state;    /* enum vgpu_channel_state */
-    uint8_t reserved[40];
+    /* Every record up to this one is done, on the GPU too, and its errors are told here. 0: this
+     * and what follows, the event words as well, say nothing (mirrored channels). */
+    uint64_t settled;
+    uint64_t told;    /* goes up before `settled` or an event word does */
+    uint32_t unheard; /* VGPU_UNHEARD_* */
+    uint8_t reserved[20];
 };
 VGPU_ASSERT_SIZE(struct vgpu_channel_notice, 64);
+
+/* What only an answer brings: an error of a posted record; what kernels print. */
+#define VGPU_UNHEARD_ERROR 0x1u
+#define VGPU_UNHEARD_PRINT 0x2u
 
 enum vgpu_channel_state {
     VGPU_CHANNEL_STARTING = 0,
@@ -119,7 +129,8 @@ struct vgpu_channel_page {
     struct vgpu_ring_state submission;
     struct vgpu_ring_state completion;
     struct vgpu_channel_notice notice;
-    uint8_t reserved1[4096 - 64 - 128 - 128 - 64 - 128];
+    /* By the event's index: the last record of that event that is done. */
+    uint64_t events[VGPU_EVENT_WORDS];
     struct vgpu_channel_stages stages;
 };
 VGPU_ASSERT_SIZE(struct vgpu_channel_page, 4096);
