@@ -331,7 +331,8 @@ static void test_snapshot_stream_is_done_with_its_last_event(void **state)
     /* A unit that the guest has not given: as a mark that the driver has not got to. */
     stream = handle_get(client->channel->handles, CUDA_KIND_STREAM, STREAM(0));
     assert_non_null(stream);
-    test_driver_unit(stream ? stream->cu : NULL, "mark");
+    if (stream)
+        test_driver_unit(stream->cu, "mark");
     query = client_send(client, CUDA_OP_STREAM_QUERY, VGPU_RECORD_WAIT, &op, sizeof(op));
     assert_int_equal(client_await(client, query)->result, CUDA_SUCCESS);
     op.stream = STREAM(1);

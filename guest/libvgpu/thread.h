@@ -26,9 +26,9 @@ struct guest_thread {
     struct vgpu_slice blobs[SENDER_MAX_BLOBS];
     uint32_t n_blobs;
     uint8_t *answer;
-    unsigned untimed; /* records, for stages.h */
     uint64_t last_seq; /* of what it submitted last */
     struct snapshot_asked asked[SNAPSHOT_ASKED];
+    unsigned untimed; /* records, for stages.h */
 };
 
 /* The calling thread's; NULL if memory is out. */

@@ -25,7 +25,7 @@
 #define VGPU_DATA_MAX_BYTES     (1ull << 36) /* 64 GiB of address space */
 #define VGPU_CHANNEL_MAX_WAITS  1024u        /* records that want an answer and have none yet */
 #define VGPU_LAYOUT_VERSION     1u
-#define VGPU_EVENT_WORDS        448u /* events that have a word of their own in the page */
+#define VGPU_EVENT_WORDS        440u /* events that have a word of their own in the page */
 
 /* Where data areas lie in worker and guest, if both can have them there (op data_area). */
 #ifndef __SANITIZE_THREAD__
@@ -129,7 +129,7 @@ struct vgpu_channel_page {
     struct vgpu_ring_state submission;
     struct vgpu_ring_state completion;
     struct vgpu_channel_notice notice;
-    /* By the event's index: the last record of that event that is done. */
+    /* Written by the worker, by the event's index: the last record of that event that is done. */
     uint64_t events[VGPU_EVENT_WORDS];
     struct vgpu_channel_stages stages;
 };
