@@ -313,6 +313,27 @@ static void test_limits_answer_larger_than_the_ring(void **state)
     close_client(client);
 }
 
+static void test_limits_process_number(void **state)
+{
+    struct cuda_op_process op = {.pid = INT32_MAX, .pid_namespace = UINT64_MAX};
+    struct cuda_op_device_info info = {0};
+    struct client *client;
+
+    test_driver_reset();
+    client = client_open(&(const struct client_options){.sub_granules = 64});
+    assert_int_equal(client->report->guest_process, 0);
+    client_send(client, CUDA_OP_PROCESS, 0, &op, sizeof(op));
+    client_await(client,
+                 client_send(client, CUDA_OP_DEVICE_INFO, VGPU_RECORD_WAIT, &info, sizeof(info)));
+    assert_int_equal(client->report->guest_process, INT32_MAX);
+    assert_true(client->report->guest_pid_namespace == UINT64_MAX);
+    op.pid = (uint32_t)INT32_MAX + 1;
+    client_send(client, CUDA_OP_PROCESS, 0, &op, sizeof(op));
+    assert_int_equal(client_await_end(client), VGPU_BAD_RECORD);
+    assert_int_equal(client->report->guest_process, INT32_MAX);
+    close_client(client);
+}
+
 static void test_limits_held_calls(void **state)
 {
     const struct client_options options = {.sub_granules = 16384};
@@ -402,6 +423,7 @@ int main(void)
         cmocka_unit_test(test_limits_vector_add_sizes),
         cmocka_unit_test(test_limits_failed_job),
         cmocka_unit_test(test_limits_more_vector_adds_than_slots),
+        cmocka_unit_test(test_limits_process_number),
         cmocka_unit_test(test_limits_waiting_records),
         cmocka_unit_test(test_limits_guest_that_never_drains),
         cmocka_unit_test(test_limits_answer_larger_than_the_ring),

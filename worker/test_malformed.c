@@ -16,6 +16,7 @@
 #define OPS(X)                                                                                     \
     X(DEVICE_INFO, device_info)                                                                    \
     X(THREAD_EXIT, thread_exit)                                                                    \
+    X(PROCESS, process)                                                                            \
     X(JOB_VECTOR_ADD, job_vector_add)                                                              \
     X(CONTEXT_RETAIN, context_retain)                                                              \
     X(CONTEXT_RELEASE, context_release)                                                            \

@@ -113,6 +113,16 @@ static void test_wait_does_not_stop_another_submission(void **state)
     end(&host);
 }
 
+static void test_process_is_told(void **state)
+{
+    struct fake_host host = {0};
+    CUcontext context;
+
+    begin(&host, &context);
+    fake_await_op(&host, CUDA_OP_PROCESS, 1);
+    end(&host);
+}
+
 static void test_thread_end_is_told_and_its_number_used_again(void **state)
 {
     struct fake_host host = {0};
@@ -780,6 +790,7 @@ int main(int argc, char **argv)
     const struct CMUnitTest both[] = {
         cmocka_unit_test(test_wait_answers_in_reverse_reach_their_threads),
         cmocka_unit_test(test_wait_does_not_stop_another_submission),
+        cmocka_unit_test(test_process_is_told),
         cmocka_unit_test(test_thread_end_is_told_and_its_number_used_again),
         cmocka_unit_test(test_callback_runs_in_order_without_anyone_waiting),
         cmocka_unit_test(test_gone_ends_waits_and_later_calls),
