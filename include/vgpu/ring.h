@@ -131,6 +131,7 @@ struct vgpu_channel_page {
     struct vgpu_channel_notice notice;
     /* Written by the worker, by the event's index: the last record of that event that is done. */
     uint64_t events[VGPU_EVENT_WORDS];
+    uint8_t reserved1[4096 - 64 - 128 - 128 - 64 - 8 * VGPU_EVENT_WORDS - 128];
     struct vgpu_channel_stages stages;
 };
 VGPU_ASSERT_SIZE(struct vgpu_channel_page, 4096);
