@@ -385,8 +385,8 @@ static bool round_is_over(const struct channel *channel, unsigned issued)
     if (issued % ROUND_RECORDS != 0)
         return false;
     return issued >= ROUND_RECORDS_MOST || channel->replies.waiting > 0 || channel->hold.gates ||
-           channel->closing || channel->written.mirrored || channel->turn.contended ||
-           turn_changed(channel);
+           channel->closing || channel->snapshot.recorded > 0 || channel->written.mirrored ||
+           channel->turn.contended || turn_changed(channel);
 }
 
 static bool issue_records(struct channel *channel)
