@@ -122,7 +122,7 @@ CUresult cuEventRecord(CUevent hEvent, CUstream hStream)
 
 CUresult cuEventQuery(CUevent hEvent)
 {
-    CAPTURED(capture_refuse_event(hEvent));
+    CAPTURED(capture_refuse_query_event(hEvent));
     struct event_object event;
     CUresult result = guest_enter(NULL);
 
