@@ -45,7 +45,9 @@ static CUresult launch(struct channel *channel, struct item *item, struct reques
     if (function->params_known && request->params_bytes != function->param_bytes)
         return CUDA_ERROR_INVALID_VALUE;
     request->config.hStream = item->stream->cu;
+    stages_note(&channel->stages, &channel->stages.sum.issue_ns);
     result = hand_over(channel->cu, request);
+    stages_note(&channel->stages, &channel->stages.sum.driver_ns);
     if (result != CUDA_SUCCESS)
         return result;
     item->batched = true;

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The driver API: memset, and single writes in a stream. All variants are one record, and
- * asynchronous to the host as in CUDA.
+ * asynchronous to the host as in CUDA: but memsets without a stream wait when they set page-locked
+ * or managed memory, which the program reads.
  */
 #include "cuda/capture.h"
 #include "cuda/cuda_api.h"
@@ -9,8 +10,10 @@
 #include "cuda/extent.h"
 #include "guest/libvgpu/lookup.h"
 
+enum when { ANY_TIME, DONE_IF_HOST };
+
 static CUresult fill(CUdeviceptr target, size_t pitch, uint32_t element_bytes, uint32_t value,
-                     size_t width, size_t height, CUstream stream)
+                     size_t width, size_t height, CUstream stream, enum when when)
 {
     CAPTURED(capture_fill(
         &(CUDA_MEMSET_NODE_PARAMS){target, pitch, value, element_bytes, width, height}, stream));
@@ -24,6 +27,8 @@ static CUresult fill(CUdeviceptr target, size_t pitch, uint32_t element_bytes, u
         .value = value,
     };
     CUresult result = guest_enter_context(&thread);
+    enum range_what what;
+    uint16_t flags = 0;
 
     if (result == CUDA_SUCCESS)
         result = lookup_stream(thread, stream, &args.stream);
@@ -33,75 +38,79 @@ static CUresult fill(CUdeviceptr target, size_t pitch, uint32_t element_bytes, u
         return CUDA_ERROR_INVALID_VALUE;
     if (height == 1)
         args.pitch_bytes = cuda_saturated_mul(width, element_bytes);
-    result =
-        lookup_device_range(target, cuda_extent_2d(args.pitch_bytes, width, element_bytes, height));
-    return result == CUDA_SUCCESS ? cuda_send_fill(guest_sender(), 0, &args) : result;
+    result = lookup_device_range(
+        target, cuda_extent_2d(args.pitch_bytes, width, element_bytes, height), &what);
+    if (result != CUDA_SUCCESS)
+        return result;
+    if (when == DONE_IF_HOST && what == RANGE_HOST_VIEW)
+        flags = VGPU_RECORD_WAIT;
+    return cuda_send_fill(guest_sender(), flags, &args);
 }
 
 CUresult cuMemsetD8_v2(CUdeviceptr dstDevice, unsigned char uc, size_t N)
 {
-    return fill(dstDevice, 0, 1, uc, N, 1, NULL);
+    return fill(dstDevice, 0, 1, uc, N, 1, NULL, DONE_IF_HOST);
 }
 
 CUresult cuMemsetD16_v2(CUdeviceptr dstDevice, unsigned short us, size_t N)
 {
-    return fill(dstDevice, 0, 2, us, N, 1, NULL);
+    return fill(dstDevice, 0, 2, us, N, 1, NULL, DONE_IF_HOST);
 }
 
 CUresult cuMemsetD32_v2(CUdeviceptr dstDevice, unsigned int ui, size_t N)
 {
-    return fill(dstDevice, 0, 4, ui, N, 1, NULL);
+    return fill(dstDevice, 0, 4, ui, N, 1, NULL, DONE_IF_HOST);
 }
 
 CUresult cuMemsetD2D8_v2(CUdeviceptr dstDevice, size_t dstPitch, unsigned char uc, size_t Width,
                          size_t Height)
 {
-    return fill(dstDevice, dstPitch, 1, uc, Width, Height, NULL);
+    return fill(dstDevice, dstPitch, 1, uc, Width, Height, NULL, DONE_IF_HOST);
 }
 
 CUresult cuMemsetD2D16_v2(CUdeviceptr dstDevice, size_t dstPitch, unsigned short us, size_t Width,
                           size_t Height)
 {
-    return fill(dstDevice, dstPitch, 2, us, Width, Height, NULL);
+    return fill(dstDevice, dstPitch, 2, us, Width, Height, NULL, DONE_IF_HOST);
 }
 
 CUresult cuMemsetD2D32_v2(CUdeviceptr dstDevice, size_t dstPitch, unsigned int ui, size_t Width,
                           size_t Height)
 {
-    return fill(dstDevice, dstPitch, 4, ui, Width, Height, NULL);
+    return fill(dstDevice, dstPitch, 4, ui, Width, Height, NULL, DONE_IF_HOST);
 }
 
 CUresult cuMemsetD8Async(CUdeviceptr dstDevice, unsigned char uc, size_t N, CUstream hStream)
 {
-    return fill(dstDevice, 0, 1, uc, N, 1, hStream);
+    return fill(dstDevice, 0, 1, uc, N, 1, hStream, ANY_TIME);
 }
 
 CUresult cuMemsetD16Async(CUdeviceptr dstDevice, unsigned short us, size_t N, CUstream hStream)
 {
-    return fill(dstDevice, 0, 2, us, N, 1, hStream);
+    return fill(dstDevice, 0, 2, us, N, 1, hStream, ANY_TIME);
 }
 
 CUresult cuMemsetD32Async(CUdeviceptr dstDevice, unsigned int ui, size_t N, CUstream hStream)
 {
-    return fill(dstDevice, 0, 4, ui, N, 1, hStream);
+    return fill(dstDevice, 0, 4, ui, N, 1, hStream, ANY_TIME);
 }
 
 CUresult cuMemsetD2D8Async(CUdeviceptr dstDevice, size_t dstPitch, unsigned char uc, size_t Width,
                            size_t Height, CUstream hStream)
 {
-    return fill(dstDevice, dstPitch, 1, uc, Width, Height, hStream);
+    return fill(dstDevice, dstPitch, 1, uc, Width, Height, hStream, ANY_TIME);
 }
 
 CUresult cuMemsetD2D16Async(CUdeviceptr dstDevice, size_t dstPitch, unsigned short us, size_t Width,
                             size_t Height, CUstream hStream)
 {
-    return fill(dstDevice, dstPitch, 2, us, Width, Height, hStream);
+    return fill(dstDevice, dstPitch, 2, us, Width, Height, hStream, ANY_TIME);
 }
 
 CUresult cuMemsetD2D32Async(CUdeviceptr dstDevice, size_t dstPitch, unsigned int ui, size_t Width,
                             size_t Height, CUstream hStream)
 {
-    return fill(dstDevice, dstPitch, 4, ui, Width, Height, hStream);
+    return fill(dstDevice, dstPitch, 4, ui, Width, Height, hStream, ANY_TIME);
 }
 
 /* NO_MEMORY_BARRIER permits what need not be: not every driver takes it. */
@@ -119,7 +128,7 @@ static CUresult write_value(CUstream stream, CUdeviceptr address, uint64_t value
         return result;
     if ((flags & ~(unsigned)CU_STREAM_WRITE_VALUE_NO_MEMORY_BARRIER) || address % bytes)
         return CUDA_ERROR_INVALID_VALUE;
-    result = lookup_device_range(address, bytes);
+    result = lookup_device_range(address, bytes, NULL);
     return result == CUDA_SUCCESS ? cuda_send_stream_write_value(guest_sender(), 0, &args) : result;
 }
 
