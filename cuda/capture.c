@@ -403,7 +403,7 @@ CUresult capture_record(CUevent handle, CUstream stream, unsigned int flags)
         return add_event(&scope, found, CU_GRAPH_NODE_TYPE_EVENT_RECORD, handle);
     if (flags != CU_EVENT_RECORD_DEFAULT)
         return CUDA_ERROR_INVALID_VALUE;
-    result = find_event(handle) ? CUDA_SUCCESS : cuEventQuery(handle);
+    result = find_event(handle) ? CUDA_SUCCESS : graph_query_event(handle);
     if (result != CUDA_SUCCESS && result != CUDA_ERROR_NOT_READY)
         return result;
     forget_event(handle);
@@ -479,6 +479,20 @@ CUresult capture_refuse_event(CUevent handle)
         return CAPTURE_PASS;
     event->capture->invalid = true;
     return CUDA_ERROR_CAPTURED_EVENT;
+}
+
+CUresult capture_refuse_query_event(CUevent event)
+{
+    CUresult result = capture_refuse_event(event);
+
+    return result == CAPTURE_PASS ? capture_refuse() : result;
+}
+
+CUresult capture_refuse_query_stream(CUstream stream)
+{
+    CUresult result = capture_refuse_stream(stream);
+
+    return result == CAPTURE_PASS ? capture_refuse() : result;
 }
 
 /* Takes one stream out of its capture. */

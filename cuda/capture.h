@@ -48,6 +48,10 @@ CUresult capture_refuse_stream(CUstream stream);
 CUresult capture_refuse_event(CUevent event);
 CUresult capture_refuse(void);
 
+/* Queries: an event or a stream that is not captured is one of the last kind. */
+CUresult capture_refuse_query_event(CUevent event);
+CUresult capture_refuse_query_stream(CUstream stream);
+
 /*
  * A stream, or all of a context, is about to be destroyed: what it captured ends without a graph,
  * and a capture that it had joined can end no more.

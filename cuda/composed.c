@@ -279,5 +279,5 @@ CUresult cuLibraryGetUnifiedFunction(void **fptr, CUlibrary library, const char 
 
     if (result != CUDA_SUCCESS)
         return result;
-    return fptr && symbol ? CUDA_ERROR_NOT_FOUND : CUDA_ERROR_INVALID_VALUE;
+    return CUDA_ERROR_INVALID_VALUE;
 }

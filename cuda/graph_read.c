@@ -206,10 +206,22 @@ CUresult graph_read_host(CUcontext context, const CUDA_HOST_NODE_PARAMS *from,
     return CUDA_SUCCESS;
 }
 
+CUresult graph_query_event(CUevent event)
+{
+    CUstreamCaptureMode mode = CU_STREAM_CAPTURE_MODE_RELAXED;
+    CUresult result = cuThreadExchangeStreamCaptureMode(&mode);
+
+    if (result != CUDA_SUCCESS)
+        return result;
+    result = cuEventQuery(event);
+    cuThreadExchangeStreamCaptureMode(&mode);
+    return result;
+}
+
 CUresult graph_read_event(CUcontext context, CUgraphNodeType type, CUevent event,
                           struct graph_params *ret)
 {
-    CUresult result = event ? cuEventQuery(event) : CUDA_ERROR_INVALID_VALUE;
+    CUresult result = event ? graph_query_event(event) : CUDA_ERROR_INVALID_VALUE;
 
     if (result != CUDA_SUCCESS && result != CUDA_ERROR_NOT_READY)
         return result;

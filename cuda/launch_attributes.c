@@ -72,10 +72,21 @@ static void store(CUlaunchAttributeID id, const CUlaunchAttributeValue *value,
     attributes->given |= GIVEN(id);
 }
 
-/* What says no is as if it had not been set. */
-static void drop(CUlaunchAttributeID id, struct vgpu_launch_attributes *attributes)
+static bool is_zero(const uint32_t cluster[3])
 {
-    attributes->given &= ~GIVEN(id);
+    return !(cluster[0] | cluster[1] | cluster[2]);
+}
+
+/* What says no is as if it had not been set: as NVIDIA's driver takes it. */
+static void drop_if_no(CUlaunchAttributeID id, struct vgpu_launch_attributes *attributes)
+{
+    if ((id == CU_LAUNCH_ATTRIBUTE_COOPERATIVE && !attributes->cooperative) ||
+        (id == CU_LAUNCH_ATTRIBUTE_PROGRAMMATIC_STREAM_SERIALIZATION &&
+         !attributes->serialization) ||
+        (id == CU_LAUNCH_ATTRIBUTE_CLUSTER_DIMENSION && is_zero(attributes->cluster)) ||
+        (id == CU_LAUNCH_ATTRIBUTE_PREFERRED_CLUSTER_DIMENSION &&
+         is_zero(attributes->preferred_cluster)))
+        attributes->given &= ~GIVEN(id);
 }
 
 CUresult launch_attribute_read(CUlaunchAttributeID id, const CUlaunchAttributeValue *value,
@@ -98,12 +109,12 @@ CUresult launch_attribute_read(CUlaunchAttributeID id, const CUlaunchAttributeVa
         }
     }
     store(id, value, &changed);
-    if (id == CU_LAUNCH_ATTRIBUTE_COOPERATIVE && !changed.cooperative)
-        drop(id, &changed);
-    if (id == CU_LAUNCH_ATTRIBUTE_PROGRAMMATIC_STREAM_SERIALIZATION && !changed.serialization)
-        drop(id, &changed);
+    drop_if_no(id, &changed);
     if (!launch_attributes_valid(&changed))
-        return CUDA_ERROR_INVALID_VALUE;
+        return id == CU_LAUNCH_ATTRIBUTE_CLUSTER_DIMENSION ||
+                       id == CU_LAUNCH_ATTRIBUTE_PREFERRED_CLUSTER_DIMENSION
+                   ? CUDA_ERROR_INVALID_CLUSTER_SIZE
+                   : CUDA_ERROR_INVALID_VALUE;
     *attributes = changed;
     return CUDA_SUCCESS;
 }

@@ -19,6 +19,7 @@
 
 /*
  * Takes one attribute in. INVALID_VALUE for what CUDA does not know or allow in a launch,
+ * INVALID_CLUSTER_SIZE for a cluster without blocks,
  * LAUNCH_NOT_CARRIED for those with a meaning that would be lost; hints are taken without effect.
  */
 CUresult launch_attribute_read(CUlaunchAttributeID id, const CUlaunchAttributeValue *value,

@@ -75,6 +75,9 @@ static void test_launch_attributes_that_say_no_are_not_set(void **state)
     assert_int_equal(
         TAKE(&attributes, CU_LAUNCH_ATTRIBUTE_PROGRAMMATIC_STREAM_SERIALIZATION, int, 0),
         CUDA_SUCCESS);
+    assert_int_equal(
+        TAKE(&attributes, CU_LAUNCH_ATTRIBUTE_CLUSTER_DIMENSION, struct cluster, 0, 0, 0),
+        CUDA_SUCCESS);
     assert_int_equal(launch_attributes_write(&attributes, written), 0);
     assert_int_equal(launch_cluster_blocks(&attributes), 1);
 }
@@ -100,7 +103,7 @@ static void test_launch_attributes_refused(void **state)
     (void)state;
     assert_int_equal(
         TAKE(&attributes, CU_LAUNCH_ATTRIBUTE_CLUSTER_DIMENSION, struct cluster, 2, 0, 1),
-        CUDA_ERROR_INVALID_VALUE);
+        CUDA_ERROR_INVALID_CLUSTER_SIZE);
     assert_int_equal(
         TAKE(&attributes, CU_LAUNCH_ATTRIBUTE_CLUSTER_SCHEDULING_POLICY_PREFERENCE, int, 3),
         CUDA_ERROR_INVALID_VALUE);

@@ -164,7 +164,7 @@ CUresult cuStreamCopyAttributes(CUstream dst, CUstream src)
 
 CUresult cuStreamQuery(CUstream hStream)
 {
-    CAPTURED(capture_refuse_stream(hStream));
+    CAPTURED(capture_refuse_query_stream(hStream));
     _scope_ struct scope scope = scope_context();
     struct stream *stream;
     CUresult result = stream_of(&scope, hStream, &stream);

@@ -309,6 +309,53 @@ static void test_graph_capture_refuses_pools(void **state)
     assert_ok(cu.cuStreamDestroy(stream));
 }
 
+/* What may wait for the device, or ask it, is forbidden while a capture says so. */
+static void test_graph_capture_forbids(void **state)
+{
+    CUstream stream, other;
+    CUdeviceptr managed = 0;
+    CUevent event;
+    CUgraph graph;
+    void *host = NULL;
+
+    (void)state;
+    assert_ok(cu.cuStreamCreate(&stream, CU_STREAM_NON_BLOCKING));
+    assert_ok(cu.cuStreamCreate(&other, CU_STREAM_NON_BLOCKING));
+    assert_ok(cu.cuEventCreate(&event, 0));
+    for (unsigned call = 0; call < 10; call++) {
+        bool relaxed = call >= 5;
+        CUresult result;
+
+        assert_ok(cu.cuStreamBeginCapture(stream, relaxed ? CU_STREAM_CAPTURE_MODE_RELAXED
+                                                          : CU_STREAM_CAPTURE_MODE_GLOBAL));
+        switch (call % 5) {
+        case 0:
+            result = cu.cuEventQuery(event);
+            break;
+        case 1:
+            result = cu.cuStreamQuery(other);
+            break;
+        case 2:
+            result = cu.cuMemHostAlloc(&host, 64, 0);
+            break;
+        case 3:
+            result = cu.cuMemFreeHost(relaxed ? host : NULL);
+            break;
+        default:
+            result = cu.cuMemAllocManaged(&managed, 64, CU_MEM_ATTACH_GLOBAL);
+        }
+        assert_int_equal(result, relaxed ? CUDA_SUCCESS : CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED);
+        assert_int_equal(cu.cuStreamEndCapture(stream, &graph),
+                         relaxed ? CUDA_SUCCESS : CUDA_ERROR_STREAM_CAPTURE_INVALIDATED);
+        if (relaxed)
+            assert_ok(cu.cuGraphDestroy(graph));
+    }
+    assert_ok(cu.cuMemFree(managed));
+    assert_ok(cu.cuEventDestroy(event));
+    assert_ok(cu.cuStreamDestroy(other));
+    assert_ok(cu.cuStreamDestroy(stream));
+}
+
 int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
@@ -329,6 +376,7 @@ int main(int argc, char **argv)
                                         testing_close),
         cmocka_unit_test_setup_teardown(test_graph_capture_refuses_pools, testing_open,
                                         testing_close),
+        cmocka_unit_test_setup_teardown(test_graph_capture_forbids, testing_open, testing_close),
     };
 
     testing_load(argc, argv);

@@ -341,11 +341,11 @@ CUresult exec_stream_write_value(struct channel *channel, const struct cuda_call
     if (in->address % in->bytes)
         return CUDA_ERROR_INVALID_VALUE;
     if (in->bytes == 4)
-        result = channel->cu->cuStreamWriteValue32(item->stream->cu, in->address,
-                                                   (cuuint32_t)in->value, in->flags);
+        result = channel->cu->cuStreamWriteValue32(
+            item->stream->cu, in->address, (cuuint32_t)in->value, CU_STREAM_WRITE_VALUE_DEFAULT);
     else
-        result =
-            channel->cu->cuStreamWriteValue64(item->stream->cu, in->address, in->value, in->flags);
+        result = channel->cu->cuStreamWriteValue64(item->stream->cu, in->address, in->value,
+                                                   CU_STREAM_WRITE_VALUE_DEFAULT);
     if (result != CUDA_SUCCESS)
         return result;
     item->batched = true;

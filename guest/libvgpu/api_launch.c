@@ -124,7 +124,7 @@ static CUresult check_clusters(const struct launch *launch, const struct functio
         return cuda_unsupported("cuLaunchKernelEx with clusters on this device");
     for (int i = 0; i < 3; i++)
         if (launch->grid[i] % launch->attributes.cluster[i])
-            return CUDA_ERROR_INVALID_VALUE;
+            return CUDA_ERROR_INVALID_CLUSTER_SIZE;
     memcpy(proved.grid, launch->grid, sizeof(proved.grid));
     memcpy(proved.block, launch->block, sizeof(proved.block));
     proved.attributes = launch->attributes;

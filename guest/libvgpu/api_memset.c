@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The driver API: memset, and single writes in a stream. All variants are one record, and
- * asynchronous to the host as in CUDA: but those without a stream wait when they set page-locked or
- * managed memory, which the program reads.
+ * asynchronous to the host as in CUDA: but memsets without a stream wait when they set page-locked
+ * or managed memory, which the program reads.
  */
 #include "cuda/capture.h"
 #include "cuda/cuda_api.h"
@@ -113,13 +113,13 @@ CUresult cuMemsetD2D32Async(CUdeviceptr dstDevice, size_t dstPitch, unsigned int
     return fill(dstDevice, dstPitch, 4, ui, Width, Height, hStream, ANY_TIME);
 }
 
+/* NO_MEMORY_BARRIER permits what need not be: not every driver takes it. */
 static CUresult write_value(CUstream stream, CUdeviceptr address, uint64_t value, uint32_t bytes,
                             unsigned int flags)
 {
     CAPTURED(capture_refuse_stream(stream));
     struct guest_thread *thread;
-    struct cuda_args_stream_write_value args = {
-        .address = address, .value = value, .bytes = bytes, .flags = flags};
+    struct cuda_args_stream_write_value args = {.address = address, .value = value, .bytes = bytes};
     CUresult result = guest_enter_context(&thread);
 
     if (result == CUDA_SUCCESS)

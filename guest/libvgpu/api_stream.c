@@ -175,7 +175,7 @@ CUresult cuStreamWaitEvent(CUstream hStream, CUevent hEvent, unsigned int Flags)
 
 CUresult cuStreamQuery(CUstream hStream)
 {
-    CAPTURED(capture_refuse_stream(hStream));
+    CAPTURED(capture_refuse_query_stream(hStream));
     struct guest_thread *thread;
     struct sender *sender = guest_sender();
     struct cuda_args_stream_query args;

@@ -92,9 +92,9 @@ static void test_attributes_clusters_that_cannot_be_are_told_at_once(void **stat
 
     begin(&host, &context);
     function = load_function();
-    assert_int_equal(launch_with(function, 4, &attribute), CUDA_ERROR_INVALID_VALUE);
+    assert_int_equal(launch_with(function, 4, &attribute), CUDA_ERROR_INVALID_CLUSTER_SIZE);
     attribute = cluster_of(0, 1, 1);
-    assert_int_equal(launch_with(function, 4, &attribute), CUDA_ERROR_INVALID_VALUE);
+    assert_int_equal(launch_with(function, 4, &attribute), CUDA_ERROR_INVALID_CLUSTER_SIZE);
     attribute = cluster_of(16, 1, 1);
     assert_int_equal(launch_with(function, 16, &attribute), CUDA_ERROR_INVALID_CLUSTER_SIZE);
     assert_int_equal(fake_count_op(&host, CUDA_OP_LAUNCH_EX), 0);

@@ -213,8 +213,8 @@ static enum conf_result bad_clusters(struct conf *conf)
         CUresult result =
             launch_blocks(conf, &work, sizes[i] == 1024 ? 1024 : BLOCKS, &attribute, 1);
 
-        if (result == CUDA_SUCCESS)
-            return conf_fail(conf, "a cluster of %u was taken", sizes[i]);
+        if (result == CUDA_SUCCESS || (have && result != CUDA_ERROR_INVALID_CLUSTER_SIZE))
+            return conf_fail(conf, "a cluster of %u: %s", sizes[i], conf_name(conf, result));
     }
     /* The context is none the worse for it. */
     CONF_CALL(conf, cuCtxSynchronize());
@@ -340,8 +340,7 @@ static enum conf_result write_values(struct conf *conf)
     CONF_TRY(open_work(conf, blocks_ptx, &work));
     CONF_CALL(conf, cuMemsetD32(work.out, 1, BLOCKS));
     CONF_CALL(conf, cuStreamWriteValue32(NULL, work.out + 4, 0x12345678, 0));
-    CONF_CALL(conf, cuStreamWriteValue64(NULL, work.out + 8, 0x1111222233334444ull,
-                                         CU_STREAM_WRITE_VALUE_NO_MEMORY_BARRIER));
+    CONF_CALL(conf, cuStreamWriteValue64(NULL, work.out + 8, 0x1111222233334444ull, 0));
     CONF_CALL(conf, cuMemcpyDtoH(words, work.out, sizeof(words)));
     CONF_TRUE(conf, words[0] == 1 && words[1] == 0x12345678);
     CONF_TRUE(conf, words[2] == 0x33334444 && words[3] == 0x11112222);
