@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "cuda/exports.h"
+#include "guest/libvgpu/guest.h"
 #include "ring/pages.h"
 
 #define THREADS 8
@@ -747,6 +748,43 @@ static void test_written_means_nothing_where_memory_is_shared(void **state)
     end(&host);
 }
 
+/* What the worker has told of its stages is scaled by its samples; a mirror has none of it. */
+static void test_stages_are_a_line_of_json(void **state)
+{
+    struct fake_host host = {0};
+    char text[STAGES_TEXT_BYTES];
+    CUcontext context;
+    size_t length;
+
+    begin(&host, &context);
+    for (unsigned i = 0; i < 2 * STAGES_SAMPLE; i++)
+        assert_ok(cuCtxSynchronize());
+    assert_true(guest_sender()->stages.timed >= 2);
+    assert_true(guest_sender()->stages.records > 2 * STAGES_SAMPLE);
+    host.page->stages = (struct vgpu_channel_stages){.records = 100,
+                                                     .granules = 200,
+                                                     .ring_granule_ns = 5000,
+                                                     .samples = 4,
+                                                     .check_ns = 90,
+                                                     .marks = 50,
+                                                     .marks_timed = 5,
+                                                     .mark_ns = 4000,
+                                                     .sleep_ns = 12345};
+    length = stages_text(guest_sender(), text);
+    assert_int_equal(length, strlen(text));
+    assert_int_equal(text[length - 1], '\n');
+    assert_non_null(strstr(text, "\"room\": 0.0, "));
+    if (!fake_mirrored) {
+        assert_non_null(strstr(text, "\"ring\": 25.0, "));
+        assert_non_null(strstr(text, "\"check\": 22.5, "));
+        assert_non_null(strstr(text, "\"mark\": 400.0, "));
+        assert_non_null(strstr(text, "\"sleep\": 123.5}"));
+    } else {
+        assert_non_null(strstr(text, "\"sleep\": 0.0}"));
+    }
+    end(&host);
+}
+
 int main(int argc, char **argv)
 {
     const struct CMUnitTest both[] = {
@@ -773,6 +811,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(test_assertion_is_on_standard_error_when_it_is_known),
         cmocka_unit_test(test_print_reaches_standard_output),
         cmocka_unit_test(test_hostile_worker_ends_the_channel),
+        cmocka_unit_test(test_stages_are_a_line_of_json),
     };
     const struct CMUnitTest local[] = {
         cmocka_unit_test(test_resume_after_the_mediator_came_back),
