@@ -198,11 +198,13 @@ static void wait_somehow(struct actor *actor)
         OK(proof, cuEventRecord(actor->event, stream));
         while ((result = proof->cu->cuEventQuery(actor->event)) == CUDA_ERROR_NOT_READY)
             ;
-        CHECK(result == CUDA_SUCCESS);
+        if (result != CUDA_SUCCESS)
+            proof_fail(__FILE__, __LINE__, "an event's query", result);
         break;
     case 6:
         result = proof->cu->cuStreamQuery(stream);
-        CHECK(result == CUDA_SUCCESS || result == CUDA_ERROR_NOT_READY);
+        if (result != CUDA_SUCCESS && result != CUDA_ERROR_NOT_READY)
+            proof_fail(__FILE__, __LINE__, "the stream's query", result);
         break;
     default:
         break;
