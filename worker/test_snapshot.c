@@ -478,6 +478,41 @@ static void test_snapshot_worker_looks_by_itself(void **state)
     client_close(client);
 }
 
+static bool comes_to(struct client *client, const uint64_t *shared, uint64_t value)
+{
+    uint64_t deadline = vgpu_clock_ns() + 20 * VGPU_NS_PER_S;
+
+    while (page_load_u64(shared) != value && vgpu_clock_ns() < deadline)
+        client_run(client);
+    return page_load_u64(shared) == value;
+}
+
+/* No work of the guest's is in flight, and no mark: an event is enough to go on looking. */
+static void test_snapshot_worker_looks_for_an_event_alone(void **state)
+{
+    const struct client_options options = {.threaded = true};
+    const struct stream *stream;
+    struct client *client;
+    uint64_t record;
+
+    test_driver_reset();
+    client = client_open(&options);
+    client_event(client, EVENT(0));
+    client_stream(client, STREAM(0));
+    assert_true(comes_to(client, &client->page->notice.issued, client->seq));
+    stream = handle_get(client->channel->handles, CUDA_KIND_STREAM, STREAM(0));
+    test_driver_hold();
+    test_driver_unit(stream->cu, "not the guest's");
+    record = client_record(client, EVENT(0), STREAM(0));
+    while (!page_load_u32(&client->page->submission.consumer.parked))
+        client_run(client);
+    assert_int_equal(page_load_u64(&client->page->events[0]), 0);
+    test_driver_step(1);
+    assert_true(comes_to(client, &client->page->events[0], record));
+    test_driver_release();
+    client_close(client);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -502,6 +537,7 @@ int main(void)
         cmocka_unit_test(test_snapshot_context_reset_with_events_in_flight),
         cmocka_unit_test(test_snapshot_mirrored_tells_nothing),
         cmocka_unit_test(test_snapshot_worker_looks_by_itself),
+        cmocka_unit_test(test_snapshot_worker_looks_for_an_event_alone),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
