@@ -504,6 +504,7 @@ static void test_snapshot_worker_looks_for_an_event_alone(void **state)
     test_driver_hold();
     test_driver_unit(stream->cu, "not the guest's");
     record = client_record(client, EVENT(0), STREAM(0));
+    assert_true(comes_to(client, &client->page->notice.issued, record));
     while (!page_load_u32(&client->page->submission.consumer.parked))
         client_run(client);
     assert_int_equal(page_load_u64(&client->page->events[0]), 0);
