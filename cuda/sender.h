@@ -38,6 +38,8 @@ struct sender_wait {
     const uint8_t *answer; /* struct vgpu_completion and what follows; NULL: none came */
     uint32_t answer_bytes;
     void *private_state; /* the library's */
+    uint64_t began_ns;   /* 0: this record is not timed */
+    uint64_t waited_ns;  /* for room or credit */
 };
 
 CUresult sender_begin(struct sender *sender, struct sender_wait *wait, uint16_t op, uint16_t flags,

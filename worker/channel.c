@@ -164,6 +164,7 @@ int channel_start(struct channel *channel, struct vgpu_err *err)
 
 void channel_announce(struct channel *channel)
 {
+    turn_tell_credit(channel);
     turn_publish(channel, true);
     page_store_u32(&channel->map.report->state, VGPU_WORKER_READY);
     page_store_u32(&channel->map.page->notice.state, VGPU_CHANNEL_READY);
@@ -247,6 +248,7 @@ void channel_free(struct channel *channel)
     context_condemn(channel, &channel->primary);
     context_forget(channel, &channel->primary);
     drop_items(channel->spare_items);
+    free(channel->spare_out);
     while (channel->spare_links) {
         struct wait_link *next = channel->spare_links->next;
 

@@ -74,6 +74,12 @@ void streams_cover(struct channel *channel);
 /* Looks which marks are done; true if any was. */
 bool streams_poll(struct channel *channel);
 
+/*
+ * When the first mark that somebody waits for, or that holds a job back, should be done by the
+ * estimates; UINT64_MAX: nothing waits.
+ */
+uint64_t streams_due_ns(const struct channel *channel);
+
 /* When the oldest unit in flight was issued; 0: nothing is in flight. */
 uint64_t streams_oldest_ns(const struct channel *channel);
 

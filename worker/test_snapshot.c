@@ -315,6 +315,7 @@ static void test_snapshot_stream_is_done_with_its_last_event(void **state)
 {
     struct client *client = open_client();
     struct cuda_op_stream_query op = {.stream = STREAM(0)};
+    const struct stream *stream;
     uint64_t query;
 
     client_launch(client, KERNEL, STREAM(0));
@@ -326,9 +327,10 @@ static void test_snapshot_stream_is_done_with_its_last_event(void **state)
     client_record(client, EVENT(1), STREAM(1));
     client_run(client);
     /* A unit that the guest has not given: as a mark that the driver has not got to. */
-    test_driver_unit(
-        ((struct stream *)handle_get(client->channel->handles, CUDA_KIND_STREAM, STREAM(0)))->cu,
-        "mark");
+    stream = handle_get(client->channel->handles, CUDA_KIND_STREAM, STREAM(0));
+    assert_non_null(stream);
+    if (stream)
+        test_driver_unit(stream->cu, "mark");
     query = client_send(client, CUDA_OP_STREAM_QUERY, VGPU_RECORD_WAIT, &op, sizeof(op));
     assert_int_equal(client_await(client, query)->result, CUDA_SUCCESS);
     op.stream = STREAM(1);

@@ -18,6 +18,7 @@
 #include "carrier/mapping.h"
 #include "cuda/cuda_abi.h"
 #include "guest/libvgpu/area.h"
+#include "guest/libvgpu/stages.h"
 #include "ring/ring.h"
 
 #define STAGING_SLOTS 64
@@ -75,6 +76,7 @@ struct sender {
     uint64_t work_seq; /* of the last record that is no query; read without the lock */
     uint64_t jobs_sent;
     uint32_t room_waiters;
+    struct guest_stages stages;
 
     pthread_mutex_t wait_lock;
     struct ring_consumer completion;

@@ -28,6 +28,7 @@ struct guest_thread {
     uint8_t *answer;
     uint64_t last_seq; /* of what it submitted last */
     struct snapshot_asked asked[SNAPSHOT_ASKED];
+    unsigned untimed; /* records, for stages.h */
 };
 
 /* The calling thread's; NULL if memory is out. */
