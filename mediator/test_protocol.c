@@ -136,7 +136,7 @@ static void test_reserved_fields_are_checked(void **state)
     open.head.reserved = 0;
     open.head.tag = 0;
     expect_bad(*state, true, &open, sizeof(open));
-    hello.reserved = 1;
+    hello.window_mib = 1;
     expect_bad(*state, false, &hello, sizeof(hello));
     expect_bad(*state, true, &close_one, sizeof(close_one));
 }

@@ -299,7 +299,7 @@ static bool well_formed(const struct vgpu_device_command *ask)
 {
     static const uint8_t zeros[sizeof(ask->reserved1)];
 
-    return !ask->reserved0 && !memcmp(ask->reserved1, zeros, sizeof(zeros)) &&
+    return !ask->flags && !memcmp(ask->reserved1, zeros, sizeof(zeros)) &&
            memchr(ask->process, '\0', sizeof(ask->process));
 }
 
