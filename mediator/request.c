@@ -2,6 +2,7 @@
 #include "mediator/request.h"
 
 #include <errno.h>
+#include <stdbool.h>
 #include <string.h>
 #include <vgpu/pci_regs.h>
 

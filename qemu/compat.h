@@ -25,6 +25,16 @@
 #include "hw/qdev-properties-system.h"
 #endif
 #include "migration/vmstate.h"
+#if __has_include("system/kvm.h")
+#include "system/kvm.h"
+#include "system/xen.h"
+#elif __has_include("sysemu/xen.h")
+#include "sysemu/kvm.h"
+#include "sysemu/xen.h"
+#else
+#include "sysemu/kvm.h"
+#include "hw/xen/xen.h"
+#endif
 
 /* The device's end of a chardev was CharBackend up to 10.1. */
 #if QEMU_VERSION_MAJOR > 10 || (QEMU_VERSION_MAJOR == 10 && QEMU_VERSION_MINOR >= 2)
@@ -60,6 +70,16 @@ typedef const void VGPUClassData;
 #else
 typedef void VGPUClassData;
 #endif
+
+/* Does KVM take eventfds for doorbells? Up to 8.2 it could be without. */
+static inline bool vgpu_kvm_ioeventfd(void)
+{
+#if QEMU_VERSION_MAJOR >= 9
+    return kvm_enabled();
+#else
+    return kvm_enabled() && kvm_eventfds_enabled();
+#endif
+}
 
 static inline void vgpu_set_reset(DeviceClass *class, void (*reset)(DeviceState *device))
 {

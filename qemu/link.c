@@ -155,12 +155,13 @@ static uint32_t new_tag(VGPULink *link)
     return link->last_tag;
 }
 
-/* `msg` begins with its head; returns the tag. */
+/* `msg` begins with its head, of which flags count; returns the tag. */
 static uint32_t send_msg(VGPULink *link, void *msg, uint32_t size, uint16_t type)
 {
     struct vgpu_msg *head = msg;
 
-    *head = (struct vgpu_msg){.size_bytes = size, .type = type, .tag = new_tag(link)};
+    *head = (struct vgpu_msg){
+        .size_bytes = size, .type = type, .flags = head->flags, .tag = new_tag(link)};
     if (size > QUEUE_BYTES - link->queued) {
         drop(link, "it does not take what it is sent");
         return head->tag;
@@ -203,6 +204,9 @@ static void send_open(VGPULinkChannel *channel)
 {
     struct vgpu_msg_open msg = channel->open.ask;
 
+    if (!(channel->link->features & VGPU_FEATURE_WINDOW)) {
+        msg.head.flags &= ~VGPU_MSG_OPEN_WINDOW;
+    }
     channel->state = CHANNEL_OPENING;
     channel->tag = send_msg(channel->link, &msg, sizeof(msg), VGPU_MSG_OPEN);
 }
@@ -389,7 +393,7 @@ static void take_welcome(VGPULink *link, const struct vgpu_msg_welcome *msg)
 
     if (link->phase != LINK_HELLO || msg->head.tag != link->hello.head.tag ||
         msg->magic != VGPU_MAGIC || msg->version_major != VGPU_VERSION_MAJOR ||
-        (msg->features & ~VGPU_FEATURES_KNOWN)) {
+        (msg->features & ~link->hello.features)) {
         drop(link, "its greeting is not of this version");
         return;
     }
@@ -866,8 +870,10 @@ static void claim(VGPULink *link, const VGPUClaims *claims)
         .magic = VGPU_MAGIC,
         .version_major = VGPU_VERSION_MAJOR,
         .version_minor = VGPU_VERSION_MINOR,
-        .features = VGPU_FEATURES_KNOWN,
-        .carrier = VGPU_CARRIER_RELAY,
+        .features = VGPU_FEATURE_JOB | VGPU_FEATURE_RESUME |
+                    (claims->window_bytes ? VGPU_FEATURE_WINDOW : 0),
+        .carrier = claims->window_bytes ? VGPU_CARRIER_WINDOW : VGPU_CARRIER_RELAY,
+        .window_mib = claims->window_bytes >> 20,
         .claimed_vm_id = claims->vm_id,
         .claimed_priority = claims->priority,
     };

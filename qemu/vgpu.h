@@ -4,11 +4,14 @@
  * guest sees.
  *
  *   vgpu_stub.c  the PCI device: BARs, interrupts, properties, realize, reset
- *   link.c       the connection to the mediator: handshake, OPEN one at a time, RESUME, a
- * bounded queue that never blocks (link.h) slots.c      the guest's commands, one channel
- * slot each channel.c    a channel's memory on the host, mapped and checked; used by
- * relay and job relay.c      mirrors a channel between guest memory and the host, in
- * turns job.c        the job window: an explicit job by a channel of the device's own
+ *   link.c       the connection to the mediator: handshake, OPEN one at a time, RESUME,
+ *                a bounded queue that never blocks (link.h)
+ *   slots.c      the guest's commands, one channel slot each
+ *   channel.c    a channel's memory on the host, mapped and checked
+ *   relay.c      mirrors a channel between guest memory and the host, in turns
+ *   window.c     the BAR of which channels' memory is a part (window.h)
+ *   window_channel.c  a channel in it: doorbell, interrupt, end
+ *   job.c        the job window: an explicit job by a channel of the device's own
  *
  * Everything runs in QEMU's main loop under its big lock. Guest memory is touched from
  * bottom halves only, with VGPUStub.in_dma set; whatever register access that causes is
@@ -26,6 +29,8 @@ typedef struct VGPULink VGPULink;
 typedef struct VGPUSlots VGPUSlots;
 typedef struct VGPURelay VGPURelay;
 typedef struct VGPUJob VGPUJob;
+typedef struct VGPUWindow VGPUWindow;
+typedef struct VGPUWindowChannel VGPUWindowChannel;
 
 /* vgpu_stub.c: what the parts need of the device. */
 
@@ -46,11 +51,16 @@ void vgpu_count(VGPUStub *s, enum vgpu_device_counter counter, uint64_t n);
 void vgpu_interrupt(VGPUStub *s, uint32_t bits);
 /* A completion interrupt of a slot's channel. */
 void vgpu_interrupt_channel(VGPUStub *s, uint32_t slot, uint32_t vector);
+/* NULL: the device has none. */
+VGPUWindow *vgpu_window(VGPUStub *s);
+/* The region of the doorbells' BAR, and whether ioeventfds are to take some. */
+struct MemoryRegion *vgpu_doorbells(VGPUStub *s);
+bool vgpu_use_ioeventfd(const VGPUStub *s);
 
 /* link.c */
 
-/* What OPEN asked for. Exactly one of the two is called, never from within
- * vgpu_link_open(). */
+/* What OPEN asked for; the flags of ask.head are sent. Exactly one of the two is called,
+ * never from within vgpu_link_open(). */
 typedef struct VGPUOpen {
     struct vgpu_msg_open ask;
     /* The three fds become the callee's. */
@@ -108,6 +118,26 @@ void vgpu_relay_doorbell(VGPURelay *relay);
 void vgpu_relay_gone(VGPURelay *relay);
 /* Touches neither memory any more from here on. NULL is fine. */
 void vgpu_relay_free(VGPURelay *relay);
+
+/* window_channel.c */
+
+/*
+ * As OPENED says, msg->window not 0. Takes the fds in any case. NULL with *ret_why, which
+ * is NULL where a channel that the guest has not closed holds the place.
+ */
+VGPUWindowChannel *vgpu_window_channel_new(VGPUStub *s, uint32_t slot,
+                                           const struct vgpu_msg_opened *msg,
+                                           const int fds[3], const VGPURelayOps *ops,
+                                           void *opaque, const char **ret_why);
+/* From now on the guest sees it, and its doorbell and interrupt work. As
+ * vgpu_relay_attach(). */
+uint32_t vgpu_window_channel_attach(VGPUWindowChannel *w, const char **ret_why);
+/* A doorbell that came to the device itself. */
+void vgpu_window_channel_doorbell(VGPUWindowChannel *w);
+/* The worker has ended: ENDED in the notice, and an interrupt. */
+void vgpu_window_channel_gone(VGPUWindowChannel *w);
+/* The guest sees it no more. NULL is fine. */
+void vgpu_window_channel_free(VGPUWindowChannel *w);
 
 /* job.c */
 

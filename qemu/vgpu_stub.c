@@ -13,9 +13,16 @@
  */
 #include "qemu/osdep.h"
 #include "link.h"
+#include "window.h"
 
 #define TYPE_VGPU_STUB "vgpu-stub"
 #define VGPU_STUB(obj) OBJECT_CHECK(VGPUStub, (obj), TYPE_VGPU_STUB)
+
+/* Window sizes: what firmware and kernels find room for without being told anything. */
+#define WINDOW_AUTO          UINT64_MAX
+#define WINDOW_DEFAULT_BYTES (8ull << 30)
+/* Channel page and rings of the largest size, with room to spare. */
+#define HEAD_MAX_BYTES (16ull << 20)
 
 struct VGPUStub {
     PCIDevice parent;
@@ -23,9 +30,12 @@ struct VGPUStub {
     char *pool_id;
     char *priority;
     uint32_t vm_id;
+    uint64_t window_size;
+    OnOffAuto ioeventfd;
 
     MemoryRegion registers;
     MemoryRegion doorbells;
+    VGPUWindow *window; /* NULL: none */
     QEMUBH *reset_bh;
     VGPULink *link;
     VGPUSlots *slots;
@@ -219,6 +229,24 @@ void vgpu_interrupt_channel(VGPUStub *s, uint32_t slot, uint32_t vector)
     }
 }
 
+/* The window and the doorbells */
+
+VGPUWindow *vgpu_window(VGPUStub *s)
+{
+    return s->window;
+}
+
+MemoryRegion *vgpu_doorbells(VGPUStub *s)
+{
+    return &s->doorbells;
+}
+
+bool vgpu_use_ioeventfd(const VGPUStub *s)
+{
+    return s->ioeventfd == ON_OFF_AUTO_AUTO ? vgpu_kvm_ioeventfd()
+                                            : s->ioeventfd == ON_OFF_AUTO_ON;
+}
+
 /* Reset */
 
 static void reset_state(VGPUStub *s)
@@ -259,9 +287,16 @@ static uint32_t text_word(const char *text, size_t size, hwaddr offset)
     return le32_to_cpu(word);
 }
 
-static uint32_t max_data_pages(const VGPULinkState *state)
+/* What a window has room for if it is empty, or what a relay reaches. */
+static uint32_t max_data_pages(const VGPUStub *s, const VGPULinkState *state)
 {
-    return MIN(state->max_data_bytes, VGPU_RELAY_MAX_DATA_BYTES) >> 12;
+    uint64_t window = vgpu_window_bytes(s->window);
+    uint64_t most = VGPU_RELAY_MAX_DATA_BYTES;
+
+    if (window > most + HEAD_MAX_BYTES) {
+        most = window - HEAD_MAX_BYTES;
+    }
+    return MIN(state->max_data_bytes, most) >> 12;
 }
 
 static uint32_t identity_read(VGPUStub *s, hwaddr addr)
@@ -274,7 +309,7 @@ static uint32_t identity_read(VGPUStub *s, hwaddr addr)
     case VGPU_REG_VERSION:
         return VGPU_VERSION_MAJOR << 16 | VGPU_VERSION_MINOR;
     case VGPU_REG_FEATURES:
-        return VGPU_DEVICE_JOB | VGPU_DEVICE_RELAY;
+        return VGPU_DEVICE_JOB | VGPU_DEVICE_RELAY | (s->window ? VGPU_DEVICE_WINDOW : 0);
     case VGPU_REG_STATUS:
         return state->state | (state->quarantined ? VGPU_STATUS_QUARANTINED : 0);
     case VGPU_REG_ERROR:
@@ -288,7 +323,7 @@ static uint32_t identity_read(VGPUStub *s, hwaddr addr)
     case VGPU_REG_MAX_CHANNELS:
         return MIN(state->max_channels, VGPU_SLOTS);
     case VGPU_REG_MAX_DATA:
-        return max_data_pages(state);
+        return max_data_pages(s, state);
     case VGPU_REG_GENERATION:
         return state->generation;
     default:
@@ -474,6 +509,7 @@ static bool claimed_priority(const char *name, uint32_t *ret, Error **errp)
 static bool claims_of(VGPUStub *s, VGPUClaims *ret, Error **errp)
 {
     ret->vm_id = s->vm_id;
+    ret->window_bytes = s->window_size;
     ret->pool = s->pool_id;
     if (s->pool_id && strlen(s->pool_id) >= VGPU_NAME_BYTES) {
         error_setg(errp, "vgpu-stub: pool_id has more than %u bytes",
@@ -481,6 +517,35 @@ static bool claims_of(VGPUStub *s, VGPUClaims *ret, Error **errp)
         return false;
     }
     return claimed_priority(s->priority, &ret->priority, errp);
+}
+
+static bool choose_window(VGPUStub *s, Error **errp)
+{
+    uint64_t bytes = s->window_size;
+
+    if (bytes == WINDOW_AUTO) {
+        s->window_size = xen_enabled() ? 0 : WINDOW_DEFAULT_BYTES;
+    } else if (bytes && xen_enabled()) {
+        error_setg(errp, "vgpu-stub: Xen cannot map a window; use window-size=0");
+        return false;
+    } else if (bytes && (bytes < VGPU_WINDOW_MIN_BYTES || bytes > VGPU_WINDOW_MAX_BYTES ||
+                         !is_power_of_2(bytes))) {
+        error_setg(errp,
+                   "vgpu-stub: window-size is 0 or a power of two from %" PRIu64
+                   " to %" PRIu64 " MiB",
+                   (uint64_t)VGPU_WINDOW_MIN_BYTES >> 20,
+                   (uint64_t)VGPU_WINDOW_MAX_BYTES >> 20);
+        return false;
+    }
+    return true;
+}
+
+static bool init_window(VGPUStub *s, Error **errp)
+{
+    if (s->window_size) {
+        s->window = vgpu_window_new(PCI_DEVICE(s), s->window_size, errp);
+    }
+    return s->window || !s->window_size;
 }
 
 static bool init_bars(VGPUStub *s, Error **errp)
@@ -510,7 +575,8 @@ static void vgpu_stub_realize(PCIDevice *pci, Error **errp)
     VGPUStub *s = VGPU_STUB(pci);
     VGPUClaims claims;
 
-    if (!claims_of(s, &claims, errp) || !init_bars(s, errp)) {
+    if (!choose_window(s, errp) || !claims_of(s, &claims, errp) ||
+        !init_window(s, errp) || !init_bars(s, errp)) {
         return;
     }
     s->link = vgpu_link_new(s, &s->chr, &claims, errp);
@@ -534,6 +600,11 @@ static void vgpu_stub_exit(PCIDevice *pci)
     msix_uninit_exclusive_bar(pci);
 }
 
+static void vgpu_stub_finalize(Object *object)
+{
+    vgpu_window_free(VGPU_STUB(object)->window);
+}
+
 static void vgpu_stub_reset(DeviceState *device)
 {
     reset_now(VGPU_STUB(device));
@@ -543,7 +614,10 @@ VGPU_PROPERTIES vgpu_stub_properties[] = {
     DEFINE_PROP_CHR("chardev", VGPUStub, chr),
     DEFINE_PROP_UINT32("vm_id", VGPUStub, vm_id, 0),
     DEFINE_PROP_STRING("pool_id", VGPUStub, pool_id),
-    DEFINE_PROP_STRING("priority", VGPUStub, priority), VGPU_PROPERTIES_END};
+    DEFINE_PROP_STRING("priority", VGPUStub, priority),
+    DEFINE_PROP_SIZE("window-size", VGPUStub, window_size, WINDOW_AUTO),
+    DEFINE_PROP_ON_OFF_AUTO("ioeventfd", VGPUStub, ioeventfd, ON_OFF_AUTO_AUTO),
+    VGPU_PROPERTIES_END};
 
 /* Its channels live in processes of this host. */
 static const VMStateDescription vgpu_stub_vmstate = {
@@ -573,6 +647,7 @@ static const TypeInfo vgpu_stub_info = {
     .name = TYPE_VGPU_STUB,
     .parent = TYPE_PCI_DEVICE,
     .instance_size = sizeof(VGPUStub),
+    .instance_finalize = vgpu_stub_finalize,
     .class_init = vgpu_stub_class_init,
     .interfaces = (InterfaceInfo[]){{INTERFACE_CONVENTIONAL_PCI_DEVICE}, {}},
 };
