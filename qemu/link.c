@@ -46,6 +46,7 @@ struct VGPULinkChannel {
     ChannelState state;
     ChannelDue due;
     bool given_up; /* vgpu_link_close() was called */
+    bool placed;   /* it has a place in the window, held until CLOSE */
     uint32_t tag;  /* of the request under way */
     uint32_t number;
     uint8_t token[VGPU_TOKEN_BYTES];
@@ -323,9 +324,16 @@ void vgpu_link_close(VGPULinkChannel *channel)
             send_close(channel);
             break;
         }
-        /* fall through: what is not resumed ends */
-    case CHANNEL_WAITING:
+        owe(channel, DUE_CLOSED, 0, 0, ""); /* what is not resumed ends */
+        break;
     case CHANNEL_ENDED:
+        if (channel->placed && link->phase == LINK_UP) {
+            channel->due = DUE_NOTHING;
+            send_close(channel);
+            break;
+        }
+        /* fall through */
+    case CHANNEL_WAITING:
         owe(channel, DUE_CLOSED, 0, 0, "");
         break;
     }
@@ -484,6 +492,7 @@ static void take_opened(VGPULink *link, const struct vgpu_msg_opened *msg)
     channel->tag = 0;
     channel->state = CHANNEL_OPEN;
     channel->number = msg->channel;
+    channel->placed = msg->window != 0;
     memcpy(channel->token, msg->token, sizeof(channel->token));
     qemu_bh_schedule(link->bh);
     if (channel->given_up) {

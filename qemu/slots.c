@@ -10,8 +10,7 @@
  */
 #include "qemu/osdep.h"
 #include "channel.h"
-#include "compat.h"
-#include "vgpu.h"
+#include "window.h"
 
 typedef struct Slot {
     VGPUSlots *slots;
