@@ -9,6 +9,7 @@
 #include "qapi/error.h"
 #include "qemu/cutils.h"
 #include "qemu/error-report.h"
+#include "qemu/event_notifier.h"
 #include "qemu/main-loop.h"
 #include "qemu/module.h"
 #include "qemu/queue.h"
@@ -19,6 +20,7 @@
 #else
 #include "hw/pci/pci.h"
 #endif
+#include "hw/pci/msi.h"
 #include "hw/pci/msix.h"
 #include "hw/qdev-properties.h"
 #if __has_include("hw/qdev-properties-system.h")
@@ -78,6 +80,22 @@ static inline bool vgpu_kvm_ioeventfd(void)
     return kvm_enabled();
 #else
     return kvm_enabled() && kvm_eventfds_enabled();
+#endif
+}
+
+/* Of the vector's message as it is now; negative: KVM has none. */
+static inline int vgpu_kvm_add_msi_route(unsigned vector, PCIDevice *pci)
+{
+#if QEMU_VERSION_MAJOR >= 7
+    KVMRouteChange change = kvm_irqchip_begin_route_changes(kvm_state);
+    int route = kvm_irqchip_add_msi_route(&change, vector, pci);
+
+    if (route >= 0) {
+        kvm_irqchip_commit_route_changes(&change);
+    }
+    return route;
+#else
+    return kvm_irqchip_add_msi_route(kvm_state, vector, pci);
 #endif
 }
 

@@ -350,7 +350,7 @@ static void command_attach(Slot *slot, const struct vgpu_device_command *ask)
         return;
     }
     slot->vector = ask->vector;
-    status = slot->window ? vgpu_window_channel_attach(slot->window, &why)
+    status = slot->window ? vgpu_window_channel_attach(slot->window, ask->vector, &why)
                           : vgpu_relay_attach(slot->relay, ask->directory, &why);
     answer(slot, ask->tag, status, status == VGPU_OK ? "" : why);
 }

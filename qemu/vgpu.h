@@ -11,6 +11,7 @@
  *   relay.c      mirrors a channel between guest memory and the host, in turns
  *   window.c     the BAR of which channels' memory is a part (window.h)
  *   window_channel.c  a channel in it: doorbell, interrupt, end
+ *   vectors.c    which kicks of workers KVM takes to the guest by itself (vectors.h)
  *   job.c        the job window: an explicit job by a channel of the device's own
  *
  * Everything runs in QEMU's main loop under its big lock. Guest memory is touched from
@@ -29,6 +30,7 @@ typedef struct VGPULink VGPULink;
 typedef struct VGPUSlots VGPUSlots;
 typedef struct VGPURelay VGPURelay;
 typedef struct VGPUJob VGPUJob;
+typedef struct VGPUVectors VGPUVectors;
 typedef struct VGPUWindow VGPUWindow;
 typedef struct VGPUWindowChannel VGPUWindowChannel;
 
@@ -56,6 +58,8 @@ VGPUWindow *vgpu_window(VGPUStub *s);
 /* The region of the doorbells' BAR, and whether ioeventfds are to take some. */
 struct MemoryRegion *vgpu_doorbells(VGPUStub *s);
 bool vgpu_use_ioeventfd(const VGPUStub *s);
+VGPUVectors *vgpu_vectors_of_pci(struct PCIDevice *pci);
+VGPUVectors *vgpu_vectors(VGPUStub *s);
 
 /* link.c */
 
@@ -131,7 +135,8 @@ VGPUWindowChannel *vgpu_window_channel_new(VGPUStub *s, uint32_t slot,
                                            void *opaque, const char **ret_why);
 /* From now on the guest sees it, and its doorbell and interrupt work. As
  * vgpu_relay_attach(). */
-uint32_t vgpu_window_channel_attach(VGPUWindowChannel *w, const char **ret_why);
+uint32_t vgpu_window_channel_attach(VGPUWindowChannel *w, uint32_t vector,
+                                    const char **ret_why);
 /* A doorbell that came to the device itself. */
 void vgpu_window_channel_doorbell(VGPUWindowChannel *w);
 /* The worker has ended: ENDED in the notice, and an interrupt. */

@@ -13,6 +13,7 @@
  */
 #include "qemu/osdep.h"
 #include "link.h"
+#include "vectors.h"
 #include "window.h"
 
 #define TYPE_VGPU_STUB "vgpu-stub"
@@ -32,10 +33,12 @@ struct VGPUStub {
     uint32_t vm_id;
     uint64_t window_size;
     OnOffAuto ioeventfd;
+    bool irqfd;
 
     MemoryRegion registers;
     MemoryRegion doorbells;
     VGPUWindow *window; /* NULL: none */
+    VGPUVectors *vectors;
     QEMUBH *reset_bh;
     VGPULink *link;
     VGPUSlots *slots;
@@ -245,6 +248,16 @@ bool vgpu_use_ioeventfd(const VGPUStub *s)
 {
     return s->ioeventfd == ON_OFF_AUTO_AUTO ? vgpu_kvm_ioeventfd()
                                             : s->ioeventfd == ON_OFF_AUTO_ON;
+}
+
+VGPUVectors *vgpu_vectors_of_pci(PCIDevice *pci)
+{
+    return VGPU_STUB(pci)->vectors;
+}
+
+VGPUVectors *vgpu_vectors(VGPUStub *s)
+{
+    return s->vectors;
 }
 
 /* Reset */
@@ -585,6 +598,7 @@ static void vgpu_stub_realize(PCIDevice *pci, Error **errp)
         return;
     }
     s->reset_bh = qemu_bh_new(reset_later, s);
+    s->vectors = vgpu_vectors_new(pci, s->irqfd);
     s->slots = vgpu_slots_new(s, s->link);
     s->job = vgpu_job_new(s, s->link);
 }
@@ -595,9 +609,17 @@ static void vgpu_stub_exit(PCIDevice *pci)
 
     vgpu_job_free(s->job);
     vgpu_slots_free(s->slots);
+    vgpu_vectors_free(s->vectors);
     vgpu_link_free(s->link);
     qemu_bh_delete(s->reset_bh);
     msix_uninit_exclusive_bar(pci);
+}
+
+static void vgpu_stub_write_config(PCIDevice *pci, uint32_t address, uint32_t value,
+                                   int size)
+{
+    pci_default_write_config(pci, address, value, size);
+    vgpu_vectors_update(VGPU_STUB(pci)->vectors);
 }
 
 static void vgpu_stub_finalize(Object *object)
@@ -617,6 +639,7 @@ VGPU_PROPERTIES vgpu_stub_properties[] = {
     DEFINE_PROP_STRING("priority", VGPUStub, priority),
     DEFINE_PROP_SIZE("window-size", VGPUStub, window_size, WINDOW_AUTO),
     DEFINE_PROP_ON_OFF_AUTO("ioeventfd", VGPUStub, ioeventfd, ON_OFF_AUTO_AUTO),
+    DEFINE_PROP_BOOL("irqfd", VGPUStub, irqfd, true),
     VGPU_PROPERTIES_END};
 
 /* Its channels live in processes of this host. */
@@ -632,6 +655,7 @@ static void vgpu_stub_class_init(ObjectClass *class, VGPUClassData *data)
 
     pci->realize = vgpu_stub_realize;
     pci->exit = vgpu_stub_exit;
+    pci->config_write = vgpu_stub_write_config;
     pci->vendor_id = VGPU_PCI_VENDOR;
     pci->device_id = VGPU_PCI_DEVICE;
     pci->class_id = VGPU_PCI_CLASS;

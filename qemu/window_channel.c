@@ -4,11 +4,13 @@
  * the path. Called by slots.c.
  *
  * The doorbell wakes the worker: by an ioeventfd where KVM has them, so that no exit goes
- * to QEMU, else from vgpu_stub.c's handler. The worker's kick is the channel's interrupt.
+ * to QEMU, else from vgpu_stub.c's handler. The worker's kick is the channel's interrupt:
+ * by an irqfd where KVM takes it (vectors.c), else by a handler here.
  * The guest and the worker may write the memory at any time; the device reads none of it,
  * and writes one word: that the channel has ended.
  */
 #include "qemu/osdep.h"
+#include "vectors.h"
 #include "window.h"
 
 struct VGPUWindowChannel {
@@ -19,9 +21,27 @@ struct VGPUWindowChannel {
     void *opaque;
     uint32_t slot;
     EventNotifier doorbell; /* the channel's submit kick */
+    VGPUKick kick;          /* its completion kick */
     bool attached;
     bool bound; /* an ioeventfd takes the doorbell */
 };
+
+static void kicked(void *opaque)
+{
+    VGPUWindowChannel *w = opaque;
+
+    if (vgpu_channel_take_kick(w->channel)) {
+        vgpu_count(w->device, VGPU_COUNT_WORKER_WAKES, 1);
+        w->ops->interrupt(w->opaque);
+    }
+}
+
+static void watch_kick(void *opaque, bool watch)
+{
+    VGPUWindowChannel *w = opaque;
+
+    qemu_set_fd_handler(w->channel->completion_kick, watch ? kicked : NULL, NULL, w);
+}
 
 VGPUWindowChannel *vgpu_window_channel_new(VGPUStub *s, uint32_t slot,
                                            const struct vgpu_msg_opened *msg,
@@ -56,17 +76,10 @@ VGPUWindowChannel *vgpu_window_channel_new(VGPUStub *s, uint32_t slot,
     w->opaque = opaque;
     w->slot = slot;
     event_notifier_init_fd(&w->doorbell, channel->submit_kick);
+    event_notifier_init_fd(&w->kick.event, channel->completion_kick);
+    w->kick.watch = watch_kick;
+    w->kick.opaque = w;
     return w;
-}
-
-static void kicked(void *opaque)
-{
-    VGPUWindowChannel *w = opaque;
-
-    if (vgpu_channel_take_kick(w->channel)) {
-        vgpu_count(w->device, VGPU_COUNT_WORKER_WAKES, 1);
-        w->ops->interrupt(w->opaque);
-    }
 }
 
 static void bind_doorbell(VGPUWindowChannel *w, bool bind)
@@ -87,7 +100,8 @@ static void bind_doorbell(VGPUWindowChannel *w, bool bind)
     }
 }
 
-uint32_t vgpu_window_channel_attach(VGPUWindowChannel *w, const char **ret_why)
+uint32_t vgpu_window_channel_attach(VGPUWindowChannel *w, uint32_t vector,
+                                    const char **ret_why)
 {
     if (w->attached) {
         *ret_why = "the channel is attached";
@@ -96,7 +110,8 @@ uint32_t vgpu_window_channel_attach(VGPUWindowChannel *w, const char **ret_why)
     w->attached = true;
     vgpu_place_show(w->place);
     bind_doorbell(w, vgpu_use_ioeventfd(w->device));
-    qemu_set_fd_handler(w->channel->completion_kick, kicked, NULL, w);
+    w->kick.vector = vector;
+    vgpu_vectors_add(vgpu_vectors(w->device), &w->kick);
     return VGPU_OK;
 }
 
@@ -125,7 +140,7 @@ void vgpu_window_channel_free(VGPUWindowChannel *w)
     }
     if (w->attached) {
         bind_doorbell(w, false);
-        qemu_set_fd_handler(w->channel->completion_kick, NULL, NULL, NULL);
+        vgpu_vectors_remove(vgpu_vectors(w->device), &w->kick);
     }
     vgpu_place_hide(w->place);
     vgpu_channel_free(w->channel);
