@@ -55,13 +55,15 @@ def text_of(data):
 class Machine:
     """A QEMU with one vgpu-stub."""
 
-    def __init__(self, directory, chardev, properties='', machine='pc', arguments=()):
+    def __init__(self, directory, chardev, properties='', machine='pc', arguments=(), **others):
         self.directory = directory
+        self.window = WINDOW
         self.tags = itertools.count(1)
         self.heap = HEAP_AT
         device = 'vgpu-stub,id=gpu,chardev=vgpu,addr=04.0'
         self.qemu = Qemu(directory, ['-chardev', 'socket,id=vgpu,' + chardev,
-                                     '-device', device + properties] + list(arguments), machine)
+                                     '-device', device + properties] + list(arguments), machine,
+                         **others)
         self.qtest = self.qmp = self.ram = None
 
     def boot(self):
@@ -75,8 +77,8 @@ class Machine:
     def setup_pci(self):
         for bar, address in ((0, BAR0), (1, BAR1), (2, BAR2)):
             self.set_config(0x10 + 4 * bar, address)
-        self.set_config(0x20, WINDOW & 0xffffffff)
-        self.set_config(0x24, WINDOW >> 32)
+        self.set_config(0x20, self.window & 0xffffffff)
+        self.set_config(0x24, self.window >> 32)
         self.set_config(0x04, 0x0006, 2)
 
     def setup_commands(self, address=COMMANDS_AT):
@@ -238,7 +240,7 @@ class WindowChannel:
     def __init__(self, machine, slot, window, geometry):
         self.machine, self.slot = machine, slot
         self.place = (window - 1) * 4096
-        self.address = WINDOW + self.place
+        self.address = machine.window + self.place
         (self.sub, self.comp, self.sub_offset, self.comp_offset, self.data_offset, self.data,
          self.total) = geometry
 
@@ -368,6 +370,7 @@ class DeviceCase(unittest.TestCase):
     """A directory of its own for each test, and whatever was started there ended."""
 
     machine_type = 'pc'
+    machine_others = {}
 
     def setUp(self):
         self.directory = tempfile.mkdtemp(prefix='vgpu-qtest-')
@@ -382,7 +385,8 @@ class DeviceCase(unittest.TestCase):
 
     def start(self, chardev, properties='', arguments=()):
         """A machine that is not looked at yet."""
-        machine = Machine(self.directory, chardev, properties, self.machine_type, arguments)
+        machine = Machine(self.directory, chardev, properties, self.machine_type, arguments,
+                          **self.machine_others)
         self.addCleanup(machine.qemu.close)
         return machine
 
