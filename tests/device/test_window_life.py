@@ -61,6 +61,21 @@ class Ends(DeviceCase):
         until(lambda: server.count(mediator.CLOSE) == 1, 'CLOSE')
         machine.window_channel(0)
 
+    def test_window_close_spares_a_number_given_anew(self):
+        """A mediator that came after a worker's end may give its number to another channel."""
+        machine, server = self.pair(SIZE)
+        machine.window_channel(0)
+        server.link.gone(1, mediator.KILLED)
+        until(lambda: machine.gone(0)[0], 'it to be gone')
+        server.next_number = 1
+        other = machine.window_channel(1)
+        self.assertEqual(machine.command(0, CLOSE), 0)
+        machine.qemu.barrier()
+        self.assertEqual(server.count(mediator.CLOSE), 0)
+        self.assertEqual(other.u32(0), mediator.MAGIC)
+        self.assertEqual(machine.command(1, CLOSE), 0)
+        until(lambda: server.count(mediator.CLOSE) == 1, 'CLOSE of the other')
+
     def test_window_close_of_what_is_gone_without_a_mediator(self):
         machine, server = self.waiting_pair(SIZE)
         channel = machine.window_channel(0)
