@@ -129,7 +129,9 @@ static void test_reserved_fields_are_checked(void **state)
     struct vgpu_msg_hello hello = good_hello(&guest);
     struct vgpu_msg_channel close_one = {{sizeof(close_one), VGPU_MSG_CLOSE, 0, 1, 0}, 1, 1};
 
-    open.head.flags = 1;
+    open.head.flags = VGPU_MSG_OPEN_WINDOW; /* of a connection that has none */
+    expect_bad(*state, true, &open, sizeof(open));
+    open.head.flags = 2;
     expect_bad(*state, true, &open, sizeof(open));
     open.head.flags = 0;
     open.head.reserved = 1;
@@ -137,8 +139,11 @@ static void test_reserved_fields_are_checked(void **state)
     open.head.reserved = 0;
     open.head.tag = 0;
     expect_bad(*state, true, &open, sizeof(open));
-    hello.reserved = 1;
+    hello.window_mib = 1;
     expect_bad(*state, false, &hello, sizeof(hello));
+    close_one.head.flags = VGPU_MSG_OPEN_WINDOW;
+    expect_bad(*state, true, &close_one, sizeof(close_one));
+    close_one.head.flags = 0;
     expect_bad(*state, true, &close_one, sizeof(close_one));
 }
 
@@ -366,24 +371,13 @@ static void test_connections_are_limited(void **state)
     }));
 }
 
-static uint32_t page_flags(const struct guest_channel *channel)
-{
-    struct vgpu_channel_page *page = mmap(NULL, 4096, PROT_READ, MAP_SHARED, channel->fds[0], 0);
-    uint32_t flags;
-
-    assert_true(page != MAP_FAILED);
-    flags = page->flags;
-    munmap(page, 4096);
-    return flags;
-}
-
 static void test_relay_channels_are_mirrored(void **state)
 {
     struct guest guest = guest_hello_over(*state, 1, VGPU_CARRIER_RELAY);
     struct guest_channel channel;
 
     guest_open(&guest, &channel);
-    assert_int_equal(page_flags(&channel), VGPU_CHANNEL_MIRRORED);
+    assert_int_equal(channel_flags(&channel), VGPU_CHANNEL_MIRRORED);
     channel_forget(&channel);
     guest_close(&guest);
 }
@@ -394,7 +388,7 @@ static void test_local_channels_are_not_mirrored(void **state)
     struct guest_channel channel;
 
     guest_open(&guest, &channel);
-    assert_int_equal(page_flags(&channel), 0);
+    assert_int_equal(channel_flags(&channel), 0);
     channel_forget(&channel);
     guest_close(&guest);
 }
@@ -416,7 +410,7 @@ static void test_relay_resumes_after_a_restart(void **state)
     memcpy(resume.token, channel.token, sizeof(resume.token));
     guest_send(&guest, &resume, sizeof(resume));
     guest_expect(&guest, VGPU_MSG_RESUMED, &message);
-    assert_int_equal(page_flags(&channel), VGPU_CHANNEL_MIRRORED);
+    assert_int_equal(channel_flags(&channel), VGPU_CHANNEL_MIRRORED);
     channel_forget(&channel);
     guest_close(&guest);
 }
@@ -473,7 +467,7 @@ static void test_relay_is_alone(void **state)
     expect_alone(*state, VGPU_CARRIER_RELAY, VGPU_CARRIER_RELAY);
     expect_alone(*state, VGPU_CARRIER_RELAY, VGPU_CARRIER_LOCAL);
     expect_alone(*state, VGPU_CARRIER_LOCAL, VGPU_CARRIER_RELAY);
-    expect_alone(*state, VGPU_CARRIER_WINDOW, VGPU_CARRIER_RELAY);
+    expect_alone(*state, VGPU_CARRIER_GRANT, VGPU_CARRIER_RELAY);
 }
 
 /* A device whose connection died comes back before the mediator has seen the end. */

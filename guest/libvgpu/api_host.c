@@ -251,7 +251,7 @@ static CUresult register_moved(struct range *range)
 
     if (result != CUDA_SUCCESS)
         return result;
-    file = mirror_file(guest_sender(), area.offset);
+    file = data_file(guest_sender(), area.offset);
     range->what = RANGE_MOVED;
     range->area = area.offset;
     if (range->other)
