@@ -9,6 +9,7 @@
  * slot each channel.c    a channel's memory on the host, mapped and checked; used by
  * relay and job relay.c      mirrors a channel between guest memory and the host, in
  * turns job.c        the job window: an explicit job by a channel of the device's own
+ *   monitor.c    the guest's questions about the VM's GPUs
  *
  * Everything runs in QEMU's main loop under its big lock. Guest memory is touched from
  * bottom halves only, with VGPUStub.in_dma set; whatever register access that causes is
@@ -26,6 +27,7 @@ typedef struct VGPULink VGPULink;
 typedef struct VGPUSlots VGPUSlots;
 typedef struct VGPURelay VGPURelay;
 typedef struct VGPUJob VGPUJob;
+typedef struct VGPUMonitor VGPUMonitor;
 
 /* vgpu_stub.c: what the parts need of the device. */
 
@@ -72,6 +74,17 @@ VGPULinkChannel *vgpu_link_open(VGPULink *link, const VGPUOpen *open);
  * comes. */
 void vgpu_link_close(VGPULinkChannel *channel);
 
+/*
+ * Asks what the VM may know of a GPU. One of the two is called, perhaps from within; the
+ * next question comes after that. ops lives as long as the link.
+ */
+typedef struct VGPULinkMonitorOps {
+    void (*told)(void *opaque, const struct vgpu_monitor *monitor);
+    void (*refused)(void *opaque, uint32_t status, uint64_t retry_ns, const char *text);
+} VGPULinkMonitorOps;
+void vgpu_link_monitor(VGPULink *link, uint32_t gpu, uint32_t first,
+                       const VGPULinkMonitorOps *ops, void *opaque);
+
 /* slots.c */
 
 VGPUSlots *vgpu_slots_new(VGPUStub *s, VGPULink *link);
@@ -108,6 +121,16 @@ void vgpu_relay_doorbell(VGPURelay *relay);
 void vgpu_relay_gone(VGPURelay *relay);
 /* Touches neither memory any more from here on. NULL is fine. */
 void vgpu_relay_free(VGPURelay *relay);
+
+/* monitor.c */
+
+VGPUMonitor *vgpu_monitor_new(VGPUStub *s, VGPULink *link);
+/* The guest has a question behind the slots' commands. */
+void vgpu_monitor_command(VGPUMonitor *m);
+/* No question; the guest's memory is left alone from here on. */
+void vgpu_monitor_reset(VGPUMonitor *m);
+/* The link tells nothing any more. NULL is fine. */
+void vgpu_monitor_free(VGPUMonitor *m);
 
 /* job.c */
 

@@ -56,7 +56,10 @@ void settle_module_load(struct channel *channel, struct item *item)
     module->cu = item->made;
     module->handle = handle;
     module->context = item->context;
-    item->context->may_print |= item->made_bytes != 0;
+    if (item->made_bytes != 0 && !item->context->may_print) {
+        item->context->may_print = true;
+        snapshot_tell_unheard(channel);
+    }
 }
 
 /* Its functions and globals are dead at once; the objects stay until the driver has unloaded. */

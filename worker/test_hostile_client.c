@@ -25,6 +25,7 @@ const char hostile_ptx[] = ".version 6.4\n.target sm_75\n.address_size 64\n"
 const struct hostile_shape hostile_shapes[] = {
     {CUDA_OP_DEVICE_INFO, ""},
     {CUDA_OP_THREAD_EXIT, ""},
+    {CUDA_OP_PROCESS, "4z8"},
     {CUDA_OP_JOB_VECTOR_ADD, "nzvv"},
     {CUDA_OP_CONTEXT_RETAIN, "A4"},
     {CUDA_OP_CONTEXT_RELEASE, "1z"},
