@@ -58,7 +58,7 @@ static CUresult ask_clusters(struct client *client, uint32_t width, uint32_t lar
     _Alignas(8) uint8_t buffer[1024] = {0};
     struct vgpu_launch_attributes attributes = clusters;
     struct cuda_op_occupancy_clusters *op = (void *)buffer;
-    const struct cuda_re_occupancy_clusters *answer;
+    struct cuda_re_occupancy_clusters answer;
     const struct client_reply *reply;
     size_t size = sizeof(*op);
 
@@ -70,8 +70,8 @@ static CUresult ask_clusters(struct client *client, uint32_t width, uint32_t lar
     op->attributes = client_blob(op, &size, &attributes, sizeof(attributes));
     reply = client_await(
         client, client_send(client, CUDA_OP_OCCUPANCY_CLUSTERS, VGPU_RECORD_WAIT, op, size));
-    answer = (const void *)reply->bytes;
-    *ret_clusters = answer->clusters;
+    memcpy(&answer, reply->bytes, sizeof(answer));
+    *ret_clusters = answer.clusters;
     return (CUresult)reply->result;
 }
 
@@ -237,15 +237,16 @@ static void test_launch_tensor_map(void **state)
         .rank = 5, .address = 4096, .dims = {1, 2, 3, 4, 5}, .box = {6, 7, 8, 9, 10}};
     const struct client_reply *reply =
         client_await(client, send_tensor(client, &tensor, sizeof(tensor)));
-    const struct cuda_re_tensor_map_encode *answer = (const void *)reply->bytes;
+    struct cuda_re_tensor_map_encode answer;
     _Alignas(8) uint8_t buffer[1024] = {0};
     struct cuda_op_tensor_map_replace *op = (void *)buffer;
     size_t size = sizeof(*op);
     uint64_t map[16];
 
     assert_int_equal(reply->result, CUDA_SUCCESS);
-    assert_int_equal(answer->map.size_bytes, sizeof(map));
-    memcpy(map, reply->bytes + answer->map.offset, sizeof(map));
+    memcpy(&answer, reply->bytes, sizeof(answer));
+    assert_int_equal(answer.map.size_bytes, sizeof(map));
+    memcpy(map, reply->bytes + answer.map.offset, sizeof(map));
     assert_int_equal(map[0], 4096);
     assert_int_equal(map[1], 5);
     assert_int_equal(map[2], 10);
@@ -254,11 +255,9 @@ static void test_launch_tensor_map(void **state)
     reply = client_await(
         client, client_send(client, CUDA_OP_TENSOR_MAP_REPLACE, VGPU_RECORD_WAIT, op, size));
     assert_int_equal(reply->result, CUDA_SUCCESS);
-    memcpy(
-        map,
-        reply->bytes +
-            ((const struct cuda_re_tensor_map_replace *)(const void *)reply->bytes)->changed.offset,
-        sizeof(map));
+    /* Its answer has the same form. */
+    memcpy(&answer, reply->bytes, sizeof(answer));
+    memcpy(map, reply->bytes + answer.map.offset, sizeof(map));
     assert_int_equal(map[0], 8192);
     assert_int_equal(map[1], 5);
     close_client(client);
