@@ -323,7 +323,6 @@ static void test_snapshot_stream_is_done_with_its_last_event(void **state)
 {
     struct client *client = open_client();
     struct cuda_op_stream_query op = {.stream = STREAM(0)};
-    const struct stream *stream;
     uint64_t query;
 
     client_launch(client, KERNEL, STREAM(0));
