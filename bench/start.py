@@ -45,7 +45,7 @@ def mediated(spares, count):
     """Times, and how many of the starts were on a spare."""
     results = {}
     with Stack(vms=[(1, 'A', 'medium')], spares=spares) as stack:
-        library = os.path.join(stack.build, 'guest/libvgpu/libvgpu-cuda.so')
+        library = os.path.join(stack.build, 'guest/libvgpu/libcuda.so.1')
 
         def way():
             # Programs do not start while the last one's successor is still being made.

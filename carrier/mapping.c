@@ -159,11 +159,23 @@ int channel_mapping_move_data(struct channel_mapping *mapping, uint64_t address)
     return 0;
 }
 
+/* What lies now where the data area was is not the mapping's. */
+static void release_around(const struct channel_mapping *mapping)
+{
+    uint8_t *behind = data_at_first(mapping) + mapping->geometry.data_bytes;
+    uint8_t *end = mapping->base + mapping->bytes;
+
+    munmap(mapping->data, mapping->geometry.data_bytes);
+    munmap(mapping->base, mapping->geometry.data_offset);
+    if (behind < end)
+        munmap(behind, (size_t)(end - behind));
+}
+
 void channel_mapping_release(struct channel_mapping *mapping)
 {
     if (mapping->base && mapping->data != data_at_first(mapping))
-        munmap(mapping->data, mapping->geometry.data_bytes);
-    if (mapping->base)
+        release_around(mapping);
+    else if (mapping->base)
         munmap(mapping->base, mapping->bytes);
     *mapping = (struct channel_mapping){0};
 }

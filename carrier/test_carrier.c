@@ -59,6 +59,38 @@ static void test_mapping_places(void **state)
     channel_mapping_release(&mapping);
 }
 
+static bool is_mapped(const void *address)
+{
+    return msync((void *)(uintptr_t)address, 4096, MS_ASYNC) == 0; /* ENOMEM: nothing is there */
+}
+
+/* What is put in the place that the data area left is not the mapping's. */
+static void test_mapping_moved_leaves_its_place(void **state)
+{
+    struct vgpu_channel_geometry g = good_geometry();
+    _cleanup_close_ int fd = make_memory(&g, F_SEAL_SHRINK);
+    struct channel_mapping mapping;
+    uint8_t *page, *left, *moved;
+    void *other;
+
+    assert_int_equal(channel_mapping_init(&mapping, fd, &g, NULL), 0);
+    page = mapping.base;
+    left = mapping.data;
+    left[5] = 77;
+    assert_int_equal(channel_mapping_move_data(&mapping, VGPU_BAND_START), 0);
+    moved = mapping.data;
+    assert_int_equal((uintptr_t)moved, VGPU_BAND_START);
+    assert_int_equal(moved[5], 77);
+    other = mmap(left, g.data_bytes, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    assert_ptr_equal(other, left);
+    assert_int_equal(channel_mapping_move_data(&mapping, VGPU_BAND_START), -EINVAL);
+    channel_mapping_release(&mapping);
+    assert_true(is_mapped(left));
+    assert_false(is_mapped(page));
+    assert_false(is_mapped(moved));
+    munmap(other, g.data_bytes);
+}
+
 static void test_mapping_unsealed_is_refused(void **state)
 {
     struct vgpu_channel_geometry g = good_geometry();
@@ -356,6 +388,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_device_refusals),
         cmocka_unit_test(test_mapping_places),
+        cmocka_unit_test(test_mapping_moved_leaves_its_place),
         cmocka_unit_test(test_mapping_unsealed_is_refused),
         cmocka_unit_test(test_mapping_short_object_is_refused),
         cmocka_unit_test(test_mapping_page_that_differs_is_refused),

@@ -18,7 +18,7 @@ static CUresult check_context(CUcontext context)
     return context ? cuCtxGetApiVersion(context, &version) : CUDA_ERROR_INVALID_CONTEXT;
 }
 
-/* The current context and another one, as both calls of peer access want it. */
+/* The current context and a peer, as both calls of peer access want them. */
 static CUresult check_peer(CUcontext peer)
 {
     CUcontext current = NULL;
@@ -28,8 +28,6 @@ static CUresult check_peer(CUcontext peer)
         result = check_context(current);
     if (result == CUDA_SUCCESS)
         result = check_context(peer);
-    if (result == CUDA_SUCCESS && peer == current)
-        result = CUDA_ERROR_INVALID_CONTEXT;
     return result;
 }
 
@@ -77,11 +75,17 @@ static CUresult settle(CUcontext target, CUcontext source)
     return result;
 }
 
+/* Addresses say where they are: NVIDIA's driver takes a copy without contexts, too. */
+static CUresult check_side(CUcontext context)
+{
+    return context ? check_context(context) : CUDA_SUCCESS;
+}
+
 static CUresult check_contexts(CUcontext target, CUcontext source)
 {
-    CUresult result = check_context(target);
+    CUresult result = check_side(target);
 
-    return result == CUDA_SUCCESS ? check_context(source) : result;
+    return result == CUDA_SUCCESS ? check_side(source) : result;
 }
 
 /* Serialised with the work of both contexts and of the current one, whose stream it runs in. */
@@ -119,9 +123,9 @@ static CUresult plain_copy(const CUDA_MEMCPY3D_PEER *copy, CUDA_MEMCPY3D *ret)
     if (!copy)
         return CUDA_ERROR_INVALID_VALUE;
     if (has_context(copy->dstMemoryType))
-        result = check_context(copy->dstContext);
+        result = check_side(copy->dstContext);
     if (result == CUDA_SUCCESS && has_context(copy->srcMemoryType))
-        result = check_context(copy->srcContext);
+        result = check_side(copy->srcContext);
     if (result != CUDA_SUCCESS)
         return result;
     _Static_assert(sizeof(*ret) == sizeof(*copy), "they differ in the two contexts' names alone");

@@ -342,8 +342,10 @@ static void channel_opened(struct channel *channel)
     channel_step(channel, CHANNEL_EV_READY);
     loop_timer_clear(loop_of(channel->vm), &channel->timer);
     if (mediator_may_log(channel->vm->mediator))
-        vgpu_log(VGPU_LOG_INFO, "channel-open", "vm=%" PRIu32 " channel=%" PRIu32 " gpu=%" PRIu32,
-                 channel->vm->config.id, channel->number, channel->gpu_id);
+        vgpu_log(VGPU_LOG_INFO, "channel-open",
+                 "vm=%" PRIu32 " channel=%" PRIu32 " gpu=%" PRIu32 " window=%s",
+                 channel->vm->config.id, channel->number, channel->gpu_id,
+                 channel->window ? "yes" : "no");
     if (channel->connection)
         answer_open(channel);
 }

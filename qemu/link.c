@@ -478,6 +478,22 @@ static void close_fds(int *fds, int n)
     }
 }
 
+/*
+ * A mediator that was started anew may give a number to another channel. Then it does not
+ * hold the place of the one before, whose CLOSE would end the other.
+ */
+static void forget_number(VGPULink *link, uint32_t number)
+{
+    VGPULinkChannel *channel;
+
+    QTAILQ_FOREACH(channel, &link->channels, next)
+    {
+        if (channel->state == CHANNEL_ENDED && channel->number == number) {
+            channel->placed = false;
+        }
+    }
+}
+
 static void take_opened(VGPULink *link, const struct vgpu_msg_opened *msg)
 {
     VGPULinkChannel *channel = channel_by_tag(link, msg->head.tag);
@@ -489,6 +505,7 @@ static void take_opened(VGPULink *link, const struct vgpu_msg_opened *msg)
         drop(link, "it opened what was not asked for");
         return;
     }
+    forget_number(link, msg->channel);
     channel->tag = 0;
     channel->state = CHANNEL_OPEN;
     channel->number = msg->channel;

@@ -82,6 +82,17 @@ VGPUWindowChannel *vgpu_window_channel_new(VGPUStub *s, uint32_t slot,
     return w;
 }
 
+/* QEMU ends if KVM does not take what it was given. Without /proc nobody can tell. */
+static bool is_eventfd(int fd)
+{
+    static const char want[] = "anon_inode:[eventfd]";
+    g_autofree char *link = g_strdup_printf("/proc/self/fd/%d", fd);
+    char is[sizeof(want)];
+    ssize_t got = readlink(link, is, sizeof(is));
+
+    return got < 0 || (got == sizeof(want) - 1 && memcmp(is, want, got) == 0);
+}
+
 static void bind_doorbell(VGPUWindowChannel *w, bool bind)
 {
     MemoryRegion *doorbells = vgpu_doorbells(w->device);
@@ -108,8 +119,11 @@ uint32_t vgpu_window_channel_attach(VGPUWindowChannel *w, uint32_t vector,
         return VGPU_BAD_MESSAGE;
     }
     w->attached = true;
+    memory_region_transaction_begin();
     vgpu_place_show(w->place);
-    bind_doorbell(w, vgpu_use_ioeventfd(w->device));
+    bind_doorbell(w,
+                  vgpu_use_ioeventfd(w->device) && is_eventfd(w->channel->submit_kick));
+    memory_region_transaction_commit();
     w->kick.vector = vector;
     vgpu_vectors_add(vgpu_vectors(w->device), &w->kick);
     return VGPU_OK;
@@ -138,11 +152,13 @@ void vgpu_window_channel_free(VGPUWindowChannel *w)
     if (!w) {
         return;
     }
+    memory_region_transaction_begin();
     if (w->attached) {
         bind_doorbell(w, false);
         vgpu_vectors_remove(vgpu_vectors(w->device), &w->kick);
     }
     vgpu_place_hide(w->place);
+    memory_region_transaction_commit();
     vgpu_channel_free(w->channel);
     vgpu_place_free(w->place);
     g_free(w);

@@ -91,7 +91,7 @@ static int64_t available(const struct ring_consumer *consumer)
 {
     /* Acquire: pairs with the release in ring_publish. */
     uint32_t head = __atomic_load_n(&consumer->state->producer.head, __ATOMIC_ACQUIRE);
-    uint32_t used = head - consumer->tail;
+    uint32_t used = head - __atomic_load_n(&consumer->tail, __ATOMIC_RELAXED);
 
     return used > consumer->granules ? -EPROTO : (int64_t)used;
 }
@@ -105,9 +105,12 @@ int ring_ready(const struct ring_consumer *consumer)
 
 static bool release_granules(struct ring_consumer *consumer, uint32_t count)
 {
-    consumer->tail += count;
+    uint32_t tail = consumer->tail + count;
+
+    /* Atomic for those who only ask whether there is something: ring_ready(). */
+    __atomic_store_n(&consumer->tail, tail, __ATOMIC_RELAXED);
     /* Release: pairs with the acquire in free_granules(). */
-    __atomic_store_n(&consumer->state->consumer.tail, consumer->tail, __ATOMIC_RELEASE);
+    __atomic_store_n(&consumer->state->consumer.tail, tail, __ATOMIC_RELEASE);
     /* Full fence: pairs with ring_producer_arm. */
     __atomic_thread_fence(__ATOMIC_SEQ_CST);
     return __atomic_load_n(&consumer->state->producer.waiting, __ATOMIC_RELAXED) != 0;

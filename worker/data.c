@@ -30,6 +30,13 @@ uint64_t data_to_segment_end(uint64_t offset)
     return segment_start(segment_at(offset) + 1) - offset;
 }
 
+uint64_t data_reach(const struct channel *channel, uint64_t address)
+{
+    uint64_t offset = address - (uint64_t)(uintptr_t)channel->map.data;
+
+    return offset < channel->map.geometry.data_bytes ? data_to_segment_end(offset) : UINT64_MAX;
+}
+
 int data_init(struct channel *channel)
 {
     struct data_area *data = &channel->data;

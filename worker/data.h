@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The data area for the driver: page-locked in segments, the first at the start, others when they
- * are first used, so that copies are asynchronous. A segment that the driver refuses stays as it is; copies then block in the
- * driver, but work.
+ * are first used, so that copies are asynchronous. A segment that the driver refuses stays as it
+ * is; copies then block in the driver, but work.
  */
 #ifndef VGPU_WORKER_DATA_H
 #define VGPU_WORKER_DATA_H
@@ -41,5 +41,11 @@ void data_forget(struct channel *channel);
 
 /* Bytes from offset to the end of its segment. */
 uint64_t data_to_segment_end(uint64_t offset);
+
+/*
+ * How far one call to the driver may go from an address of the device, or of this process: to the
+ * end of its segment if it lies in the data area, as each is locked apart; else UINT64_MAX.
+ */
+uint64_t data_reach(const struct channel *channel, uint64_t address);
 
 #endif

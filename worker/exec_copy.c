@@ -37,7 +37,10 @@ static uint64_t data_offset(const struct channel *channel, const struct side *si
 static uint64_t reach(const struct channel *channel, const struct side *side,
                       const struct piece *piece)
 {
-    return side->place.device ? UINT64_MAX : data_to_segment_end(data_offset(channel, side, piece));
+    uint64_t base =
+        side->place.device ? side->place.address : (uint64_t)(uintptr_t)side->place.host;
+
+    return data_reach(channel, base + at(side, piece));
 }
 
 static uint64_t least(uint64_t a, uint64_t b)
@@ -237,8 +240,8 @@ CUresult exec_upload(struct channel *channel, const struct cuda_call *call,
     CUresult result = CUDA_SUCCESS;
 
     if (in->data_bytes > 0)
-        result = channel->cu->cuMemcpyHtoDAsync(in->target, in->data, in->data_bytes,
-                                                item->stream->cu);
+        result =
+            channel->cu->cuMemcpyHtoDAsync(in->target, in->data, in->data_bytes, item->stream->cu);
     if (result != CUDA_SUCCESS)
         return result;
     item->batched = true;
@@ -277,13 +280,47 @@ static CUresult fill_rows(const struct cuda_driver *cu, const struct cuda_in_fil
     }
 }
 
+/* Page-locked memory that the device sees too: no call goes beyond the end of a segment. */
+static CUresult fill_pieces(struct channel *channel, const struct cuda_in_fill *in, CUstream stream)
+{
+    const struct side side = {.place = {.device = true, .address = in->target},
+                              .pitch = in->pitch_bytes};
+    uint64_t width = in->width * in->element_bytes;
+    uint64_t progress = 0;
+    CUresult result = CUDA_SUCCESS;
+
+    while (result == CUDA_SUCCESS && progress < width * in->height) {
+        struct cuda_in_fill one = *in;
+        struct piece piece;
+
+        shape_piece(channel, &side, &side, width, in->height, progress, &piece);
+        one.target += at(&side, &piece);
+        one.width = piece.bytes / in->element_bytes;
+        one.height = piece.rows;
+        result = piece.rows > 1 ? fill_rows(channel->cu, &one, stream)
+                                : fill_row(channel->cu, &one, stream);
+        progress += piece.bytes * piece.rows;
+    }
+    return result;
+}
+
+static CUresult issue_fill(struct channel *channel, const struct cuda_in_fill *in, CUstream stream)
+{
+    bool aligned = in->target % in->element_bytes == 0 &&
+                   (in->height == 1 || in->pitch_bytes % in->element_bytes == 0);
+
+    /* What is not aligned the driver refuses. */
+    if (aligned && data_reach(channel, in->target) != UINT64_MAX)
+        return fill_pieces(channel, in, stream);
+    return in->height == 1 ? fill_row(channel->cu, in, stream) : fill_rows(channel->cu, in, stream);
+}
+
 CUresult exec_fill(struct channel *channel, const struct cuda_call *call,
                    const struct cuda_in_fill *in)
 {
     struct item *item = item_of(call);
     uint64_t bytes = in->width * in->height * in->element_bytes;
-    CUresult result = in->height == 1 ? fill_row(channel->cu, in, item->stream->cu)
-                                      : fill_rows(channel->cu, in, item->stream->cu);
+    CUresult result = issue_fill(channel, in, item->stream->cu);
 
     if (result != CUDA_SUCCESS)
         return result;

@@ -29,12 +29,43 @@ CUresult pool_default(struct channel *channel, struct pool **ret_pool)
                     : channel->cu->cuDeviceGetDefaultMemPool(&pool->cu, channel->device);
 }
 
-static void trim(struct channel *channel, struct pool *pool, uint64_t keep_bytes)
+/*
+ * NVIDIA's driver gives back what it has seen to be free, and it looks when it synchronises. Where
+ * nothing is in flight that does not block.
+ */
+static void see_frees_of(struct channel *channel, struct context *context)
 {
+    if (context->cu && context->sticky == CUDA_SUCCESS && context_idle(context) &&
+        context_enter(channel, context) == CUDA_SUCCESS)
+        channel->cu->cuCtxSynchronize();
+}
+
+static void see_frees(struct channel *channel)
+{
+    see_frees_of(channel, &channel->primary);
+    for (struct context *context = channel->contexts; context; context = context->next)
+        see_frees_of(channel, context);
+}
+
+static CUresult trim(struct channel *channel, struct pool *pool, uint64_t keep_bytes)
+{
+    CUresult result;
+
     if (!pool->cu)
-        return;
-    channel->cu->cuMemPoolTrimTo(pool->cu, keep_bytes);
+        return CUDA_SUCCESS;
+    see_frees(channel);
+    result = channel->cu->cuMemPoolTrimTo(pool->cu, keep_bytes);
     count(channel, pool);
+    return result;
+}
+
+static bool contexts_idle(const struct channel *channel)
+{
+    bool idle = context_idle(&channel->primary);
+
+    for (const struct context *context = channel->contexts; context; context = context->next)
+        idle &= context_idle(context);
+    return idle;
 }
 
 static void settle(struct channel *channel, struct pool *pool)
@@ -44,7 +75,7 @@ static void settle(struct channel *channel, struct pool *pool)
     if (pool->counted_bytes > pool->threshold_bytes)
         trim(channel, pool, pool->threshold_bytes);
     /* While work is in flight, a free may be among it: once more later. */
-    pool->freed = channel->turn.units > 0 && pool->counted_bytes > pool->threshold_bytes;
+    pool->freed = pool->counted_bytes > pool->threshold_bytes && !contexts_idle(channel);
     channel->pools_freed |= pool->freed;
 }
 
@@ -320,8 +351,5 @@ CUresult exec_pool_get_attribute(struct channel *channel, const struct cuda_call
 CUresult exec_pool_trim(struct channel *channel, const struct cuda_call *call,
                         const struct cuda_in_pool_trim *in)
 {
-    CUresult result = channel->cu->cuMemPoolTrimTo(in->pool, in->keep_bytes);
-
-    count(channel, item_of(call)->pool);
-    return result;
+    return trim(channel, item_of(call)->pool, in->keep_bytes);
 }

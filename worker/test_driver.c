@@ -63,7 +63,9 @@ struct CUlinkState_st {
 };
 
 struct CUmemPoolHandle_st {
+    struct CUmemPoolHandle_st *next;
     uint64_t used, unused; /* bytes, in whole grains */
+    uint64_t unseen;       /* unused too, but no synchronisation has seen it: not given back */
     uint64_t threshold;
     unsigned blocks;
     bool destroyed;
@@ -94,6 +96,7 @@ static struct {
     } locked[LOCKED_MAX]; /* the latest */
     size_t locked_count;
     struct CUmemPoolHandle_st default_pool;
+    struct CUmemPoolHandle_st *pools;
     unsigned long long memories;
     size_t memories_live;
     size_t pool_grain;
@@ -188,7 +191,7 @@ static bool drop_allocation(uintptr_t address)
         *at = allocation->next;
         if (allocation->pool) {
             allocation->pool->used -= in_grains(allocation->bytes);
-            allocation->pool->unused += in_grains(allocation->bytes);
+            allocation->pool->unseen += in_grains(allocation->bytes);
             allocation->pool->blocks--;
         }
         munmap(allocation->base, allocation->bytes);
@@ -302,6 +305,7 @@ void test_driver_reset(void)
     gpu.primary.broken = CUDA_SUCCESS;
     gpu.largest_copy = gpu.journal_count = gpu.locked_count = 0;
     memset(&gpu.default_pool, 0, sizeof(gpu.default_pool));
+    gpu.pools = NULL;
     gpu.pool_grain = 512;
     gpu.memories_live = 0;
     pthread_mutex_unlock(&gpu.lock);
@@ -526,9 +530,23 @@ static CUresult context_pop(CUcontext *context)
     return CUDA_SUCCESS;
 }
 
+static void see_frees(struct CUmemPoolHandle_st *pool)
+{
+    pool->unused += pool->unseen;
+    pool->unseen = 0;
+}
+
 static CUresult context_synchronize(void)
 {
-    abort(); /* the consumer never calls what waits */
+    pthread_mutex_lock(&gpu.lock);
+    for (struct CUstream_st *stream = gpu.streams; stream; stream = stream->next)
+        if (stream->context == current && stream->first)
+            abort(); /* the consumer never calls what waits */
+    see_frees(&gpu.default_pool);
+    for (struct CUmemPoolHandle_st *pool = gpu.pools; pool; pool = pool->next)
+        see_frees(pool);
+    pthread_mutex_unlock(&gpu.lock);
+    return CUDA_SUCCESS;
 }
 
 static CUresult set_limit(CUlimit limit, size_t value)
@@ -719,6 +737,7 @@ static CUresult pool_create(CUmemoryPool *pool, const CUmemPoolProps *props)
     current = NULL;
     *pool = make(sizeof(**pool));
     current = context;
+    LOCKED((*pool)->next = gpu.pools; gpu.pools = *pool;);
     return CUDA_SUCCESS;
 }
 
@@ -736,7 +755,8 @@ static CUresult pool_alloc(CUdeviceptr *address, size_t bytes, CUmemoryPool pool
     if (result != CUDA_SUCCESS)
         return result;
     LOCKED(grains = in_grains(bytes); gpu.allocations->pool = pool; pool->used += grains;
-           pool->unused -= grains < pool->unused ? grains : pool->unused; pool->blocks++;);
+           see_frees(pool); pool->unused -= grains < pool->unused ? grains : pool->unused;
+           pool->blocks++;);
     return CUDA_SUCCESS;
 }
 
@@ -763,7 +783,7 @@ static CUresult pool_get_attribute(CUmemoryPool pool, CUmemPool_attribute attrib
         return CUDA_SUCCESS;
     }
     LOCKED(if (attribute == CU_MEMPOOL_ATTR_RESERVED_MEM_CURRENT) bytes =
-               pool->used + pool->unused;);
+               pool->used + pool->unused + pool->unseen;);
     memcpy(value, &bytes, sizeof(bytes));
     return CUDA_SUCCESS;
 }
@@ -866,6 +886,20 @@ static bool is_locked(uint64_t address)
     return false;
 }
 
+/* One call goes over one registration. */
+static bool leaves_registration(const void *at, size_t pitch, const struct work *shape)
+{
+    uint64_t span = (shape->rows - 1) * pitch + shape->bytes;
+
+    for (size_t i = 0; i < LOCKED_MAX && i < gpu.locked_count; i++) {
+        uint64_t offset = (uintptr_t)at - gpu.locked[i].start;
+
+        if (offset < gpu.locked[i].bytes && span > gpu.locked[i].bytes - offset)
+            return true;
+    }
+    return false;
+}
+
 /* As a driver does with a few bytes: they are read at once, and may change then. */
 static void stage(struct work *work)
 {
@@ -889,6 +923,9 @@ static CUresult copy_rows(CUstream stream, const struct work *shape, const char 
 
     pthread_mutex_lock(&gpu.lock);
     result = refusal();
+    if (leaves_registration(shape->target, shape->target_pitch, shape) ||
+        (shape->source && leaves_registration(shape->source, shape->source_pitch, shape)))
+        result = CUDA_ERROR_INVALID_VALUE;
     if (result == CUDA_SUCCESS) {
         work = push(stream, WORK_UNIT);
         work->target = shape->target;

@@ -4,23 +4,47 @@
 
 #include "worker/test_driver.h"
 
+/* The driver's, until it is destroyed: a worker that ends leaves it there. */
 struct CUgraph_st {
+    struct CUgraph_st *next, **at;
     size_t nodes;
 };
 
 struct CUgraphExec_st {
+    struct CUgraphExec_st *next, **at;
     size_t nodes;
 };
 
+static CUgraph graphs;
+static CUgraphExec execs;
+
+#define MAKE(list, ret)                                                                            \
+    do {                                                                                           \
+        *(ret) = calloc(1, sizeof(**(ret)));                                                       \
+        (*(ret))->next = (list);                                                                   \
+        (*(ret))->at = &(list);                                                                    \
+        if (list)                                                                                  \
+            (list)->at = &(*(ret))->next;                                                          \
+        (list) = *(ret);                                                                           \
+    } while (0)
+
+#define UNMAKE(made)                                                                               \
+    do {                                                                                           \
+        if ((made)->next)                                                                          \
+            (made)->next->at = (made)->at;                                                         \
+        *(made)->at = (made)->next;                                                                \
+        free(made);                                                                                \
+    } while (0)
+
 static CUresult graph_create(CUgraph *graph, unsigned int flags)
 {
-    *graph = calloc(1, sizeof(**graph));
+    MAKE(graphs, graph);
     return CUDA_SUCCESS;
 }
 
 static CUresult graph_destroy(CUgraph graph)
 {
-    free(graph);
+    UNMAKE(graph);
     return CUDA_SUCCESS;
 }
 
@@ -54,7 +78,7 @@ static CUresult add_fill(CUgraphNode *node, CUgraph graph, const CUgraphNode *ne
 
 static CUresult instantiate(CUgraphExec *exec, CUgraph graph, unsigned long long flags)
 {
-    *exec = calloc(1, sizeof(**exec));
+    MAKE(execs, exec);
     (*exec)->nodes = graph->nodes;
     return CUDA_SUCCESS;
 }
@@ -62,7 +86,7 @@ static CUresult instantiate(CUgraphExec *exec, CUgraph graph, unsigned long long
 static CUresult exec_destroy(CUgraphExec exec)
 {
     test_driver_note("destroy-graph");
-    free(exec);
+    UNMAKE(exec);
     return CUDA_SUCCESS;
 }
 

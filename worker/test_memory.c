@@ -700,6 +700,39 @@ static void test_memory_geometry(void **state)
         assert_int_equal(mapping_check_geometry(&bad[i], NULL), -EINVAL);
 }
 
+/* Registered memory is the device's too: fills and copies of its addresses are cut as well. */
+static void test_memory_fill_across_segments(void **state)
+{
+    const struct client_options options = {.data_bytes = 72u << 20};
+    const uint64_t end = WORKER_CHUNK_BYTES;
+    const uint64_t first_row = end - (20 * 2050 + 100); /* the 21st lies across the end */
+    struct cuda_op_host_register lock = {.area = {.offset = end - 65536, .bytes = 131072}};
+    struct cuda_op_fill fill = {.width = 5000, .height = 1, .element_bytes = 4, .value = 77777777};
+    struct cuda_op_fill rows = {
+        .pitch_bytes = 2050, .width = 101, .height = 31, .element_bytes = 2, .value = 0x5678};
+    struct client *client;
+    uint64_t address, seq;
+
+    test_driver_reset();
+    client = client_open(&options);
+    address = data_area(client);
+    assert_int_equal(client_call(client, CUDA_OP_HOST_REGISTER, &lock, sizeof(lock)), CUDA_SUCCESS);
+    fill.target = address + end - 10000;
+    assert_int_equal(client_call(client, CUDA_OP_FILL, &fill, sizeof(fill)), CUDA_SUCCESS);
+    for (size_t i = 0; i < 5000; i++)
+        assert_memory_equal(client->data + end - 10000 + i * 4, &fill.value, 4);
+    rows.target = address + first_row;
+    assert_int_equal(client_call(client, CUDA_OP_FILL, &rows, sizeof(rows)), CUDA_SUCCESS);
+    for (size_t y = 0; y < 31; y++)
+        for (size_t x = 0; x < 101; x++)
+            assert_memory_equal(client->data + first_row + y * 2050 + x * 2, &rows.value, 2);
+    seq = client_copy(client, VGPU_RECORD_WAIT, client_device(address + end - 60000),
+                      client_device(address + end - 150), 300, 0);
+    assert_int_equal(client_await(client, seq)->result, CUDA_SUCCESS);
+    assert_memory_equal(client->data + end - 60000, client->data + end - 150, 300);
+    client_close(client);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -716,6 +749,7 @@ int main(void)
         cmocka_unit_test(test_memory_upload),
         cmocka_unit_test(test_memory_upload_of_more_ends_the_channel),
         cmocka_unit_test(test_memory_upload_elsewhere_is_refused),
+        cmocka_unit_test(test_memory_fill_across_segments),
         cmocka_unit_test(test_memory_first_segment_is_locked_at_the_start),
         cmocka_unit_test(test_memory_fill),
         cmocka_unit_test(test_memory_registered_areas),

@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #include "common/fdpass.h"
+#include "common/flag.h"
 #include "cuda/cuda_abi.h"
 #include "guest/libvgpu/fake_relay.h"
 #include "ring/pages.h"
@@ -205,8 +206,8 @@ static void reply_alloc(struct fake_host *host, const struct vgpu_record *record
         return;
     }
     host->device_used += (op->bytes + 511) & ~511ull;
-    if (host->bad_addresses > 0) {
-        host->bad_addresses--;
+    if (vgpu_flag_get(&host->bad_addresses) > 0) {
+        vgpu_flag_set(&host->bad_addresses, vgpu_flag_get(&host->bad_addresses) - 1);
         address = (uintptr_t)host->base;
     }
     reply_u64(host, record, address, 0, false);

@@ -19,7 +19,7 @@
 #define FAKE_DEVICE_BASE  0x7f0000000000ull
 #define FAKE_DEVICE_BYTES (8u << 20)
 #define FAKE_HOST_VIEW    0x100000000ull /* page-locked memory for the device, if not unified */
-#define FAKE_UNIFIED_AT   0x150000000000ull
+#define FAKE_UNIFIED_AT   (VGPU_BAND_START + (4ull << 32))
 #define FAKE_MAX_RECORDS  65536
 
 /*
@@ -41,7 +41,7 @@ struct fake_host {
     uint64_t credit;        /* added to the jobs taken; UINT64_MAX: no limit */
     uint32_t refuse_status; /* OPEN is refused with this, if not 0 */
     bool unified;           /* answers the data area's address, as a worker does */
-    unsigned bad_addresses; /* so many allocations lie where the test's process has something */
+    uint32_t bad_addresses; /* so many allocations lie where the test's process has something */
     bool large_params;      /* functions take as many bytes as a launch can have */
     fake_record_fn on_record;
 

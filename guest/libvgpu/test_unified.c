@@ -6,6 +6,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "common/flag.h"
 #include "guest/libvgpu/unified.h"
 
 #define PAGE 4096u
@@ -113,7 +114,7 @@ static void test_unified_taken_address_is_given_back(void **state)
     assert_true(pointer >= FAKE_DEVICE_BASE && pointer < FAKE_DEVICE_BASE + FAKE_DEVICE_BYTES);
     assert_int_equal(fake_count_op(&host, CUDA_OP_MEMORY_ALLOC), 8);
     assert_int_equal(fake_count_op(&host, CUDA_OP_MEMORY_FREE), 7);
-    host.bad_addresses = 8;
+    vgpu_flag_set(&host.bad_addresses, 8);
     assert_int_equal(cuMemAlloc_v2(&pointer, PAGE), CUDA_ERROR_OUT_OF_MEMORY);
     assert_int_equal(fake_count_op(&host, CUDA_OP_MEMORY_FREE), 15);
     assert_ok(cuMemAllocPitch_v2(&pointer, &pitch, 16, 4, 4));

@@ -27,8 +27,13 @@
 #define VGPU_LAYOUT_VERSION     1u
 
 /* Where data areas lie in worker and guest, if both can have them there (op data_area). */
+#ifndef __SANITIZE_THREAD__
 #define VGPU_BAND_START 0x110000000000ull
 #define VGPU_BAND_END   0x200000000000ull
+#else /* the sanitizer's own memory lies there */
+#define VGPU_BAND_START 0x001000000000ull
+#define VGPU_BAND_END   0x008000000000ull
+#endif
 
 /* Written by the producer of a ring. */
 struct vgpu_ring_producer {

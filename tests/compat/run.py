@@ -7,14 +7,15 @@ or NAME=DIRECTORY, a directory of tests that pytest runs: numba=…/numba-cuda/t
 suite, unmodified, with its configuration), pycuda=…/pycuda/test. Each runs on the driver itself and on
 the guest's libcuda.so.1 over the local carrier. The driver is softgpu, or the one that VGPU_DRIVER
 names. Exits 1 if something passes natively and not mediated, unless docs/compatibility.md names it.
---out DIRECTORY keeps pytest's reports.
+--out DIRECTORY keeps the outcomes of all tests (record.py).
 """
 import argparse
+import json
 import os
+import signal
 import subprocess
 import sys
 import tempfile
-import xml.etree.ElementTree
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 ROOT = os.path.dirname(os.path.dirname(HERE))
@@ -67,25 +68,32 @@ def run_program(name, stack, env, directory, seconds):
     return ('skipped' if done.returncode == SKIPPED else 'failed'), words
 
 
-def run_pytest(directory, env, report, options):
-    command = [sys.executable, '-m', 'pytest', '-q', '-p', 'no:cacheprovider',
-               '--junitxml=' + report, *options.pytest]
-    try:
-        subprocess.run(command, cwd=directory, env=env, timeout=options.seconds, check=False,
-                       stdout=subprocess.DEVNULL if options.quiet else None)
-    except subprocess.TimeoutExpired:
-        print('%s: stopped after %d s' % (directory, options.seconds))
+def run_pytest(directory, env, record, options):
+    command = [sys.executable, '-m', 'pytest', '-q', '-p', 'no:cacheprovider', '-p', 'record',
+               *options.pytest]
+    env = {**env, 'VGPU_RECORD': record,
+           'PYTHONPATH': ':'.join([HERE, *filter(None, [env.get('PYTHONPATH')])])}
+    if os.path.exists(record):
+        os.unlink(record)
+    with subprocess.Popen(command, cwd=directory, env=env, start_new_session=True,
+                          stdout=subprocess.DEVNULL if options.quiet else None) as suite:
+        try:
+            suite.wait(options.seconds)
+        except subprocess.TimeoutExpired:
+            print('%s: stopped after %d s' % (directory, options.seconds))
+            os.killpg(suite.pid, signal.SIGKILL)
+    return read_record(record)
+
+
+def read_record(path):
+    """What record.py wrote: {name: (outcome, text)}; a failure stays one, whatever its teardown did."""
     results = {}
-    if os.path.exists(report):
-        for case in xml.etree.ElementTree.parse(report).iter('testcase'):
-            name = '%s::%s' % (case.get('classname'), case.get('name'))
-            outcome, text = 'passed', ''
-            for child in case:
-                if child.tag in ('failure', 'error'):
-                    outcome, text = 'failed', (child.get('message') or '').split('\n')[0]
-                elif child.tag == 'skipped' and outcome == 'passed':
-                    outcome = 'skipped'
-            results[name] = (outcome, text)
+    if not os.path.exists(path):
+        return results
+    with open(path, encoding='utf-8') as lines:
+        for name, outcome, text, _ in map(json.loads, lines):
+            if results.get(name, ('',))[0] != 'failed':
+                results[name] = (outcome, text)
     return results
 
 
@@ -99,18 +107,11 @@ def run_suite(suite, stack, directories, extra, out, options):
                          for name in PROGRAMS})
             continue
         name, path = suite.split('=', 1)
-        if way == 'native' and options.native_report:
-            report = options.native_report
-            both.append(run_pytest_report(report))
+        if way == 'native' and options.native_record:
+            both.append(read_record(options.native_record))
             continue
-        both.append(run_pytest(path, env, os.path.join(out, '%s-%s.xml' % (name, way)), options))
+        both.append(run_pytest(path, env, os.path.join(out, '%s-%s.jsonl' % (name, way)), options))
     return both
-
-
-def run_pytest_report(report):
-    class Nothing:  # pylint: disable=too-few-public-methods
-        pytest, seconds, quiet = ['--version'], 60, True
-    return run_pytest(ROOT, dict(os.environ), report, Nothing)
 
 
 def compare(suite, native, mediated, known):
@@ -127,7 +128,7 @@ def compare(suite, native, mediated, known):
                 if outcome != 'passed':
                     print('  %s, %s: %s: %s' % (name, way, outcome, text))
     for name, (outcome, _) in sorted(native.items()):
-        ours, text = mediated.get(name, ('missing', ''))
+        ours, text = mediated.get(name, ('not run', ''))
         if outcome != 'passed' or ours == 'passed':
             continue
         named = name.rsplit('::', 1)[-1].split('[')[0] in known
@@ -142,12 +143,14 @@ def main():
     parser.add_argument('--seconds', type=int, default=600, help='for a suite, one way')
     parser.add_argument('--out')
     parser.add_argument('--quiet', action='store_true', help="without pytest's own output")
-    parser.add_argument('--native-report', help='a report of an earlier native run, to compare with')
+    parser.add_argument('--native-record', help='the record of an earlier native run, to compare with')
     parser.add_argument('--pytest', action='append', default=[], help='option for pytest')
     options = parser.parse_args()
     with open(os.path.join(ROOT, 'docs/compatibility.md'), encoding='utf-8') as text:
         known = text.read()
     lost = 0
+    if options.out:
+        os.makedirs(options.out, exist_ok=True)
     with Stack(vms=[(1, 'A', 'medium')]) as stack, tempfile.TemporaryDirectory() as scratch:
         library = os.path.join(stack.build, 'guest/libvgpu/libcuda.so.1')
         directories = [('native', driver_directory(scratch, 'native', stack.driver)),

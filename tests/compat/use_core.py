@@ -23,8 +23,8 @@ def main():
     device.set_current()
     stream = device.create_stream()
     options = ProgramOptions(std='c++17', arch='sm_' + device.arch)
-    program = Program(SOURCE, code_type='c++', options=options)
     for kind, name in ((np.float32, 'float'), (np.float64, 'double')):
+        program = Program(SOURCE, code_type='c++', options=options)
         code = program.compile('ptx', name_expressions=('add<%s>' % name,))
         kernel = code.get_kernel('add<%s>' % name)
         count = 50021

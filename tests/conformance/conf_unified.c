@@ -41,7 +41,7 @@ static enum conf_result peer_access(struct conf *conf)
         cuDeviceGetP2PAttribute(&can, CU_DEVICE_P2P_ATTRIBUTE_ACCESS_SUPPORTED, device, device),
         CUDA_ERROR_INVALID_DEVICE);
     CONF_CALL(conf, cuCtxGetCurrent(&current));
-    CONF_EXPECT(conf, cuCtxEnablePeerAccess(current, 0), CUDA_ERROR_INVALID_CONTEXT);
+    CONF_EXPECT(conf, cuCtxEnablePeerAccess(current, 0), CUDA_ERROR_PEER_ACCESS_UNSUPPORTED);
     CONF_TRY(second_context(conf, &other));
     CONF_EXPECT(conf, cuCtxEnablePeerAccess(other, 0), CUDA_ERROR_PEER_ACCESS_UNSUPPORTED);
     CONF_EXPECT(conf, cuCtxDisablePeerAccess(other), CUDA_ERROR_PEER_ACCESS_NOT_ENABLED);
@@ -89,7 +89,7 @@ static enum conf_result peer_copies(struct conf *conf)
     CONF_CALL(conf, cuMemcpyDtoH(out, a, BYTES));
     for (size_t row = 0; row < 8; row++)
         CONF_TRUE(conf, memcmp(out + 32 * row, in + 64 * row, 32) == 0);
-    CONF_EXPECT(conf, cuMemcpyPeer(b, NULL, a, first, BYTES), CUDA_ERROR_INVALID_CONTEXT);
+    CONF_CALL(conf, cuMemcpyPeer(b, NULL, a, first, BYTES));
     CONF_CALL(conf, cuMemFree(a));
     CONF_CALL(conf, cuCtxDestroy(second));
     return CONF_PASS;

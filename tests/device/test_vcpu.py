@@ -143,6 +143,25 @@ class Hands:
         until(server.channels[1].kicked, 'the worker to be woken')
         self.assertEqual(machine.counter(DOORBELLS), 1)
 
+    def test_vcpu_rings_what_is_no_eventfd(self):
+        """KVM would not take it, and QEMU would end."""
+        machine, server, hand = self.hand()
+
+        def answer(message):
+            channel = mediator.HostChannel(1, message.body.sub_granules,
+                                           message.body.comp_granules, message.body.data_bytes,
+                                           mode_flags=0)
+            os.close(channel.submit_kick)
+            rest, channel.submit_kick = os.pipe()
+            self.addCleanup(os.close, rest)
+            self.addCleanup(channel.close)
+            server.link.opened(message, 1, channel, window=1)
+            return True
+        server.hook(mediator.OPEN, answer)
+        machine.window_channel(0)
+        hand.store(BAR2, 1)
+        self.assertEqual(machine.counter(DOORBELLS), 1)
+
     def test_vcpu_rings_no_more_after_close(self):
         machine, server, hand = self.hand()
         machine.window_channel(0)
