@@ -112,13 +112,13 @@ class VmStack(Stack):
             raise
         return self
 
-    def start_guest(self, vm, words=None, options='', memory=256, reboots=True):
+    def start_guest(self, vm, words=None, options='', memory=256, reboots=True, cpu=''):
         """Starts QEMU and does not wait. A guest of that number that has ended is forgotten."""
         guest = Guest(self.run_dir, vm)
         if vm in self.relayed:
             options += ',window-size=0'
         guest.start(settings(), guest.device(*self.claims[vm], options), memory,
-                    self.words if words is None else words, reboots)
+                    self.words if words is None else words, reboots, cpu)
         self.guests[vm] = guest
         return guest
 

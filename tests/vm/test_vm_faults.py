@@ -13,7 +13,7 @@ import signal
 import stat
 import time
 
-from guests import VmStack, VmTest, main, settings, wait_for
+from guests import GuestError, VmStack, VmTest, main, settings, wait_for
 
 LONG = os.environ.get('VGPU_LONG') == '1'
 PROCESSES = 1000 if LONG else 40
@@ -173,14 +173,31 @@ class Faults(VmTest):
     def test_vm_guest_paused(self):
         self.pause(lambda: self.guest(1).qmp('stop'), lambda: self.guest(1).qmp('cont'))
 
+    def boot_id(self, vm):
+        """Of a guest that may be going down, with its old programs still there, or coming up; or
+        None."""
+        line = self.guest(vm).line
+        command = line.start('cat /proc/sys/kernel/random/boot_id')
+        try:
+            command.wait(5)
+        except GuestError:
+            try:
+                line.greet_again(30)
+            except GuestError:
+                pass
+            return None
+        return command.text_output()
+
     def starts_anew(self, restart):
         """Guest 1 starts anew in mid-work: its channels end, and it works again afterwards."""
         neighbour = self.load(2, 10)
         loads = [self.load(1, 60) for _ in range(2)]
         self.stack.wait_working(1, 2)
+        before = self.boot_id(1)
         restart()
         wait_for(lambda: self.stack.vm_status(1)['channels'] == 0, 30, 'channels of before end')
-        self.guest(1).line.greet_again(90)
+        wait_for(lambda: self.boot_id(1) not in (before, None), 120, 'the guest is up again')
+        self.guest(1).line.greet_again(30)
         self.assertTrue(all(load.failure for load in loads))
         self.client(1, 'run vector_add')
         self.finished(neighbour)

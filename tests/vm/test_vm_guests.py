@@ -115,6 +115,17 @@ class Guests(VmTest):
         self.assertLess(high.ended_at, low.ended_at)
 
 
+class WithoutRoom(VmTest):
+    """A window for which the guest's processor has no addresses: it goes without."""
+    vms = [(1, 'A', 'high')]
+    boot = []
+
+    def test_vm_window_without_an_address(self):
+        self.stack.boot(1, options=',window-size=256G', cpu=',phys-bits=36')
+        self.assertEqual(self.info(1)['vm']['carrier'], 'relay')
+        self.assertIn(' verified ', self.client(1, 'run vector_add').text_output())
+
+
 STATUS, VM_ID, PRIORITY, WEIGHT, GENERATION = 0x00c, 0x014, 0x018, 0x01c, 0x028
 JOB_OP, JOB_COUNT, JOB_GO, JOB_STATE, JOB_STATUS = 0x300, 0x304, 0x308, 0x30c, 0x310
 JOB_A, JOB_B, JOB_SUM = 0x400, 0x800, 0xc00
