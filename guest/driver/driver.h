@@ -7,6 +7,7 @@
  *   slot.c        the device's slots: who has one, its commands, its end
  *   memory.c      a channel's pages and the tables by which the device finds them
  *   file.c        an open file: ioctl, mmap, read, poll
+ *   monitor.c     what the VM may know of its GPUs, asked without a channel
  *   attributes.c  sysfs
  *
  * Lifetimes. A struct vgpu_device lives until the last open file is closed; the PCI device under it
@@ -91,6 +92,10 @@ struct vgpu_device {
 	u32 closing; /* slots that are given up, and not free yet */
 	DECLARE_BITMAP(used, VGPU_SLOTS);
 	struct vgpu_slot slot[VGPU_SLOTS];
+
+	struct mutex monitor_lock; /* within `alive`; what follows, and the command */
+	u32 monitor_tag; /* of the last one */
+	wait_queue_head_t monitor_wait; /* for its answer */
 
 	wait_queue_head_t slot_wait; /* for a slot to become free */
 	wait_queue_head_t news_wait;
@@ -194,6 +199,10 @@ int vgpu_memory_populate(struct vgpu_memory *memory, u64 first, u64 count);
 /* One page, made if it is not there yet, with a reference for the caller. NULL: no memory. */
 struct page *vgpu_memory_page(struct vgpu_memory *memory, u64 index);
 dma_addr_t vgpu_memory_directory(struct vgpu_memory *memory);
+
+/* monitor.c; within vgpu_enter() */
+/* Fills the answer in. Killable. -EOPNOTSUPP: the device cannot be asked. */
+int vgpu_monitor_ask(struct vgpu_device *vdev, struct vgpu_ioc_monitor *ask);
 
 /* file.c */
 extern const struct file_operations vgpu_file_operations;
