@@ -5,7 +5,8 @@
 Runs cuda_bench on the driver itself and on the guest's libcuda.so.1 (local carrier, mediator, worker),
 in turn, and prints a table: medians over the rounds, their ratio, and the lowest and highest ratio of
 a round. The driver is softgpu, or the one that VGPU_DRIVER names (libcuda.so.1 where there is a GPU).
---json FILE keeps all figures, --plot FILE draws the ratios (needs python3-matplotlib). Exits 1 if a
+Under it, where the time of a record goes by stage, for each group that misses a target, or for all
+with --stages (man/libvgpu.7). --json FILE keeps all figures, --plot FILE draws the ratios (needs python3-matplotlib). Exits 1 if a
 figure is missing on one side.
 """
 import argparse
@@ -15,6 +16,7 @@ import re
 import statistics
 import subprocess
 import sys
+import tempfile
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), '../tests/e2e'))
 
@@ -55,14 +57,45 @@ def size_text(count):
     return '%d B' % count if count else ''
 
 
+# The groups of cuda_bench whose figures have a target, by how their names begin.
+GROUPS = [('latency', ('launch and synchronise', 'issue of', 'idle', 'event record')),
+          ('floods', ('launch in a flood', 'launch, 200,000')), ('graph', ('graph',)),
+          ('copies', ('upload', 'download')), ('programs', ('program',))]
+STAGES = ['encode', 'room', 'ring', 'take', 'check', 'issue', 'driver', 'mark', 'complete', 'poll',
+          'sleep']
+
+
 def measure(command, env=None):
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True, timeout=600, check=True,
                           env={**os.environ, **(env or {})})
     return {(row['name'], row['bytes']): row for row in json.loads(done.stdout)['results']}
 
 
+def stages(command, env):
+    """What a record of the command took by stage: a run apart, so that groups do not mix."""
+    with tempfile.TemporaryDirectory() as directory:
+        path = os.path.join(directory, 'stages')
+        measure(command, {**env, 'VGPU_STATS': path})
+        with open(path, encoding='utf-8') as lines:
+            return json.loads(lines.readlines()[-1])
+
+
+def missed_groups(rows, options):
+    missed = [row[0] for row in rows if row[8] is not None and row[5] > row[8]]
+    return [group for group, names in GROUPS if options.only in (None, group) and (
+        options.stages or any(name.startswith(names) for name in missed))]
+
+
+def print_stages(table):
+    print('\nns a record, by stage\n\n| group | records | %s |' % ' | '.join(STAGES))
+    print('| --- | --- |%s' % (' --- |' * len(STAGES)))
+    for group, line in table.items():
+        print('| %s | %d | %s |' % (group, line['records'],
+                                    ' | '.join('%.0f' % line[stage] for stage in STAGES)))
+
+
 def gather(options):
-    """Two lists of rounds, native and mediated."""
+    """Driver, two lists of rounds (native and mediated), their rows, and stages by group."""
     native, mediated = [], []
     with Stack(vms=[(1, 'A', 'medium')]) as stack:
         soft = 'softgpu' in os.path.basename(stack.driver)
@@ -74,7 +107,12 @@ def gather(options):
         for _ in range(options.rounds):
             native.append(measure([*command, stack.driver]))
             mediated.append(measure([*command, library], env))
-        return os.path.basename(stack.driver), native, mediated
+        if any(set(one) != set(native[0]) for one in native + mediated):
+            sys.exit('a figure is missing on one side')
+        rows = compare(native, mediated, {} if soft else TARGETS)
+        by_group = {group: stages([*command, '--only', group, library], env)
+                    for group in missed_groups(rows, options)}
+        return os.path.basename(stack.driver), native, mediated, rows, by_group
 
 
 def compare(native, mediated, targets):
@@ -135,20 +173,22 @@ def main():
     parser.add_argument('--data-size', type=parse_size, default='4G',
                         help='data area of the mediated channel')
     parser.add_argument('--only', help='one group: latency, floods, graph, copies, objects, programs')
+    parser.add_argument('--stages', action='store_true',
+                        help='show where time goes for every group')
     parser.add_argument('--library', default='libcuda.so.1', help=argparse.SUPPRESS)
     parser.add_argument('--json', metavar='FILE')
     parser.add_argument('--plot', metavar='FILE')
     options = parser.parse_args()
-    driver, native, mediated = gather(options)
-    if any(set(one) != set(native[0]) for one in native + mediated):
-        sys.exit('a figure is missing on one side')
-    rows = compare(native, mediated, {} if 'softgpu' in driver else TARGETS)
+    driver, native, mediated, rows, by_group = gather(options)
     print('driver %s, %d rounds, native and mediated in turn\n' % (driver, options.rounds))
     print_table(rows)
+    if by_group:
+        print_stages(by_group)
     if options.json:
         with open(options.json, 'w', encoding='utf-8') as out:
             json.dump({'driver': driver, 'native': [list(one.values()) for one in native],
-                       'mediated': [list(one.values()) for one in mediated]}, out, indent=1)
+                       'mediated': [list(one.values()) for one in mediated],
+                       'stages': by_group}, out, indent=1)
     if options.plot:
         plot(rows, options.plot, 'driver %s, %d rounds' % (driver, options.rounds))
 

@@ -35,7 +35,7 @@ __attribute__((format(printf, 4, 5))) static int refuse(struct local_refusal *re
     return -code;
 }
 
-static int open_file(const char *path, struct local_refusal *refusal)
+int device_open_file(const char *path, struct local_refusal *refusal)
 {
     int fd = open(path, O_RDWR | O_CLOEXEC | O_NONBLOCK);
 
@@ -112,7 +112,7 @@ static int map_channel(int fd, const struct vgpu_ioc_open *open, struct device_c
 int device_open(struct device_channel *ret, const char *path, const struct vgpu_msg_open *ask,
                 struct local_refusal *refusal)
 {
-    _cleanup_close_ int fd = open_file(path, refusal);
+    _cleanup_close_ int fd = device_open_file(path, refusal);
     struct vgpu_ioc_open open;
     int status;
 
@@ -145,6 +145,31 @@ int device_populate(int fd, const struct vgpu_channel_geometry *geometry, uint64
     struct vgpu_ioc_populate ask = {.offset = geometry->data_offset + offset, .bytes = bytes};
 
     return ioctl(fd, VGPU_IOC_POPULATE, &ask) < 0 ? -errno : 0;
+}
+
+int device_monitor(int fd, uint32_t gpu, uint32_t first, struct vgpu_monitor *ret,
+                   struct local_refusal *refusal)
+{
+    struct vgpu_ioc_monitor ask = {.gpu = gpu, .first = first};
+
+    if (ioctl(fd, VGPU_IOC_MONITOR, &ask) < 0) {
+        bool old = errno == ENOTTY || errno == EOPNOTSUPP;
+
+        return refuse(refusal, errno, old ? VGPU_VERSION : VGPU_GONE,
+                      "the driver cannot ask what the VM's GPUs are: %s", strerror(errno));
+    }
+    ask.text[sizeof(ask.text) - 1] = '\0';
+    if (ask.status != VGPU_OK) {
+        refuse(refusal, EACCES, ask.status, "%s",
+               ask.text[0] ? ask.text : vgpu_status_text(ask.status));
+        refusal->retry_ns = ask.retry_ns;
+        return -EACCES;
+    }
+    if (message_check_monitor(&ask.monitor) < 0)
+        return refuse(refusal, EPROTO, VGPU_BAD_MESSAGE,
+                      "the device told what cannot be of the VM's GPUs");
+    *ret = ask.monitor;
+    return 0;
 }
 
 void device_release_doorbell(uint32_t *doorbell)

@@ -258,6 +258,22 @@ int local_close(struct local_link *link, uint32_t channel, int timeout_ms)
     return request(link, &ask.head, VGPU_MSG_CLOSED, &answer, NULL, NULL, &refusal);
 }
 
+int local_monitor(struct local_link *link, uint32_t gpu, uint32_t first, struct vgpu_monitor *ret,
+                  struct local_refusal *refusal)
+{
+    struct vgpu_msg_monitor ask = {
+        .head = {.size_bytes = sizeof(ask), .type = VGPU_MSG_MONITOR},
+        .gpu = gpu,
+        .first = first,
+    };
+    union message answer;
+    int status = request(link, &ask.head, VGPU_MSG_MONITORED, &answer, NULL, NULL, refusal);
+
+    if (status == 0)
+        *ret = answer.monitored.monitor;
+    return status;
+}
+
 int local_receive(struct local_link *link, union message *ret)
 {
     size_t n_fds;

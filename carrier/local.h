@@ -48,6 +48,13 @@ int local_resume(struct local_link *link, uint32_t channel, const uint8_t token[
 /* Closes the channel and waits for the confirmation, at most timeout_ms. */
 int local_close(struct local_link *link, uint32_t channel, int timeout_ms);
 
+/*
+ * What the VM may know of its GPU of that number, with its processes from `first` on. The mediator
+ * must have offered VGPU_FEATURE_MONITOR.
+ */
+int local_monitor(struct local_link *link, uint32_t gpu, uint32_t first, struct vgpu_monitor *ret,
+                  struct local_refusal *refusal);
+
 /* The next message, asked for or not; -ECONNRESET at the end of the connection. */
 int local_receive(struct local_link *link, union message *ret);
 

@@ -15,6 +15,7 @@ int message_size(const struct vgpu_msg *head)
         [VGPU_MSG_RESUMED] = sizeof(struct vgpu_msg_channel),
         [VGPU_MSG_GONE] = sizeof(struct vgpu_msg_gone),
         [VGPU_MSG_STATE] = sizeof(struct vgpu_msg_state),
+        [VGPU_MSG_MONITORED] = sizeof(struct vgpu_msg_monitored),
     };
 
     if (head->type >= sizeof(sizes) / sizeof(sizes[0]) || sizes[head->type] == 0)
@@ -27,6 +28,17 @@ int message_size(const struct vgpu_msg *head)
 static bool ends(const char *text, size_t size)
 {
     return memchr(text, '\0', size) != NULL;
+}
+
+int message_check_monitor(const struct vgpu_monitor *m)
+{
+    bool good = m->gpus <= VGPU_MONITOR_GPUS && !(m->known & ~VGPU_MONITOR_KNOWN) && !m->reserved &&
+                ends(m->uuid, sizeof(m->uuid)) && ends(m->name, sizeof(m->name)) &&
+                ends(m->driver, sizeof(m->driver)) && ends(m->pci, sizeof(m->pci));
+
+    for (unsigned i = 0; i < VGPU_MONITOR_PROCESSES; i++)
+        good = good && !m->process[i].reserved;
+    return good ? 0 : -EPROTO;
 }
 
 int message_check(const union message *m)
@@ -53,6 +65,8 @@ int message_check(const union message *m)
     case VGPU_MSG_STATE:
         good = !m->state.reserved && ends(m->state.pool, sizeof(m->state.pool));
         break;
+    case VGPU_MSG_MONITORED:
+        return message_check_monitor(&m->monitored.monitor);
     default:
         good = !m->channel.reserved;
         break;

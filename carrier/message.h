@@ -19,6 +19,7 @@ union message {
     struct vgpu_msg_channel channel;
     struct vgpu_msg_gone gone;
     struct vgpu_msg_state state;
+    struct vgpu_msg_monitored monitored;
     uint8_t bytes[VGPU_MSG_MAX_BYTES];
 };
 
@@ -27,5 +28,8 @@ int message_size(const struct vgpu_msg *head);
 
 /* 0, or -EPROTO if the whole message is not one that a mediator may send. */
 int message_check(const union message *message);
+
+/* 0, or -EPROTO if no host tells that of a GPU. */
+int message_check_monitor(const struct vgpu_monitor *monitor);
 
 #endif

@@ -38,6 +38,7 @@ static struct {
     bool no_channel_map, no_doorbell_map;
     struct vgpu_ioc_open asked, answer;
     struct vgpu_ioc_populate populated;
+    struct vgpu_ioc_monitor monitor_asked, monitor;
     struct vgpu_channel_page page;
 } driver;
 
@@ -89,6 +90,9 @@ int __wrap_ioctl(int fd, unsigned long request, ...)
         *(struct vgpu_ioc_open *)argument = driver.answer;
     } else if (request == VGPU_IOC_POPULATE) {
         driver.populated = *(struct vgpu_ioc_populate *)argument;
+    } else if (request == VGPU_IOC_MONITOR) {
+        driver.monitor_asked = *(struct vgpu_ioc_monitor *)argument;
+        *(struct vgpu_ioc_monitor *)argument = driver.monitor;
     } else {
         assert_int_equal(request, VGPU_IOC_STATE);
         memset(argument, 'x', sizeof(struct vgpu_ioc_state));
@@ -336,6 +340,51 @@ static void test_device_state_has_ends(void **state)
     close(channel.fd);
 }
 
+/* Of a driver without a channel. */
+static int ask_monitor(struct vgpu_monitor *ret, struct local_refusal *refusal)
+{
+    int fd = device_open_file(DRIVER, refusal);
+    int status = device_monitor(fd, 2, 16, ret, refusal);
+
+    close(fd);
+    return status;
+}
+
+static void test_device_tells_of_gpus(void **state)
+{
+    struct vgpu_monitor got;
+    struct local_refusal refusal;
+
+    driver.monitor.monitor = (struct vgpu_monitor){.gpus = 3, .gpu = 2, .name = "GPU"};
+    assert_int_equal(ask_monitor(&got, &refusal), 0);
+    assert_int_equal(driver.monitor_asked.gpu, 2);
+    assert_int_equal(driver.monitor_asked.first, 16);
+    assert_memory_equal(&got, &driver.monitor.monitor, sizeof(got));
+}
+
+static void test_device_monitor_refusals(void **state)
+{
+    struct vgpu_monitor got;
+    struct local_refusal refusal;
+
+    driver.monitor.status = VGPU_STARTING;
+    driver.monitor.retry_ns = 7;
+    memset(driver.monitor.text, 'x', sizeof(driver.monitor.text));
+    assert_int_equal(ask_monitor(&got, &refusal), -EACCES);
+    assert_int_equal(refusal.status, VGPU_STARTING);
+    assert_int_equal(refusal.retry_ns, 7);
+    assert_int_equal(strlen(refusal.text), sizeof(driver.monitor.text) - 1);
+    driver.monitor = (struct vgpu_ioc_monitor){.monitor = {.known = ~0u}};
+    assert_int_equal(ask_monitor(&got, &refusal), -EPROTO);
+    assert_int_equal(refusal.status, VGPU_BAD_MESSAGE);
+    driver.control_error = EOPNOTSUPP;
+    assert_int_equal(ask_monitor(&got, &refusal), -EOPNOTSUPP);
+    assert_int_equal(refusal.status, VGPU_VERSION);
+    driver.control_error = ENODEV;
+    assert_int_equal(ask_monitor(&got, &refusal), -ENODEV);
+    assert_int_equal(refusal.status, VGPU_GONE);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -353,6 +402,8 @@ int main(void)
         cmocka_unit_test_setup(test_device_memory_that_cannot_be_mapped, setup),
         cmocka_unit_test_setup(test_device_populates_behind_the_rings, setup),
         cmocka_unit_test_setup(test_device_state_has_ends, setup),
+        cmocka_unit_test_setup(test_device_tells_of_gpus, setup),
+        cmocka_unit_test_setup(test_device_monitor_refusals, setup),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

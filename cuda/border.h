@@ -27,6 +27,7 @@ union cuda_out;
 #define CUDA_OPF_BESIDE  0x10u
 #define CUDA_OPF_CONTEXT 0x20u
 #define CUDA_OPF_REPORT  0x40u
+#define CUDA_OPF_QUERY   0x80u
 
 /* Returned by an execution that will answer later. */
 #define CUDA_CALL_LATER ((CUresult)0x7fff0001)
@@ -64,6 +65,7 @@ struct cuda_op_row {
     /* Writes the whole answer, head excluded, to a buffer of VGPU_RECORD_MAX_BYTES; NULL: no
      * results. */
     uint32_t (*encode)(const union cuda_out *out, uint8_t *answer);
+    uint32_t out_bytes; /* of the union: what this op's results take */
 };
 
 struct cuda_kind_row {
@@ -74,7 +76,17 @@ struct cuda_kind_row {
 /* Generated; rows are sorted by code. */
 extern const struct cuda_op_row cuda_op_rows[];
 extern const size_t cuda_op_rows_count;
+extern const uint16_t cuda_op_places[];
+extern const size_t cuda_op_places_count;
 extern const struct cuda_kind_row cuda_kind_rows[];
+
+/* NULL: no such op. */
+static inline const struct cuda_op_row *cuda_op_row(uint16_t code)
+{
+    if (code >= cuda_op_places_count || cuda_op_places[code] == 0)
+        return NULL;
+    return &cuda_op_rows[cuda_op_places[code] - 1];
+}
 
 /* What the worker provides (worker/border.c). */
 

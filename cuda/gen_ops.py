@@ -306,11 +306,18 @@ def check_source(spec):
     out.append('const struct cuda_op_row cuda_op_rows[] = {\n')
     for op in sorted(spec.ops, key=lambda o: o.code):
         flags = ' | '.join('CUDA_OPF_' + f.upper() for f in sorted(op.flags))
+        results = ('encode_%s, sizeof(struct cuda_out_%s)' % (op.name, op.name)
+                   if op.results else 'NULL, 0')
         out.append('    {0x%04x, %s, "%s", check_%s, execute_%s, %s},\n'
-                   % (op.code, flags, op.name, op.name, op.name,
-                      'encode_' + op.name if op.results else 'NULL'))
+                   % (op.code, flags, op.name, op.name, op.name, results))
     out.append('};\n\nconst size_t cuda_op_rows_count = '
                'sizeof(cuda_op_rows) / sizeof(cuda_op_rows[0]);\n\n')
+    out.append('/* Where the row of each code is, from 1; 0: no such op. */\n'
+               'const uint16_t cuda_op_places[] = {\n')
+    for place, op in enumerate(sorted(spec.ops, key=lambda o: o.code), 1):
+        out.append('    [0x%04x] = %d,\n' % (op.code, place))
+    out.append('};\n\nconst size_t cuda_op_places_count = '
+               'sizeof(cuda_op_places) / sizeof(cuda_op_places[0]);\n\n')
     out.append('const struct cuda_kind_row cuda_kind_rows[CUDA_KINDS] = {\n')
     for name, number, most, _type in spec.handles:
         out.append('    [%d] = {"%s", %d},\n' % (number, name, most))
@@ -383,7 +390,7 @@ def send_function(op):
     has_flags = 'either' in op.flags or 'job' in op.flags
     flags = 'flags' if has_flags else '0'
     extra = [] if 'wait' not in op.flags else ['VGPU_RECORD_WAIT']
-    extra += ['SENDER_' + f.upper() for f in ('job', 'report') if f in op.flags]
+    extra += ['SENDER_' + f.upper() for f in ('job', 'report', 'query') if f in op.flags]
     if extra:
         flags = ' | '.join((['flags'] if has_flags else []) + extra)
     answered = 'post' not in op.flags

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The part of NVML's binary interface that this project uses, as NVIDIA's nvml.h (version 13)
- * documents it: softgpu's NVML exports it, and the mediator's NVML helper loads it from whichever
- * NVML there is. Values and layouts must equal those of nvml.h. Self-contained.
+ * documents it: softgpu's NVML and the guest's export it, and the mediator's NVML helper loads it
+ * from whichever NVML there is. Values and layouts must equal those of nvml.h. Self-contained.
  */
 #ifndef VGPU_CUDA_NVML_ABI_H
 #define VGPU_CUDA_NVML_ABI_H
@@ -36,7 +36,15 @@ typedef struct nvmlEventSet_st *nvmlEventSet_t;
     X(NVML_ERROR_IN_USE, 19, "In use by another client")                                           \
     X(NVML_ERROR_MEMORY, 20, "Insufficient Memory")                                                \
     X(NVML_ERROR_NO_DATA, 21, "No data")                                                           \
+    X(NVML_ERROR_VGPU_ECC_NOT_SUPPORTED, 22, "Not Supported with ECC")                             \
+    X(NVML_ERROR_INSUFFICIENT_RESOURCES, 23, "Insufficient Resources")                             \
+    X(NVML_ERROR_FREQ_NOT_SUPPORTED, 24, "Frequency Not Supported")                                \
     X(NVML_ERROR_ARGUMENT_VERSION_MISMATCH, 25, "The version of the argument is not supported")    \
+    X(NVML_ERROR_DEPRECATED, 26, "Deprecated")                                                     \
+    X(NVML_ERROR_NOT_READY, 27, "Not Ready")                                                       \
+    X(NVML_ERROR_GPU_NOT_FOUND, 28, "GPU Not Found")                                               \
+    X(NVML_ERROR_INVALID_STATE, 29, "Invalid State")                                               \
+    X(NVML_ERROR_RESET_TYPE_NOT_SUPPORTED, 30, "Reset Type Not Supported")                         \
     X(NVML_ERROR_UNKNOWN, 999, "Unknown Error")
 
 typedef enum {
@@ -83,6 +91,36 @@ typedef struct {
     unsigned int pciSubSystemId;
     unsigned int reserved[4];
 } nvmlPciInfo_v2_t;
+
+typedef struct {
+    unsigned int version;
+    unsigned int domain;
+    unsigned int bus;
+    unsigned int device;
+    unsigned int pciDeviceId;
+    unsigned int pciSubSystemId;
+    unsigned int baseClass;
+    unsigned int subClass;
+    char busId[NVML_DEVICE_PCI_BUS_ID_BUFFER_SIZE];
+} nvmlPciInfoExt_t;
+
+#define NVML_PCI_INFO_EXT_V1 ((unsigned)sizeof(nvmlPciInfoExt_t) | 1u << 24)
+
+#define NVML_DEVICE_UUID_ASCII_LEN  41
+#define NVML_DEVICE_UUID_BINARY_LEN 16
+
+typedef struct {
+    unsigned int version;
+    unsigned int type; /* NVML_UUID_TYPE_* */
+    union {
+        char str[NVML_DEVICE_UUID_ASCII_LEN];
+        unsigned char bytes[NVML_DEVICE_UUID_BINARY_LEN];
+    } value;
+} nvmlUUID_t;
+
+#define NVML_UUID_V1          ((unsigned)sizeof(nvmlUUID_t) | 1u << 24)
+#define NVML_UUID_TYPE_ASCII  1u
+#define NVML_UUID_TYPE_BINARY 2u
 
 typedef struct {
     unsigned long long total;
@@ -161,6 +199,18 @@ typedef enum {
     NVML_FEATURE_ENABLED = 1,
 } nvmlEnableState_t;
 
+typedef enum { NVML_COMPUTEMODE_DEFAULT = 0 } nvmlComputeMode_t;
+
+#define NVML_DEVICE_ARCH_MAXWELL   3u
+#define NVML_DEVICE_ARCH_PASCAL    4u
+#define NVML_DEVICE_ARCH_VOLTA     5u
+#define NVML_DEVICE_ARCH_TURING    6u
+#define NVML_DEVICE_ARCH_AMPERE    7u
+#define NVML_DEVICE_ARCH_ADA       8u
+#define NVML_DEVICE_ARCH_HOPPER    9u
+#define NVML_DEVICE_ARCH_BLACKWELL 10u
+#define NVML_DEVICE_ARCH_UNKNOWN   0xffffffffu
+
 #define NVML_DEVICE_MIG_DISABLE 0
 #define NVML_DEVICE_MIG_ENABLE  1
 
@@ -169,6 +219,8 @@ typedef enum {
 NVML_LAYOUT(nvmlPciInfo_t, 68);
 NVML_LAYOUT(nvmlPciInfo_v2_t, 52);
 NVML_LAYOUT(nvmlPciInfo_v1_t, 32);
+NVML_LAYOUT(nvmlPciInfoExt_t, 64);
+NVML_LAYOUT(nvmlUUID_t, 52);
 NVML_LAYOUT(nvmlMemory_t, 24);
 NVML_LAYOUT(nvmlMemory_v2_t, 40);
 NVML_LAYOUT(nvmlUtilization_t, 8);

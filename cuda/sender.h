@@ -22,6 +22,7 @@ struct sender; /* the guest library's side of a channel */
 /* What cuda.spec says of an op, in the flags of sender_begin beside VGPU_RECORD_*; not sent. */
 #define SENDER_JOB    0x8000u /* counts against the credit */
 #define SENDER_REPORT 0x4000u /* its answer carries the first error of posted calls */
+#define SENDER_QUERY  0x2000u /* leaves nothing behind that a later call could wait for */
 
 struct sender_wait {
     struct sender *sender;
@@ -37,6 +38,8 @@ struct sender_wait {
     const uint8_t *answer; /* struct vgpu_completion and what follows; NULL: none came */
     uint32_t answer_bytes;
     void *private_state; /* the library's */
+    uint64_t began_ns;   /* 0: this record is not timed */
+    uint64_t waited_ns;  /* for room or credit */
 };
 
 CUresult sender_begin(struct sender *sender, struct sender_wait *wait, uint16_t op, uint16_t flags,

@@ -232,6 +232,8 @@ void channel_report(const struct channel *channel, struct channel_report *ret)
     ret->wait_ns = page_load_u64(&page->wait_ns);
     ret->memory_bytes = page_load_u64(&page->memory_bytes);
     ret->oldest_issued_ns = page_load_u64(&page->oldest_issued_ns);
+    ret->guest_process = page_load_u64(&page->guest_process);
+    ret->guest_pid_namespace = page_load_u64(&page->guest_pid_namespace);
 }
 
 void channel_blame(struct channel *channel, enum vgpu_status status, const char *text)

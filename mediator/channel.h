@@ -105,7 +105,7 @@ void channel_close_handed(struct channel *channel);
 struct channel_report {
     uint32_t state, reason, need, depth;
     uint64_t turn_done, jobs_taken, jobs_done, jobs_failed, jobs_refused, busy_ns, wait_ns;
-    uint64_t memory_bytes, oldest_issued_ns;
+    uint64_t memory_bytes, oldest_issued_ns, guest_process, guest_pid_namespace;
 };
 void channel_report(const struct channel *channel, struct channel_report *ret);
 

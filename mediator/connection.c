@@ -14,6 +14,7 @@
 #include "common/log.h"
 #include "common/status.h"
 #include "mediator/mediator.h"
+#include "mediator/monitor.h"
 #include "mediator/request.h"
 
 bool connection_send(struct connection *connection, const void *message, uint32_t size,
@@ -160,6 +161,9 @@ static bool handle(struct connection *connection, const union request *request)
         break;
     case VGPU_MSG_CLOSE:
         vm_close(connection->vm, connection, &request->channel);
+        break;
+    case VGPU_MSG_MONITOR:
+        monitor_answer(connection, &request->monitor);
         break;
     default: /* RESUME: nothing else passes the parser */
         vm_resume(connection->vm, connection, &request->resume);

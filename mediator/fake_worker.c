@@ -145,6 +145,8 @@ static void serve(struct worker *worker)
             exit(0);
         if (orders->mode == FAKE_ABORT)
             end(worker, VGPU_BAD_RECORD, "record 7\nis bad");
+        page_store_u64(&worker->report->memory_bytes, page_load_u64(&orders->memory_bytes));
+        page_store_u64(&worker->report->guest_process, page_load_u64(&orders->process));
         take_turn(worker);
         granted = worker->turn & VGPU_TURN_GRANTED;
         want = orders->done < page_load_u64(&orders->jobs);

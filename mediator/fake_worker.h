@@ -15,7 +15,8 @@ enum fake_mode {
 
 struct fake_orders {
     uint32_t mode, job_us;
-    uint64_t jobs; /* to be done in all */
+    uint64_t jobs;                  /* to be done in all */
+    uint64_t memory_bytes, process; /* to be reported */
     /* Written by the worker. */
     uint64_t done, granted, kicks;
 };

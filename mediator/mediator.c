@@ -288,6 +288,7 @@ int mediator_configure(struct mediator *mediator, const json_t *snapshot, struct
     configure_vms(mediator);
     if (link_ready(&mediator->link))
         push_spares(mediator);
+    monitor_learn(mediator);
     vgpu_log(VGPU_LOG_INFO, "configure", "gpus=%u pools=%u vms=%u", config->n_gpus, config->n_pools,
              config->n_vms);
     return 0;

@@ -17,6 +17,7 @@
 #include "mediator/lease.h"
 #include "mediator/link.h"
 #include "mediator/loop.h"
+#include "mediator/monitor.h"
 #include "mediator/vm.h"
 
 #define MEDIATOR_GPUS_MAX CONFIG_GPUS_MAX
@@ -42,6 +43,7 @@ struct gpu_sample {
     bool known;
     uint64_t memory_used_bytes;
     double utilization, temperature;
+    struct gpu_facts facts;
 };
 
 /* What the launcher last said of the spare workers of a GPU. */
@@ -63,6 +65,7 @@ struct mediator {
     struct gpu *gpus[MEDIATOR_GPUS_MAX]; /* by gpu_id; NULL: never used */
     struct gpu_sample samples[MEDIATOR_GPUS_MAX];
     uint64_t sampled_ns;
+    uint64_t facts_due_ns; /* until then the first word of NVML is waited for; 0: it has come */
     struct gpu_spares spares[MEDIATOR_GPUS_MAX];
     uint64_t spared_gpus; /* a bit per gpu_id: spares are asked for */
     bool spares_unsent;

@@ -19,6 +19,13 @@
     X(nvmlReturn_t, nvmlDeviceGetUtilizationRates,                                                 \
       (nvmlDevice_t device, nvmlUtilization_t * utilization))                                      \
     X(nvmlReturn_t, nvmlDeviceGetTemperature,                                                      \
-      (nvmlDevice_t device, nvmlTemperatureSensors_t sensor, unsigned int *temperature))
+      (nvmlDevice_t device, nvmlTemperatureSensors_t sensor, unsigned int *temperature))           \
+    X(nvmlReturn_t, nvmlSystemGetCudaDriverVersion_v2, (int *version))                             \
+    X(nvmlReturn_t, nvmlDeviceGetCudaComputeCapability,                                            \
+      (nvmlDevice_t device, int *major, int *minor))                                               \
+    X(nvmlReturn_t, nvmlDeviceGetMaxClockInfo,                                                     \
+      (nvmlDevice_t device, nvmlClockType_t type, unsigned int *clock))                            \
+    X(nvmlReturn_t, nvmlDeviceGetEccMode,                                                          \
+      (nvmlDevice_t device, nvmlEnableState_t * current, nvmlEnableState_t * pending))
 
 #endif

@@ -77,6 +77,34 @@ static void add_live(const struct nvml *nvml, nvmlDevice_t device, json_t *gpu)
     json_object_set_new(gpu, "temperature", known ? json_integer(temperature) : json_null());
 }
 
+static void add_number(json_t *gpu, const char *key, bool known, json_int_t number)
+{
+    json_object_set_new(gpu, key, known ? json_integer(number) : json_null());
+}
+
+/* What does not change, and a VM may know: see mediator/monitor.c. */
+static void add_facts(const struct nvml *nvml, nvmlDevice_t device, const nvmlPciInfo_t *pci,
+                      json_t *gpu)
+{
+    int version = 0, major = 0, minor = 0;
+    unsigned int clock = 0;
+    nvmlEnableState_t ecc = NVML_FEATURE_DISABLED, pending;
+    bool known = nvml->nvmlSystemGetCudaDriverVersion_v2(&version) == NVML_SUCCESS;
+
+    add_number(gpu, "cuda_version", known, version);
+    known = nvml->nvmlDeviceGetCudaComputeCapability(device, &major, &minor) == NVML_SUCCESS;
+    add_number(gpu, "compute_major", known, major);
+    add_number(gpu, "compute_minor", known, minor);
+    add_number(gpu, "pci_device_id", true, pci->pciDeviceId);
+    add_number(gpu, "pci_subsystem_id", true, pci->pciSubSystemId);
+    known = nvml->nvmlDeviceGetMaxClockInfo(device, NVML_CLOCK_SM, &clock) == NVML_SUCCESS;
+    add_number(gpu, "max_sm_mhz", known, clock);
+    known = nvml->nvmlDeviceGetMaxClockInfo(device, NVML_CLOCK_MEM, &clock) == NVML_SUCCESS;
+    add_number(gpu, "max_memory_mhz", known, clock);
+    known = nvml->nvmlDeviceGetEccMode(device, &ecc, &pending) == NVML_SUCCESS;
+    add_number(gpu, "ecc_mode", known, ecc);
+}
+
 static int add_gpu(const struct nvml *nvml, unsigned int index, const char *driver, json_t *gpus,
                    struct vgpu_err *err)
 {
@@ -100,6 +128,7 @@ static int add_gpu(const struct nvml *nvml, unsigned int index, const char *driv
     if (!gpu)
         return vgpu_err_set(err, EIO, "GPU %u has a name that is not UTF-8", index);
     add_live(nvml, device, gpu);
+    add_facts(nvml, device, &pci, gpu);
     json_array_append_new(gpus, gpu);
     return 0;
 }

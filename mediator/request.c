@@ -16,6 +16,7 @@ static const struct shape shapes[] = {
     {VGPU_MSG_OPEN, VGPU_MSG_OPEN_WINDOW, sizeof(struct vgpu_msg_open)},
     {VGPU_MSG_CLOSE, 0, sizeof(struct vgpu_msg_channel)},
     {VGPU_MSG_RESUME, 0, sizeof(struct vgpu_msg_resume)},
+    {VGPU_MSG_MONITOR, 0, sizeof(struct vgpu_msg_monitor)},
 };
 
 static int malformed(struct vgpu_err *err, const char *what)
@@ -85,6 +86,8 @@ static int check_body(const union request *request, struct vgpu_err *err)
         return check_open(&request->open, err);
     case VGPU_MSG_CLOSE:
         return request->channel.reserved ? malformed(err, "reserved field") : 0;
+    case VGPU_MSG_MONITOR:
+        return 0; /* any number may be asked for */
     default:
         return request->resume.reserved ? malformed(err, "reserved field") : 0;
     }

@@ -17,6 +17,7 @@ union request {
     struct vgpu_msg_open open;
     struct vgpu_msg_channel channel; /* CLOSE */
     struct vgpu_msg_resume resume;
+    struct vgpu_msg_monitor monitor;
 };
 
 /*

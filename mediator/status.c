@@ -235,6 +235,7 @@ static void take_gpu_sample(struct mediator *mediator, const json_t *gpu)
             (uint64_t)json_integer_value(json_object_get(gpu, "memory_used_bytes"));
         sample->utilization = json_number_value(json_object_get(gpu, "utilization"));
         sample->temperature = json_number_value(json_object_get(gpu, "temperature"));
+        monitor_take_facts(&sample->facts, gpu);
     }
 }
 

@@ -22,7 +22,7 @@ class Wire(unittest.TestCase):
     def setUp(self):
         self.page = (ROOT / "docs/spec/wire.md").read_text(encoding="utf-8")
         self.sizes = {}
-        for name in ("wire.h", "launch.h", "lease.h"):
+        for name in ("wire.h", "launch.h", "lease.h", "monitor.h"):
             text = header(name)
             self.sizes.update(re.findall(r"VGPU_ASSERT_SIZE\((struct \w+), (\d+)\)", text))
         self.assertGreater(len(self.sizes), 15)

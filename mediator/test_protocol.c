@@ -95,7 +95,8 @@ static void test_wrong_sizes_are_refused(void **state)
     } all[] = {{VGPU_MSG_HELLO, sizeof(struct vgpu_msg_hello)},
                {VGPU_MSG_OPEN, sizeof(struct vgpu_msg_open)},
                {VGPU_MSG_CLOSE, sizeof(struct vgpu_msg_channel)},
-               {VGPU_MSG_RESUME, sizeof(struct vgpu_msg_resume)}};
+               {VGPU_MSG_RESUME, sizeof(struct vgpu_msg_resume)},
+               {VGPU_MSG_MONITOR, sizeof(struct vgpu_msg_monitor)}};
 
     for (size_t i = 0; i < VGPU_ARRAY_SIZE(all); i++) {
         union message message = {.head = {all[i].size + 1, all[i].type, 0, 7, 0}};
@@ -116,7 +117,7 @@ static void test_mediator_messages_are_refused(void **state)
         union message message = {.head = {sizeof(message.head), type, 0, 7, 0}};
 
         if (type != VGPU_MSG_HELLO && type != VGPU_MSG_OPEN && type != VGPU_MSG_CLOSE &&
-            type != VGPU_MSG_RESUME)
+            type != VGPU_MSG_RESUME && type != VGPU_MSG_MONITOR)
             expect_bad(*state, true, &message, sizeof(message.head));
     }
 }

@@ -50,6 +50,8 @@ union message {
     struct vgpu_msg_resume resume;
     struct vgpu_msg_gone gone;
     struct vgpu_msg_state state;
+    struct vgpu_msg_monitor monitor;
+    struct vgpu_msg_monitored monitored;
     uint8_t bytes[VGPU_MSG_MAX_BYTES];
 };
 

@@ -70,6 +70,9 @@ struct VGPULink {
     QEMUTimer *timer;
     QEMUBH *bh;
     QTAILQ_HEAD(, VGPULinkChannel) channels;
+    uint32_t monitor_tag; /* of the question under way; 0: none is */
+    const VGPULinkMonitorOps *monitor_ops;
+    void *monitor_opaque;
     uint32_t queued;
     uint32_t received;
     uint8_t queue[QUEUE_BYTES];
@@ -339,6 +342,13 @@ void vgpu_link_close(VGPULinkChannel *channel)
     }
 }
 
+static void refuse_monitor(VGPULink *link, uint32_t status, uint64_t retry_ns,
+                           const char *text)
+{
+    link->monitor_tag = 0;
+    link->monitor_ops->refused(link->monitor_opaque, status, retry_ns, text);
+}
+
 /* The mediator went away: what it had not answered is answered, what is open waits for
  * RESUME. */
 static void lose_requests(VGPULink *link)
@@ -351,6 +361,9 @@ static void lose_requests(VGPULink *link)
         if (channel->state == CHANNEL_OPENING || channel->state == CHANNEL_CLOSING) {
             owe(channel, DUE_REFUSED, VGPU_STARTING, RETRY_NS, "the mediator went away");
         }
+    }
+    if (link->monitor_tag) {
+        refuse_monitor(link, VGPU_STARTING, RETRY_NS, "the mediator went away");
     }
     qemu_bh_schedule(link->bh);
 }
@@ -431,6 +444,36 @@ static void take_welcome(VGPULink *link, const struct vgpu_msg_welcome *msg)
     qemu_bh_schedule(link->bh);
 }
 
+/* The question about GPUs */
+
+void vgpu_link_monitor(VGPULink *link, uint32_t gpu, uint32_t first,
+                       const VGPULinkMonitorOps *ops, void *opaque)
+{
+    struct vgpu_msg_monitor msg = {.gpu = gpu, .first = first};
+
+    link->monitor_ops = ops;
+    link->monitor_opaque = opaque;
+    if (link->phase == LINK_REFUSED) {
+        refuse_monitor(link, link->state.error, 0, link->state.error_text);
+    } else if (link->phase != LINK_UP) {
+        refuse_monitor(link, VGPU_STARTING, RETRY_NS, "there is no mediator");
+    } else if (!(link->features & VGPU_FEATURE_MONITOR)) {
+        refuse_monitor(link, VGPU_VERSION, 0, "the host does not tell VMs of their GPUs");
+    } else {
+        link->monitor_tag = send_msg(link, &msg, sizeof(msg), VGPU_MSG_MONITOR);
+    }
+}
+
+static void take_monitored(VGPULink *link, const struct vgpu_msg_monitored *msg)
+{
+    if (!link->monitor_tag || msg->head.tag != link->monitor_tag) {
+        drop(link, "it told what was not asked for");
+        return;
+    }
+    link->monitor_tag = 0;
+    link->monitor_ops->told(link->monitor_opaque, &msg->monitor);
+}
+
 /* May a later HELLO be answered otherwise, soon enough for what is open? */
 static bool passing(uint32_t status)
 {
@@ -458,6 +501,10 @@ static void take_refused(VGPULink *link, const struct vgpu_msg_refused *msg)
     text[sizeof(text) - 1] = '\0';
     if (link->phase == LINK_HELLO || !msg->head.tag) {
         refuse_link(link, msg->status, text);
+        return;
+    }
+    if (link->monitor_tag && msg->head.tag == link->monitor_tag) {
+        refuse_monitor(link, msg->status, msg->retry_ns, text);
         return;
     }
     if (!channel) {
@@ -579,6 +626,8 @@ static uint32_t size_of(uint16_t type)
         return sizeof(struct vgpu_msg_gone);
     case VGPU_MSG_STATE:
         return sizeof(struct vgpu_msg_state);
+    case VGPU_MSG_MONITORED:
+        return sizeof(struct vgpu_msg_monitored);
     default:
         return 0;
     }
@@ -611,6 +660,9 @@ static void take_message(VGPULink *link, const void *msg)
         break;
     case VGPU_MSG_GONE:
         take_gone(link, msg);
+        break;
+    case VGPU_MSG_MONITORED:
+        take_monitored(link, msg);
         break;
     default:
         take_state(link, msg);
@@ -896,8 +948,8 @@ static void claim(VGPULink *link, const VGPUClaims *claims)
         .magic = VGPU_MAGIC,
         .version_major = VGPU_VERSION_MAJOR,
         .version_minor = VGPU_VERSION_MINOR,
-        .features = VGPU_FEATURE_JOB | VGPU_FEATURE_RESUME |
-                    (claims->window_bytes ? VGPU_FEATURE_WINDOW : 0),
+        .features =
+            VGPU_FEATURES_KNOWN & ~(claims->window_bytes ? 0 : VGPU_FEATURE_WINDOW),
         .carrier = claims->window_bytes ? VGPU_CARRIER_WINDOW : VGPU_CARRIER_RELAY,
         .window_mib = claims->window_bytes >> 20,
         .claimed_vm_id = claims->vm_id,

@@ -13,6 +13,7 @@
  *   window_channel.c  a channel in it: doorbell, interrupt, end
  *   vectors.c    which kicks of workers KVM takes to the guest by itself (vectors.h)
  *   job.c        the job window: an explicit job by a channel of the device's own
+ *   monitor.c    the guest's questions about the VM's GPUs
  *
  * Everything runs in QEMU's main loop under its big lock. Guest memory is touched from
  * bottom halves only, with VGPUStub.in_dma set; whatever register access that causes is
@@ -33,6 +34,7 @@ typedef struct VGPUJob VGPUJob;
 typedef struct VGPUVectors VGPUVectors;
 typedef struct VGPUWindow VGPUWindow;
 typedef struct VGPUWindowChannel VGPUWindowChannel;
+typedef struct VGPUMonitor VGPUMonitor;
 
 /* vgpu_stub.c: what the parts need of the device. */
 
@@ -85,6 +87,17 @@ VGPULinkChannel *vgpu_link_open(VGPULink *link, const VGPUOpen *open);
 /* Gives the channel up in whatever state it is; of the callbacks only closed() still
  * comes. */
 void vgpu_link_close(VGPULinkChannel *channel);
+
+/*
+ * Asks what the VM may know of a GPU. One of the two is called, perhaps from within; the
+ * next question comes after that. ops lives as long as the link.
+ */
+typedef struct VGPULinkMonitorOps {
+    void (*told)(void *opaque, const struct vgpu_monitor *monitor);
+    void (*refused)(void *opaque, uint32_t status, uint64_t retry_ns, const char *text);
+} VGPULinkMonitorOps;
+void vgpu_link_monitor(VGPULink *link, uint32_t gpu, uint32_t first,
+                       const VGPULinkMonitorOps *ops, void *opaque);
 
 /* slots.c */
 
@@ -143,6 +156,16 @@ void vgpu_window_channel_doorbell(VGPUWindowChannel *w);
 void vgpu_window_channel_gone(VGPUWindowChannel *w);
 /* The guest sees it no more. NULL is fine. */
 void vgpu_window_channel_free(VGPUWindowChannel *w);
+
+/* monitor.c */
+
+VGPUMonitor *vgpu_monitor_new(VGPUStub *s, VGPULink *link);
+/* The guest has a question behind the slots' commands. */
+void vgpu_monitor_command(VGPUMonitor *m);
+/* No question; the guest's memory is left alone from here on. */
+void vgpu_monitor_reset(VGPUMonitor *m);
+/* The link tells nothing any more. NULL is fine. */
+void vgpu_monitor_free(VGPUMonitor *m);
 
 /* job.c */
 

@@ -42,6 +42,7 @@ struct VGPUStub {
     QEMUBH *reset_bh;
     VGPULink *link;
     VGPUSlots *slots;
+    VGPUMonitor *monitor;
     VGPUJob *job;
 
     uint32_t irq_status; /* without VGPU_IRQ_CHANNEL, which follows from `channels` */
@@ -271,6 +272,7 @@ static void reset_state(VGPUStub *s)
     memset(s->counter, 0, sizeof(s->counter));
     update_irq(s, 0);
     vgpu_slots_reset(s->slots);
+    vgpu_monitor_reset(s->monitor);
     vgpu_job_reset(s->job);
 }
 
@@ -322,7 +324,8 @@ static uint32_t identity_read(VGPUStub *s, hwaddr addr)
     case VGPU_REG_VERSION:
         return VGPU_VERSION_MAJOR << 16 | VGPU_VERSION_MINOR;
     case VGPU_REG_FEATURES:
-        return VGPU_DEVICE_JOB | VGPU_DEVICE_RELAY | (s->window ? VGPU_DEVICE_WINDOW : 0);
+        return VGPU_DEVICE_JOB | VGPU_DEVICE_RELAY | VGPU_DEVICE_MONITOR |
+               (s->window ? VGPU_DEVICE_WINDOW : 0);
     case VGPU_REG_STATUS:
         return state->state | (state->quarantined ? VGPU_STATUS_QUARANTINED : 0);
     case VGPU_REG_ERROR:
@@ -440,7 +443,11 @@ static void control_write(VGPUStub *s, hwaddr addr, uint32_t value)
         s->commands = (s->commands & 0xffffffffull) | (uint64_t)value << 32;
         break;
     case VGPU_REG_COMMAND:
-        vgpu_slots_command(s->slots, value);
+        if (value == VGPU_MONITOR_SLOT) {
+            vgpu_monitor_command(s->monitor);
+        } else {
+            vgpu_slots_command(s->slots, value);
+        }
         break;
     default:
         break;
@@ -600,6 +607,7 @@ static void vgpu_stub_realize(PCIDevice *pci, Error **errp)
     s->reset_bh = qemu_bh_new(reset_later, s);
     s->vectors = vgpu_vectors_new(pci, s->irqfd);
     s->slots = vgpu_slots_new(s, s->link);
+    s->monitor = vgpu_monitor_new(s, s->link);
     s->job = vgpu_job_new(s, s->link);
 }
 
@@ -610,6 +618,7 @@ static void vgpu_stub_exit(PCIDevice *pci)
     vgpu_job_free(s->job);
     vgpu_slots_free(s->slots);
     vgpu_vectors_free(s->vectors);
+    vgpu_monitor_free(s->monitor);
     vgpu_link_free(s->link);
     qemu_bh_delete(s->reset_bh);
     msix_uninit_exclusive_bar(pci);

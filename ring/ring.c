@@ -26,27 +26,40 @@ size_t ring_entry_max(uint32_t granules)
 void ring_producer_init(struct ring_producer *producer, struct vgpu_ring_state *state, void *slots,
                         uint32_t granules, uint32_t start)
 {
-    *producer =
-        (struct ring_producer){.state = state, .slots = slots, .granules = granules, .head = start};
+    *producer = (struct ring_producer){
+        .state = state, .slots = slots, .granules = granules, .head = start, .seen = start};
 }
 
 void ring_consumer_init(struct ring_consumer *consumer, struct vgpu_ring_state *state,
                         const void *slots, uint32_t granules, uint32_t start)
 {
-    *consumer =
-        (struct ring_consumer){.state = state, .slots = slots, .granules = granules, .tail = start};
+    *consumer = (struct ring_consumer){.state = state,
+                                       .slots = slots,
+                                       .granules = granules,
+                                       .tail = start,
+                                       .seen = start,
+                                       .told = start};
 }
 
-/* Free granules, or -EPROTO. */
-static int64_t free_granules(const struct ring_producer *producer)
+/* Free granules as of now, or -EPROTO. */
+static int64_t free_granules(struct ring_producer *producer)
 {
-    /* Acquire: pairs with the release in ring_consume; the consumer has copied what it freed. */
+    /* Acquire: pairs with the release in ring_release; the consumer has copied what it freed. */
     uint32_t tail = __atomic_load_n(&producer->state->consumer.tail, __ATOMIC_ACQUIRE);
     uint32_t used = producer->head - tail;
 
     if (used > producer->granules)
         return -EPROTO;
+    producer->seen = tail;
     return producer->granules - used;
+}
+
+/* The same, looking at the peer's line, which costs, only if what was seen there is not enough. */
+static int64_t free_for(struct ring_producer *producer, uint32_t need)
+{
+    uint32_t room = producer->granules - (producer->head - producer->seen);
+
+    return room >= need ? room : free_granules(producer);
 }
 
 int ring_reserve(struct ring_producer *producer, size_t size, void **ret_entry)
@@ -59,7 +72,7 @@ int ring_reserve(struct ring_producer *producer, size_t size, void **ret_entry)
 
     if (size < sizeof(struct entry_head) || size > ring_entry_max(producer->granules))
         return -EMSGSIZE;
-    room = free_granules(producer);
+    room = free_for(producer, need + pad);
     if (room < 0)
         return (int)room;
     if (room < (int64_t)need + pad)
@@ -86,44 +99,77 @@ bool ring_publish(struct ring_producer *producer)
     return __atomic_load_n(&producer->state->consumer.parked, __ATOMIC_RELAXED) != 0;
 }
 
-/* Granules published and not consumed, or -EPROTO. */
+/* Granules published and not taken as of now, or -EPROTO. */
 static int64_t available(const struct ring_consumer *consumer)
 {
     /* Acquire: pairs with the release in ring_publish. */
     uint32_t head = __atomic_load_n(&consumer->state->producer.head, __ATOMIC_ACQUIRE);
-    uint32_t used = head - __atomic_load_n(&consumer->tail, __ATOMIC_RELAXED);
+    uint32_t used = head - consumer->tail;
 
-    return used > consumer->granules ? -EPROTO : (int64_t)used;
+    /* The room of what was taken is not the producer's to fill before it is released. */
+    return used > consumer->granules - ring_unreleased(consumer) ? -EPROTO : (int64_t)used;
+}
+
+/* The same, looking at the peer's line, which costs, only if all that was seen there is taken. */
+static int64_t available_to_take(struct ring_consumer *consumer)
+{
+    uint32_t used = consumer->seen - consumer->tail;
+    int64_t status;
+
+    if (used > 0)
+        return used;
+    status = available(consumer);
+    if (status > 0)
+        consumer->seen = consumer->tail + (uint32_t)status;
+    return status;
+}
+
+uint32_t ring_waiting(const struct ring_consumer *consumer)
+{
+    int64_t used = available(consumer);
+
+    return used < 0 ? 0 : (uint32_t)used;
 }
 
 int ring_ready(const struct ring_consumer *consumer)
 {
-    int64_t used = available(consumer);
+    /* Acquire: pairs with the release in ring_publish. */
+    uint32_t head = __atomic_load_n(&consumer->state->producer.head, __ATOMIC_ACQUIRE);
+    /* Atomic: threads that do not hold the ring ask as well, for a hint. */
+    uint32_t used = head - __atomic_load_n(&consumer->tail, __ATOMIC_RELAXED);
 
-    return used < 0 ? (int)used : used > 0;
+    return used > consumer->granules ? -EPROTO : used > 0;
 }
 
-static bool release_granules(struct ring_consumer *consumer, uint32_t count)
+static void advance(struct ring_consumer *consumer, uint32_t granules)
 {
-    uint32_t tail = consumer->tail + count;
+    /* Atomic for ring_ready(). */
+    __atomic_store_n(&consumer->tail, consumer->tail + granules, __ATOMIC_RELAXED);
+}
 
-    /* Atomic for those who only ask whether there is something: ring_ready(). */
-    __atomic_store_n(&consumer->tail, tail, __ATOMIC_RELAXED);
+bool ring_release(struct ring_consumer *consumer)
+{
+    if (consumer->told == consumer->tail)
+        return false;
+    consumer->told = consumer->tail;
     /* Release: pairs with the acquire in free_granules(). */
-    __atomic_store_n(&consumer->state->consumer.tail, tail, __ATOMIC_RELEASE);
+    __atomic_store_n(&consumer->state->consumer.tail, consumer->tail, __ATOMIC_RELEASE);
     /* Full fence: pairs with ring_producer_arm. */
     __atomic_thread_fence(__ATOMIC_SEQ_CST);
     return __atomic_load_n(&consumer->state->producer.waiting, __ATOMIC_RELAXED) != 0;
 }
 
-int ring_consume(struct ring_consumer *consumer, void *buffer, size_t size, size_t *ret_size,
-                 bool *ret_kick)
+static const uint8_t *entry_at(const struct ring_consumer *consumer, uint32_t index)
 {
-    *ret_kick = false;
+    return consumer->slots + (size_t)(index & (consumer->granules - 1)) * VGPU_GRANULE_BYTES;
+}
+
+int ring_take(struct ring_consumer *consumer, void *buffer, size_t size, size_t *ret_size)
+{
     for (;;) {
-        uint32_t position = consumer->tail & (consumer->granules - 1);
-        const uint8_t *entry = consumer->slots + (size_t)position * VGPU_GRANULE_BYTES;
-        int64_t used = available(consumer);
+        uint32_t to_end = consumer->granules - (consumer->tail & (consumer->granules - 1));
+        const uint8_t *entry = entry_at(consumer, consumer->tail);
+        int64_t used = available_to_take(consumer);
         struct entry_head head;
         uint32_t need;
 
@@ -134,12 +180,12 @@ int ring_consume(struct ring_consumer *consumer, void *buffer, size_t size, size
         head.kind = __atomic_load_n((const uint16_t *)(const void *)(entry + 4), __ATOMIC_RELAXED);
         need = to_granules(head.size_bytes);
         if (head.size_bytes < sizeof(head) || head.size_bytes % 8 != 0 || need > used ||
-            need > consumer->granules - position)
+            need > to_end)
             return -EPROTO;
         if (head.kind == VGPU_OP_PAD) {
-            if (need != consumer->granules - position)
+            if (need != to_end)
                 return -EPROTO;
-            *ret_kick |= release_granules(consumer, need);
+            advance(consumer, need);
             continue;
         }
         if (head.size_bytes > size)
@@ -147,10 +193,24 @@ int ring_consume(struct ring_consumer *consumer, void *buffer, size_t size, size
         memcpy(buffer, entry, head.size_bytes);
         memcpy(buffer, &head.size_bytes, sizeof(head.size_bytes));
         memcpy((uint8_t *)buffer + 4, &head.kind, sizeof(head.kind));
-        *ret_kick |= release_granules(consumer, need);
+        advance(consumer, need);
         *ret_size = head.size_bytes;
+        if (consumer->seen != consumer->tail) {
+            /* The next one comes from the peer's cache while this one is being worked on. */
+            __builtin_prefetch(entry_at(consumer, consumer->tail));
+            __builtin_prefetch(entry_at(consumer, consumer->tail + 1));
+        }
         return 1;
     }
+}
+
+int ring_consume(struct ring_consumer *consumer, void *buffer, size_t size, size_t *ret_size,
+                 bool *ret_kick)
+{
+    int status = ring_take(consumer, buffer, size, ret_size);
+
+    *ret_kick = ring_release(consumer);
+    return status;
 }
 
 bool ring_consumer_arm(struct ring_consumer *consumer)

@@ -23,13 +23,16 @@ struct ring_producer {
     uint32_t granules;
     uint32_t head;     /* private truth */
     uint32_t reserved; /* granules reserved and not yet published */
+    uint32_t seen;     /* the peer's tail as it was last loaded and checked */
 };
 
 struct ring_consumer {
     struct vgpu_ring_state *state;
     const uint8_t *slots;
     uint32_t granules;
-    uint32_t tail;
+    uint32_t tail; /* private truth */
+    uint32_t seen; /* the peer's head as it was last loaded and checked */
+    uint32_t told; /* the tail that the producer knows */
 };
 
 /* The largest entry that a ring of that many granules always takes: half of it, capped. */
@@ -59,6 +62,23 @@ bool ring_publish(struct ring_producer *producer);
  */
 int ring_consume(struct ring_consumer *consumer, void *buffer, size_t size, size_t *ret_size,
                  bool *ret_kick);
+
+/*
+ * ring_consume in two steps, for a consumer that takes many: the line that the producer reads is
+ * written once for all of them. An entry's room stays taken until ring_release, which answers true
+ * if the producer waits for room; a consumer that finds no entry releases before it rests.
+ */
+int ring_take(struct ring_consumer *consumer, void *buffer, size_t size, size_t *ret_size);
+bool ring_release(struct ring_consumer *consumer);
+
+/* Granules taken and not released. */
+static inline uint32_t ring_unreleased(const struct ring_consumer *consumer)
+{
+    return consumer->tail - consumer->told;
+}
+
+/* Granules published and not taken; 0 if the producer's index is nonsense. */
+uint32_t ring_waiting(const struct ring_consumer *consumer);
 
 /* 1 if an entry is there, 0 if not, -EPROTO. */
 int ring_ready(const struct ring_consumer *consumer);

@@ -91,8 +91,22 @@ static void check_entry(const struct model *model, const uint8_t *buffer, size_t
     assert_memory_equal(buffer, expected, wanted);
 }
 
-/* Random entries in and out; what the ring holds is always what the queue holds. */
-static void run_model(uint32_t granules, uint32_t start, uint32_t seed)
+/* Takes an entry; its room is given back with that of up to `late` others, or when it was the last.
+ */
+static int take(struct pair *pair, uint8_t *buffer, size_t *size, unsigned late)
+{
+    int status = ring_take(&pair->consumer, buffer, VGPU_RECORD_MAX_BYTES, size);
+
+    if (status != 1 || ring_unreleased(&pair->consumer) > late)
+        ring_release(&pair->consumer);
+    return status;
+}
+
+/*
+ * Random entries in and out; what the ring holds is always what the queue holds. late: granules
+ * that the consumer keeps though it has taken them.
+ */
+static void run_model(uint32_t granules, uint32_t start, uint32_t seed, unsigned late)
 {
     struct pair *pair = pair_new(granules, start);
     struct model model = {.first = 0};
@@ -107,13 +121,14 @@ static void run_model(uint32_t granules, uint32_t start, uint32_t seed)
 
             assert_true(status == 0 || status == -EAGAIN);
             /* The largest entry always fits into an empty ring. */
-            assert_true(status == 0 || model.first != model.last);
+            assert_true(status == 0 || model.first != model.last ||
+                        ring_unreleased(&pair->consumer) > 0);
             if (status == 0) {
                 model.sizes[model.last % 4096] = bytes;
                 model.values[model.last++ % 4096] = (uint32_t)step;
             }
         } else {
-            int status = consume(pair, buffer, &size);
+            int status = take(pair, buffer, &size, late);
 
             assert_int_equal(status, model.first != model.last);
             if (status == 1) {
@@ -128,21 +143,47 @@ static void run_model(uint32_t granules, uint32_t start, uint32_t seed)
 
 static void test_ring_model(void **state)
 {
-    run_model(512, 0, 1);
-    run_model(64, 0, 2);
+    run_model(512, 0, 1, 0);
+    run_model(64, 0, 2, 0);
 }
 
 static void test_ring_model_near_wrap(void **state)
 {
-    run_model(16, UINT32_MAX - 5, 3);
-    run_model(512, UINT32_MAX - 100, 4);
+    run_model(16, UINT32_MAX - 5, 3, 0);
+    run_model(512, UINT32_MAX - 100, 4, 0);
 }
 
 static void test_ring_model_two_slots(void **state)
 {
-    run_model(2, 0, 5);
-    run_model(2, UINT32_MAX, 6);
-    run_model(4, UINT32_MAX - 1, 7);
+    run_model(2, 0, 5, 0);
+    run_model(2, UINT32_MAX, 6, 0);
+    run_model(4, UINT32_MAX - 1, 7, 0);
+}
+
+static void test_ring_model_released_late(void **state)
+{
+    run_model(512, UINT32_MAX - 100, 8, 64);
+    run_model(64, 0, 9, 16);
+    run_model(4, UINT32_MAX - 1, 10, 3);
+    run_model(2, UINT32_MAX, 11, 1);
+}
+
+static void test_ring_room_stays_taken_until_released(void **state)
+{
+    struct pair *pair = pair_new(2, UINT32_MAX);
+    uint8_t buffer[VGPU_RECORD_MAX_BYTES];
+    size_t size;
+
+    assert_int_equal(produce(pair, 64, 1), 0);
+    assert_int_equal(produce(pair, 64, 2), 0);
+    assert_int_equal(ring_take(&pair->consumer, buffer, sizeof(buffer), &size), 1);
+    assert_int_equal(produce(pair, 64, 3), -EAGAIN);
+    assert_true(ring_producer_arm(&pair->producer, 64));
+    assert_true(ring_release(&pair->consumer));
+    assert_int_equal(produce(pair, 64, 3), 0);
+    /* Nothing new: the producer is not asked. */
+    assert_false(ring_release(&pair->consumer));
+    free(pair);
 }
 
 static void test_ring_limit_of_an_entry(void **state)
@@ -193,10 +234,31 @@ static void test_ring_hostile_indices(void **state)
     assert_int_equal(ring_ready(&pair->consumer), -EPROTO);
     pair->state.producer.head = UINT32_MAX;
     assert_int_equal(consume(pair, buffer, &size), -EPROTO);
-    pair->state.consumer.tail = 1;
+    pair->state.producer.head = 0;
+    /* A producer looks at the other side when it needs room. */
+    for (int i = 0; i < 8; i++)
+        assert_int_equal(produce(pair, 64, 0), 0);
+    pair->state.consumer.tail = 9;
     assert_int_equal(ring_reserve(&pair->producer, 64, &entry), -EPROTO);
-    pair->state.consumer.tail = UINT32_MAX - 8;
+    pair->state.consumer.tail = UINT32_MAX;
     assert_int_equal(ring_reserve(&pair->producer, 64, &entry), -EPROTO);
+    free(pair);
+}
+
+/* Nor may the other side fill what was taken and not given back. */
+static void test_ring_hostile_index_beyond_what_is_released(void **state)
+{
+    struct pair *pair = pair_new(8, 0);
+    uint8_t buffer[VGPU_RECORD_MAX_BYTES];
+    size_t size;
+
+    assert_int_equal(produce(pair, 64, 0), 0);
+    assert_int_equal(ring_take(&pair->consumer, buffer, sizeof(buffer), &size), 1);
+    pair->state.producer.head = 9;
+    assert_int_equal(ring_take(&pair->consumer, buffer, sizeof(buffer), &size), -EPROTO);
+    assert_int_equal(ring_waiting(&pair->consumer), 0);
+    ring_release(&pair->consumer);
+    assert_int_equal(ring_waiting(&pair->consumer), 8);
     free(pair);
 }
 
@@ -259,6 +321,7 @@ struct threads {
     struct pair *pair;
     int to_consumer, to_producer;
     uint32_t count;
+    uint32_t late; /* granules that the consumer keeps though it has taken them */
     bool wrong;
 };
 
@@ -310,11 +373,11 @@ static void *consume_main(void *argument)
 
     for (uint32_t i = 0; i < threads->count;) {
         size_t size;
-        bool kick;
-        int status = ring_consume(&pair->consumer, buffer, sizeof(buffer), &size, &kick);
+        int status = ring_take(&pair->consumer, buffer, sizeof(buffer), &size);
         uint32_t value;
 
-        if (kick)
+        if ((status == 0 || ring_unreleased(&pair->consumer) > threads->late) &&
+            ring_release(&pair->consumer))
             wake(threads->to_producer);
         if (status == 0) {
             if (ring_consumer_arm(&pair->consumer))
@@ -328,13 +391,14 @@ static void *consume_main(void *argument)
     return NULL;
 }
 
-static void run_threads(uint32_t granules, uint32_t start, uint32_t count)
+static void run_threads(uint32_t granules, uint32_t start, uint32_t count, uint32_t late)
 {
     struct threads threads = {
         .pair = pair_new(granules, start),
         .to_consumer = eventfd(0, EFD_CLOEXEC),
         .to_producer = eventfd(0, EFD_CLOEXEC),
         .count = count,
+        .late = late,
     };
     pthread_t producer, consumer;
 
@@ -350,8 +414,14 @@ static void run_threads(uint32_t granules, uint32_t start, uint32_t count)
 
 static void test_ring_threads_never_lose_a_wake_up(void **state)
 {
-    run_threads(4, UINT32_MAX - 100, 20000);
-    run_threads(64, 0, 100000);
+    run_threads(4, UINT32_MAX - 100, 20000, 0);
+    run_threads(64, 0, 100000, 0);
+}
+
+static void test_ring_threads_released_late(void **state)
+{
+    run_threads(4, UINT32_MAX - 100, 20000, 1);
+    run_threads(64, 0, 100000, 16);
 }
 
 int main(void)
@@ -360,12 +430,16 @@ int main(void)
         cmocka_unit_test(test_ring_model),
         cmocka_unit_test(test_ring_model_near_wrap),
         cmocka_unit_test(test_ring_model_two_slots),
+        cmocka_unit_test(test_ring_model_released_late),
+        cmocka_unit_test(test_ring_room_stays_taken_until_released),
         cmocka_unit_test(test_ring_limit_of_an_entry),
         cmocka_unit_test(test_ring_full_and_padded),
         cmocka_unit_test(test_ring_hostile_indices),
+        cmocka_unit_test(test_ring_hostile_index_beyond_what_is_released),
         cmocka_unit_test(test_ring_hostile_sizes),
         cmocka_unit_test(test_ring_arm_looks_again),
         cmocka_unit_test(test_ring_threads_never_lose_a_wake_up),
+        cmocka_unit_test(test_ring_threads_released_late),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

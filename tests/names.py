@@ -26,6 +26,8 @@ MODES = ([], ['-DCUDA_API_PER_THREAD_DEFAULT_STREAM'], ['-D__CUDA_API_VERSION_IN
          ['-D__CUDA_API_VERSION_INTERNAL', '-D__CUDA_API_PER_THREAD_DEFAULT_STREAM'])
 # An inline function of cuda.h, no library's.
 NOT_EXPORTED = {'cuGetProcAddress_v2_ptsz'}
+# NVIDIA's library still has them, for programs that were linked with it long ago.
+UNDECLARED = {'cuProfilerInitialize'}
 
 
 def exported(library):
@@ -67,7 +69,7 @@ def main():
                   'install tools/ptx-requirements.txt into .cache/cuda')
             sys.exit(77)
         names, present = declared(include, sys.argv[3:] or ['cc'])
-        described = spec_reader.read(sys.argv[2]).names()
+        described = spec_reader.read(sys.argv[2]).names() - UNDECLARED
         if 'cudaProfiler.h' not in present:
             names |= {'cuProfilerStart', 'cuProfilerStop'}
         if 'cudaGL.h' not in present:

@@ -55,6 +55,7 @@ static int read_flags(struct channel *channel, struct vgpu_err *err)
     if (flags & ~VGPU_CHANNEL_MIRRORED)
         return vgpu_err_set(err, EPROTO, "the channel has unknown flags 0x%x", flags);
     written_init(&channel->written, flags & VGPU_CHANNEL_MIRRORED);
+    channel->snapshot.off = channel->written.mirrored;
     if (channel->written.mirrored && ring_entry_max(map->geometry.comp_granules) < needed)
         return vgpu_err_set(err, EINVAL, "comp_granules: too few for a mirrored channel");
     return 0;
@@ -163,6 +164,7 @@ int channel_start(struct channel *channel, struct vgpu_err *err)
 
 void channel_announce(struct channel *channel)
 {
+    turn_tell_credit(channel);
     turn_publish(channel, true);
     page_store_u32(&channel->map.report->state, VGPU_WORKER_READY);
     page_store_u32(&channel->map.page->notice.state, VGPU_CHANNEL_READY);
@@ -246,6 +248,7 @@ void channel_free(struct channel *channel)
     context_condemn(channel, &channel->primary);
     context_forget(channel, &channel->primary);
     drop_items(channel->spare_items);
+    free(channel->spare_out);
     while (channel->spare_links) {
         struct wait_link *next = channel->spare_links->next;
 

@@ -28,10 +28,18 @@
 #include "worker/pool.h"
 #include "worker/print.h"
 #include "worker/reply.h"
+#include "worker/snapshot.h"
+#include "worker/stages.h"
 #include "worker/turn.h"
 #include "worker/vector_add.h"
 #include "worker/virtual.h"
 #include "worker/written.h"
+
+/* Room and credit that were given to the guest since it last was not, or was, woken for them. */
+struct gain {
+    uint32_t granules;
+    uint64_t credit;
+};
 
 struct channel {
     const struct cuda_driver *cu;
@@ -42,12 +50,15 @@ struct channel {
     int epoll;
 
     struct ring_consumer submission;
+    struct gain gain; /* what the guest got and was not woken for */
+    struct stages stages;
     uint64_t next_seq;
     struct taken current; /* the next record to issue; current.row is NULL if there is none */
     struct backlog backlog;
     struct replies replies;
     struct item *partial; /* a copy with chunks still to come; nothing else is issued meanwhile */
     struct item *spare_items;
+    union cuda_out *spare_out;
     struct wait_link *spare_links;
     uint64_t blob_bytes; /* of private copies that live */
     uint64_t orders;
@@ -78,8 +89,10 @@ struct channel {
     struct print print;
     struct vector_add vector_add;
     struct written written;
+    struct snapshot snapshot;
 
-    uint64_t now_ns; /* when this round of the consumer began */
+    uint64_t now_ns;  /* as of this round, and of the last few records */
+    unsigned untimed; /* records since the clock was read */
     uint64_t progress_ns;
     uint64_t issued_told;
     uint64_t credit_told;

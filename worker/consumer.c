@@ -2,48 +2,34 @@
 #include "worker/consumer.h"
 
 #include <errno.h>
-#include <poll.h>
-#include <sched.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/epoll.h>
 
 #include "ring/pages.h"
 #include "worker/beside.h"
 #include "worker/channel.h"
-
-/* Records issued before the marks are looked at again. */
-#define ROUND_RECORDS 32
-
-/* After the last progress: how long the holder of the turn polls, and when it closes batches. */
-#define SPIN_NS  (50 * VGPU_NS_PER_US)
-#define COVER_NS (4 * VGPU_NS_PER_US)
+#include "worker/rest.h"
 
 /*
- * Sleeps while something is in flight: a part of the time since the last progress, so that the end
- * of long work is noticed late by no more than that part of it; within bounds.
+ * Records issued before marks and helpers are looked at again; more while nobody waits for what
+ * that would show.
  */
-#define SLEEP_PART   64
-#define SLEEP_MAX_NS VGPU_NS_PER_MS
-#define SLEEP_MIN_NS (10 * VGPU_NS_PER_US)
+#define ROUND_RECORDS      32
+#define ROUND_RECORDS_MOST 128
+
+/* Records that may share one reading of the clock. */
+#define TIMED_RECORDS 4
+
+/* Room is given back when that part of the ring was taken, at the end of each round anyway. */
+#define ROOM_PART 8
+/* What part of the ring, or of the credit, a sleeping guest is woken for. */
+#define WAKE_PART 4
+
+/* After the last progress, batches are closed: sooner where others wait. */
+#define COVER_NS           (10 * VGPU_NS_PER_US)
+#define COVER_CONTENDED_NS (4 * VGPU_NS_PER_US)
 
 #define JOB_ESTIMATE_NS (30 * VGPU_NS_PER_US)
-
-static const struct cuda_op_row *find_row(uint16_t code)
-{
-    size_t low = 0;
-    size_t high = cuda_op_rows_count;
-
-    while (low < high) {
-        size_t middle = low + (high - low) / 2;
-
-        if (cuda_op_rows[middle].code < code)
-            low = middle + 1;
-        else
-            high = middle;
-    }
-    return low < cuda_op_rows_count && cuda_op_rows[low].code == code ? &cuda_op_rows[low] : NULL;
-}
 
 static struct item *make_item(struct channel *channel, const struct taken *taken)
 {
@@ -78,7 +64,7 @@ static const struct cuda_op_row *check_head(struct channel *channel,
         return NULL;
     }
     channel->next_seq++;
-    row = find_row(record->op);
+    row = cuda_op_row(record->op);
     if (!row) {
         channel_end(channel, VGPU_BAD_RECORD, "record %llu: unknown op 0x%04x",
                     (unsigned long long)record->seq, record->op);
@@ -149,16 +135,59 @@ static bool dealt_with(struct channel *channel, struct taken *taken)
     return false;
 }
 
+/*
+ * Wakes a guest that waits for room or credit. That costs a system call, and a guest that sleeps
+ * has posted what keeps the worker busy for a while: not before it got a good part of either, or
+ * there is nothing else to do.
+ */
+static void wake_guest(struct channel *channel, bool waits, bool idle)
+{
+    struct gain *gain = &channel->gain;
+
+    if (waits && !idle && gain->granules < channel->submission.granules / WAKE_PART &&
+        gain->credit < page_load_u32(&channel->map.lease->depth_max) / WAKE_PART)
+        return;
+    channel->replies.kick |= waits;
+    *gain = (struct gain){0};
+}
+
+/* Gives the guest the room of all that was taken, and the credit of all that is done. */
+static void give_back(struct channel *channel, bool idle)
+{
+    struct ring_consumer *ring = &channel->submission;
+    struct gain *gain = &channel->gain;
+
+    gain->granules += ring_unreleased(ring);
+    gain->credit += turn_tell_credit(channel);
+    ring_release(ring);
+    if (gain->granules == 0 && gain->credit == 0)
+        return;
+    /* Full fence: pairs with ring_producer_want_kick; both are visible before waiting is read. */
+    page_fence();
+    wake_guest(channel, page_load_u32(&ring->state->producer.waiting), idle);
+}
+
+/* The clock, at most some records old; a record that somebody waits for is timed exactly. */
+static uint64_t time_of(struct channel *channel, const struct vgpu_record *record)
+{
+    if ((record->flags & VGPU_RECORD_WAIT) || ++channel->untimed >= TIMED_RECORDS) {
+        channel->untimed = 0;
+        channel->now_ns = vgpu_clock_ns();
+    }
+    return channel->now_ns;
+}
+
 /* Takes the next record that has to be issued. False: there is none, or none may be read. */
 static bool take(struct channel *channel, struct taken *taken)
 {
     while (!channel->ended && !channel->stopping && turn_may_read(channel)) {
         size_t size = 0;
-        bool kick = false;
-        int status =
-            ring_consume(&channel->submission, taken->bytes, sizeof(taken->bytes), &size, &kick);
+        uint32_t before = channel->submission.tail;
+        int status = ring_take(&channel->submission, taken->bytes, sizeof(taken->bytes), &size);
 
-        channel->replies.kick |= kick;
+        channel->stages.sum.granules += channel->submission.tail - before;
+        if (ring_unreleased(&channel->submission) > channel->submission.granules / ROOM_PART)
+            give_back(channel, false);
         if (status < 0)
             channel_end(channel, VGPU_BAD_RECORD, "record %llu: the ring is malformed",
                         (unsigned long long)channel->next_seq);
@@ -167,10 +196,10 @@ static bool take(struct channel *channel, struct taken *taken)
         taken->row = check_head(channel, taken_record(taken), size);
         if (!taken->row)
             return false;
-        taken->taken_ns = vgpu_clock_ns();
-        channel->now_ns = taken->taken_ns;
+        taken->taken_ns = time_of(channel, taken_record(taken));
         if (!dealt_with(channel, taken))
             return true;
+        stages_end(&channel->stages);
     }
     return false;
 }
@@ -252,7 +281,7 @@ static void execute(struct channel *channel, struct item *item)
 {
     CUresult result = CUDA_SUCCESS;
 
-    if (item->context && item->context->cu)
+    if (item->context && item->context->cu && item->context->cu != channel->entered)
         result = context_enter(channel, item->context);
     if (result == CUDA_SUCCESS)
         result = item->call.row->execute(channel, &item->call, &item->in, item->out);
@@ -261,19 +290,16 @@ static void execute(struct channel *channel, struct item *item)
 
 void consumer_issue(struct channel *channel, struct item *item)
 {
-    /* One that was taken just now carries the time already; reading it twice is felt in floods. */
+    /* One that was taken just now carries the time already. */
     if (item->call.taken_ns != channel->now_ns)
         channel->now_ns = vgpu_clock_ns();
     channel->progress_ns = channel->now_ns;
     item->call.issued_ns = channel->now_ns;
     if (item->counted)
         channel->turn.wait_ns += item->call.issued_ns - item->call.taken_ns;
-    if (item->call.row->encode) {
-        item->out = calloc(1, sizeof(*item->out));
-        if (!item->out) {
-            item_finish(channel, item, CUDA_ERROR_OUT_OF_MEMORY);
-            return;
-        }
+    if (item->call.row->encode && !item_make_out(channel, item)) {
+        item_finish(channel, item, CUDA_ERROR_OUT_OF_MEMORY);
+        return;
     }
     if (item->call.row->flags & CUDA_OPF_BESIDE)
         beside_start(channel, item);
@@ -297,6 +323,7 @@ static void issue_taken(struct channel *channel, const struct taken *taken)
     if (!item)
         return;
     status = taken->row->check(channel, &item->call, taken_record(taken), &item->in);
+    stages_note(&channel->stages, &channel->stages.sum.check_ns);
     if (status < 0)
         item_free(channel, item);
     else if (status > 0)
@@ -347,20 +374,36 @@ static bool continue_partial(struct channel *channel)
     return channel->partial != item || item->progress != before;
 }
 
+/* After so many records: is it time to look at what else there is? */
+static bool round_is_over(const struct channel *channel, unsigned issued)
+{
+    if (issued % ROUND_RECORDS != 0)
+        return false;
+    return issued >= ROUND_RECORDS_MOST || channel->replies.waiting > 0 || channel->hold.gates ||
+           channel->closing || channel->written.mirrored || channel->turn.contended ||
+           turn_changed(channel);
+}
+
 static bool issue_records(struct channel *channel)
 {
     bool any = continue_partial(channel);
 
     if (channel->hold.dirty && channel->hold.items)
         any |= hold_pump(channel);
-    for (int i = 0; i < ROUND_RECORDS && !channel->ended && !channel->stopping; i++) {
-        if (!next_record(channel))
-            return any;
-        if (!may_issue_taken(channel, &channel->current))
-            return read_ahead(channel) || any;
+    for (unsigned issued = 1; !channel->ended && !channel->stopping; issued++) {
+        stages_begin(&channel->stages);
+        if (!next_record(channel) || !may_issue_taken(channel, &channel->current)) {
+            stages_cancel(&channel->stages);
+            return (channel->current.row && read_ahead(channel)) || any;
+        }
+        stages_note(&channel->stages, &channel->stages.sum.take_ns);
         issue_taken(channel, &channel->current);
+        stages_note(&channel->stages, &channel->stages.sum.issue_ns);
+        stages_end(&channel->stages);
         channel->current.row = NULL;
         any = true;
+        if (round_is_over(channel, issued))
+            break;
     }
     return any;
 }
@@ -428,17 +471,20 @@ static void stop(struct channel *channel)
     channel_end(channel, VGPU_OK, "stopped");
 }
 
-static bool ring_is_empty(struct channel *channel)
+static uint64_t cover_ns(const struct channel *channel)
 {
-    return ring_ready(&channel->submission) == 0 || !turn_may_read(channel);
+    return channel->turn.contended ? COVER_CONTENDED_NS : COVER_NS;
 }
 
 bool consumer_round(struct channel *channel)
 {
     uint64_t first_seq = channel->next_seq;
+    uint32_t left;
     bool any;
 
     channel->now_ns = vgpu_clock_ns();
+    channel->untimed = 0;
+    stages_round(&channel->stages, channel->now_ns, ring_waiting(&channel->submission));
     any = turn_load(channel);
     any |= collect_helpers(channel);
     any |= streams_poll(channel);
@@ -446,89 +492,28 @@ bool consumer_round(struct channel *channel)
     any |= poll_event_waits(channel);
     any |= beside_poll(channel);
     any |= replies_flush(channel);
+    if (any)
+        stages_found(&channel->stages, channel->now_ns);
     any |= issue_records(channel);
     any |= channel->next_seq != first_seq;
     if (any)
         channel->progress_ns = channel->now_ns;
-    if (!any && channel->now_ns - channel->progress_ns >= COVER_NS)
+    if (!any && channel->now_ns - channel->progress_ns >= cover_ns(channel))
         streams_cover(channel);
     if (!any && channel->turn.units == 0)
         pools_settle(channel);
     if (channel->turn.flags & VGPU_LEASE_STOP)
         stop(channel);
     publish_issued(channel);
-    turn_publish(channel, ring_is_empty(channel));
+    snapshot_tell_settled(channel);
+    give_back(channel, !any);
+    left = ring_waiting(&channel->submission);
+    turn_publish(channel, left == 0 || !turn_may_read(channel));
     replies_kick(channel);
+    stages_round_end(&channel->stages, left);
+    if (channel->stages.changed)
+        stages_tell(&channel->stages, channel->map.page);
     return any;
-}
-
-static void pause_cpu(void)
-{
-#if defined(__x86_64__) || defined(__i386__)
-    __builtin_ia32_pause();
-#endif
-}
-
-static bool has_marks(const struct channel *channel)
-{
-    for (const struct stream *stream = channel->active; stream; stream = stream->next_active)
-        if (stream->marks)
-            return true;
-    return false;
-}
-
-static void look_at_events(struct channel *channel)
-{
-    struct epoll_event events[8];
-    int count = epoll_wait(channel->epoll, events, 8, 0);
-
-    for (int i = 0; i < count; i++)
-        if (events[i].data.fd == channel->lifeline && (events[i].events & (EPOLLHUP | EPOLLERR)))
-            channel_end(channel, VGPU_GONE, "the launcher is gone");
-}
-
-static void sleep_for(struct channel *channel, const struct timespec *timeout)
-{
-    struct pollfd waiting = {.fd = channel->epoll, .events = POLLIN};
-
-    if (ppoll(&waiting, 1, timeout, NULL) > 0)
-        look_at_events(channel);
-}
-
-static void sleep_while_busy(struct channel *channel)
-{
-    uint64_t ns = (channel->now_ns - channel->progress_ns) / SLEEP_PART;
-    struct timespec timeout = {0};
-
-    if (ns < SLEEP_MIN_NS)
-        ns = SLEEP_MIN_NS;
-    timeout.tv_nsec = (long)(ns < SLEEP_MAX_NS ? ns : SLEEP_MAX_NS);
-    sleep_for(channel, &timeout);
-}
-
-/* Called when a round found nothing to do. */
-static void rest(struct channel *channel)
-{
-    bool reads = turn_may_read(channel) && backlog_has_room(&channel->backlog);
-
-    channel->now_ns = vgpu_clock_ns();
-    if (turn_granted(channel) && channel->now_ns - channel->progress_ns < SPIN_NS) {
-        for (int i = 0; i < 16 && ring_ready(&channel->submission) == 0; i++)
-            pause_cpu();
-        /* The one that is waited for may want this very processor. */
-        if (ring_ready(&channel->submission) == 0)
-            sched_yield();
-        return;
-    }
-    streams_cover(channel);
-    if (reads && !ring_consumer_arm(&channel->submission))
-        return;
-    if (has_marks(channel) || channel->event_waits || channel->closing)
-        sleep_while_busy(channel);
-    else
-        sleep_for(channel, NULL);
-    if (reads)
-        ring_consumer_disarm(&channel->submission);
 }
 
 void consumer_run(struct channel *channel)

@@ -98,8 +98,18 @@ void context_note_posted(struct channel *channel, struct context *context, CUres
     CUresult *posted = context ? &context->posted_error : &channel->posted_error;
 
     context_note_sticky(channel, context, result);
-    if (*posted == CUDA_SUCCESS)
+    if (*posted == CUDA_SUCCESS) {
         *posted = result;
+        snapshot_tell_unheard(channel);
+    }
+}
+
+void context_note_failed(struct channel *channel, struct context *context, CUresult result)
+{
+    if (context_error_is_sticky(result))
+        context_note_sticky(channel, context, result);
+    else
+        context_note_posted(channel, context, result);
 }
 
 CUresult context_take_error(struct channel *channel, struct context *context, CUresult result)
@@ -111,6 +121,7 @@ CUresult context_take_error(struct channel *channel, struct context *context, CU
     if (*posted != CUDA_SUCCESS) {
         result = *posted;
         *posted = CUDA_SUCCESS;
+        snapshot_tell_unheard(channel);
     }
     return result;
 }
@@ -174,9 +185,17 @@ static void condemn_events(struct channel *channel, struct context *context)
         if (event->context != context)
             continue;
         handle_drop(channel->handles, event->handle);
+        snapshot_forget(channel, event);
         event_body_unref(channel, event->body);
         free(event);
     }
+}
+
+void context_unlearn(struct context *context, const struct function *function)
+{
+    stream_unlearn(&context->null_stream, function);
+    for (struct stream *stream = context->streams; stream; stream = stream->next)
+        stream_unlearn(stream, function);
 }
 
 static void free_module(struct channel *channel, struct module *module)
@@ -186,6 +205,7 @@ static void free_module(struct channel *channel, struct module *module)
 
         module->functions = function->next;
         handle_drop(channel->handles, function->handle);
+        hold_lose(channel, function, CUDA_ERROR_CONTEXT_IS_DESTROYED);
         free(function);
     }
     free(module);
@@ -237,9 +257,11 @@ static void condemn_streams(struct channel *channel, struct context *context)
 
 void context_condemn(struct channel *channel, struct context *context)
 {
+    hold_lose(channel, context, CUDA_ERROR_CONTEXT_IS_DESTROYED);
     if (context->cu)
         context_enter(channel, context);
     graphs_end(channel, context);
+    context_unlearn(context, NULL);
     condemn_events(channel, context);
     condemn_modules(channel, context);
     condemn_streams(channel, context);
@@ -279,8 +301,10 @@ void context_forget(struct channel *channel, struct context *context)
     context->cu = NULL;
     context->sticky = CUDA_SUCCESS;
     context->posted_error = CUDA_SUCCESS;
+    context->failure_counted = false;
     context->may_print = false;
     tell_poisoned(channel);
+    snapshot_tell_unheard(channel);
     if (context->primary) {
         vector_add_forget(channel);
         pools_forget_default(channel);

@@ -20,6 +20,7 @@ struct context {
     bool may_print;        /* a module may call printf */
     CUresult posted_error; /* first error of posted calls, not reported yet */
     CUresult sticky;       /* the driver's, once it has one */
+    bool failure_counted;  /* the job that broke it counts as failed, those behind it do not */
     uint32_t helpers;      /* calls that run beside the consumer */
     uint32_t busy_streams; /* streams with something uncovered or with marks */
     uint64_t any_held_epoch, null_held_epoch, blocking_held_epoch; /* hold.h */
@@ -62,6 +63,9 @@ struct event {
     uint32_t handle;
     uint32_t flags;
     uint64_t held_epoch;
+    uint64_t seq;            /* snapshot.h: of its last record */
+    struct event_list *list; /* that it is in, or NULL */
+    struct event *prev, *next;
 };
 
 struct link {
@@ -100,6 +104,9 @@ void context_condemn(struct channel *channel, struct context *context);
 /* Forgets what the driver destroyed with the context. It stays usable if primary, else is freed. */
 void context_forget(struct channel *channel, struct context *context);
 
+/* A function is freed, or all (NULL): what is in flight teaches it nothing any more. */
+void context_unlearn(struct context *context, const struct function *function);
+
 /* True if nothing of it is in the driver's hands. */
 bool context_idle(const struct context *context);
 
@@ -110,6 +117,9 @@ CUresult context_attach(struct channel *channel, struct context *context, struct
 void context_note_posted(struct channel *channel, struct context *context, CUresult result);
 void context_note_sticky(struct channel *channel, struct context *context, CUresult result);
 bool context_error_is_sticky(CUresult result);
+
+/* Notes an error that work in flight met. */
+void context_note_failed(struct channel *channel, struct context *context, CUresult result);
 
 /* What a reporting call answers: its own result, or an earlier error that nobody has heard of. */
 CUresult context_take_error(struct channel *channel, struct context *context, CUresult result);

@@ -2,6 +2,7 @@
 /* Executions: the device, guest threads, contexts. */
 #include <string.h>
 
+#include "ring/pages.h"
 #include "worker/channel.h"
 #include "worker/exec.h"
 
@@ -114,6 +115,16 @@ CUresult exec_thread_exit(struct channel *channel, const struct cuda_call *call)
     thread_leaves(channel, &channel->primary, call->thread);
     for (struct context *context = channel->contexts; context; context = context->next)
         thread_leaves(channel, context, call->thread);
+    return CUDA_SUCCESS;
+}
+
+CUresult exec_process(struct channel *channel, const struct cuda_call *call,
+                      const struct cuda_in_process *in)
+{
+    struct vgpu_report_page *report = channel->map.report;
+
+    page_store_u64(&report->guest_pid_namespace, in->pid_namespace);
+    page_store_u64(&report->guest_process, in->pid);
     return CUDA_SUCCESS;
 }
 

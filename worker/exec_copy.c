@@ -196,8 +196,10 @@ static CUresult issue_pieces(struct channel *channel, struct item *item, const s
         first = false;
         lock_side(channel, target, &piece);
         lock_side(channel, source, &piece);
+        stages_note(&channel->stages, &channel->stages.sum.issue_ns);
         result = piece.rows > 1 ? issue_rows(channel->cu, target, source, &piece, item->stream->cu)
                                 : issue_row(channel->cu, target, source, &piece, item->stream->cu);
+        stages_note(&channel->stages, &channel->stages.sum.driver_ns);
         if (result != CUDA_SUCCESS)
             return result;
         item->progress += bytes;

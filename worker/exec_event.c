@@ -32,6 +32,7 @@ CUresult exec_event_destroy(struct channel *channel, const struct cuda_call *cal
 {
     struct item *item = item_of(call);
 
+    snapshot_forget(channel, item->event);
     event_body_unref(channel, item->event->body);
     free(item->event);
     item->event = NULL;
@@ -58,16 +59,19 @@ CUresult exec_event_record(struct channel *channel, const struct cuda_call *call
                            const struct cuda_in_event_record *in)
 {
     struct item *item = item_of(call);
-    CUresult result;
+    CUresult result = CUDA_ERROR_INVALID_HANDLE;
 
-    if (item->event->context != item->stream->context)
-        return CUDA_ERROR_INVALID_HANDLE;
-    result = renew_body(channel, item->event);
+    if (item->event->context == item->stream->context)
+        result = renew_body(channel, item->event);
     if (result == CUDA_SUCCESS)
         result = channel->cu->cuEventRecord(item->event->body->cu, item->stream->cu);
-    if (result == CUDA_SUCCESS)
-        stream_add_op(channel, item->stream);
-    return result;
+    if (result != CUDA_SUCCESS) {
+        snapshot_refused(channel, item->event, call->seq);
+        return result;
+    }
+    stream_add_op(channel, item->stream);
+    snapshot_recorded(channel, item->event, item->stream, call->seq);
+    return CUDA_SUCCESS;
 }
 
 CUresult exec_event_query(struct channel *channel, const struct cuda_call *call,

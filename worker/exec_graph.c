@@ -193,22 +193,6 @@ static CUresult instantiate(const struct cuda_driver *cu, struct graph *graph)
     return result;
 }
 
-static void forget_meter(struct batch *batch, const struct function *meter)
-{
-    if (batch->function != meter)
-        return;
-    batch->function = NULL;
-    batch->mixed = true;
-}
-
-/* What is in flight still would teach it. */
-static void forget_in_stream(struct stream *stream, const struct function *meter)
-{
-    forget_meter(&stream->open, meter);
-    for (struct mark *mark = stream->marks; mark; mark = mark->next)
-        forget_meter(&mark->batch, meter);
-}
-
 static void free_graph(struct channel *channel, struct graph *graph)
 {
     if (graph->context->cu && context_enter(channel, graph->context) == CUDA_SUCCESS) {
@@ -217,9 +201,7 @@ static void free_graph(struct channel *channel, struct graph *graph)
         if (graph->template)
             channel->cu->cuGraphDestroy(graph->template);
     }
-    forget_in_stream(&graph->context->null_stream, &graph->meter);
-    for (struct stream *stream = graph->context->streams; stream; stream = stream->next)
-        forget_in_stream(stream, &graph->meter);
+    context_unlearn(graph->context, &graph->meter);
     channel->graph_nodes -= graph->count;
     free(graph->slots);
     free(graph);

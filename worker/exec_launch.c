@@ -49,12 +49,14 @@ CUresult exec_launch(struct channel *channel, const struct cuda_call *call,
     /* The driver reads as much as the function takes. */
     if (function->params_known && bytes != function->param_bytes)
         return CUDA_ERROR_INVALID_VALUE;
+    stages_note(&channel->stages, &channel->stages.sum.issue_ns);
     if (in->cooperative || in->priority)
         result = launch_with_attributes(channel, in, stream, extra);
     else
         result = channel->cu->cuLaunchKernel(in->function, in->grid_x, in->grid_y, in->grid_z,
                                              in->block_x, in->block_y, in->block_z,
                                              in->shared_bytes, stream, NULL, extra);
+    stages_note(&channel->stages, &channel->stages.sum.driver_ns);
     if (result != CUDA_SUCCESS)
         return result;
     item->batched = true;

@@ -56,7 +56,10 @@ void settle_module_load(struct channel *channel, struct item *item)
     module->cu = item->made;
     module->handle = handle;
     module->context = item->context;
-    item->context->may_print |= item->made_bytes != 0;
+    if (item->made_bytes != 0 && !item->context->may_print) {
+        item->context->may_print = true;
+        snapshot_tell_unheard(channel);
+    }
 }
 
 /* Its functions and globals are dead at once; the objects stay until the driver has unloaded. */
@@ -65,8 +68,10 @@ CUresult prepare_module_unload(struct channel *channel, struct item *item)
     struct module *module = item->module;
 
     item->context = module->context;
-    for (struct function *function = module->functions; function; function = function->next)
+    for (struct function *function = module->functions; function; function = function->next) {
         handle_drop(channel->handles, function->handle);
+        hold_lose(channel, function, CUDA_ERROR_INVALID_HANDLE);
+    }
     ledger_remove_owner(&channel->ledger, module);
     return CUDA_SUCCESS;
 }

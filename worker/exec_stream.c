@@ -46,12 +46,6 @@ CUresult exec_stream_wait_event(struct channel *channel, const struct cuda_call 
     return result;
 }
 
-CUresult exec_stream_query(struct channel *channel, const struct cuda_call *call,
-                           const struct cuda_in_stream_query *in)
-{
-    return channel->cu->cuStreamQuery(item_of(call)->stream->cu);
-}
-
 /* What prints goes out before the answer. The stream itself may be gone by now. */
 static void synced_stream(struct channel *channel, struct item *item, CUresult result)
 {
@@ -66,16 +60,33 @@ static void synced_stream(struct channel *channel, struct item *item, CUresult r
 }
 
 /* The legacy default stream is done when all blocking streams are. */
-static void order_null_stream(struct channel *channel, struct stream *stream)
+static bool waits_for_others(const struct stream *stream)
 {
     if (stream->kind != STREAM_NULL)
-        return;
-    for (const struct stream *other = stream->context->streams; other; other = other->next) {
-        if (other->blocking && stream_busy(other)) {
-            stream_add_op(channel, stream);
-            return;
-        }
-    }
+        return false;
+    for (const struct stream *other = stream->context->streams; other; other = other->next)
+        if (other->blocking && stream_busy(other))
+            return true;
+    return false;
+}
+
+/* Behind the guest's last call, an event, there is nothing but a mark of the worker's own. */
+static bool only_a_mark_is_left(struct channel *channel, const struct stream *stream)
+{
+    snapshot_tell_events(channel);
+    return stream->last_event && stream->done_event == stream->last_event &&
+           !waits_for_others(stream);
+}
+
+CUresult exec_stream_query(struct channel *channel, const struct cuda_call *call,
+                           const struct cuda_in_stream_query *in)
+{
+    const struct stream *stream = item_of(call)->stream;
+    CUresult result = channel->cu->cuStreamQuery(stream->cu);
+
+    if (result == CUDA_ERROR_NOT_READY && only_a_mark_is_left(channel, stream))
+        result = stream->context->sticky;
+    return result;
 }
 
 CUresult exec_stream_sync(struct channel *channel, const struct cuda_call *call,
@@ -84,7 +95,8 @@ CUresult exec_stream_sync(struct channel *channel, const struct cuda_call *call,
     struct item *item = item_of(call);
     CUresult result;
 
-    order_null_stream(channel, item->stream);
+    if (waits_for_others(item->stream))
+        stream_add_op(channel, item->stream);
     item_wait_init(item, synced_stream);
     result = stream_attach(channel, item->stream, &item->wait);
     if (item->wait.result == CUDA_SUCCESS)

@@ -56,19 +56,6 @@ int handle_put(struct handle_table *tables, uint32_t handle, void *object)
     return 0;
 }
 
-void *handle_get(const struct handle_table *tables, unsigned kind, uint32_t handle)
-{
-    uint32_t index = VGPU_HANDLE_INDEX(handle);
-    const struct handle_slot *slot;
-
-    if (!names_kind(kind, handle) || index >= tables[kind].count)
-        return NULL;
-    slot = &tables[kind].slots[index];
-    if (!slot->taken || slot->generation != VGPU_HANDLE_GENERATION(handle))
-        return NULL;
-    return slot->object;
-}
-
 void handle_drop(struct handle_table *tables, uint32_t handle)
 {
     struct handle_table *table = &tables[VGPU_HANDLE_KIND(handle)];

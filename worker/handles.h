@@ -9,6 +9,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <vgpu/cuda.h>
 
 struct handle_slot {
     void *object; /* NULL in a slot that is reserved */
@@ -28,7 +29,19 @@ bool handle_is_free(const struct handle_table *tables, unsigned kind, uint32_t h
 int handle_put(struct handle_table *tables, uint32_t handle, void *object);
 
 /* The live object, or NULL for any other handle. */
-void *handle_get(const struct handle_table *tables, unsigned kind, uint32_t handle);
+static inline void *handle_get(const struct handle_table *tables, unsigned kind, uint32_t handle)
+{
+    uint32_t index = VGPU_HANDLE_INDEX(handle);
+    const struct handle_slot *slot;
+
+    /* No table has more slots than its kind's maximum. */
+    if (VGPU_HANDLE_KIND(handle) != kind || index >= tables[kind].count)
+        return NULL;
+    slot = &tables[kind].slots[index];
+    if (!slot->taken || slot->generation != VGPU_HANDLE_GENERATION(handle))
+        return NULL;
+    return slot->object;
+}
 
 /* Frees the slot. */
 void handle_drop(struct handle_table *tables, uint32_t handle);

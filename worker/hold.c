@@ -26,6 +26,7 @@ static enum order order_of(const struct item *item)
     case CUDA_OP_COPY:
     case CUDA_OP_COPY_3D:
     case CUDA_OP_FILL:
+    case CUDA_OP_UPLOAD:
     case CUDA_OP_GRAPH_LAUNCH:
     case CUDA_OP_HOST_FUNCTION:
         return ORDER_STREAM;
@@ -192,6 +193,43 @@ static void next_epoch(struct hold *hold)
         mark_stream(hold, stream);
 }
 
+static bool event_of(const struct event *event, const void *object)
+{
+    return event && event->context == object;
+}
+
+static bool names(const struct item *item, const void *object)
+{
+    return item->context == object || item->stream == object || item->function == object ||
+           (item->stream && item->stream->context == object) || event_of(item->event, object) ||
+           event_of(item->second_event, object) || (item->graph && item->graph->context == object);
+}
+
+void hold_lose(struct channel *channel, const void *object, CUresult result)
+{
+    for (struct item *item = channel->hold.items; item; item = item->next) {
+        if (!names(item, object))
+            continue;
+        item->lost = result;
+        if (item->context == object)
+            item->context = NULL;
+        item->stream = NULL;
+        item->event = item->second_event = NULL;
+        item->function = NULL;
+        item->module = NULL;
+        item->graph = NULL;
+        channel->hold.dirty = true;
+    }
+}
+
+static void unlink_item(struct hold *hold, struct item **at)
+{
+    *at = (*at)->next;
+    if (!*at)
+        hold->items_end = at;
+    hold->count--;
+}
+
 bool hold_pump(struct channel *channel)
 {
     struct hold *hold = &channel->hold;
@@ -203,8 +241,15 @@ bool hold_pump(struct channel *channel)
     next_epoch(hold);
     while (*at) {
         struct item *item = *at;
-        bool blocked = hold_blocks(channel, item);
+        bool blocked;
 
+        if (item->lost != CUDA_SUCCESS) {
+            unlink_item(hold, at);
+            item_finish(channel, item, item->lost);
+            any = true;
+            continue;
+        }
+        blocked = hold_blocks(channel, item);
         if (!blocked && !consumer_may_issue(channel, item)) {
             hold->wants_turn = true;
             blocked = true;
@@ -214,10 +259,7 @@ bool hold_pump(struct channel *channel)
             at = &item->next;
             continue;
         }
-        *at = item->next;
-        if (!*at)
-            hold->items_end = at;
-        hold->count--;
+        unlink_item(hold, at);
         consumer_issue(channel, item);
         any = true;
     }

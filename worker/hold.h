@@ -15,6 +15,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "cuda/cuda_abi.h"
+
 struct channel;
 struct item;
 struct stream;
@@ -48,6 +50,12 @@ void hold_close_gate(struct channel *channel, struct stream *stream, uint64_t to
 
 /* The guest answered. False if no gate has that token. */
 bool hold_open_gate(struct channel *channel, uint64_t token);
+
+/*
+ * A context, stream or function goes: held calls that name it are not issued any more, but end with
+ * the result. Only calls that were submitted behind its end can still be there.
+ */
+void hold_lose(struct channel *channel, const void *object, CUresult result);
 
 /* A stream goes, with its gate. */
 void hold_forget_stream(struct channel *channel, struct stream *stream);

@@ -10,6 +10,7 @@
 struct item *item_new(struct channel *channel)
 {
     struct item *item = channel->spare_items;
+    size_t cleared = offsetof(struct item, blob_bytes);
 
     if (item)
         channel->spare_items = item->next;
@@ -17,9 +18,29 @@ struct item *item_new(struct channel *channel)
         item = malloc(sizeof(*item));
     if (!item)
         return NULL;
-    /* Not the bytes of `small`: they are written before they are read. */
-    memset(item, 0, offsetof(struct item, small));
+    /* A size that the compiler does not know: its own string instructions start slowly. */
+    __asm__("" : "+r"(cleared));
+    memset(item, 0, cleared);
     return item;
+}
+
+bool item_make_out(struct channel *channel, struct item *item)
+{
+    item->out = channel->spare_out;
+    channel->spare_out = NULL;
+    if (!item->out)
+        item->out = malloc(sizeof(*item->out));
+    if (item->out)
+        memset(item->out, 0, item->call.row->out_bytes);
+    return item->out != NULL;
+}
+
+static void free_out(struct channel *channel, struct item *item)
+{
+    if (channel->spare_out)
+        free(item->out);
+    else
+        channel->spare_out = item->out;
 }
 
 static void free_blobs(struct channel *channel, struct item *item)
@@ -36,8 +57,10 @@ static void free_blobs(struct channel *channel, struct item *item)
 
 void item_free(struct channel *channel, struct item *item)
 {
-    free_blobs(channel, item);
-    free(item->out);
+    if (item->call.owned)
+        free_blobs(channel, item);
+    if (item->out)
+        free_out(channel, item);
     if (item->counted && !item->batched)
         turn_job_over(channel, false);
     item->next = channel->spare_items;
@@ -73,7 +96,8 @@ void item_refuse(struct channel *channel, struct item *item, uint16_t status, CU
 
 void item_finish(struct channel *channel, struct item *item, CUresult result)
 {
-    context_note_sticky(channel, item->context, result);
+    if (result != CUDA_SUCCESS)
+        context_note_sticky(channel, item->context, result);
     if ((item->call.flags & VGPU_RECORD_WAIT) && (item->call.row->flags & CUDA_OPF_REPORT))
         result = context_take_error(channel, item->context, result);
     item_refuse(channel, item, VGPU_OK, result);

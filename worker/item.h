@@ -21,7 +21,6 @@
 
 struct item {
     struct cuda_call call; /* first: checks and executions get only this */
-    union cuda_in in;
     struct item *next;
     struct context *context;
     struct stream *stream;
@@ -40,12 +39,15 @@ struct item {
     void *made;          /* by an execution beside the consumer */
     uint64_t made_bytes; /* e.g. what a freed allocation gives back */
     CUresult result;     /* of that execution */
+    CUresult lost;       /* held, and what it named is gone: its answer */
     bool counted;        /* in the channel's depth */
     bool batched;        /* its job ends with a batch */
     uint32_t small_used;
-    uint64_t owned_bytes;                         /* of blobs that are not in `small` */
-    uint64_t blob_bytes[4];                       /* mapped; 0: from malloc */
-    _Alignas(16) uint8_t small[ITEM_SMALL_BYTES]; /* blobs that fit; last: not cleared */
+    uint64_t owned_bytes; /* of blobs that are not in `small` */
+    /* From here on a new item is not cleared: all is written before it is read. */
+    uint64_t blob_bytes[4];                       /* of those `owned`: mapped; 0: from malloc */
+    union cuda_in in;                             /* whole once a check has let the call run */
+    _Alignas(16) uint8_t small[ITEM_SMALL_BYTES]; /* blobs that fit */
 };
 
 static inline struct item *item_of(const struct cuda_call *call)
@@ -54,6 +56,9 @@ static inline struct item *item_of(const struct cuda_call *call)
 }
 
 struct item *item_new(struct channel *channel);
+
+/* Room for the call's results, zeroed as far as the op has any. False: no memory. */
+bool item_make_out(struct channel *channel, struct item *item);
 
 /* Answers, or notes the error of a posted call; gives the item back. */
 void item_finish(struct channel *channel, struct item *item, CUresult result);

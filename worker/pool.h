@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Memory pools: the guest's own and the device's default one. What a pool keeps of the device
- * counts against the quota, used or not, as far as the driver tells. The worker makes no synchronising
- * call where it could block, at which the driver would let unused memory go: it trims in their place.
+ * counts against the quota, used or not, as far as the driver tells. The worker makes no
+ * synchronising call where it could block, at which the driver would let unused memory go: it trims
+ * in their place.
  *
  * A pool that the guest destroyed lives on until its last allocation is freed.
  */

@@ -92,6 +92,7 @@ static void send(struct channel *channel, const struct vgpu_completion *completi
 void reply_send(struct channel *channel, const struct vgpu_completion *completion)
 {
     written_tell(channel);
+    snapshot_tell_events(channel);
     send(channel, completion);
 }
 

@@ -26,7 +26,8 @@ void replies_init(struct replies *replies, struct vgpu_ring_state *state, void *
                   uint32_t granules);
 void replies_free(struct replies *replies);
 
-/* Sends what lies in completion, size_bytes long; before it, what copies wrote (written.h). */
+/* Sends what lies in completion, size_bytes long; before it, what it could reveal: what copies
+ * wrote (written.h), events that are done (snapshot.h). */
 void reply_send(struct channel *channel, const struct vgpu_completion *completion);
 
 /* Says that the copy of record `seq` wrote this. */

@@ -6,8 +6,14 @@
 
 #include "worker/channel.h"
 
-/* A batch is closed when it has so many units: alone, and while others wait for the GPU. */
+/*
+ * A batch is closed when it has so many units, more if they are short, or is so long: alone, and
+ * while others wait for the GPU.
+ */
 #define BATCH_UNITS           32u
+#define BATCH_UNITS_SHORT     128u
+#define BATCH_SHORT_NS        (500 * VGPU_NS_PER_US)
+#define BATCH_NS              (2 * VGPU_NS_PER_MS)
 #define BATCH_UNITS_CONTENDED 8u
 #define BATCH_CONTENDED_NS    (100 * VGPU_NS_PER_US)
 
@@ -66,6 +72,7 @@ CUresult stream_destroy(struct channel *channel, struct stream *stream)
     stream_cover(channel, stream);
     result = channel->cu->cuStreamDestroy(stream->cu);
     stream->dead = true;
+    hold_lose(channel, stream, CUDA_ERROR_INVALID_HANDLE);
     free_if_over(channel, stream);
     return result;
 }
@@ -128,7 +135,9 @@ static bool batch_is_full(const struct channel *channel, const struct batch *bat
     uint32_t most = turn_most_units(channel) / 4;
 
     if (!channel->turn.contended)
-        return batch->units >= BATCH_UNITS;
+        return batch->units >=
+                   (batch->estimate_ns < BATCH_SHORT_NS ? BATCH_UNITS_SHORT : BATCH_UNITS) ||
+               batch->units > most || batch->estimate_ns >= BATCH_NS;
     return batch->units >= BATCH_UNITS_CONTENDED || batch->units > most ||
            batch->estimate_ns >= BATCH_CONTENDED_NS;
 }
@@ -139,6 +148,7 @@ void stream_add_unit(struct channel *channel, struct stream *stream, struct func
     struct batch *batch = &stream->open;
 
     list_stream(channel, stream);
+    stream->last_event = 0;
     if (batch->units == 0) {
         batch->first_ns = channel->now_ns;
         batch->function = function;
@@ -156,6 +166,7 @@ void stream_add_unit(struct channel *channel, struct stream *stream, struct func
 void stream_add_op(struct channel *channel, struct stream *stream)
 {
     list_stream(channel, stream);
+    stream->last_event = 0;
     stream->open.ops++;
 }
 
@@ -171,10 +182,25 @@ static void learn(struct channel *channel, const struct batch *batch, uint64_t r
         sample = run_ns / batch->units;
     } else if (batch->copy_bytes >= 1u << 20) {
         known = &channel->turn.copy_ns_per_mib;
-        sample = run_ns / (batch->copy_bytes >> 20);
+        sample = turn_copy_sample(batch, run_ns);
     }
     if (known)
         *known = *known ? (*known * 7 + sample) / 8 : sample + 1;
+}
+
+static void unlearn(struct batch *batch, const struct function *function)
+{
+    if (!batch->function || (function && batch->function != function))
+        return;
+    batch->function = NULL;
+    batch->mixed = true;
+}
+
+void stream_unlearn(struct stream *stream, const struct function *function)
+{
+    unlearn(&stream->open, function);
+    for (struct mark *mark = stream->marks; mark; mark = mark->next)
+        unlearn(&mark->batch, function);
 }
 
 static void close_batch(struct channel *channel, struct stream *stream, const struct batch *batch,
@@ -182,14 +208,16 @@ static void close_batch(struct channel *channel, struct stream *stream, const st
 {
     uint64_t began = batch->first_ns > stream->done_ns ? batch->first_ns : stream->done_ns;
     uint64_t run_ns = channel->now_ns > began ? channel->now_ns - began : 0;
-    bool first_failure = result != CUDA_SUCCESS && stream->context->sticky == CUDA_SUCCESS;
+    bool failed = result != CUDA_SUCCESS && !stream->context->failure_counted;
 
     stream->done_ns = channel->now_ns;
+    if (failed && batch->jobs > 0)
+        stream->context->failure_counted = context_error_is_sticky(result);
     if (result == CUDA_SUCCESS)
         learn(channel, batch, run_ns);
     else
-        context_note_sticky(channel, stream->context, result);
-    turn_finished(channel, batch, run_ns, first_failure);
+        context_note_failed(channel, stream->context, result);
+    turn_finished(channel, batch, run_ns, failed);
 }
 
 static CUresult take_mark(struct channel *channel, struct context *context, struct mark **ret_mark)
@@ -224,10 +252,12 @@ static void give_mark(struct context *context, struct mark *mark)
 CUresult stream_cover(struct channel *channel, struct stream *stream)
 {
     struct mark *mark = NULL;
+    uint64_t began_ns;
     CUresult result;
 
     if (batch_is_empty(&stream->open))
         return CUDA_SUCCESS;
+    began_ns = stages_mark_begin(&channel->stages);
     result = context_enter(channel, stream->context);
     if (result == CUDA_SUCCESS)
         result = take_mark(channel, stream->context, &mark);
@@ -248,6 +278,7 @@ CUresult stream_cover(struct channel *channel, struct stream *stream)
     memset(&stream->open, 0, sizeof(stream->open));
     *stream->marks_end = mark;
     stream->marks_end = &mark->next;
+    stages_mark_end(&channel->stages, began_ns);
     return CUDA_SUCCESS;
 }
 
@@ -349,11 +380,13 @@ bool streams_poll(struct channel *channel)
             at = &stream->next_active;
             continue;
         }
+        snapshot_stream_done(channel, stream);
         *at = stream->next_active;
         stream->listed = false;
         stream->context->busy_streams--;
         free_if_over(channel, stream);
     }
+    any |= snapshot_tell_events(channel);
     fire_items(channel, fired);
     return any;
 }
@@ -364,6 +397,30 @@ static uint64_t oldest_of(const struct stream *stream)
         if (mark->batch.units > 0)
             return mark->batch.first_ns;
     return stream->open.units > 0 ? stream->open.first_ns : 0;
+}
+
+static uint64_t due_of(const struct channel *channel, const struct stream *stream)
+{
+    uint64_t at = stream->done_ns;
+
+    for (const struct mark *mark = stream->marks; mark; mark = mark->next) {
+        at = (mark->batch.first_ns > at ? mark->batch.first_ns : at) + mark->batch.estimate_ns;
+        if (mark->links || channel->turn.wants)
+            return at;
+    }
+    return UINT64_MAX;
+}
+
+uint64_t streams_due_ns(const struct channel *channel)
+{
+    uint64_t first = UINT64_MAX;
+
+    for (const struct stream *stream = channel->active; stream; stream = stream->next_active) {
+        uint64_t due = due_of(channel, stream);
+
+        first = due < first ? due : first;
+    }
+    return first;
 }
 
 uint64_t streams_oldest_ns(const struct channel *channel)

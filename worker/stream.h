@@ -9,6 +9,7 @@
 #define VGPU_WORKER_STREAM_H
 
 #include "worker/batch.h"
+#include "worker/snapshot.h"
 
 enum stream_kind { STREAM_GUEST, STREAM_NULL, STREAM_THREAD, STREAM_INTERNAL };
 
@@ -34,7 +35,10 @@ struct stream {
     struct stream *next_active; /* in the channel */
     struct batch open;
     struct mark *marks, **marks_end;
-    uint64_t done_ns; /* when its last mark was seen done */
+    struct event_list events; /* snapshot.h */
+    uint64_t last_event;      /* its record, if that is the last call */
+    uint64_t done_event;      /* the last that is known to be done */
+    uint64_t done_ns;         /* when its last mark was seen done */
 };
 
 struct stream *stream_new(struct context *context, enum stream_kind kind, CUstream cu,
@@ -52,6 +56,9 @@ void stream_add_unit(struct channel *channel, struct stream *stream, struct func
                      uint64_t copy_bytes, uint64_t estimate_ns, bool ends_job);
 void stream_add_op(struct channel *channel, struct stream *stream);
 
+/* The function's estimate, or any (NULL), is not learnt from what is in the stream. */
+void stream_unlearn(struct stream *stream, const struct function *function);
+
 /* True if the driver may still be busy with something in this stream. */
 bool stream_busy(const struct stream *stream);
 
@@ -66,6 +73,12 @@ void streams_cover(struct channel *channel);
 
 /* Looks which marks are done; true if any was. */
 bool streams_poll(struct channel *channel);
+
+/*
+ * When the first mark that somebody waits for, or that holds a job back, should be done by the
+ * estimates; UINT64_MAX: nothing waits.
+ */
+uint64_t streams_due_ns(const struct channel *channel);
 
 /* When the oldest unit in flight was issued; 0: nothing is in flight. */
 uint64_t streams_oldest_ns(const struct channel *channel);

@@ -108,7 +108,7 @@ static void *consume(void *argument)
     return NULL;
 }
 
-static void start_core(struct client *client)
+static void start_core(struct client *client, const struct client_options *options)
 {
     struct vgpu_err err = {0};
     struct channel_config config = {.geometry = client->geometry,
@@ -117,6 +117,8 @@ static void start_core(struct client *client)
                                     .driver = &client->driver};
 
     test_driver_table(&client->driver);
+    if (options->change_driver)
+        options->change_driver(&client->driver);
     client->channel = channel_new(&config, &err);
     if (!client->channel || channel_start(client->channel, &err) < 0)
         die(err.text);
@@ -234,7 +236,7 @@ struct client *client_open(const struct client_options *options)
     if (options->worker)
         start_process(client, options);
     else
-        start_core(client);
+        start_core(client, options);
     if (!options->no_context && client_retain(client, CLIENT_CONTEXT) != CUDA_SUCCESS)
         die("no context");
     if (!options->no_context)

@@ -32,8 +32,9 @@ struct client_options {
     bool spare;   /* a process that was there before the channel */
     bool no_turn; /* starts without the turn */
     bool no_context;
-    bool mirrored; /* VGPU_CHANNEL_MIRRORED */
-    bool threaded; /* the core runs in a thread of its own */
+    bool mirrored;                                     /* VGPU_CHANNEL_MIRRORED */
+    bool threaded;                                     /* the core runs in a thread of its own */
+    void (*change_driver)(struct cuda_driver *driver); /* puts calls of its own into the double */
 };
 
 struct client {

@@ -26,6 +26,7 @@ static const struct {
 } shapes[] = {
     {CUDA_OP_DEVICE_INFO, ""},
     {CUDA_OP_THREAD_EXIT, ""},
+    {CUDA_OP_PROCESS, "4z8"},
     {CUDA_OP_JOB_VECTOR_ADD, "nzvv"},
     {CUDA_OP_CONTEXT_RETAIN, "A4"},
     {CUDA_OP_CONTEXT_RELEASE, "1z"},

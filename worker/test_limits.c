@@ -10,6 +10,7 @@
 #include <cmocka.h>
 
 #include "ring/pages.h"
+#include "worker/consumer.h"
 #include "worker/test_client.h"
 #include "worker/test_driver.h"
 
@@ -90,6 +91,57 @@ static void test_limits_busy_without_the_turn(void **state)
     client_grant(client);
     test_driver_release();
     assert_int_equal(client_await(client, waiting)->status, VGPU_OK);
+    close_client(client);
+}
+
+static bool woken(struct client *client)
+{
+    uint64_t count;
+
+    return read(client->fds[VGPU_FD_COMPLETE_KICK], &count, sizeof(count)) == sizeof(count);
+}
+
+static void post_launches(struct client *client, unsigned count)
+{
+    while (count-- > 0)
+        client_launch(client, KERNEL, STREAM(0));
+    woken(client);
+    ring_producer_want_kick(&client->submission);
+}
+
+/* A wake-up is a system call: one for a good part of the ring, not for each record. */
+static void test_limits_sleeping_guest_is_woken_for_a_part_of_the_ring(void **state)
+{
+    struct client *client = open_client();
+
+    client_stream(client, STREAM(0));
+    client_run(client);
+    /* A launch takes two of the ring's 1024 granules. */
+    post_launches(client, 100);
+    assert_true(consumer_round(client->channel));
+    assert_false(woken(client));
+    client_run(client);
+    post_launches(client, 130);
+    assert_true(consumer_round(client->channel));
+    assert_true(woken(client));
+    close_client(client);
+}
+
+static void test_limits_sleeping_guest_is_woken_when_nothing_is_left_to_do(void **state)
+{
+    struct client *client = open_client();
+
+    client_stream(client, STREAM(0));
+    client_run(client);
+    post_launches(client, 3);
+    while (consumer_round(client->channel))
+        ;
+    assert_true(woken(client));
+    /* What is done since then is worth another. */
+    ring_producer_want_kick(&client->submission);
+    test_driver_release();
+    client_run(client);
+    assert_true(woken(client));
     close_client(client);
 }
 
@@ -261,6 +313,27 @@ static void test_limits_answer_larger_than_the_ring(void **state)
     close_client(client);
 }
 
+static void test_limits_process_number(void **state)
+{
+    struct cuda_op_process op = {.pid = INT32_MAX, .pid_namespace = UINT64_MAX};
+    struct cuda_op_device_info info = {0};
+    struct client *client;
+
+    test_driver_reset();
+    client = client_open(&(const struct client_options){.sub_granules = 64});
+    assert_int_equal(client->report->guest_process, 0);
+    client_send(client, CUDA_OP_PROCESS, 0, &op, sizeof(op));
+    client_await(client,
+                 client_send(client, CUDA_OP_DEVICE_INFO, VGPU_RECORD_WAIT, &info, sizeof(info)));
+    assert_int_equal(client->report->guest_process, INT32_MAX);
+    assert_true(client->report->guest_pid_namespace == UINT64_MAX);
+    op.pid = (uint32_t)INT32_MAX + 1;
+    client_send(client, CUDA_OP_PROCESS, 0, &op, sizeof(op));
+    assert_int_equal(client_await_end(client), VGPU_BAD_RECORD);
+    assert_int_equal(client->report->guest_process, INT32_MAX);
+    close_client(client);
+}
+
 static void test_limits_held_calls(void **state)
 {
     const struct client_options options = {.sub_granules = 16384};
@@ -341,6 +414,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_limits_explicit_jobs_over_the_depth_are_busy),
         cmocka_unit_test(test_limits_busy_without_the_turn),
+        cmocka_unit_test(test_limits_sleeping_guest_is_woken_for_a_part_of_the_ring),
+        cmocka_unit_test(test_limits_sleeping_guest_is_woken_when_nothing_is_left_to_do),
         cmocka_unit_test(test_limits_rate),
         cmocka_unit_test(test_limits_posted_jobs_stop_the_reading),
         cmocka_unit_test(test_limits_more_credit_kicks_a_guest_that_waits),
@@ -348,6 +423,7 @@ int main(void)
         cmocka_unit_test(test_limits_vector_add_sizes),
         cmocka_unit_test(test_limits_failed_job),
         cmocka_unit_test(test_limits_more_vector_adds_than_slots),
+        cmocka_unit_test(test_limits_process_number),
         cmocka_unit_test(test_limits_waiting_records),
         cmocka_unit_test(test_limits_guest_that_never_drains),
         cmocka_unit_test(test_limits_answer_larger_than_the_ring),

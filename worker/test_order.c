@@ -438,6 +438,73 @@ static void test_order_host_function_holds_its_stream(void **state)
     close_client(client);
 }
 
+/* Bytes that a record carries are a copy of the stream like any other. */
+static void test_order_host_function_holds_uploads(void **state)
+{
+    struct client *client = open_client();
+    _Alignas(8) uint8_t record[sizeof(struct cuda_op_upload) + 64] = {0};
+    struct cuda_op_upload *op = (void *)record;
+    size_t copies, size = sizeof(*op);
+
+    op->target = client_alloc(client, 8);
+    op->stream = STREAM(0);
+    op->data = client_blob(op, &size, "1234567", 8);
+    copies = test_driver_count("copy");
+    host_function(client, STREAM(0), 7);
+    client_send(client, CUDA_OP_UPLOAD, 0, op, size);
+    assert_true(called_back(client, 7));
+    assert_int_equal(test_driver_count("copy"), copies);
+    host_function_done(client, 7);
+    client_run(client);
+    assert_int_equal(test_driver_count("copy"), copies + 1);
+    close_client(client);
+}
+
+/* Behind a gate: what ends something, then work that names it; without the turn for the work. */
+static void end_before_held_work(struct client *client, uint16_t op, void *record, size_t size,
+                                 uint16_t flags, uint32_t stream)
+{
+    host_function(client, stream, 7);
+    assert_true(called_back(client, 7));
+    client_send(client, op, flags, record, size);
+    client_launch(client, KERNEL(1), stream);
+    client_launch(client, KERNEL(1), stream);
+    client_run(client);
+    client_revoke(client);
+    client_run(client);
+    host_function_done(client, 7);
+    client_run(client);
+    client_run(client);
+    client_grant(client);
+    client_run(client);
+    assert_int_equal(test_driver_count("k1"), 0);
+    close_client(client);
+}
+
+static void test_order_held_work_outlives_no_thread(void **state)
+{
+    struct cuda_op_thread_exit op = {0};
+
+    end_before_held_work(open_client(), CUDA_OP_THREAD_EXIT, &op, sizeof(op), 0,
+                         VGPU_STREAM_PER_THREAD);
+}
+
+static void test_order_held_work_outlives_no_context(void **state)
+{
+    struct cuda_op_context_release op = {.context = CLIENT_CONTEXT};
+
+    end_before_held_work(open_client(), CUDA_OP_CONTEXT_RELEASE, &op, sizeof(op), VGPU_RECORD_WAIT,
+                         STREAM(0));
+}
+
+static void test_order_held_work_outlives_no_module(void **state)
+{
+    struct cuda_op_module_unload op = {.module = MODULE};
+
+    end_before_held_work(open_client(), CUDA_OP_MODULE_UNLOAD, &op, sizeof(op), VGPU_RECORD_WAIT,
+                         STREAM(0));
+}
+
 static void test_order_host_functions_follow_each_other(void **state)
 {
     struct client *client = open_client();
@@ -806,6 +873,10 @@ int main(void)
         cmocka_unit_test(test_order_need_is_told_when_contention_comes_late),
         cmocka_unit_test(test_order_need_rises_with_a_kick_without_the_turn),
         cmocka_unit_test(test_order_host_function_holds_its_stream),
+        cmocka_unit_test(test_order_host_function_holds_uploads),
+        cmocka_unit_test(test_order_held_work_outlives_no_thread),
+        cmocka_unit_test(test_order_held_work_outlives_no_context),
+        cmocka_unit_test(test_order_held_work_outlives_no_module),
         cmocka_unit_test(test_order_host_functions_follow_each_other),
         cmocka_unit_test(test_order_hold_reaches_streams_that_wait),
         cmocka_unit_test(test_order_hold_reaches_the_legacy_stream),

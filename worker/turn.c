@@ -41,6 +41,15 @@ bool turn_load(struct channel *channel)
     return changed;
 }
 
+bool turn_changed(const struct channel *channel)
+{
+    const struct vgpu_lease_page *lease = channel->map.lease;
+
+    return page_load_u64(&lease->turn) != channel->turn.seen ||
+           page_load_u32(&lease->flags) != channel->turn.flags ||
+           (page_load_u32(&lease->contended) != 0) != channel->turn.contended;
+}
+
 static uint64_t depth(const struct turn *turn)
 {
     return turn->jobs_taken - turn->jobs_done - turn->jobs_failed;
@@ -114,6 +123,14 @@ uint64_t turn_copy_estimate(const struct channel *channel, uint64_t bytes)
     return COPY_CALL_NS + (bytes >> 10) * rate / 1024;
 }
 
+uint64_t turn_copy_sample(const struct batch *batch, uint64_t run_ns)
+{
+    uint64_t calls_ns = batch->units * COPY_CALL_NS;
+
+    /* At least half: calls overlap with copies. */
+    return (run_ns > 2 * calls_ns ? run_ns - calls_ns : run_ns / 2) / (batch->copy_bytes >> 20);
+}
+
 void turn_issued(struct channel *channel, uint64_t estimate_ns)
 {
     struct turn *turn = &channel->turn;
@@ -153,7 +170,7 @@ void turn_job_over(struct channel *channel, bool failed)
     channel->turn.jobs_done += !failed;
 }
 
-static void publish_credit(struct channel *channel)
+uint64_t turn_tell_credit(struct channel *channel)
 {
     const struct vgpu_lease_page *lease = channel->map.lease;
     struct turn *turn = &channel->turn;
@@ -162,19 +179,13 @@ static void publish_credit(struct channel *channel)
     uint64_t room = deepest > depth(turn) ? deepest - depth(turn) : 0;
     uint64_t rate_room = allowed > turn->jobs_taken ? allowed - turn->jobs_taken : 0;
     uint64_t credit = turn->jobs_seen + (room < rate_room ? room : rate_room);
-    struct ring_consumer *ring = &channel->submission;
+    uint64_t told = channel->credit_told;
 
-    if (credit == channel->credit_told)
-        return;
-    if (credit > channel->credit_told) {
-        page_store_u64(&channel->map.page->notice.credit, credit);
-        page_fence();
-        if (page_load_u32(&ring->state->producer.waiting))
-            channel->replies.kick = true;
-    } else {
-        page_store_u64(&channel->map.page->notice.credit, credit);
-    }
+    if (credit == told)
+        return 0;
+    page_store_u64(&channel->map.page->notice.credit, credit);
     channel->credit_told = credit;
+    return credit > told ? credit - told : 0;
 }
 
 static void publish_counters(struct channel *channel)
@@ -235,7 +246,6 @@ void turn_publish(struct channel *channel, bool ring_empty)
 {
     bool kick;
 
-    publish_credit(channel);
     publish_counters(channel);
     kick = publish_need(channel, ring_empty);
     kick |= publish_turn(channel);

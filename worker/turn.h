@@ -43,6 +43,9 @@ void turn_init(struct channel *channel);
 bool turn_load(struct channel *channel);
 bool turn_granted(const struct channel *channel);
 
+/* True if the lease page is not as it was when it was loaded. */
+bool turn_changed(const struct channel *channel);
+
 /* Counts a job record. *ret_job is its number if it is admitted. */
 enum admission turn_admit(struct channel *channel, bool is_explicit, uint64_t *ret_job);
 
@@ -60,6 +63,9 @@ bool turn_allows(struct channel *channel, uint64_t estimate_ns, uint64_t job);
 
 uint64_t turn_copy_estimate(const struct channel *channel, uint64_t bytes);
 
+/* What a batch of copies that took run_ns says of the time for a MiB. */
+uint64_t turn_copy_sample(const struct batch *batch, uint64_t run_ns);
+
 /* Work went into the driver, and came out of it. */
 void turn_issued(struct channel *channel, uint64_t estimate_ns);
 void turn_finished(struct channel *channel, const struct batch *batch, uint64_t run_ns,
@@ -68,7 +74,10 @@ void turn_finished(struct channel *channel, const struct batch *batch, uint64_t 
 /* A job that never reached the GPU is over. */
 void turn_job_over(struct channel *channel, bool failed);
 
-/* At the end of a round: need, turn_done, credit, counters; kicks the mediator where it waits. */
+/* Tells the guest how many jobs it may have submitted. Returns by how much that has grown. */
+uint64_t turn_tell_credit(struct channel *channel);
+
+/* At the end of a round: need, turn_done, counters; kicks the mediator where it waits. */
 void turn_publish(struct channel *channel, bool ring_empty);
 
 #endif

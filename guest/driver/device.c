@@ -16,6 +16,8 @@
 
 #define VGPU_MINORS 256
 
+#define COMMANDS_BYTES (VGPU_COMMANDS_BYTES + sizeof(struct vgpu_monitor_command))
+
 #define IRQS_WANTED (VGPU_IRQ_COMMAND | VGPU_IRQ_STATE | VGPU_IRQ_CHANNEL)
 
 static dev_t first_number;
@@ -79,8 +81,10 @@ static irqreturn_t control_interrupt(int irq, void *opaque)
 	spin_lock_irqsave(&vdev->lock, flags);
 	if (bits & VGPU_IRQ_STATE)
 		vdev->news++;
-	if (bits & VGPU_IRQ_COMMAND)
+	if (bits & VGPU_IRQ_COMMAND) {
 		vgpu_slots_answered(vdev);
+		wake_up(&vdev->monitor_wait);
+	}
 	if (bits & VGPU_IRQ_CHANNEL) {
 		kick_word(vdev, VGPU_REG_CHANNELS_LOW, 0);
 		kick_word(vdev, VGPU_REG_CHANNELS_HIGH, 32);
@@ -217,6 +221,7 @@ static void stop_and_tell(struct vgpu_device *vdev, bool keep_contents, bool go_
 	stop(vdev);
 	WRITE_ONCE(vdev->epoch, vdev->epoch + 1);
 	vgpu_slots_reset(vdev);
+	wake_up(&vdev->monitor_wait);
 	if (go_on)
 		program(vdev);
 	spin_unlock_irqrestore(&vdev->lock, flags);
@@ -236,6 +241,7 @@ static void device_release(struct device *dev)
 	struct vgpu_device *vdev = container_of(dev, struct vgpu_device, dev);
 
 	mutex_destroy(&vdev->state_lock);
+	mutex_destroy(&vdev->monitor_lock);
 	kvfree(vdev);
 }
 
@@ -262,6 +268,8 @@ static struct vgpu_device *device_new(struct pci_dev *pdev)
 	init_rwsem(&vdev->window_lock);
 	spin_lock_init(&vdev->lock);
 	mutex_init(&vdev->state_lock);
+	mutex_init(&vdev->monitor_lock);
+	init_waitqueue_head(&vdev->monitor_wait);
 	init_waitqueue_head(&vdev->slot_wait);
 	init_waitqueue_head(&vdev->news_wait);
 	INIT_WORK(&vdev->news_work, news_work);
@@ -332,8 +340,8 @@ static int start_device(struct vgpu_device *vdev)
 	err = dma_set_mask_and_coherent(&pdev->dev, DMA_BIT_MASK(64));
 	if (err)
 		return err;
-	vdev->commands = dma_alloc_coherent(&pdev->dev, VGPU_COMMANDS_BYTES, &vdev->commands_dma,
-					    GFP_KERNEL);
+	vdev->commands =
+		dma_alloc_coherent(&pdev->dev, COMMANDS_BYTES, &vdev->commands_dma, GFP_KERNEL);
 	if (!vdev->commands)
 		return -ENOMEM;
 	vdev->workqueue = alloc_workqueue("%s", WQ_UNBOUND, VGPU_SLOTS, dev_name(&vdev->dev));
@@ -352,7 +360,7 @@ destroy_workqueue:
 	pci_clear_master(pdev);
 	destroy_workqueue(vdev->workqueue);
 free_commands:
-	dma_free_coherent(&pdev->dev, VGPU_COMMANDS_BYTES, vdev->commands, vdev->commands_dma);
+	dma_free_coherent(&pdev->dev, COMMANDS_BYTES, vdev->commands, vdev->commands_dma);
 	return err;
 }
 
@@ -367,6 +375,7 @@ static void stop_device(struct vgpu_device *vdev)
 	spin_unlock_irqrestore(&vdev->lock, flags);
 	vgpu_slots_wake(vdev);
 	wake_up_all(&vdev->slot_wait);
+	wake_up_all(&vdev->monitor_wait);
 
 	down_write(&vdev->alive); /* for all who waited, and have left now */
 	stop_and_tell(vdev, true, false);
@@ -378,7 +387,7 @@ static void stop_device(struct vgpu_device *vdev)
 	cancel_work_sync(&vdev->news_work);
 	wake_up_interruptible(&vdev->news_wait);
 	pci_clear_master(pdev);
-	dma_free_coherent(&pdev->dev, VGPU_COMMANDS_BYTES, vdev->commands, vdev->commands_dma);
+	dma_free_coherent(&pdev->dev, COMMANDS_BYTES, vdev->commands, vdev->commands_dma);
 }
 
 static int publish(struct vgpu_device *vdev)

@@ -8,6 +8,7 @@
  *   memory.c      a relayed channel's pages and the tables by which the device finds them
  *   window.c      the other channels' memory: parts of the device's window
  *   file.c        an open file: ioctl, mmap, read, poll
+ *   monitor.c     what the VM may know of its GPUs, asked without a channel
  *   attributes.c  sysfs
  *
  * Lifetimes. A struct vgpu_device lives until the last open file is closed; the PCI device under it
@@ -104,6 +105,10 @@ struct vgpu_device {
 	u32 closing; /* slots that are given up, and not free yet */
 	DECLARE_BITMAP(used, VGPU_SLOTS);
 	struct vgpu_slot slot[VGPU_SLOTS];
+
+	struct mutex monitor_lock; /* within `alive`; what follows, and the command */
+	u32 monitor_tag; /* of the last one */
+	wait_queue_head_t monitor_wait; /* for its answer */
 
 	wait_queue_head_t slot_wait; /* for a slot to become free */
 	wait_queue_head_t news_wait;
@@ -228,6 +233,10 @@ void vgpu_window_free(struct vgpu_window *part);
 /* Pages of the driver's own take its place; window_lock is held for writing. */
 void vgpu_window_revoke(struct vgpu_window *part, bool keep_contents);
 void vgpu_window_mmap(struct vgpu_window *part, struct vm_area_struct *vma);
+
+/* monitor.c; within vgpu_enter() */
+/* Fills the answer in. Killable. -EOPNOTSUPP: the device cannot be asked. */
+int vgpu_monitor_ask(struct vgpu_device *vdev, struct vgpu_ioc_monitor *ask);
 
 /* file.c */
 extern const struct file_operations vgpu_file_operations;

@@ -157,6 +157,26 @@ static long ioctl_populate(struct vgpu_file *file, void __user *arg)
 	return err;
 }
 
+static long ioctl_monitor(struct vgpu_file *file, void __user *arg)
+{
+	struct vgpu_ioc_monitor *ask = memdup_user(arg, sizeof(*ask));
+	int err;
+
+	if (IS_ERR(ask))
+		return PTR_ERR(ask);
+	/* Only the question stays of what the program gave. */
+	*ask = (struct vgpu_ioc_monitor){ .gpu = ask->gpu, .first = ask->first };
+	err = vgpu_enter(file->vdev);
+	if (!err) {
+		err = vgpu_monitor_ask(file->vdev, ask);
+		vgpu_leave(file->vdev);
+	}
+	if (!err && copy_to_user(arg, ask, sizeof(*ask)))
+		err = -EFAULT;
+	kfree(ask);
+	return err;
+}
+
 static long ioctl_eventfd(struct vgpu_file *file, void __user *arg)
 {
 	struct eventfd_ctx *eventfd = NULL, *old;
@@ -193,6 +213,8 @@ static long vgpu_ioctl(struct file *filp, unsigned int cmd, unsigned long arg)
 		return ioctl_populate(file, user);
 	case VGPU_IOC_EVENTFD:
 		return ioctl_eventfd(file, user);
+	case VGPU_IOC_MONITOR:
+		return ioctl_monitor(file, user);
 	default:
 		return -ENOTTY;
 	}

@@ -223,7 +223,7 @@ static void test_driver_hostile_ioctls(void)
 	int32_t fd;
 
 	for (unsigned number = 0; number < 256; number++) {
-		if (number >= 0x80 && number <= 0x83)
+		if (number >= 0x80 && number <= 0x84)
 			continue;
 		CHECK_ERRNO(ioctl(c.fd, _IOWR('v', number, struct vgpu_ioc_open), zeros), ENOTTY);
 		CHECK_ERRNO(ioctl(c.fd, _IO('v', number), 0), ENOTTY);
@@ -234,6 +234,8 @@ static void test_driver_hostile_ioctls(void)
 	CHECK_ERRNO(ioctl(c.fd, VGPU_IOC_OPEN, bad), EFAULT);
 	CHECK_ERRNO(ioctl(c.fd, VGPU_IOC_POPULATE, bad), EFAULT);
 	CHECK_ERRNO(ioctl(c.fd, VGPU_IOC_EVENTFD, NULL), EFAULT);
+	CHECK_ERRNO(ioctl(c.fd, VGPU_IOC_MONITOR, bad), EFAULT);
+	CHECK_ERRNO(ioctl(c.fd, _IOWR('v', 0x84, uint64_t), zeros), ENOTTY);
 	fd = -2;
 	CHECK_ERRNO(ioctl(c.fd, VGPU_IOC_EVENTFD, &fd), EBADF);
 	fd = c.fd;
@@ -258,6 +260,86 @@ static void test_driver_open_into_read_only_memory(void)
 	CHECK(state_of(fd).channel == 0);
 	CHECK(ask_open(fd, &good, 64, PAGE) == 0 && good.status == VGPU_OK);
 	close(fd);
+}
+
+/* Tests: the VM's GPUs */
+
+static struct vgpu_ioc_monitor ask_monitor(int fd, uint32_t gpu, uint32_t first)
+{
+	struct vgpu_ioc_monitor ask;
+
+	memset(&ask, 0xff, sizeof(ask)); /* what a program leaves there does not count */
+	ask.gpu = gpu;
+	ask.first = first;
+	CHECK(ioctl(fd, VGPU_IOC_MONITOR, &ask) == 0);
+	CHECK(ask.status == VGPU_OK && ask.reserved == 0 && ask.text[0] == '\0');
+	CHECK(ask.monitor.gpu == gpu && ask.monitor.first == first);
+	return ask;
+}
+
+/* Without a channel, and beside one. */
+static void test_driver_monitor(void)
+{
+	int fd = open_node();
+	struct vgpu_ioc_monitor told = ask_monitor(fd, 0, 0);
+	struct channel c;
+
+	CHECK(told.monitor.gpus == 1 && told.monitor.uuid[0] && told.monitor.name[0]);
+	CHECK(told.monitor.memory_total_bytes > 0);
+	told = ask_monitor(fd, UINT32_MAX, UINT32_MAX);
+	CHECK(told.monitor.gpus == 1 && !told.monitor.uuid[0]);
+	CHECK(state_of(fd).channel == 0);
+	close(fd);
+	c = channel_open(64, 1 << 20);
+	told = ask_monitor(c.fd, 0, 0);
+	CHECK(told.monitor.uuid[0]);
+	channel_close(&c);
+}
+
+static void test_driver_monitor_into_read_only_memory(void)
+{
+	struct vgpu_ioc_monitor *ask =
+		mmap(NULL, PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	int fd = open_node();
+
+	CHECK(mprotect(ask, PAGE, PROT_READ) == 0);
+	for (int i = 0; i < 5; i++)
+		CHECK_ERRNO(ioctl(fd, VGPU_IOC_MONITOR, ask), EFAULT);
+	ask_monitor(fd, 0, 0);
+	close(fd);
+}
+
+/* Each gets its own answer, whoever is killed beside it. */
+static void test_driver_monitor_by_many(void)
+{
+	enum { ASKERS = 6, VICTIMS = 20 };
+	pid_t pid[ASKERS];
+
+	for (unsigned i = 0; i < ASKERS; i++) {
+		pid[i] = child_start();
+		if (pid[i] == 0) {
+			int fd = open_node();
+
+			for (unsigned n = 0; n < 100; n++)
+				ask_monitor(fd, 100 * i + n, n);
+			_exit(0);
+		}
+	}
+	for (unsigned i = 0; i < VICTIMS; i++) {
+		pid_t victim = child_start();
+
+		if (victim == 0) {
+			int fd = open_node();
+
+			for (;;)
+				ask_monitor(fd, 0, 0);
+		}
+		usleep(1000 * i);
+		kill(victim, SIGKILL);
+		child_wait(victim);
+	}
+	for (unsigned i = 0; i < ASKERS; i++)
+		CHECK(child_wait(pid[i]) == 0);
 }
 
 /* Tests: waking */
@@ -906,6 +988,9 @@ static const struct test {
 	TEST(open_into_read_only_memory, false),
 	TEST(read_and_poll, false),
 	TEST(read_blocks, false),
+	TEST(monitor, false),
+	TEST(monitor_into_read_only_memory, false),
+	TEST(monitor_by_many, false),
 	TEST(eventfd, false),
 	TEST(gone_is_told, false),
 	TEST(fork_has_no_mapping, false),

@@ -23,7 +23,7 @@ class Man(unittest.TestCase):
     def test_requests_and_offsets_agree(self):
         header = set(re.findall(r'^#define (VGPU_(?:IOC|MMAP)_\w+)', read('include/vgpu/ioctl.h'),
                                 re.MULTILINE))
-        self.assertEqual(len(header), 6)
+        self.assertEqual(len(header), 7)
         self.assertEqual(header, set(re.findall(r'VGPU_(?:IOC|MMAP)_[A-Z]+', self.page)))
 
     def test_fields_are_described(self):
@@ -43,7 +43,7 @@ class Man(unittest.TestCase):
 
     def test_errors_agree(self):
         used = set()
-        for name in ('file.c', 'slot.c', 'memory.c', 'window.c', 'driver.h'):
+        for name in ('file.c', 'slot.c', 'memory.c', 'monitor.c', 'window.c', 'driver.h'):
             used |= set(re.findall(r'-(E[A-Z]{2,})\b', read('guest/driver/' + name)))
         told = set(re.findall(r'^\.TP\n\.B (E[A-Z]+)$', self.page, re.MULTILINE))
         self.assertEqual(used - {'ERESTARTSYS'}, told - {'EBADF'})

@@ -443,7 +443,9 @@ CUresult cuCtxSynchronize(void)
     CAPTURED(capture_refuse());
     CUresult result = guest_enter_context(NULL);
 
-    return result == CUDA_SUCCESS ? cuda_send_context_sync(guest_sender()) : result;
+    if (result != CUDA_SUCCESS || snapshot_all_done(guest_sender(), SNAPSHOT_WAIT, &result))
+        return result;
+    return cuda_send_context_sync(guest_sender());
 }
 
 CUresult cuCtxSynchronize_v2(CUcontext ctx)
@@ -457,7 +459,7 @@ CUresult cuCtxSynchronize_v2(CUcontext ctx)
     result = guest_enter(&thread);
     if (result == CUDA_SUCCESS)
         result = lookup_context(ctx, &context);
-    if (result != CUDA_SUCCESS)
+    if (result != CUDA_SUCCESS || snapshot_all_done(guest_sender(), SNAPSHOT_WAIT, &result))
         return result;
     thread->context_override = context.head.handle;
     result = cuda_send_context_sync(guest_sender());

@@ -8,6 +8,21 @@
 
 #define KNOWN_FLAGS (CU_EVENT_BLOCKING_SYNC | CU_EVENT_DISABLE_TIMING | CU_EVENT_INTERPROCESS)
 
+/* Two threads may record it at once: the later record counts. */
+static void note_seq(uint32_t handle, bool recorded)
+{
+    uint64_t seq = thread_peek()->last_seq;
+    struct event_object *event;
+
+    guest_lock();
+    event = object_at(CUDA_KIND_EVENT, handle);
+    if (event && event->seq < seq) {
+        event->seq = seq;
+        event->recorded |= recorded;
+    }
+    guest_unlock();
+}
+
 CUresult cuEventCreate(CUevent *phEvent, unsigned int Flags)
 {
     struct guest_thread *thread;
@@ -34,6 +49,7 @@ CUresult cuEventCreate(CUevent *phEvent, unsigned int Flags)
         return CUDA_ERROR_OUT_OF_MEMORY;
     result = cuda_send_event_create(guest_sender(), &args);
     if (result == CUDA_SUCCESS) {
+        note_seq(args.event, false);
         *phEvent = (CUevent)(uintptr_t)args.event;
         return CUDA_SUCCESS;
     }
@@ -58,17 +74,6 @@ CUresult cuEventDestroy_v2(CUevent hEvent)
     object_drop(CUDA_KIND_EVENT, event.head.handle);
     guest_unlock();
     return result == CUDA_SUCCESS ? guest_poison() : result;
-}
-
-static void note_recorded(uint32_t handle)
-{
-    struct event_object *event;
-
-    guest_lock();
-    event = object_at(CUDA_KIND_EVENT, handle);
-    if (event)
-        event->recorded = true;
-    guest_unlock();
 }
 
 /* An event can be recorded only in a stream of its own context. */
@@ -111,7 +116,7 @@ CUresult cuEventRecordWithFlags(CUevent hEvent, CUstream hStream, unsigned int f
     args.event = event.head.handle;
     result = cuda_send_event_record(guest_sender(), &args);
     if (result == CUDA_SUCCESS)
-        note_recorded(event.head.handle);
+        note_seq(event.head.handle, true);
     return result;
 }
 
@@ -123,15 +128,21 @@ CUresult cuEventRecord(CUevent hEvent, CUstream hStream)
 CUresult cuEventQuery(CUevent hEvent)
 {
     CAPTURED(capture_refuse_event(hEvent));
+    struct guest_thread *thread;
+    struct sender *sender = guest_sender();
     struct event_object event;
-    CUresult result = guest_enter(NULL);
+    CUresult result = guest_enter(&thread);
 
     if (result == CUDA_SUCCESS)
         result = lookup_event(hEvent, &event);
-    if (result != CUDA_SUCCESS)
+    if (result != CUDA_SUCCESS || snapshot_event(sender, &event, SNAPSHOT_QUERY, &result))
         return result;
-    return cuda_send_event_query(guest_sender(),
-                                 &(struct cuda_args_event_query){.event = event.head.handle});
+    if (snapshot_still_busy(sender, thread, event.head.handle, event.seq))
+        return CUDA_ERROR_NOT_READY;
+    result =
+        cuda_send_event_query(sender, &(struct cuda_args_event_query){.event = event.head.handle});
+    snapshot_note(thread, event.head.handle, result);
+    return result;
 }
 
 CUresult cuEventSynchronize(CUevent hEvent)
@@ -142,7 +153,7 @@ CUresult cuEventSynchronize(CUevent hEvent)
 
     if (result == CUDA_SUCCESS)
         result = lookup_event(hEvent, &event);
-    if (result != CUDA_SUCCESS)
+    if (result != CUDA_SUCCESS || snapshot_event(guest_sender(), &event, SNAPSHOT_WAIT, &result))
         return result;
     return cuda_send_event_sync(guest_sender(),
                                 &(struct cuda_args_event_sync){.event = event.head.handle});

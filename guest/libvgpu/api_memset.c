@@ -1,13 +1,18 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The driver API: memset. All variants are one record, and asynchronous to the host as in CUDA. */
+/*
+ * The driver API: memset. All variants are one record, and asynchronous to the host as in CUDA: but
+ * those without a stream wait when they set page-locked or managed memory, which the program reads.
+ */
 #include "cuda/capture.h"
 #include "cuda/cuda_api.h"
 #include "cuda/cuda_send.h"
 #include "cuda/extent.h"
 #include "guest/libvgpu/lookup.h"
 
+enum when { ANY_TIME, DONE_IF_HOST };
+
 static CUresult fill(CUdeviceptr target, size_t pitch, uint32_t element_bytes, uint32_t value,
-                     size_t width, size_t height, CUstream stream)
+                     size_t width, size_t height, CUstream stream, enum when when)
 {
     CAPTURED(capture_fill(
         &(CUDA_MEMSET_NODE_PARAMS){target, pitch, value, element_bytes, width, height}, stream));
@@ -21,6 +26,8 @@ static CUresult fill(CUdeviceptr target, size_t pitch, uint32_t element_bytes, u
         .value = value,
     };
     CUresult result = guest_enter_context(&thread);
+    enum range_what what;
+    uint16_t flags = 0;
 
     if (result == CUDA_SUCCESS)
         result = lookup_stream(thread, stream, &args.stream);
@@ -30,73 +37,77 @@ static CUresult fill(CUdeviceptr target, size_t pitch, uint32_t element_bytes, u
         return CUDA_ERROR_INVALID_VALUE;
     if (height == 1)
         args.pitch_bytes = cuda_saturated_mul(width, element_bytes);
-    result =
-        lookup_device_range(target, cuda_extent_2d(args.pitch_bytes, width, element_bytes, height));
-    return result == CUDA_SUCCESS ? cuda_send_fill(guest_sender(), 0, &args) : result;
+    result = lookup_device_range(
+        target, cuda_extent_2d(args.pitch_bytes, width, element_bytes, height), &what);
+    if (result != CUDA_SUCCESS)
+        return result;
+    if (when == DONE_IF_HOST && what == RANGE_HOST_VIEW)
+        flags = VGPU_RECORD_WAIT;
+    return cuda_send_fill(guest_sender(), flags, &args);
 }
 
 CUresult cuMemsetD8_v2(CUdeviceptr dstDevice, unsigned char uc, size_t N)
 {
-    return fill(dstDevice, 0, 1, uc, N, 1, NULL);
+    return fill(dstDevice, 0, 1, uc, N, 1, NULL, DONE_IF_HOST);
 }
 
 CUresult cuMemsetD16_v2(CUdeviceptr dstDevice, unsigned short us, size_t N)
 {
-    return fill(dstDevice, 0, 2, us, N, 1, NULL);
+    return fill(dstDevice, 0, 2, us, N, 1, NULL, DONE_IF_HOST);
 }
 
 CUresult cuMemsetD32_v2(CUdeviceptr dstDevice, unsigned int ui, size_t N)
 {
-    return fill(dstDevice, 0, 4, ui, N, 1, NULL);
+    return fill(dstDevice, 0, 4, ui, N, 1, NULL, DONE_IF_HOST);
 }
 
 CUresult cuMemsetD2D8_v2(CUdeviceptr dstDevice, size_t dstPitch, unsigned char uc, size_t Width,
                          size_t Height)
 {
-    return fill(dstDevice, dstPitch, 1, uc, Width, Height, NULL);
+    return fill(dstDevice, dstPitch, 1, uc, Width, Height, NULL, DONE_IF_HOST);
 }
 
 CUresult cuMemsetD2D16_v2(CUdeviceptr dstDevice, size_t dstPitch, unsigned short us, size_t Width,
                           size_t Height)
 {
-    return fill(dstDevice, dstPitch, 2, us, Width, Height, NULL);
+    return fill(dstDevice, dstPitch, 2, us, Width, Height, NULL, DONE_IF_HOST);
 }
 
 CUresult cuMemsetD2D32_v2(CUdeviceptr dstDevice, size_t dstPitch, unsigned int ui, size_t Width,
                           size_t Height)
 {
-    return fill(dstDevice, dstPitch, 4, ui, Width, Height, NULL);
+    return fill(dstDevice, dstPitch, 4, ui, Width, Height, NULL, DONE_IF_HOST);
 }
 
 CUresult cuMemsetD8Async(CUdeviceptr dstDevice, unsigned char uc, size_t N, CUstream hStream)
 {
-    return fill(dstDevice, 0, 1, uc, N, 1, hStream);
+    return fill(dstDevice, 0, 1, uc, N, 1, hStream, ANY_TIME);
 }
 
 CUresult cuMemsetD16Async(CUdeviceptr dstDevice, unsigned short us, size_t N, CUstream hStream)
 {
-    return fill(dstDevice, 0, 2, us, N, 1, hStream);
+    return fill(dstDevice, 0, 2, us, N, 1, hStream, ANY_TIME);
 }
 
 CUresult cuMemsetD32Async(CUdeviceptr dstDevice, unsigned int ui, size_t N, CUstream hStream)
 {
-    return fill(dstDevice, 0, 4, ui, N, 1, hStream);
+    return fill(dstDevice, 0, 4, ui, N, 1, hStream, ANY_TIME);
 }
 
 CUresult cuMemsetD2D8Async(CUdeviceptr dstDevice, size_t dstPitch, unsigned char uc, size_t Width,
                            size_t Height, CUstream hStream)
 {
-    return fill(dstDevice, dstPitch, 1, uc, Width, Height, hStream);
+    return fill(dstDevice, dstPitch, 1, uc, Width, Height, hStream, ANY_TIME);
 }
 
 CUresult cuMemsetD2D16Async(CUdeviceptr dstDevice, size_t dstPitch, unsigned short us, size_t Width,
                             size_t Height, CUstream hStream)
 {
-    return fill(dstDevice, dstPitch, 2, us, Width, Height, hStream);
+    return fill(dstDevice, dstPitch, 2, us, Width, Height, hStream, ANY_TIME);
 }
 
 CUresult cuMemsetD2D32Async(CUdeviceptr dstDevice, size_t dstPitch, unsigned int ui, size_t Width,
                             size_t Height, CUstream hStream)
 {
-    return fill(dstDevice, dstPitch, 4, ui, Width, Height, hStream);
+    return fill(dstDevice, dstPitch, 4, ui, Width, Height, hStream, ANY_TIME);
 }

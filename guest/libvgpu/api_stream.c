@@ -175,12 +175,20 @@ CUresult cuStreamQuery(CUstream hStream)
 {
     CAPTURED(capture_refuse_stream(hStream));
     struct guest_thread *thread;
+    struct sender *sender = guest_sender();
     struct cuda_args_stream_query args;
     CUresult result = guest_enter_context(&thread);
 
     if (result == CUDA_SUCCESS)
         result = lookup_stream(thread, hStream, &args.stream);
-    return result == CUDA_SUCCESS ? cuda_send_stream_query(guest_sender(), &args) : result;
+    if (result != CUDA_SUCCESS || snapshot_all_done(sender, SNAPSHOT_QUERY, &result))
+        return result;
+    /* The default streams are each context's own. */
+    if (snapshot_still_busy(sender, thread, args.stream, thread_context(thread)))
+        return CUDA_ERROR_NOT_READY;
+    result = cuda_send_stream_query(sender, &args);
+    snapshot_note(thread, args.stream, result);
+    return result;
 }
 
 CUresult cuStreamSynchronize(CUstream hStream)
@@ -192,5 +200,7 @@ CUresult cuStreamSynchronize(CUstream hStream)
 
     if (result == CUDA_SUCCESS)
         result = lookup_stream(thread, hStream, &args.stream);
-    return result == CUDA_SUCCESS ? cuda_send_stream_sync(guest_sender(), &args) : result;
+    if (result != CUDA_SUCCESS || snapshot_all_done(guest_sender(), SNAPSHOT_WAIT, &result))
+        return result;
+    return cuda_send_stream_sync(guest_sender(), &args);
 }

@@ -18,6 +18,7 @@
 #include "carrier/mapping.h"
 #include "cuda/cuda_abi.h"
 #include "guest/libvgpu/area.h"
+#include "guest/libvgpu/stages.h"
 #include "ring/ring.h"
 
 #define STAGING_SLOTS 64
@@ -74,8 +75,10 @@ struct sender {
     pthread_mutex_t submit_lock;
     struct ring_producer submission;
     uint64_t last_seq;
+    uint64_t work_seq; /* of the last record that is no query; read without the lock */
     uint64_t jobs_sent;
     uint32_t room_waiters;
+    struct guest_stages stages;
 
     pthread_mutex_t wait_lock;
     struct ring_consumer completion;
@@ -85,6 +88,9 @@ struct sender {
     struct ticket *open;
     uint32_t open_count; /* at most VGPU_CHANNEL_MAX_WAITS */
     uint64_t progress;   /* grows whenever a waiter should look again */
+    uint64_t answers;    /* dispatched: replies, host functions due; read without the lock */
+    uint32_t dispatched; /* flag: the completion ring's index behind the last that was */
+    uint32_t late;       /* flag: late_error is set */
     CUresult late_error; /* of a posted ticket; told by the next report */
     struct callback_queue *callbacks;
     uint32_t gone;        /* flag: the channel has ended */

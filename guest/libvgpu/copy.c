@@ -266,7 +266,7 @@ static CUresult check_sides(const struct copy_box *box)
         if (bytes == UINT64_MAX)
             return CUDA_ERROR_INVALID_VALUE;
         if (sides[i]->place == COPY_DEVICE &&
-            lookup_device_range(sides[i]->address, bytes) != CUDA_SUCCESS)
+            lookup_device_range(sides[i]->address, bytes, NULL) != CUDA_SUCCESS)
             return CUDA_ERROR_INVALID_VALUE;
     }
     return CUDA_SUCCESS;

@@ -3,8 +3,10 @@
 
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "common/flag.h"
+#include "common/pid_namespace.h"
 #include "common/status.h"
 #include "cuda/cuda_send.h"
 #include "cuda/exports.h"
@@ -147,6 +149,15 @@ static CUresult fetch_device(struct sender *sender)
     return CUDA_SUCCESS;
 }
 
+/* For the VM's own list of what uses the GPU. */
+static void tell_process(struct sender *sender)
+{
+    struct cuda_args_process args = {.pid = (uint32_t)getpid(),
+                                     .pid_namespace = vgpu_pid_namespace()};
+
+    cuda_send_process(sender, &args);
+}
+
 /* cuInit in two threads at once. */
 static pthread_mutex_t prepare_lock = PTHREAD_MUTEX_INITIALIZER;
 
@@ -162,8 +173,10 @@ CUresult guest_prepare(void)
         result = status_result(failure.status);
     if (result == CUDA_SUCCESS && !vgpu_flag_get(&prepared)) {
         result = fetch_device(session_sender());
-        if (result == CUDA_SUCCESS)
+        if (result == CUDA_SUCCESS) {
             unified_begin(session_sender());
+            tell_process(session_sender());
+        }
         vgpu_flag_set(&prepared, result == CUDA_SUCCESS);
     }
     pthread_mutex_unlock(&prepare_lock);

@@ -65,14 +65,16 @@ CUresult lookup_module(CUmodule module, uint32_t *ret_handle)
     return CUDA_SUCCESS;
 }
 
-CUresult lookup_device_range(CUdeviceptr address, uint64_t bytes)
+CUresult lookup_device_range(CUdeviceptr address, uint64_t bytes, enum range_what *ret_what)
 {
-    bool covered;
+    const struct range *range;
 
     guest_lock();
-    covered = ranges_cover(&guest.device, address, bytes) != NULL;
+    range = ranges_cover(&guest.device, address, bytes);
+    if (range && ret_what)
+        *ret_what = range->what;
     guest_unlock();
-    return covered ? CUDA_SUCCESS : CUDA_ERROR_INVALID_VALUE;
+    return range ? CUDA_SUCCESS : CUDA_ERROR_INVALID_VALUE;
 }
 
 CUresult lookup_context(CUcontext context, struct context_object *ret)

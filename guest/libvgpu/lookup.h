@@ -21,8 +21,9 @@ CUresult lookup_function(CUfunction function, struct function_object *ret);
 
 CUresult lookup_module(CUmodule module, uint32_t *ret_handle);
 
-/* [address, address + bytes) lies in one range of device addresses; bytes > 0. */
-CUresult lookup_device_range(CUdeviceptr address, uint64_t bytes);
+/* [address, address + bytes) lies in one range of device addresses; bytes > 0. ret_what may be
+ * NULL. */
+CUresult lookup_device_range(CUdeviceptr address, uint64_t bytes, enum range_what *ret_what);
 
 /* Wire handle of the context, CUDA_ERROR_INVALID_CONTEXT if it is none. */
 CUresult lookup_context(CUcontext context, struct context_object *ret);

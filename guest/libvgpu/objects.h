@@ -62,6 +62,7 @@ struct event_object {
     struct object head;
     unsigned flags;
     bool recorded;
+    uint64_t seq; /* of its last record; of its creation if there is none */
 };
 
 struct pool_object {

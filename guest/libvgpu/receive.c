@@ -15,6 +15,7 @@
 #include "guest/libvgpu/mirror.h"
 #include "guest/libvgpu/status_result.h"
 #include "guest/libvgpu/thread.h"
+#include "ring/pages.h"
 
 /* An answer that takes longer than this is slept for; measured: a sleep costs some 10 us. */
 #define SPIN_NS     (20 * VGPU_NS_PER_US)
@@ -42,8 +43,10 @@ static void settle_locked(struct sender *sender, struct ticket *ticket, CUresult
 {
     ticket->result = result;
     ticket->done = true;
-    if (ticket->posted && result != CUDA_SUCCESS && sender->late_error == CUDA_SUCCESS)
+    if (ticket->posted && result != CUDA_SUCCESS && sender->late_error == CUDA_SUCCESS) {
         sender->late_error = result;
+        vgpu_flag_set(&sender->late, 1);
+    }
     if (ticket->waiter)
         pthread_cond_signal(&ticket->waiter->cond);
 }
@@ -113,6 +116,8 @@ static void dispatch(struct sender *sender, const struct vgpu_completion *comple
     if (completion->kind == VGPU_COMPLETION_PRINT_ERROR)
         print_text(completion, stderr);
     pthread_mutex_lock(&sender->wait_lock);
+    if (completion->kind == VGPU_COMPLETION_REPLY || completion->kind == VGPU_COMPLETION_CALLBACK)
+        page_store_u64(&sender->answers, sender->answers + 1);
     if (completion->kind == VGPU_COMPLETION_REPLY)
         reply_locked(sender, completion);
     else if (completion->kind == VGPU_COMPLETION_CALLBACK)
@@ -142,6 +147,7 @@ static size_t take_all(struct sender *sender)
             return count;
         }
         dispatch(sender, (const struct vgpu_completion *)sender->scratch);
+        vgpu_flag_set(&sender->dispatched, sender->completion.tail);
         count++;
     }
 }
@@ -361,9 +367,21 @@ void receive_note_progress(struct sender *sender)
     pthread_mutex_unlock(&sender->wait_lock);
 }
 
+/* Where the completion ring ends by now. */
+static uint32_t sent_to(const struct sender *sender)
+{
+    return page_load_u32(&sender->map.page->completion.producer.head);
+}
+
+/* Free running both: the one that was loaded first may be behind. */
+static bool all_dispatched(const struct sender *sender, uint32_t head)
+{
+    return (int32_t)(vgpu_flag_get(&sender->dispatched) - head) >= 0;
+}
+
 void receive_poll(struct sender *sender)
 {
-    if (ring_ready(&sender->completion) == 0)
+    if (all_dispatched(sender, sent_to(sender)))
         return;
     pthread_mutex_lock(&sender->wait_lock);
     if (!sender->leading) {
@@ -376,6 +394,16 @@ void receive_poll(struct sender *sender)
             pthread_cond_signal(&sender->waiters->cond);
     }
     pthread_mutex_unlock(&sender->wait_lock);
+}
+
+bool receive_caught_up(struct sender *sender)
+{
+    uint32_t head = sent_to(sender);
+
+    if (all_dispatched(sender, head))
+        return true;
+    receive_poll(sender);
+    return all_dispatched(sender, head);
 }
 
 void receive_fail(struct sender *sender, CUresult result)
@@ -403,9 +431,12 @@ CUresult receive_late_error(struct sender *sender)
 {
     CUresult result;
 
+    if (!vgpu_flag_get(&sender->late))
+        return CUDA_SUCCESS;
     pthread_mutex_lock(&sender->wait_lock);
     result = sender->late_error;
     sender->late_error = CUDA_SUCCESS;
+    vgpu_flag_set(&sender->late, 0);
     pthread_mutex_unlock(&sender->wait_lock);
     return result;
 }

@@ -35,6 +35,12 @@ void receive_until(struct sender *sender, bool (*met)(struct sender *sender, voi
 /* Takes what is there, without waiting, unless another thread leads. */
 void receive_poll(struct sender *sender);
 
+/*
+ * True if every completion that the worker had sent when this was called has been dispatched: what
+ * it told before is complete. False: another thread is at it.
+ */
+bool receive_caught_up(struct sender *sender);
+
 /* The channel has ended: every ticket, open or to come, is answered with result. Once. */
 void receive_fail(struct sender *sender, CUresult result);
 

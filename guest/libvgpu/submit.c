@@ -123,6 +123,7 @@ CUresult sender_begin(struct sender *sender, struct sender_wait *wait, uint16_t 
     wait->flags = flags;
     wait->fixed_bytes = fixed_bytes;
     wait->private_state = thread;
+    wait->began_ns = stages_begin(&thread->untimed);
     thread->n_blobs = 0;
     return CUDA_SUCCESS;
 }
@@ -222,9 +223,11 @@ static CUresult reserve_waiting(struct sender_wait *wait, uint32_t bytes)
 {
     struct sender *sender = wait->sender;
     CUresult result = try_reserve(wait, bytes);
+    uint64_t began_ns;
 
     if (result != CUDA_ERROR_NOT_READY)
         return result;
+    began_ns = vgpu_clock_ns();
     pthread_mutex_lock(&sender->submit_lock);
     want_kick_locked(sender);
     pthread_mutex_unlock(&sender->submit_lock);
@@ -241,6 +244,7 @@ static CUresult reserve_waiting(struct sender_wait *wait, uint32_t bytes)
     need_no_kick_locked(sender);
     if (result != CUDA_SUCCESS)
         pthread_mutex_unlock(&sender->submit_lock);
+    wait->waited_ns = vgpu_clock_ns() - began_ns;
     return result;
 }
 
@@ -292,8 +296,13 @@ static void publish(struct sender_wait *wait)
     bool wake;
 
     sender->last_seq = wait->seq;
+    ((struct guest_thread *)wait->private_state)->last_seq = wait->seq;
+    /* Release: pairs with the acquire of a query, which is behind this call. */
+    if (!(wait->flags & SENDER_QUERY))
+        page_store_u64(&sender->work_seq, wait->seq);
     if (wait->flags & SENDER_JOB)
         sender->jobs_sent++;
+    stages_end(&sender->stages, wait->began_ns, wait->waited_ns);
     wake = ring_publish(&sender->submission);
     pthread_mutex_unlock(&sender->submit_lock);
     if (wake)

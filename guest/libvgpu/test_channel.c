@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "cuda/exports.h"
+#include "guest/libvgpu/guest.h"
 #include "ring/pages.h"
 
 #define THREADS 8
@@ -109,6 +110,16 @@ static void test_wait_does_not_stop_another_submission(void **state)
     fake_reply(&host, held.seqs[0], CUDA_SUCCESS);
     pthread_join(syncer.thread, NULL);
     assert_ok(syncer.result);
+    end(&host);
+}
+
+static void test_process_is_told(void **state)
+{
+    struct fake_host host = {0};
+    CUcontext context;
+
+    begin(&host, &context);
+    fake_await_op(&host, CUDA_OP_PROCESS, 1);
     end(&host);
 }
 
@@ -737,11 +748,49 @@ static void test_written_means_nothing_where_memory_is_shared(void **state)
     end(&host);
 }
 
+/* What the worker has told of its stages is scaled by its samples; a mirror has none of it. */
+static void test_stages_are_a_line_of_json(void **state)
+{
+    struct fake_host host = {0};
+    char text[STAGES_TEXT_BYTES];
+    CUcontext context;
+    size_t length;
+
+    begin(&host, &context);
+    for (unsigned i = 0; i < 2 * STAGES_SAMPLE; i++)
+        assert_ok(cuCtxSynchronize());
+    assert_true(guest_sender()->stages.timed >= 2);
+    assert_true(guest_sender()->stages.records > 2 * STAGES_SAMPLE);
+    host.page->stages = (struct vgpu_channel_stages){.records = 100,
+                                                     .granules = 200,
+                                                     .ring_granule_ns = 5000,
+                                                     .samples = 4,
+                                                     .check_ns = 90,
+                                                     .marks = 50,
+                                                     .marks_timed = 5,
+                                                     .mark_ns = 4000,
+                                                     .sleep_ns = 12345};
+    length = stages_text(guest_sender(), text);
+    assert_int_equal(length, strlen(text));
+    assert_int_equal(text[length - 1], '\n');
+    assert_non_null(strstr(text, "\"room\": 0.0, "));
+    if (!fake_mirrored) {
+        assert_non_null(strstr(text, "\"ring\": 25.0, "));
+        assert_non_null(strstr(text, "\"check\": 22.5, "));
+        assert_non_null(strstr(text, "\"mark\": 400.0, "));
+        assert_non_null(strstr(text, "\"sleep\": 123.5}"));
+    } else {
+        assert_non_null(strstr(text, "\"sleep\": 0.0}"));
+    }
+    end(&host);
+}
+
 int main(int argc, char **argv)
 {
     const struct CMUnitTest both[] = {
         cmocka_unit_test(test_wait_answers_in_reverse_reach_their_threads),
         cmocka_unit_test(test_wait_does_not_stop_another_submission),
+        cmocka_unit_test(test_process_is_told),
         cmocka_unit_test(test_thread_end_is_told_and_its_number_used_again),
         cmocka_unit_test(test_callback_runs_in_order_without_anyone_waiting),
         cmocka_unit_test(test_gone_ends_waits_and_later_calls),
@@ -762,6 +811,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(test_assertion_is_on_standard_error_when_it_is_known),
         cmocka_unit_test(test_print_reaches_standard_output),
         cmocka_unit_test(test_hostile_worker_ends_the_channel),
+        cmocka_unit_test(test_stages_are_a_line_of_json),
     };
     const struct CMUnitTest local[] = {
         cmocka_unit_test(test_resume_after_the_mediator_came_back),

@@ -121,6 +121,39 @@ static void test_unified_taken_address_is_given_back(void **state)
     end(&host);
 }
 
+static uint32_t waited_fills;
+
+static bool count_waited_fill(struct fake_host *host, const struct vgpu_record *record)
+{
+    (void)host;
+    if (record->op == CUDA_OP_FILL && (record->flags & VGPU_RECORD_WAIT))
+        vgpu_flag_set(&waited_fills, vgpu_flag_get(&waited_fills) + 1);
+    return false;
+}
+
+/* The program may read page-locked memory at once after a memset without a stream. */
+static void test_unified_memset_of_host_memory_waits(void **state)
+{
+    struct fake_host host = {.on_record = count_waited_fill};
+    CUcontext context;
+    CUdeviceptr device, pinned;
+    void *memory;
+
+    vgpu_flag_set(&waited_fills, 0);
+    begin_unified(&host, &context);
+    assert_ok(cuMemAlloc_v2(&device, 256));
+    assert_ok(cuMemHostAlloc(&memory, PAGE, CU_MEMHOSTALLOC_DEVICEMAP));
+    assert_ok(cuMemHostGetDevicePointer_v2(&pinned, memory, 0));
+    assert_ok(cuMemsetD8_v2(device, 1, 256));
+    assert_ok(cuMemsetD32Async(pinned, 1, 4, NULL));
+    assert_ok(cuCtxSynchronize());
+    assert_int_equal(vgpu_flag_get(&waited_fills), 0);
+    assert_ok(cuMemsetD16_v2(pinned, 0x1234, 8));
+    assert_int_equal(vgpu_flag_get(&waited_fills), 1);
+    assert_int_equal(((const uint16_t *)memory)[7], 0x1234);
+    end(&host);
+}
+
 static void test_unified_copies_find_their_direction(void **state)
 {
     struct fake_host host = {0};
@@ -189,6 +222,8 @@ static void test_unified_managed_memory(void **state)
     assert_int_equal(cuMemAllocManaged(&pointer, 64, CU_MEM_ATTACH_SINGLE),
                      CUDA_ERROR_INVALID_VALUE);
     assert_ok(cuMemAllocManaged(&pointer, 64, CU_MEM_ATTACH_GLOBAL));
+    /* NVIDIA's driver ends the program here. */
+    assert_int_equal(cuStreamAttachMemAsync(NULL, pointer, 0, 0), CUDA_ERROR_INVALID_VALUE);
     memset((void *)(uintptr_t)pointer, 3, 64);
     assert_ok(cuPointerGetAttribute(&managed, CU_POINTER_ATTRIBUTE_IS_MANAGED, pointer + 1));
     assert_true(managed);
@@ -244,6 +279,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(test_unified_is_not_where_the_address_is_taken),
         cmocka_unit_test(test_unified_device_memory_is_reserved),
         cmocka_unit_test(test_unified_taken_address_is_given_back),
+        cmocka_unit_test(test_unified_memset_of_host_memory_waits),
         cmocka_unit_test(test_unified_copies_find_their_direction),
         cmocka_unit_test(test_unified_attributes_of_page_locked_memory),
         cmocka_unit_test(test_unified_managed_memory),

@@ -9,6 +9,7 @@
 
 #include "cuda/sender.h"
 #include "guest/libvgpu/channel.h"
+#include "guest/libvgpu/snapshot.h"
 
 struct guest_thread {
     uint32_t number;  /* from 1; 0: has submitted nothing yet */
@@ -25,6 +26,9 @@ struct guest_thread {
     struct vgpu_slice blobs[SENDER_MAX_BLOBS];
     uint32_t n_blobs;
     uint8_t *answer;
+    uint64_t last_seq; /* of what it submitted last */
+    struct snapshot_asked asked[SNAPSHOT_ASKED];
+    unsigned untimed; /* records, for stages.h */
 };
 
 /* The calling thread's; NULL if memory is out. */

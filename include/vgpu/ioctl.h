@@ -20,6 +20,7 @@
 #include <sys/ioctl.h>
 #endif
 
+#include "monitor.h"
 #include "ring.h"
 #include "status.h"
 #include "types.h"
@@ -75,10 +76,28 @@ struct vgpu_ioc_populate {
 };
 VGPU_ASSERT_SIZE(struct vgpu_ioc_populate, 16);
 
+/*
+ * What this VM may know of its GPU number `gpu`, with its processes from `first` on; see monitor.h.
+ * Needs no channel. EOPNOTSUPP: the device cannot be asked.
+ */
+struct vgpu_ioc_monitor {
+    /* in */
+    uint32_t gpu;
+    uint32_t first;
+    /* out, with ioctl's 0 */
+    uint32_t status; /* enum vgpu_status; VGPU_OK: `monitor` is filled */
+    uint32_t reserved;
+    uint64_t retry_ns;
+    struct vgpu_monitor monitor;
+    char text[VGPU_STATUS_TEXT_BYTES];
+};
+VGPU_ASSERT_SIZE(struct vgpu_ioc_monitor, 960);
+
 #define VGPU_IOC_STATE    _IOR('v', 0x80, struct vgpu_ioc_state)
 #define VGPU_IOC_OPEN     _IOWR('v', 0x81, struct vgpu_ioc_open)
 #define VGPU_IOC_POPULATE _IOW('v', 0x82, struct vgpu_ioc_populate)
 /* An eventfd that gets each completion kick too; -1: none. */
 #define VGPU_IOC_EVENTFD _IOW('v', 0x83, int32_t)
+#define VGPU_IOC_MONITOR _IOWR('v', 0x84, struct vgpu_ioc_monitor)
 
 #endif

@@ -73,7 +73,9 @@ struct vgpu_report_page {
     uint64_t
         oldest_issued_ns; /* CLOCK_MONOTONIC when the oldest job in flight was issued; 0: none */
     char text[VGPU_STATUS_TEXT_BYTES];
-    uint8_t reserved[4096 - 112 - VGPU_STATUS_TEXT_BYTES];
+    uint64_t guest_process; /* its number as the guest process says; 0: it did not */
+    uint64_t guest_pid_namespace;
+    uint8_t reserved[4096 - 128 - VGPU_STATUS_TEXT_BYTES];
 };
 VGPU_ASSERT_SIZE(struct vgpu_report_page, 4096);
 

@@ -11,6 +11,7 @@
 #ifndef VGPU_PCI_REGS_H
 #define VGPU_PCI_REGS_H
 
+#include "monitor.h"
 #include "ring.h"
 #include "status.h"
 #include "types.h"
@@ -58,7 +59,8 @@
 #define VGPU_REG_CONTROL       0x040u /* write VGPU_CONTROL_RESET; reads 0 */
 #define VGPU_REG_COMMANDS_LOW  0x044u /* address of VGPU_SLOTS struct vgpu_device_command */
 #define VGPU_REG_COMMANDS_HIGH 0x048u
-#define VGPU_REG_COMMAND       0x04cu /* write a slot's number: take its command. Reads 0 */
+/* Write a slot's number, or VGPU_MONITOR_SLOT: take its command. Reads 0. */
+#define VGPU_REG_COMMAND 0x04cu
 
 /* Counters since the device was reset, 64 bits each. Read-only. */
 #define VGPU_REG_COUNTERS 0x080u
@@ -100,6 +102,8 @@ enum vgpu_device_counter {
 #define VGPU_DEVICE_RELAY  (1u << 1) /* channels in the guest's memory, copied by the device */
 #define VGPU_DEVICE_WINDOW (1u << 2) /* channels whose memory is a part of VGPU_BAR_WINDOW */
 
+#define VGPU_DEVICE_MONITOR (1u << 3) /* VGPU_COMMAND_MONITOR */
+
 /* VGPU_REG_STATUS: the state is in the low byte. */
 enum vgpu_device_state {
     VGPU_DEVICE_DISCONNECTED = 0, /* no mediator; open channels go on as long as their workers */
@@ -126,7 +130,8 @@ enum vgpu_command_op {
     /* Relayed: its guest memory; from now on the device copies. In the window: it is there now. */
     VGPU_COMMAND_ATTACH = 2,
     /* The device touches its memory no more, the window has it no more; then the channel ends. */
-    VGPU_COMMAND_CLOSE = 3
+    VGPU_COMMAND_CLOSE = 3,
+    VGPU_COMMAND_MONITOR = 4 /* in VGPU_MONITOR_SLOT: what the VM may know of one of its GPUs */
 };
 
 /* vgpu_device_command.flags of OPEN; others are refused. */
@@ -166,6 +171,29 @@ struct vgpu_device_command {
 };
 VGPU_ASSERT_SIZE(struct vgpu_device_command, 1024);
 #define VGPU_COMMANDS_BYTES (VGPU_SLOTS * 1024u)
+
+/*
+ * Behind the slots' commands, with VGPU_DEVICE_MONITOR: a question that needs no channel. One at a
+ * time: a second one is taken when the first has been answered.
+ */
+#define VGPU_MONITOR_SLOT VGPU_SLOTS
+struct vgpu_monitor_command {
+    /* Written by the guest before VGPU_REG_COMMAND. */
+    uint32_t op;    /* VGPU_COMMAND_MONITOR */
+    uint32_t tag;   /* another one than before, not 0 */
+    uint32_t gpu;   /* as in struct vgpu_msg_monitor */
+    uint32_t first; /* likewise */
+    uint8_t reserved0[48];
+
+    /* Written by the device. */
+    uint32_t done;   /* the tag, after the rest of the answer */
+    uint32_t status; /* enum vgpu_status */
+    uint64_t retry_ns;
+    struct vgpu_monitor monitor;       /* with VGPU_OK */
+    char text[VGPU_STATUS_TEXT_BYTES]; /* why, with another status */
+    uint8_t reserved1[8];
+};
+VGPU_ASSERT_SIZE(struct vgpu_monitor_command, 1024);
 
 /*
  * Where a relayed channel's memory lies in the guest: a page of addresses of pages of addresses of

@@ -25,6 +25,7 @@
 #define VGPU_DATA_MAX_BYTES     (1ull << 36) /* 64 GiB of address space */
 #define VGPU_CHANNEL_MAX_WAITS  1024u        /* records that want an answer and have none yet */
 #define VGPU_LAYOUT_VERSION     1u
+#define VGPU_EVENT_WORDS        440u /* events that have a word of their own in the page */
 
 /* Where data areas lie in worker and guest, if both can have them there (op data_area). */
 #ifndef __SANITIZE_THREAD__
@@ -66,9 +67,18 @@ struct vgpu_channel_notice {
                         * submitted in all, free running */
     uint32_t poisoned; /* CUresult of a sticky error, or 0 */
     uint32_t state;    /* enum vgpu_channel_state */
-    uint8_t reserved[40];
+    /* Every record up to this one is done, on the GPU too, and its errors are told here. 0: this
+     * and what follows, the event words as well, say nothing (mirrored channels). */
+    uint64_t settled;
+    uint64_t told;    /* goes up before `settled` or an event word does */
+    uint32_t unheard; /* VGPU_UNHEARD_* */
+    uint8_t reserved[20];
 };
 VGPU_ASSERT_SIZE(struct vgpu_channel_notice, 64);
+
+/* What only an answer brings: an error of a posted record; what kernels print. */
+#define VGPU_UNHEARD_ERROR 0x1u
+#define VGPU_UNHEARD_PRINT 0x2u
 
 enum vgpu_channel_state {
     VGPU_CHANNEL_STARTING = 0,
@@ -88,6 +98,28 @@ struct vgpu_channel_geometry {
 };
 VGPU_ASSERT_SIZE(struct vgpu_channel_geometry, 48);
 
+/*
+ * Written by the worker, for people: where its time goes, summed since the channel began. What is
+ * timed is a sample, so that times are to be divided by the count of the sample beside them.
+ */
+struct vgpu_channel_stages {
+    uint64_t records;         /* taken */
+    uint64_t granules;        /* of those */
+    uint64_t ring_granule_ns; /* granules in the ring, by the time that they were there */
+    uint64_t samples;         /* records that were timed: */
+    uint64_t take_ns;         /* copied out, admitted */
+    uint64_t check_ns;
+    uint64_t issue_ns;  /* the worker's own, around the driver's call */
+    uint64_t driver_ns; /* in that call, where it is one that launches or copies */
+    uint64_t marks;     /* events recorded to see what is done */
+    uint64_t marks_timed, mark_ns;
+    uint64_t ends; /* looks at marks that found some done, with the answers that followed */
+    uint64_t ends_timed, end_ns;
+    uint64_t poll_ns;  /* with nothing to do */
+    uint64_t sleep_ns; /* the same, without using a processor */
+};
+VGPU_ASSERT_SIZE(struct vgpu_channel_stages, 128);
+
 struct vgpu_channel_page {
     uint32_t magic;
     uint32_t layout; /* VGPU_LAYOUT_VERSION */
@@ -97,7 +129,10 @@ struct vgpu_channel_page {
     struct vgpu_ring_state submission;
     struct vgpu_ring_state completion;
     struct vgpu_channel_notice notice;
-    uint8_t reserved1[4096 - 64 - 128 - 128 - 64];
+    /* Written by the worker, by the event's index: the last record of that event that is done. */
+    uint64_t events[VGPU_EVENT_WORDS];
+    uint8_t reserved1[4096 - 64 - 128 - 128 - 64 - 8 * VGPU_EVENT_WORDS - 128];
+    struct vgpu_channel_stages stages;
 };
 VGPU_ASSERT_SIZE(struct vgpu_channel_page, 4096);
 

@@ -11,6 +11,7 @@
 #ifndef VGPU_WIRE_H
 #define VGPU_WIRE_H
 
+#include "monitor.h"
 #include "ring.h"
 #include "status.h"
 #include "types.h"
@@ -29,12 +30,14 @@ enum vgpu_msg_type {
     VGPU_MSG_OPEN = 4,    /* guest: struct vgpu_msg_open */
     VGPU_MSG_OPENED =
         5, /* mediator: struct vgpu_msg_opened; fds: memory, submit kick, completion kick */
-    VGPU_MSG_CLOSE = 6,   /* guest: struct vgpu_msg_channel */
-    VGPU_MSG_CLOSED = 7,  /* mediator: struct vgpu_msg_channel */
-    VGPU_MSG_RESUME = 8,  /* guest, after a restart of the mediator: struct vgpu_msg_resume */
-    VGPU_MSG_RESUMED = 9, /* mediator: struct vgpu_msg_channel */
-    VGPU_MSG_GONE = 10,   /* mediator, unasked, tag 0: struct vgpu_msg_gone */
-    VGPU_MSG_STATE = 11   /* mediator, unasked, tag 0: struct vgpu_msg_state */
+    VGPU_MSG_CLOSE = 6,     /* guest: struct vgpu_msg_channel */
+    VGPU_MSG_CLOSED = 7,    /* mediator: struct vgpu_msg_channel */
+    VGPU_MSG_RESUME = 8,    /* guest, after a restart of the mediator: struct vgpu_msg_resume */
+    VGPU_MSG_RESUMED = 9,   /* mediator: struct vgpu_msg_channel */
+    VGPU_MSG_GONE = 10,     /* mediator, unasked, tag 0: struct vgpu_msg_gone */
+    VGPU_MSG_STATE = 11,    /* mediator, unasked, tag 0: struct vgpu_msg_state */
+    VGPU_MSG_MONITOR = 12,  /* guest, with VGPU_FEATURE_MONITOR: struct vgpu_msg_monitor */
+    VGPU_MSG_MONITORED = 13 /* mediator: struct vgpu_msg_monitored */
 };
 
 struct vgpu_msg {
@@ -148,5 +151,18 @@ struct vgpu_msg_state {
     char pool[72];
 };
 VGPU_ASSERT_SIZE(struct vgpu_msg_state, 104);
+
+struct vgpu_msg_monitor {
+    struct vgpu_msg head;
+    uint32_t gpu;   /* of the VM's, from 0 */
+    uint32_t first; /* process to begin with */
+};
+VGPU_ASSERT_SIZE(struct vgpu_msg_monitor, 24);
+
+struct vgpu_msg_monitored {
+    struct vgpu_msg head;
+    struct vgpu_monitor monitor;
+};
+VGPU_ASSERT_SIZE(struct vgpu_msg_monitored, 760);
 
 #endif

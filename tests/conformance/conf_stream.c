@@ -18,9 +18,16 @@ static const char append_ptx[] = CONF_HEADER
     "ld.param.u32 %r0, [digit];\nmov.u64 %a, %globaltimer;\n"
     "spin:\nmov.u64 %b, %globaltimer;\nsub.u64 %b, %b, %a;\nsetp.lt.u64 %p, %b, 30000000;\n"
     "@%p bra spin;\nld.global.u32 %r1, [%o];\nmad.lo.u32 %r1, %r1, 31, %r0;\n"
-    "st.global.u32 [%o], %r1;\nret;\n}\n";
+    "st.global.u32 [%o], %r1;\nret;\n}\n"
+    /* Waits until somebody writes to the gate, or for 20 seconds: nobody will. */
+    ".visible .entry gated(.param .u64 p_gate)\n{\n.reg .b64 %g, %a, %b;\n"
+    ".reg .b32 %r;\n.reg .pred %p;\nld.param.u64 %g, [p_gate];\n"
+    "cvta.to.global.u64 %g, %g;\nmov.u64 %a, %globaltimer;\n"
+    "spin:\nld.volatile.global.u32 %r, [%g];\nsetp.ne.u32 %p, %r, 0;\n@%p bra open;\n"
+    "mov.u64 %b, %globaltimer;\nsub.u64 %b, %b, %a;\nsetp.lt.u64 %p, %b, 20000000000;\n"
+    "@%p bra spin;\nopen:\nret;\n}\n";
 
-#define SLOW_MS 30.0f /* long enough for a query to find it running, also from afar */
+#define SLOW_MS 30.0f
 
 struct appender {
     CUmodule module;
@@ -52,6 +59,44 @@ static enum conf_result launch(struct conf *conf, struct appender *a, CUfunction
     void *args[] = {&a->cell, &digit};
 
     CONF_CALL(conf, cuLaunchKernel(function, 1, 1, 1, 1, 1, 1, 0, stream, args, NULL));
+    return CONF_PASS;
+}
+
+/* A kernel that runs until its gate is opened, from a stream of its own. */
+struct gate {
+    CUfunction function;
+    CUdeviceptr cell;
+    CUstream opener;
+};
+
+static enum conf_result close_gate(struct conf *conf, struct appender *a, struct gate *gate)
+{
+    CONF_CALL(conf, cuModuleGetFunction(&gate->function, a->module, "gated"));
+    CONF_CALL(conf, cuMemAlloc(&gate->cell, 4));
+    CONF_CALL(conf, cuMemsetD32(gate->cell, 0, 1));
+    CONF_CALL(conf, cuStreamCreate(&gate->opener, CU_STREAM_NON_BLOCKING));
+    CONF_CALL(conf, cuCtxSynchronize());
+    return CONF_PASS;
+}
+
+static enum conf_result launch_gated(struct conf *conf, struct gate *gate, CUstream stream)
+{
+    void *args[] = {&gate->cell};
+
+    CONF_CALL(conf, cuLaunchKernel(gate->function, 1, 1, 1, 1, 1, 1, 0, stream, args, NULL));
+    return CONF_PASS;
+}
+
+static enum conf_result open_gate(struct conf *conf, struct gate *gate)
+{
+    CONF_CALL(conf, cuMemsetD32Async(gate->cell, 1, 1, gate->opener));
+    return CONF_PASS;
+}
+
+static enum conf_result drop_gate(struct conf *conf, struct gate *gate)
+{
+    CONF_CALL(conf, cuStreamDestroy(gate->opener));
+    CONF_CALL(conf, cuMemFree(gate->cell));
     return CONF_PASS;
 }
 
@@ -122,29 +167,146 @@ static enum conf_result default_stream(struct conf *conf)
 static enum conf_result event_timing(struct conf *conf)
 {
     struct appender a;
+    struct gate gate;
     CUevent start, end, untimed;
     float ms = -1;
 
     CONF_TRY(open_appender(conf, &a));
+    CONF_TRY(close_gate(conf, &a, &gate));
     CONF_CALL(conf, cuEventCreate(&start, CU_EVENT_DEFAULT));
     CONF_CALL(conf, cuEventCreate(&end, CU_EVENT_DEFAULT));
     CONF_CALL(conf, cuEventCreate(&untimed, CU_EVENT_DISABLE_TIMING));
     CONF_EXPECT(conf, cuEventElapsedTime(&ms, start, end), CUDA_ERROR_INVALID_HANDLE);
     CONF_CALL(conf, cuEventRecord(start, NULL));
     CONF_TRY(launch(conf, &a, a.slow, 1, NULL));
+    CONF_TRY(launch_gated(conf, &gate, NULL));
     CONF_CALL(conf, cuEventRecord(end, NULL));
     CONF_EXPECT(conf, cuEventQuery(end), CUDA_ERROR_NOT_READY);
     CONF_EXPECT(conf, cuStreamQuery(NULL), CUDA_ERROR_NOT_READY);
+    CONF_TRY(open_gate(conf, &gate));
     CONF_CALL(conf, cuEventSynchronize(end));
     CONF_CALL(conf, cuEventQuery(end));
     CONF_CALL(conf, cuEventElapsedTime(&ms, start, end));
-    CONF_TRUE(conf, ms >= 0.9f * SLOW_MS && ms < 10000);
+    CONF_TRUE(conf, ms >= 0.9f * SLOW_MS && ms < 15000);
     CONF_CALL(conf, cuEventRecord(untimed, NULL));
     CONF_CALL(conf, cuCtxSynchronize());
     CONF_EXPECT(conf, cuEventElapsedTime(&ms, start, untimed), CUDA_ERROR_INVALID_HANDLE);
     CONF_CALL(conf, cuEventDestroy(start));
     CONF_CALL(conf, cuEventDestroy(end));
     CONF_CALL(conf, cuEventDestroy(untimed));
+    CONF_TRY(drop_gate(conf, &gate));
+    return close_appender(conf, &a);
+}
+
+/* An event is done though its stream goes on; recorded anew, it is not. */
+static enum conf_result event_in_front(struct conf *conf)
+{
+    struct appender a;
+    struct gate gate;
+    CUstream stream;
+    CUevent event;
+    CUresult result;
+
+    CONF_TRY(open_appender(conf, &a));
+    CONF_TRY(close_gate(conf, &a, &gate));
+    CONF_CALL(conf, cuStreamCreate(&stream, CU_STREAM_NON_BLOCKING));
+    CONF_CALL(conf, cuEventCreate(&event, CU_EVENT_DISABLE_TIMING));
+    CONF_CALL(conf, cuEventQuery(event));
+    CONF_TRY(launch(conf, &a, a.append, 1, stream));
+    CONF_CALL(conf, cuEventRecord(event, stream));
+    CONF_TRY(launch_gated(conf, &gate, stream));
+    while ((result = conf->cu->cuEventQuery(event)) == CUDA_ERROR_NOT_READY)
+        ;
+    CONF_TRUE(conf, result == CUDA_SUCCESS);
+    CONF_EXPECT(conf, cuStreamQuery(stream), CUDA_ERROR_NOT_READY);
+    CONF_CALL(conf, cuEventRecord(event, stream));
+    for (int i = 0; i < 100; i++) {
+        CONF_EXPECT(conf, cuEventQuery(event), CUDA_ERROR_NOT_READY);
+        CONF_EXPECT(conf, cuStreamQuery(stream), CUDA_ERROR_NOT_READY);
+        CONF_CALL(conf, cuStreamQuery(gate.opener));
+    }
+    CONF_TRY(open_gate(conf, &gate));
+    while ((result = conf->cu->cuStreamQuery(stream)) == CUDA_ERROR_NOT_READY)
+        ;
+    CONF_TRUE(conf, result == CUDA_SUCCESS);
+    CONF_CALL(conf, cuEventQuery(event));
+    CONF_CALL(conf, cuEventDestroy(event));
+    CONF_CALL(conf, cuStreamDestroy(stream));
+    CONF_TRY(drop_gate(conf, &gate));
+    return close_appender(conf, &a);
+}
+
+#define POLL_ROUNDS 200
+
+/* A program that polls comes to an end, and finds what was copied before. */
+static enum conf_result polling(struct conf *conf)
+{
+    struct appender a;
+    uint32_t *seen, want = 0;
+    CUstream stream;
+    CUevent event;
+    void *memory;
+
+    CONF_TRY(open_appender(conf, &a));
+    CONF_CALL(conf, cuStreamCreate(&stream, CU_STREAM_NON_BLOCKING));
+    CONF_CALL(conf, cuEventCreate(&event, CU_EVENT_DISABLE_TIMING));
+    CONF_CALL(conf, cuMemHostAlloc(&memory, 4, 0));
+    seen = memory;
+    for (uint32_t i = 0; i < POLL_ROUNDS; i++) {
+        CUresult result;
+
+        CONF_TRY(launch(conf, &a, a.append, i, stream));
+        CONF_CALL(conf, cuMemcpyDtoHAsync(seen, a.cell, 4, stream));
+        CONF_CALL(conf, cuEventRecord(event, stream));
+        want = want * 31 + i;
+        do
+            result = i % 2 ? conf->cu->cuEventQuery(event) : conf->cu->cuStreamQuery(stream);
+        while (result == CUDA_ERROR_NOT_READY);
+        CONF_TRUE(conf, result == CUDA_SUCCESS);
+        CONF_TRUE(conf, *(volatile uint32_t *)seen == want);
+    }
+    CONF_CALL(conf, cuMemFreeHost(memory));
+    CONF_CALL(conf, cuEventDestroy(event));
+    CONF_CALL(conf, cuStreamDestroy(stream));
+    return close_appender(conf, &a);
+}
+
+/* Who knows that something is done is not told of what came before it that it is not. */
+static enum conf_result known(struct conf *conf)
+{
+    struct appender a;
+    CUstream first, second;
+    CUevent before, after;
+
+    CONF_TRY(open_appender(conf, &a));
+    CONF_CALL(conf, cuStreamCreate(&first, CU_STREAM_NON_BLOCKING));
+    CONF_CALL(conf, cuStreamCreate(&second, CU_STREAM_NON_BLOCKING));
+    CONF_CALL(conf, cuEventCreate(&before, CU_EVENT_DISABLE_TIMING));
+    CONF_CALL(conf, cuEventCreate(&after, CU_EVENT_DISABLE_TIMING));
+    for (uint32_t i = 0; i < POLL_ROUNDS; i++) {
+        CUresult result = CUDA_SUCCESS;
+
+        CONF_TRY(launch(conf, &a, a.append, i, first));
+        CONF_CALL(conf, cuEventRecord(before, first));
+        CONF_CALL(conf, cuStreamWaitEvent(second, before, 0));
+        CONF_TRY(launch(conf, &a, a.append, i, second));
+        CONF_CALL(conf, cuEventRecord(after, second));
+        if (i % 3 == 0)
+            CONF_CALL(conf, cuEventSynchronize(after));
+        if (i % 3 == 1)
+            CONF_CALL(conf, cuStreamSynchronize(second));
+        while (i % 3 == 2 && (result = conf->cu->cuEventQuery(after)) == CUDA_ERROR_NOT_READY)
+            ;
+        CONF_TRUE(conf, result == CUDA_SUCCESS);
+        CONF_CALL(conf, cuEventQuery(before));
+        CONF_CALL(conf, cuStreamQuery(first));
+        CONF_CALL(conf, cuEventQuery(after));
+        CONF_CALL(conf, cuStreamQuery(second));
+    }
+    CONF_CALL(conf, cuEventDestroy(before));
+    CONF_CALL(conf, cuEventDestroy(after));
+    CONF_CALL(conf, cuStreamDestroy(first));
+    CONF_CALL(conf, cuStreamDestroy(second));
     return close_appender(conf, &a);
 }
 
@@ -277,10 +439,17 @@ static enum conf_result threads(struct conf *conf)
 }
 
 static const struct conf_case cases[] = {
-    {"order within a stream", order, false},          {"wait for an event", wait_event, false},
-    {"legacy default stream", default_stream, false}, {"event timing", event_timing, false},
-    {"host functions", host_functions, false},        {"stream queries", stream_queries, false},
-    {"cuLaunchKernelEx", launch_ex, false},           {"two threads", threads, false},
+    {"order within a stream", order, false},
+    {"wait for an event", wait_event, false},
+    {"legacy default stream", default_stream, false},
+    {"event timing", event_timing, false},
+    {"an event in front", event_in_front, false},
+    {"polling", polling, false},
+    {"what is known", known, false},
+    {"host functions", host_functions, false},
+    {"stream queries", stream_queries, false},
+    {"cuLaunchKernelEx", launch_ex, false},
+    {"two threads", threads, false},
 };
 
 void conf_stream_cases(conf_visit visit, void *context)

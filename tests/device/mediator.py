@@ -16,7 +16,8 @@ import threading
 import time
 
 MAGIC = 0x55504756
-HELLO, WELCOME, REFUSED, OPEN, OPENED, CLOSE, CLOSED, RESUME, RESUMED, GONE, STATE = range(1, 12)
+HELLO, WELCOME, REFUSED, OPEN, OPENED, CLOSE, CLOSED, RESUME, RESUMED, GONE, STATE, \
+    MONITOR, MONITORED = range(1, 14)
 OK, BUSY, QUARANTINED, STATUS_GONE, NO_GPU, NOT_CONFIGURED, VERSION, BAD_MESSAGE, BAD_RECORD, \
     LIMIT, FAILED, TIMEOUT, KILLED, NO_MEMORY, STARTING, DRIVER, REMOVED, INTERNAL = range(18)
 
@@ -36,10 +37,12 @@ BODIES = {
     RESUMED: (struct.Struct('<II'), 'channel reserved'),
     GONE: (struct.Struct('<II192s'), 'channel status text'),
     STATE: (struct.Struct('<IIII72s'), 'priority weight quarantined reserved pool'),
+    MONITOR: (struct.Struct('<II'), 'gpu first'),
+    MONITORED: (struct.Struct('<744s'), 'monitor'),
 }
 FIELDS = {kind: collections.namedtuple('Body%d' % kind, names)
           for kind, (_, names) in BODIES.items()}
-TEXTS = ('claimed_pool', 'pool', 'name', 'text', 'process', 'token')
+TEXTS = ('claimed_pool', 'pool', 'name', 'text', 'process', 'token', 'monitor')
 OPEN_WINDOW = 1
 PLACE_STEP = 2 << 20
 FEATURE_WINDOW = 4

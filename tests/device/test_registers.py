@@ -53,7 +53,7 @@ class Registers(DeviceCase):
             self.assertEqual(machine.load(register), 0, hex(register))
         self.assertEqual(machine.load(MAGIC), 0x55504756)
         self.assertEqual(machine.load(VERSION), 0x00010000)
-        self.assertEqual(machine.load(FEATURES), 7)
+        self.assertEqual(machine.load(FEATURES), 0xf)
         self.assertEqual(machine.load(STATUS), DISCONNECTED)
 
     def test_registers_effective_values(self):

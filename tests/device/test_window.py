@@ -43,7 +43,7 @@ class Bar(DeviceCase):
     def test_window_none(self):
         machine, server = self.pair(',window-size=0')
         self.assertEqual(self.bar4(machine), (0, 0))
-        self.assertEqual(machine.load(FEATURES), 3)
+        self.assertEqual(machine.load(FEATURES), 0xb)
         self.assertEqual((server.hello.body.carrier, server.hello.body.window_mib), (2, 0))
         self.assertEqual(server.hello.body.features & mediator.FEATURE_WINDOW, 0)
         self.assertEqual(machine.command(0, OPEN, flags=OPEN_WINDOW), mediator.BAD_MESSAGE)

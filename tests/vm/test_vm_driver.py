@@ -23,7 +23,7 @@ class Driver(VmTest):
 
     def test_vm_driver(self):
         self.guest(1).run('insmod /lib/brd.ko rd_nr=1 rd_size=4096', 20)
-        self.assertGreaterEqual(len(self.run_tests('', 400)), 28)
+        self.assertGreaterEqual(len(self.run_tests('', 400)), 31)
 
     def test_vm_driver_all_channels(self):
         self.run_tests('all_channels_and_one_more', 120)
@@ -54,7 +54,7 @@ class DriverOnThePin(Driver):
     def test_vm_driver(self):
         text = self.guest(1).run('cat /proc/interrupts').text_output()
         self.assertRegex(text, r'IO-APIC.*vgpu0-0')
-        self.run_tests('open_close read_and_poll read_blocks eventfd gone_is_told '
+        self.run_tests('open_close read_and_poll read_blocks monitor monitor_by_many eventfd gone_is_told '
                        'killed_at_any_moment unbind_with_an_open_channel', 200)
 
     def test_vm_driver_all_channels(self):
