@@ -948,8 +948,8 @@ static void claim(VGPULink *link, const VGPUClaims *claims)
         .magic = VGPU_MAGIC,
         .version_major = VGPU_VERSION_MAJOR,
         .version_minor = VGPU_VERSION_MINOR,
-        .features = VGPU_FEATURE_JOB | VGPU_FEATURE_RESUME | VGPU_FEATURE_MONITOR |
-                    (claims->window_bytes ? VGPU_FEATURE_WINDOW : 0),
+        .features =
+            VGPU_FEATURES_KNOWN & ~(claims->window_bytes ? 0 : VGPU_FEATURE_WINDOW),
         .carrier = claims->window_bytes ? VGPU_CARRIER_WINDOW : VGPU_CARRIER_RELAY,
         .window_mib = claims->window_bytes >> 20,
         .claimed_vm_id = claims->vm_id,

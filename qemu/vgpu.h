@@ -31,10 +31,10 @@ typedef struct VGPULink VGPULink;
 typedef struct VGPUSlots VGPUSlots;
 typedef struct VGPURelay VGPURelay;
 typedef struct VGPUJob VGPUJob;
-typedef struct VGPUMonitor VGPUMonitor;
 typedef struct VGPUVectors VGPUVectors;
 typedef struct VGPUWindow VGPUWindow;
 typedef struct VGPUWindowChannel VGPUWindowChannel;
+typedef struct VGPUMonitor VGPUMonitor;
 
 /* vgpu_stub.c: what the parts need of the device. */
 
@@ -136,15 +136,6 @@ void vgpu_relay_gone(VGPURelay *relay);
 /* Touches neither memory any more from here on. NULL is fine. */
 void vgpu_relay_free(VGPURelay *relay);
 
-/* monitor.c */
-
-VGPUMonitor *vgpu_monitor_new(VGPUStub *s, VGPULink *link);
-/* The guest has a question behind the slots' commands. */
-void vgpu_monitor_command(VGPUMonitor *m);
-/* No question; the guest's memory is left alone from here on. */
-void vgpu_monitor_reset(VGPUMonitor *m);
-/* The link tells nothing any more. NULL is fine. */
-void vgpu_monitor_free(VGPUMonitor *m);
 /* window_channel.c */
 
 /*
@@ -165,6 +156,16 @@ void vgpu_window_channel_doorbell(VGPUWindowChannel *w);
 void vgpu_window_channel_gone(VGPUWindowChannel *w);
 /* The guest sees it no more. NULL is fine. */
 void vgpu_window_channel_free(VGPUWindowChannel *w);
+
+/* monitor.c */
+
+VGPUMonitor *vgpu_monitor_new(VGPUStub *s, VGPULink *link);
+/* The guest has a question behind the slots' commands. */
+void vgpu_monitor_command(VGPUMonitor *m);
+/* No question; the guest's memory is left alone from here on. */
+void vgpu_monitor_reset(VGPUMonitor *m);
+/* The link tells nothing any more. NULL is fine. */
+void vgpu_monitor_free(VGPUMonitor *m);
 
 /* job.c */
 

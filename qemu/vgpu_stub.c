@@ -617,8 +617,8 @@ static void vgpu_stub_exit(PCIDevice *pci)
 
     vgpu_job_free(s->job);
     vgpu_slots_free(s->slots);
-    vgpu_monitor_free(s->monitor);
     vgpu_vectors_free(s->vectors);
+    vgpu_monitor_free(s->monitor);
     vgpu_link_free(s->link);
     qemu_bh_delete(s->reset_bh);
     msix_uninit_exclusive_bar(pci);

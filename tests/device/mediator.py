@@ -361,6 +361,7 @@ class Server:
         self.failure = None
         self.ended = False
         self.next_place = 0  # in the window; None: there is no room
+        self.places = {}
         self.next_number = max(self.channels, default=0) + 1
         self._stop_read, self._stop_write = os.pipe()
         self.thread = threading.Thread(target=self._run, daemon=True)
@@ -403,6 +404,7 @@ class Server:
         window = 0
         if windowed:
             window = 1 + self.next_place // 4096
+            self.places[number] = self.next_place
             self.next_place += (channel.total + PLACE_STEP - 1) // PLACE_STEP * PLACE_STEP
         self.link.opened(message, number, channel, window=window)
 

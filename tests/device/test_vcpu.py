@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""The window as a virtual CPU sees it: under TCG, and under KVM where this host has it.
+"""The window as a virtual CPU sees it: under TCG, and under KVM where this host has it (argument: Tcg
+or Kvm; both without).
 
 hand.S is the firmware; its CPU does one access after the other for the test, and counts
 interrupts. So these go the way of a guest's: TLBs and KVM's memory slots, ioeventfds, irqfds.
@@ -9,6 +10,7 @@ import os
 import random
 import struct
 import subprocess
+import sys
 import tempfile
 import unittest
 
@@ -380,4 +382,10 @@ class Kvm(Hands, DeviceCase):
 
 
 if __name__ == '__main__':
+    if sys.argv[1:] == ['Kvm'] and os.access(device.find_qemu(), os.X_OK):
+        os.environ['VGPU_QEMU'] = device.find_qemu()
+        Kvm.reason = Kvm.probe()
+        if Kvm.reason:
+            print('skipped: ' + Kvm.reason)
+            sys.exit(77)
     main()

@@ -1,13 +1,16 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
 """The end of channels in the window: workers, mediators, resets, unplugging; nothing is left."""
+import random
 import struct
 import threading
 import time
 
 import mediator
-from device import CLOSE, CONTROL, INTERRUPTS, IRQ_COMMAND, IRQ_STATUS, READY, DeviceCase, main
-from mediator import connect
+from device import (
+    ATTACH, CLOSE, COMMANDS_AT, CONTROL, INTERRUPTS, IRQ_COMMAND, IRQ_STATUS, OPEN, OPEN_WINDOW,
+    READY, SLOTS, WINDOW, DeviceCase, main)
+from mediator import PLACE_STEP, connect
 from qtest import QemuFailed, until
 
 SIZE = ',window-size=64M'
@@ -194,6 +197,92 @@ class Resets(DeviceCase):
         server.channels[1].kick()
         machine.wait_message(1)
         self.assertEqual(channel.data_u32(0), struct.unpack('<I', b'abcd')[0])
+
+
+class Hostile(DeviceCase):
+    """Whatever a guest does in whatever order: a place shows its own channel's memory, or nothing."""
+
+    def steps(self, machine, server, generator):
+        """channels: slot to [channel, attached]."""
+        channels = {}
+        while True:
+            slot = generator.randrange(6)
+            action = generator.choice(('open', 'open', 'attach', 'attach', 'close', 'gone', 'ring',
+                                       'write', 'again', 'reset', 'kick'))
+            if action == 'open':
+                if slot in channels:
+                    machine.command(slot, OPEN, flags=OPEN_WINDOW)
+                else:
+                    server.next_place = slot * PLACE_STEP
+                    channels[slot] = [machine.window_channel(slot, attach=False), False, False]
+            elif action == 'attach':
+                status = machine.command(slot, ATTACH, vector=generator.randrange(65))
+                good = slot in channels and not channels[slot][1] and not channels[slot][2]
+                self.assertEqual(status == 0, good, (slot, status))
+                if good:
+                    channels[slot][1] = True
+            elif action == 'close':
+                self.assertEqual(machine.command(slot, CLOSE), 0)
+                channels.pop(slot, None)
+            elif action == 'gone' and slot in channels and not channels[slot][2]:
+                server.link.gone(self.number(server, slot), mediator.KILLED)
+                until(lambda slot=slot: machine.gone(slot)[0], 'it to be gone')
+                channels[slot][2] = True
+            elif action == 'write' and slot in channels:
+                for _ in range(5):
+                    channels[slot][0].set_u32(generator.randrange(1024) * 4,
+                                              generator.getrandbits(32))
+            elif action == 'again':
+                machine.store(0x4c, slot)
+            elif action == 'reset' and generator.random() < 0.2:
+                machine.store(CONTROL, 1)
+                machine.ram.write(COMMANDS_AT, bytes(6 * 1024))  # 'again' is for the model, too
+                machine.setup_commands()
+                channels.clear()
+            elif action == 'kick':
+                for host in server.channels.values():
+                    host.kick()
+            machine.doorbell(slot)
+            yield channels
+
+    @staticmethod
+    def number(server, slot):
+        return max(n for n, place in server.places.items() if place == slot * PLACE_STEP)
+
+    def test_window_random_lives(self):
+        machine, server = self.pair(SIZE)
+        generator = random.Random(11)
+        for count, channels in enumerate(self.steps(machine, server, generator)):
+            for slot in range(6):
+                seen = machine.qtest.load(WINDOW + slot * PLACE_STEP + 4096 + 8192)
+                if slot not in channels or not channels[slot][1]:
+                    self.assertEqual(seen, ONES, slot)
+                    continue
+                channel = channels[slot][0]
+                mark = 0x5000 + self.number(server, slot)
+                server.channels[self.number(server, slot)].data_write(0, struct.pack('<I', mark))
+                self.assertEqual(channel.data_u32(0), mark)
+            if count == 700:
+                break
+        machine.reset()
+        until(lambda: not server.open_numbers, 'all to be closed')
+
+    def test_window_all_slots(self):
+        machine, server = self.pair(',window-size=256M')
+        machine.enable_msix()
+        channels = [machine.window_channel(slot, vector=1 + slot) for slot in range(SLOTS)]
+        for slot, channel in enumerate(channels):
+            channel.set_u32(channel.data_offset, slot)
+            server.channels[1 + slot].kick()
+        for slot, channel in enumerate(channels):
+            machine.wait_message(1 + slot)
+            self.assertEqual(channel.data_u32(0), slot)
+            channel.doorbell()
+            self.assertEqual(server.channels[1 + slot].kicked(), 1)
+        machine.reset()
+        until(lambda: not server.open_numbers, 'all to be closed')
+        for channel in channels:
+            self.assertEqual(channel.u32(0), ONES)
 
 
 class Leaks(DeviceCase):
