@@ -57,7 +57,7 @@ int message_check(const union message *m)
                ends(m->refused.text, sizeof(m->refused.text));
         break;
     case VGPU_MSG_OPENED:
-        good = !m->opened.reserved;
+        good = !m->opened.window; /* there is none over this carrier */
         break;
     case VGPU_MSG_GONE:
         good = m->gone.status != VGPU_OK && ends(m->gone.text, sizeof(m->gone.text));

@@ -71,7 +71,7 @@ static int check_spawn(const struct vgpu_launch_spawn *spawn, struct vgpu_err *e
 {
     if (spawn->channel == 0)
         return malformed(err, "channel 0");
-    if (spawn->reserved != 0)
+    if (spawn->reserved != 0 || spawn->keep.reserved != 0)
         return malformed(err, "reserved field");
     if (channel_geometry_check(&spawn->geometry, err) < 0)
         return -EPROTO;

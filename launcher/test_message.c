@@ -73,6 +73,7 @@ static void test_message_checks_identity(void **state)
     REFUSES(channel = 0);
     REFUSES(reserved = 1);
     REFUSES(keep.vm_id = 0);
+    REFUSES(keep.reserved = 1);
     REFUSES(keep.vm_id = MESSAGE_VM_ID_MAX + 1);
     REFUSES(host_memory_bytes = MESSAGE_HOST_MEMORY_BYTES + 1);
     REFUSES(head.size_bytes = sizeof(struct vgpu_launch_spawn) - 8);

@@ -65,7 +65,7 @@ static struct channel *make_struct(void)
     return channel;
 }
 
-static bool lay_out(const struct channel_ask *ask, struct vgpu_channel_geometry *g)
+bool channel_lay_out(const struct channel_ask *ask, struct vgpu_channel_geometry *g)
 {
     uint64_t sub = (uint64_t)ask->sub_granules * VGPU_GRANULE_BYTES;
     uint64_t comp = (uint64_t)ask->comp_granules * VGPU_GRANULE_BYTES;
@@ -146,8 +146,9 @@ int channel_new(const struct channel_ask *ask, struct channel **ret_channel, str
         return vgpu_err_set(err, ENOMEM, "out of memory");
     channel->number = ask->number;
     channel->gpu_id = ask->gpu_id;
+    channel->window = ask->window;
     snprintf(channel->process, sizeof(channel->process), "%s", ask->process);
-    if (!lay_out(ask, &channel->geometry))
+    if (!channel_lay_out(ask, &channel->geometry))
         rc = vgpu_err_set(err, ERANGE, "the channel's sizes are out of range");
     else if (getrandom(channel->token, sizeof(channel->token), 0) != sizeof(channel->token) ||
              (rc = make_fds(channel, ask->mirrored)) < 0)
@@ -178,6 +179,7 @@ int channel_adopt(const struct vgpu_launch_entry *entry, const int *fds,
     channel->state = CHANNEL_ORPHAN;
     channel->number = entry->channel;
     channel->gpu_id = entry->keep.gpu_id;
+    channel->window = entry->keep.window;
     channel->geometry = entry->geometry;
     memcpy(channel->token, entry->keep.token, sizeof(channel->token));
     memcpy(channel->process, entry->keep.process, sizeof(channel->process));

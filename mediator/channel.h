@@ -52,6 +52,7 @@ struct channel {
     enum channel_state state;
     uint32_t number, gpu_id;
     struct vgpu_channel_geometry geometry;
+    uint32_t window; /* its place in its guest's window, as in struct vgpu_msg_opened */
     uint8_t token[16];
     char process[40];
     int fds[VGPU_CHANNEL_FDS]; /* those that are still needed; -1: closed */
@@ -77,9 +78,13 @@ struct channel_ask {
     uint32_t number, gpu_id;
     uint32_t sub_granules, comp_granules;
     uint64_t data_bytes;
-    bool mirrored; /* the guest's side is a copy elsewhere */
+    bool mirrored;   /* the guest's side is a copy elsewhere */
+    uint32_t window; /* as in struct channel */
     const char *process;
 };
+
+/* Where the parts of its memory are to lie. False: they are too large. */
+bool channel_lay_out(const struct channel_ask *ask, struct vgpu_channel_geometry *ret);
 
 /* Makes memory, pages and eventfds. -errno with the cause. */
 int channel_new(const struct channel_ask *ask, struct channel **ret_channel, struct vgpu_err *err);

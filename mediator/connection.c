@@ -101,6 +101,7 @@ static void answer_hello(struct connection *connection, const struct vgpu_msg_he
     note_claims(connection, hello);
     connection->greeted = true;
     connection->carrier = hello->carrier;
+    connection->window_bytes = (uint64_t)hello->window_mib << 20;
     loop_timer_clear(vm->mediator->loop, &connection->handshake);
     connection_send(connection, &welcome, sizeof(welcome), NULL, 0);
 }
@@ -151,6 +152,11 @@ static bool handle(struct connection *connection, const union request *request)
         answer_hello(connection, &request->hello);
         break;
     case VGPU_MSG_OPEN:
+        if ((request->head.flags & VGPU_MSG_OPEN_WINDOW) && !connection->window_bytes) {
+            connection_refuse(connection, request->head.tag, VGPU_BAD_MESSAGE,
+                              "this connection has no window");
+            return false;
+        }
         vm_open(connection->vm, connection, &request->open);
         break;
     case VGPU_MSG_CLOSE:

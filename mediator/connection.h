@@ -23,6 +23,7 @@ struct connection {
     bool greeted;
     bool refused;     /* something was; before greeted it is the last that this connection hears */
     uint32_t carrier; /* enum vgpu_carrier, once greeted */
+    uint64_t window_bytes; /* of the guest's window; 0: it has none */
     pid_t pid;
     uint32_t used;
     uint8_t buffer[VGPU_MSG_MAX_BYTES];

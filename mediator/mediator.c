@@ -60,7 +60,9 @@ static int push_spawn(struct mediator *mediator, struct channel *channel)
         .head = {sizeof(spawn), VGPU_LAUNCH_SPAWN},
         .channel = channel->number,
         .geometry = channel->geometry,
-        .keep = {.vm_id = channel->vm->config.id, .gpu_id = channel->gpu_id},
+        .keep = {.vm_id = channel->vm->config.id,
+                 .gpu_id = channel->gpu_id,
+                 .window = channel->window},
     };
 
     memcpy(spawn.keep.token, channel->token, sizeof(spawn.keep.token));

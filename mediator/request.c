@@ -2,19 +2,21 @@
 #include "mediator/request.h"
 
 #include <errno.h>
+#include <stdbool.h>
 #include <string.h>
+#include <vgpu/pci_regs.h>
 
 struct shape {
-    uint16_t type;
+    uint16_t type, flags; /* flags: those that it may have */
     uint32_t size;
 };
 
 static const struct shape shapes[] = {
-    {VGPU_MSG_HELLO, sizeof(struct vgpu_msg_hello)},
-    {VGPU_MSG_OPEN, sizeof(struct vgpu_msg_open)},
-    {VGPU_MSG_CLOSE, sizeof(struct vgpu_msg_channel)},
-    {VGPU_MSG_RESUME, sizeof(struct vgpu_msg_resume)},
-    {VGPU_MSG_MONITOR, sizeof(struct vgpu_msg_monitor)},
+    {VGPU_MSG_HELLO, 0, sizeof(struct vgpu_msg_hello)},
+    {VGPU_MSG_OPEN, VGPU_MSG_OPEN_WINDOW, sizeof(struct vgpu_msg_open)},
+    {VGPU_MSG_CLOSE, 0, sizeof(struct vgpu_msg_channel)},
+    {VGPU_MSG_RESUME, 0, sizeof(struct vgpu_msg_resume)},
+    {VGPU_MSG_MONITOR, 0, sizeof(struct vgpu_msg_monitor)},
 };
 
 static int malformed(struct vgpu_err *err, const char *what)
@@ -29,13 +31,26 @@ static int check_head(const struct vgpu_msg *head, struct vgpu_err *err)
             continue;
         if (shapes[i].size != head->size_bytes)
             return malformed(err, "size");
-        if (head->flags != 0 || head->reserved != 0)
+        if ((head->flags & ~shapes[i].flags) != 0)
+            return malformed(err, "flags");
+        if (head->reserved != 0)
             return malformed(err, "reserved field");
         if (head->tag == 0)
             return malformed(err, "tag 0");
         return 0;
     }
     return malformed(err, "type");
+}
+
+/* Over the window's carrier its size; over others none. */
+static bool window_ok(const struct vgpu_msg_hello *hello)
+{
+    uint64_t bytes = (uint64_t)hello->window_mib << 20;
+
+    if (hello->carrier != VGPU_CARRIER_WINDOW)
+        return bytes == 0;
+    return bytes >= VGPU_WINDOW_MIN_BYTES && bytes <= VGPU_WINDOW_MAX_BYTES &&
+           (bytes & (bytes - 1)) == 0;
 }
 
 static int check_hello(const struct vgpu_msg_hello *hello, struct vgpu_err *err)
@@ -46,10 +61,10 @@ static int check_hello(const struct vgpu_msg_hello *hello, struct vgpu_err *err)
         return vgpu_err_set(
             err, EPROTONOSUPPORT, "the guest speaks version %u.%u, this host version %u.%u",
             hello->version_major, hello->version_minor, VGPU_VERSION_MAJOR, VGPU_VERSION_MINOR);
-    if (hello->reserved != 0)
-        return malformed(err, "reserved field");
     if (hello->carrier < VGPU_CARRIER_LOCAL || hello->carrier > VGPU_CARRIER_GRANT)
         return malformed(err, "carrier");
+    if (!window_ok(hello))
+        return malformed(err, "window_mib");
     if (!memchr(hello->claimed_pool, '\0', sizeof(hello->claimed_pool)))
         return malformed(err, "claimed_pool");
     return 0;

@@ -129,7 +129,9 @@ static void test_reserved_fields_are_checked(void **state)
     struct vgpu_msg_hello hello = good_hello(&guest);
     struct vgpu_msg_channel close_one = {{sizeof(close_one), VGPU_MSG_CLOSE, 0, 1, 0}, 1, 1};
 
-    open.head.flags = 1;
+    open.head.flags = VGPU_MSG_OPEN_WINDOW; /* of a connection that has none */
+    expect_bad(*state, true, &open, sizeof(open));
+    open.head.flags = 2;
     expect_bad(*state, true, &open, sizeof(open));
     open.head.flags = 0;
     open.head.reserved = 1;
@@ -137,8 +139,11 @@ static void test_reserved_fields_are_checked(void **state)
     open.head.reserved = 0;
     open.head.tag = 0;
     expect_bad(*state, true, &open, sizeof(open));
-    hello.reserved = 1;
+    hello.window_mib = 1;
     expect_bad(*state, false, &hello, sizeof(hello));
+    close_one.head.flags = VGPU_MSG_OPEN_WINDOW;
+    expect_bad(*state, true, &close_one, sizeof(close_one));
+    close_one.head.flags = 0;
     expect_bad(*state, true, &close_one, sizeof(close_one));
 }
 
@@ -237,6 +242,59 @@ static void test_open_defaults_are_filled_in(void **state)
     guest_close(&guest);
 }
 
+/* The data area of a channel that asks for `data_bytes`. */
+static uint64_t opened_data_bytes(struct host *host, uint32_t carrier, uint64_t data_bytes)
+{
+    struct guest guest = guest_hello_over(host, 1, carrier);
+    struct vgpu_msg_open open = good_open(&guest);
+    struct guest_channel channel;
+    union message message;
+    uint64_t bytes;
+    int fds[3];
+
+    open.data_bytes = data_bytes;
+    guest_send(&guest, &open, sizeof(open));
+    guest_receive(&guest, &message, fds);
+    assert_int_equal(message.head.type, VGPU_MSG_OPENED);
+    guest_take_opened(&message, fds, &channel);
+    bytes = channel.geometry.data_bytes;
+    channel_forget(&channel);
+    guest_close(&guest);
+    return bytes;
+}
+
+static void test_open_default_data_area_is_large(void **state)
+{
+    assert_int_equal(opened_data_bytes(*state, VGPU_CARRIER_LOCAL, 0), UINT64_C(4096) << 20);
+}
+
+/* What is mirrored is there twice, so less of it is given to those that do not ask. */
+static void test_open_default_data_area_of_a_mirrored_channel(void **state)
+{
+    assert_int_equal(opened_data_bytes(*state, VGPU_CARRIER_RELAY, 0), UINT64_C(256) << 20);
+}
+
+/* The default is no limit: those that ask get more, up to --max-data-mib. */
+static void test_open_mirrored_data_area_may_be_larger(void **state)
+{
+    const uint64_t above = (UINT64_C(256) << 20) + 4096, most = UINT64_C(16384) << 20;
+
+    assert_int_equal(opened_data_bytes(*state, VGPU_CARRIER_RELAY, above), above);
+    assert_int_equal(opened_data_bytes(*state, VGPU_CARRIER_RELAY, most), most);
+    assert_int_equal(opened_data_bytes(*state, VGPU_CARRIER_LOCAL, most), most);
+}
+
+static void test_open_default_data_area_is_within_the_limit(void **state)
+{
+    const char *const options[] = {"--max-data-mib", "64", NULL};
+    struct host *host = *state;
+
+    host_kill(&host->mediator, SIGKILL);
+    host_start_mediator(host, options);
+    assert_int_equal(opened_data_bytes(host, VGPU_CARRIER_LOCAL, 0), UINT64_C(64) << 20);
+    assert_int_equal(opened_data_bytes(host, VGPU_CARRIER_RELAY, 0), UINT64_C(64) << 20);
+}
+
 /* The request is refused, and the connection goes on. */
 static void refuses_open(struct guest *guest, struct vgpu_msg_open open, uint32_t status)
 {
@@ -313,24 +371,13 @@ static void test_connections_are_limited(void **state)
     }));
 }
 
-static uint32_t page_flags(const struct guest_channel *channel)
-{
-    struct vgpu_channel_page *page = mmap(NULL, 4096, PROT_READ, MAP_SHARED, channel->fds[0], 0);
-    uint32_t flags;
-
-    assert_true(page != MAP_FAILED);
-    flags = page->flags;
-    munmap(page, 4096);
-    return flags;
-}
-
 static void test_relay_channels_are_mirrored(void **state)
 {
     struct guest guest = guest_hello_over(*state, 1, VGPU_CARRIER_RELAY);
     struct guest_channel channel;
 
     guest_open(&guest, &channel);
-    assert_int_equal(page_flags(&channel), VGPU_CHANNEL_MIRRORED);
+    assert_int_equal(channel_flags(&channel), VGPU_CHANNEL_MIRRORED);
     channel_forget(&channel);
     guest_close(&guest);
 }
@@ -341,7 +388,7 @@ static void test_local_channels_are_not_mirrored(void **state)
     struct guest_channel channel;
 
     guest_open(&guest, &channel);
-    assert_int_equal(page_flags(&channel), 0);
+    assert_int_equal(channel_flags(&channel), 0);
     channel_forget(&channel);
     guest_close(&guest);
 }
@@ -363,7 +410,7 @@ static void test_relay_resumes_after_a_restart(void **state)
     memcpy(resume.token, channel.token, sizeof(resume.token));
     guest_send(&guest, &resume, sizeof(resume));
     guest_expect(&guest, VGPU_MSG_RESUMED, &message);
-    assert_int_equal(page_flags(&channel), VGPU_CHANNEL_MIRRORED);
+    assert_int_equal(channel_flags(&channel), VGPU_CHANNEL_MIRRORED);
     channel_forget(&channel);
     guest_close(&guest);
 }
@@ -420,7 +467,7 @@ static void test_relay_is_alone(void **state)
     expect_alone(*state, VGPU_CARRIER_RELAY, VGPU_CARRIER_RELAY);
     expect_alone(*state, VGPU_CARRIER_RELAY, VGPU_CARRIER_LOCAL);
     expect_alone(*state, VGPU_CARRIER_LOCAL, VGPU_CARRIER_RELAY);
-    expect_alone(*state, VGPU_CARRIER_WINDOW, VGPU_CARRIER_RELAY);
+    expect_alone(*state, VGPU_CARRIER_GRANT, VGPU_CARRIER_RELAY);
 }
 
 /* A device whose connection died comes back before the mediator has seen the end. */
@@ -735,6 +782,10 @@ int main(int argc, char **argv)
         CASE(test_silent_guest_is_dropped),
         CASE(test_open_gives_sealed_memory),
         CASE(test_open_defaults_are_filled_in),
+        CASE(test_open_default_data_area_is_large),
+        CASE(test_open_default_data_area_of_a_mirrored_channel),
+        CASE(test_open_mirrored_data_area_may_be_larger),
+        CASE(test_open_default_data_area_is_within_the_limit),
         CASE(test_open_over_limits_is_refused),
         CASE(test_channels_are_limited),
         CASE(test_connections_are_limited),

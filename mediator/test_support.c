@@ -433,6 +433,7 @@ void guest_take_opened(const union message *message, const int *fds, struct gues
 
     assert_int_equal(message->head.size_bytes, sizeof(message->opened));
     channel->number = message->opened.channel;
+    channel->window = message->opened.window;
     memcpy(channel->token, message->opened.token, sizeof(channel->token));
     memcpy(channel->fds, fds, sizeof(channel->fds));
     channel->geometry = message->opened.geometry;
@@ -456,6 +457,17 @@ void guest_open(struct guest *guest, struct guest_channel *channel)
     assert_int_equal(message.head.tag, guest->tag);
     assert_true(fds[0] >= 0);
     guest_take_opened(&message, fds, channel);
+}
+
+uint32_t channel_flags(const struct guest_channel *channel)
+{
+    struct vgpu_channel_page *page = mmap(NULL, 4096, PROT_READ, MAP_SHARED, channel->fds[0], 0);
+    uint32_t flags;
+
+    assert_true(page != MAP_FAILED);
+    flags = page->flags;
+    munmap(page, 4096);
+    return flags;
 }
 
 void channel_forget(struct guest_channel *channel)

@@ -32,7 +32,7 @@ struct guest {
 };
 
 struct guest_channel {
-    uint32_t number;
+    uint32_t number, window;
     uint8_t token[VGPU_TOKEN_BYTES];
     int fds[3];
     struct vgpu_channel_geometry geometry;
@@ -119,6 +119,8 @@ struct vgpu_msg_hello good_hello(struct guest *guest);
 struct vgpu_msg_open good_open(struct guest *guest);
 void guest_open(struct guest *guest, struct guest_channel *channel);
 void guest_take_opened(const union message *message, const int *fds, struct guest_channel *channel);
+/* Those of the channel page. */
+uint32_t channel_flags(const struct guest_channel *channel);
 void channel_forget(struct guest_channel *channel);
 /* Gives its worker orders. */
 void channel_order(struct guest_channel *channel, uint32_t mode, uint64_t jobs, uint32_t job_us);

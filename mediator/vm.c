@@ -9,11 +9,13 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
+#include <vgpu/pci_regs.h>
 
 #include "common/cleanup.h"
 #include "common/listen.h"
 #include "common/status.h"
 #include "mediator/mediator.h"
+#include "mediator/window.h"
 
 #define DEFAULT_SUB_GRANULES   8192u /* 512 KiB */
 #define DEFAULT_COMP_GRANULES  2048u /* 128 KiB */
@@ -268,6 +270,7 @@ static void answer_open(struct channel *channel)
     struct vgpu_msg_opened opened = {
         .head = {sizeof(opened), VGPU_MSG_OPENED, 0, channel->open_tag, 0},
         .channel = channel->number,
+        .window = channel->window,
         .geometry = channel->geometry,
     };
 
@@ -339,8 +342,10 @@ static void channel_opened(struct channel *channel)
     channel_step(channel, CHANNEL_EV_READY);
     loop_timer_clear(loop_of(channel->vm), &channel->timer);
     if (mediator_may_log(channel->vm->mediator))
-        vgpu_log(VGPU_LOG_INFO, "channel-open", "vm=%" PRIu32 " channel=%" PRIu32 " gpu=%" PRIu32,
-                 channel->vm->config.id, channel->number, channel->gpu_id);
+        vgpu_log(VGPU_LOG_INFO, "channel-open",
+                 "vm=%" PRIu32 " channel=%" PRIu32 " gpu=%" PRIu32 " window=%s",
+                 channel->vm->config.id, channel->number, channel->gpu_id,
+                 channel->window ? "yes" : "no");
     if (channel->connection)
         answer_open(channel);
 }
@@ -401,13 +406,89 @@ static bool granules_ok(uint32_t granules)
  * The memory is sparse, and only what is used of it costs anything; but a mirrored channel's is
  * there twice, and the guest's driver keeps a list of its pages.
  */
-static uint64_t default_data_bytes(const struct connection *connection)
+static void fill_data_bytes(const struct vgpu_msg_open *open, const struct vm *vm,
+                            struct channel_ask *ask)
 {
-    uint64_t bytes = connection->vm->mediator->settings->default_data_bytes;
+    uint64_t bytes = vm->mediator->settings->default_data_bytes;
 
-    return connection->carrier == VGPU_CARRIER_RELAY && bytes > DEFAULT_MIRRORED_BYTES
-               ? DEFAULT_MIRRORED_BYTES
-               : bytes;
+    if (ask->mirrored && bytes > DEFAULT_MIRRORED_BYTES)
+        bytes = DEFAULT_MIRRORED_BYTES;
+    ask->data_bytes = open->data_bytes ? open->data_bytes : bytes;
+}
+
+/*
+ * Does the channel hold a place in this connection's window? Until the guest has closed it, also
+ * when its worker has ended; and so does one that waits for its guest after a restart.
+ */
+static bool holds_place(const struct channel *channel, const struct connection *connection)
+{
+    if (channel->window == 0)
+        return false;
+    if (channel->connection)
+        return channel->connection == connection;
+    return channel->state == CHANNEL_ORPHAN || channel->state == CHANNEL_ENDED;
+}
+
+/* Gives the channel a place in the window. False: there is no room. */
+static bool place(const struct vm *vm, const struct connection *connection,
+                  const struct vgpu_msg_open *open, struct channel_ask *ask)
+{
+    struct window_part taken[2 * VGPU_VM_MAX_CHANNELS];
+    struct vgpu_channel_geometry geometry;
+    uint64_t offset;
+    unsigned n = 0;
+
+    for (const struct channel *c = vm->channels; c; c = c->next) {
+        if (!holds_place(c, connection))
+            continue;
+        if (n == sizeof(taken) / sizeof(taken[0]))
+            return false;
+        taken[n++] = (struct window_part){window_decode(c->window), c->geometry.total_bytes};
+    }
+    if (!channel_lay_out(ask, &geometry))
+        return false;
+    if (open->data_bytes == 0) {
+        ask->data_bytes = window_default_data_bytes(connection->window_bytes, geometry.data_offset,
+                                                    vm->mediator->settings->default_data_bytes);
+        if (!channel_lay_out(ask, &geometry))
+            return false;
+    }
+    if (!window_place(connection->window_bytes, taken, n, geometry.total_bytes, &offset))
+        return false;
+    ask->window = window_encode(offset);
+    return true;
+}
+
+/* Where the guest's side of the channel is to be, and how large the data area is. */
+static enum vgpu_status choose_carrier(const struct vm *vm, const struct connection *connection,
+                                       const struct vgpu_msg_open *open, struct channel_ask *ask,
+                                       struct vgpu_err *err)
+{
+    bool window = (open->head.flags & VGPU_MSG_OPEN_WINDOW) != 0;
+
+    ask->data_bytes = open->data_bytes;
+    if (window && place(vm, connection, open, ask))
+        return VGPU_OK;
+    ask->mirrored =
+        connection->carrier == VGPU_CARRIER_RELAY || connection->carrier == VGPU_CARRIER_WINDOW;
+    fill_data_bytes(open, vm, ask);
+    vgpu_err_set(err, ERANGE, "a mirrored channel has at least %u granules for completions",
+                 VGPU_MIRRORED_MIN_GRANULES);
+    if (ask->mirrored && ask->comp_granules < VGPU_MIRRORED_MIN_GRANULES)
+        return VGPU_LIMIT;
+    vgpu_err_set(err, ENOSPC,
+                 "the window has no room for this data area, which is too large without it");
+    return window && ask->data_bytes > VGPU_RELAY_MAX_DATA_BYTES ? VGPU_LIMIT : VGPU_OK;
+}
+
+/* Channels that a guest has not closed, whether they have a worker or not. */
+static unsigned count_open(const struct vm *vm)
+{
+    unsigned n = 0;
+
+    for (const struct channel *c = vm->channels; c; c = c->next)
+        n += channel_has_worker(c) || (c->window != 0 && c->connection);
+    return n;
 }
 
 /* Fills in defaults. The status to refuse with, or VGPU_OK. */
@@ -417,28 +498,27 @@ static enum vgpu_status check_open(const struct vm *vm, const struct connection 
 {
     const struct mediator_settings *settings = vm->mediator->settings;
 
+    enum vgpu_status status;
+
     *ask = (struct channel_ask){
         .sub_granules = open->sub_granules ? open->sub_granules : DEFAULT_SUB_GRANULES,
         .comp_granules = open->comp_granules ? open->comp_granules : DEFAULT_COMP_GRANULES,
-        .data_bytes = open->data_bytes ? open->data_bytes : default_data_bytes(connection),
-        .mirrored = connection->carrier == VGPU_CARRIER_RELAY,
         .process = open->process,
     };
     vgpu_err_set(err, ERANGE, "a ring has a power of two of granules, from %u to %u",
                  VGPU_RING_MIN_GRANULES, VGPU_RING_MAX_GRANULES);
     if (!granules_ok(ask->sub_granules) || !granules_ok(ask->comp_granules))
         return VGPU_LIMIT;
-    vgpu_err_set(err, ERANGE, "a mirrored channel has at least %u granules for completions",
-                 VGPU_MIRRORED_MIN_GRANULES);
-    if (ask->mirrored && ask->comp_granules < VGPU_MIRRORED_MIN_GRANULES)
-        return VGPU_LIMIT;
     vgpu_err_set(err, ERANGE, "the data area has a multiple of 4096 bytes, up to %" PRIu64,
                  settings->max_data_bytes);
-    if (ask->data_bytes % 4096 || ask->data_bytes > settings->max_data_bytes)
+    if (open->data_bytes % 4096 || open->data_bytes > settings->max_data_bytes)
         return VGPU_LIMIT;
+    status = choose_carrier(vm, connection, open, ask, err);
+    if (status != VGPU_OK)
+        return status;
     vgpu_err_set(err, ENOSPC, "this VM has %u channels open, the most that it may have",
                  VGPU_VM_MAX_CHANNELS);
-    if (vm_living(vm) >= VGPU_VM_MAX_CHANNELS)
+    if (count_open(vm) >= VGPU_VM_MAX_CHANNELS)
         return VGPU_LIMIT;
     vgpu_err_set(err, EACCES, "%s", vgpu_status_text(VGPU_QUARANTINED));
     if (vm->state == VM_QUARANTINED)
@@ -510,6 +590,11 @@ void vm_close(struct vm *vm, struct connection *connection, const struct vgpu_ms
                           "this connection has no such channel");
         return;
     }
+    if (channel->state == CHANNEL_ENDED) { /* its guest was told so; now its place is free */
+        answer_channel(connection, VGPU_MSG_CLOSED, request->head.tag, channel->number);
+        drop(channel);
+        return;
+    }
     channel->close_tag = request->head.tag;
     vm_end_channel(channel, VGPU_GONE, "the channel was closed");
 }
@@ -524,6 +609,15 @@ static bool token_ok(const struct channel *channel, const uint8_t token[VGPU_TOK
     return differs == 0;
 }
 
+/* Its guest has it in its window still, and will close it. */
+static void keep_place(struct channel *channel, struct connection *connection)
+{
+    if (channel->state != CHANNEL_ENDED || channel->window == 0 || !connection->window_bytes)
+        return;
+    loop_timer_clear(loop_of(channel->vm), &channel->timer);
+    channel->connection = connection;
+}
+
 void vm_resume(struct vm *vm, struct connection *connection, const struct vgpu_msg_resume *request)
 {
     struct channel *channel = vm_channel(vm, request->channel);
@@ -535,6 +629,7 @@ void vm_resume(struct vm *vm, struct connection *connection, const struct vgpu_m
     if (channel->state != CHANNEL_ORPHAN) { /* its worker ended while nobody was there to tell */
         connection_refuse(connection, request->head.tag,
                           channel->end_status ? channel->end_status : VGPU_GONE, channel->end_text);
+        keep_place(channel, connection);
         return;
     }
     channel_step(channel, CHANNEL_EV_RESUMED);
@@ -545,12 +640,18 @@ void vm_resume(struct vm *vm, struct connection *connection, const struct vgpu_m
 
 void vm_disconnect(struct vm *vm, struct connection *connection)
 {
-    for (struct channel *c = vm->channels; c; c = c->next) {
+    struct channel *next;
+
+    for (struct channel *c = vm->channels; c; c = next) {
+        next = c->next;
         if (c->connection != connection)
             continue;
         c->connection = NULL;
         c->open_tag = c->close_tag = 0;
-        vm_end_channel(c, VGPU_GONE, "its process disconnected");
+        if (c->state == CHANNEL_ENDED) /* it only held its place */
+            drop(c);
+        else
+            vm_end_channel(c, VGPU_GONE, "its process disconnected");
     }
 }
 
@@ -587,6 +688,9 @@ static void ended(struct channel *channel, enum channel_event event)
 {
     struct vm *vm = channel->vm;
     bool orphan = channel->state == CHANNEL_ORPHAN;
+    /* Its guest knows it, and has not closed it: it stays in the window. */
+    bool placed = channel->window != 0 && channel->connection && !channel->open_tag &&
+                  !channel->close_tag && vm->state != VM_REMOVED;
 
     lease_channel_gone(channel);
     loop_watch_remove(loop_of(vm), &channel->kick);
@@ -597,6 +701,8 @@ static void ended(struct channel *channel, enum channel_event event)
     tell_end(channel);
     if (orphan)
         return; /* until its guest has come back to hear why, or the time for that is over */
+    if (placed)
+        return; /* until its guest closes it, or its connection ends */
     drop(channel);
     vm_collect(vm);
 }

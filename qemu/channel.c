@@ -97,7 +97,7 @@ static bool make_nonblocking(int fd)
     return flags >= 0 && fcntl(fd, F_SETFL, flags | O_NONBLOCK) == 0;
 }
 
-static const char *map(VGPUChannel *channel, int memory)
+static const char *map(VGPUChannel *channel, int memory, void *at)
 {
     const struct vgpu_channel_geometry *g = &channel->geometry;
     const char *why = check_geometry(g);
@@ -113,11 +113,12 @@ static const char *map(VGPUChannel *channel, int memory)
         !make_nonblocking(channel->completion_kick)) {
         return "the channel's kicks are no file descriptors";
     }
-    base = mmap(NULL, g->total_bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE,
-                memory, 0);
+    base = mmap(at, g->total_bytes, PROT_READ | PROT_WRITE,
+                MAP_SHARED | MAP_NORESERVE | (at ? MAP_FIXED : 0), memory, 0);
     if (base == MAP_FAILED) {
         return "the channel's memory cannot be mapped";
     }
+    channel->placed = at != NULL;
     channel->base = base;
     channel->page = base;
     channel->submission = channel->base + g->sub_offset;
@@ -128,6 +129,12 @@ static const char *map(VGPUChannel *channel, int memory)
 
 VGPUChannel *vgpu_channel_new(const struct vgpu_channel_geometry *geometry,
                               const int fds[3], const char **ret_why)
+{
+    return vgpu_channel_new_at(geometry, fds, NULL, ret_why);
+}
+
+VGPUChannel *vgpu_channel_new_at(const struct vgpu_channel_geometry *geometry,
+                                 const int fds[3], void *at, const char **ret_why)
 {
     VGPUChannel *channel = calloc(1, sizeof(*channel));
     const char *why;
@@ -142,7 +149,7 @@ VGPUChannel *vgpu_channel_new(const struct vgpu_channel_geometry *geometry,
     channel->geometry = *geometry;
     channel->submit_kick = fds[1];
     channel->completion_kick = fds[2];
-    why = map(channel, fds[0]);
+    why = map(channel, fds[0], at);
     close(fds[0]);
     if (why) {
         *ret_why = why;
@@ -152,14 +159,26 @@ VGPUChannel *vgpu_channel_new(const struct vgpu_channel_geometry *geometry,
     return channel;
 }
 
+/*
+ * A virtual CPU may use a place for a moment after it was hidden, so there is memory in
+ * it afterwards. If that fails the channel's stays, which nobody but this guest has had.
+ */
+static void unmap(VGPUChannel *channel)
+{
+    if (channel->placed) {
+        mmap(channel->base, channel->geometry.total_bytes, PROT_READ | PROT_WRITE,
+             MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0);
+    } else if (channel->base) {
+        munmap(channel->base, channel->geometry.total_bytes);
+    }
+}
+
 void vgpu_channel_free(VGPUChannel *channel)
 {
     if (!channel) {
         return;
     }
-    if (channel->base) {
-        munmap(channel->base, channel->geometry.total_bytes);
-    }
+    unmap(channel);
     close(channel->submit_kick);
     close(channel->completion_kick);
     free(channel);

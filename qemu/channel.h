@@ -19,6 +19,7 @@ typedef struct VGPUChannel {
     uint8_t *submission;
     uint8_t *completion;
     uint8_t *data;
+    bool placed;         /* `base` is a part of what the caller has reserved */
     int submit_kick;     /* eventfd: wakes the worker */
     int completion_kick; /* eventfd: the worker wakes us */
 } VGPUChannel;
@@ -30,6 +31,9 @@ typedef struct VGPUChannel {
  */
 VGPUChannel *vgpu_channel_new(const struct vgpu_channel_geometry *geometry,
                               const int fds[3], const char **ret_why);
+/* The same, mapped over what is at `at`, total_bytes long; it stays mapped afterwards. */
+VGPUChannel *vgpu_channel_new_at(const struct vgpu_channel_geometry *geometry,
+                                 const int fds[3], void *at, const char **ret_why);
 /* NULL is fine. */
 void vgpu_channel_free(VGPUChannel *channel);
 /* Wakes the worker. Never blocks. */

@@ -9,6 +9,7 @@
 #include "qapi/error.h"
 #include "qemu/cutils.h"
 #include "qemu/error-report.h"
+#include "qemu/event_notifier.h"
 #include "qemu/main-loop.h"
 #include "qemu/module.h"
 #include "qemu/queue.h"
@@ -19,12 +20,23 @@
 #else
 #include "hw/pci/pci.h"
 #endif
+#include "hw/pci/msi.h"
 #include "hw/pci/msix.h"
 #include "hw/qdev-properties.h"
 #if __has_include("hw/qdev-properties-system.h")
 #include "hw/qdev-properties-system.h"
 #endif
 #include "migration/vmstate.h"
+#if __has_include("system/kvm.h")
+#include "system/kvm.h"
+#include "system/xen.h"
+#elif __has_include("sysemu/xen.h")
+#include "sysemu/kvm.h"
+#include "sysemu/xen.h"
+#else
+#include "sysemu/kvm.h"
+#include "hw/xen/xen.h"
+#endif
 
 /* The device's end of a chardev was CharBackend up to 10.1. */
 #if QEMU_VERSION_MAJOR > 10 || (QEMU_VERSION_MAJOR == 10 && QEMU_VERSION_MINOR >= 2)
@@ -60,6 +72,32 @@ typedef const void VGPUClassData;
 #else
 typedef void VGPUClassData;
 #endif
+
+/* Does KVM take eventfds for doorbells? Up to 8.2 it could be without. */
+static inline bool vgpu_kvm_ioeventfd(void)
+{
+#if QEMU_VERSION_MAJOR >= 9
+    return kvm_enabled();
+#else
+    return kvm_enabled() && kvm_eventfds_enabled();
+#endif
+}
+
+/* Of the vector's message as it is now; negative: KVM has none. */
+static inline int vgpu_kvm_add_msi_route(unsigned vector, PCIDevice *pci)
+{
+#if QEMU_VERSION_MAJOR >= 7
+    KVMRouteChange change = kvm_irqchip_begin_route_changes(kvm_state);
+    int route = kvm_irqchip_add_msi_route(&change, vector, pci);
+
+    if (route >= 0) {
+        kvm_irqchip_commit_route_changes(&change);
+    }
+    return route;
+#else
+    return kvm_irqchip_add_msi_route(kvm_state, vector, pci);
+#endif
+}
 
 static inline void vgpu_set_reset(DeviceClass *class, void (*reset)(DeviceState *device))
 {

@@ -46,6 +46,7 @@ struct VGPULinkChannel {
     ChannelState state;
     ChannelDue due;
     bool given_up; /* vgpu_link_close() was called */
+    bool placed;   /* it has a place in the window, held until CLOSE */
     uint32_t tag;  /* of the request under way */
     uint32_t number;
     uint8_t token[VGPU_TOKEN_BYTES];
@@ -158,12 +159,13 @@ static uint32_t new_tag(VGPULink *link)
     return link->last_tag;
 }
 
-/* `msg` begins with its head; returns the tag. */
+/* `msg` begins with its head, of which flags count; returns the tag. */
 static uint32_t send_msg(VGPULink *link, void *msg, uint32_t size, uint16_t type)
 {
     struct vgpu_msg *head = msg;
 
-    *head = (struct vgpu_msg){.size_bytes = size, .type = type, .tag = new_tag(link)};
+    *head = (struct vgpu_msg){
+        .size_bytes = size, .type = type, .flags = head->flags, .tag = new_tag(link)};
     if (size > QUEUE_BYTES - link->queued) {
         drop(link, "it does not take what it is sent");
         return head->tag;
@@ -206,6 +208,9 @@ static void send_open(VGPULinkChannel *channel)
 {
     struct vgpu_msg_open msg = channel->open.ask;
 
+    if (!(channel->link->features & VGPU_FEATURE_WINDOW)) {
+        msg.head.flags &= ~VGPU_MSG_OPEN_WINDOW;
+    }
     channel->state = CHANNEL_OPENING;
     channel->tag = send_msg(channel->link, &msg, sizeof(msg), VGPU_MSG_OPEN);
 }
@@ -322,9 +327,16 @@ void vgpu_link_close(VGPULinkChannel *channel)
             send_close(channel);
             break;
         }
-        /* fall through: what is not resumed ends */
-    case CHANNEL_WAITING:
+        owe(channel, DUE_CLOSED, 0, 0, ""); /* what is not resumed ends */
+        break;
     case CHANNEL_ENDED:
+        if (channel->placed && link->phase == LINK_UP) {
+            channel->due = DUE_NOTHING;
+            send_close(channel);
+            break;
+        }
+        /* fall through */
+    case CHANNEL_WAITING:
         owe(channel, DUE_CLOSED, 0, 0, "");
         break;
     }
@@ -402,7 +414,7 @@ static void take_welcome(VGPULink *link, const struct vgpu_msg_welcome *msg)
 
     if (link->phase != LINK_HELLO || msg->head.tag != link->hello.head.tag ||
         msg->magic != VGPU_MAGIC || msg->version_major != VGPU_VERSION_MAJOR ||
-        (msg->features & ~VGPU_FEATURES_KNOWN)) {
+        (msg->features & ~link->hello.features)) {
         drop(link, "its greeting is not of this version");
         return;
     }
@@ -513,6 +525,22 @@ static void close_fds(int *fds, int n)
     }
 }
 
+/*
+ * A mediator that was started anew may give a number to another channel. Then it does not
+ * hold the place of the one before, whose CLOSE would end the other.
+ */
+static void forget_number(VGPULink *link, uint32_t number)
+{
+    VGPULinkChannel *channel;
+
+    QTAILQ_FOREACH(channel, &link->channels, next)
+    {
+        if (channel->state == CHANNEL_ENDED && channel->number == number) {
+            channel->placed = false;
+        }
+    }
+}
+
 static void take_opened(VGPULink *link, const struct vgpu_msg_opened *msg)
 {
     VGPULinkChannel *channel = channel_by_tag(link, msg->head.tag);
@@ -524,9 +552,11 @@ static void take_opened(VGPULink *link, const struct vgpu_msg_opened *msg)
         drop(link, "it opened what was not asked for");
         return;
     }
+    forget_number(link, msg->channel);
     channel->tag = 0;
     channel->state = CHANNEL_OPEN;
     channel->number = msg->channel;
+    channel->placed = msg->window != 0;
     memcpy(channel->token, msg->token, sizeof(channel->token));
     qemu_bh_schedule(link->bh);
     if (channel->given_up) {
@@ -918,8 +948,10 @@ static void claim(VGPULink *link, const VGPUClaims *claims)
         .magic = VGPU_MAGIC,
         .version_major = VGPU_VERSION_MAJOR,
         .version_minor = VGPU_VERSION_MINOR,
-        .features = VGPU_FEATURES_KNOWN,
-        .carrier = VGPU_CARRIER_RELAY,
+        .features = VGPU_FEATURE_JOB | VGPU_FEATURE_RESUME | VGPU_FEATURE_MONITOR |
+                    (claims->window_bytes ? VGPU_FEATURE_WINDOW : 0),
+        .carrier = claims->window_bytes ? VGPU_CARRIER_WINDOW : VGPU_CARRIER_RELAY,
+        .window_mib = claims->window_bytes >> 20,
         .claimed_vm_id = claims->vm_id,
         .claimed_priority = claims->priority,
     };

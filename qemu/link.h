@@ -13,7 +13,8 @@
 typedef struct VGPUClaims {
     uint32_t vm_id; /* 0: none */
     uint32_t priority;
-    const char *pool; /* NULL: none */
+    const char *pool;      /* NULL: none */
+    uint64_t window_bytes; /* no claim: 0, or the size of the device's window */
 } VGPUClaims;
 
 /* How the connection stands, and what the mediator has said of this VM. */

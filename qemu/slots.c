@@ -4,20 +4,20 @@
  * that are gone. vgpu_stub.c tells of doorbells and of writes to VGPU_REG_COMMAND.
  *
  * A slot is free, opening, open or closing. Its link channel lives from OPEN until the
- * mediator has confirmed the end, so there is never more than one of a slot; the relay
- * lives from OPENED to CLOSE. Guest memory is touched from the bottom half only: what the
- * link or a relay tells is noted, and written there.
+ * mediator has confirmed the end, so there is never more than one of a slot; the relay,
+ * or the channel in the window, lives from OPENED to CLOSE. Guest memory is touched from
+ * the bottom half only: what the link or a relay tells is noted, and written there.
  */
 #include "qemu/osdep.h"
 #include "channel.h"
-#include "compat.h"
-#include "vgpu.h"
+#include "window.h"
 
 typedef struct Slot {
     VGPUSlots *slots;
     uint32_t index;
-    VGPULinkChannel *channel; /* from OPEN to closed() */
-    VGPURelay *relay;
+    VGPULinkChannel *channel;  /* from OPEN to closed() */
+    VGPURelay *relay;          /* this, */
+    VGPUWindowChannel *window; /* or this, or neither */
     uint32_t vector;
     uint32_t tag;    /* of the OPEN under way */
     bool opening;    /* an OPEN is to be answered */
@@ -122,6 +122,8 @@ static void give_up(Slot *slot)
 {
     vgpu_relay_free(slot->relay);
     slot->relay = NULL;
+    vgpu_window_channel_free(slot->window);
+    slot->window = NULL;
     if (slot->channel && !slot->closing) {
         slot->closing = true;
         vgpu_link_close(slot->channel);
@@ -179,21 +181,69 @@ static const VGPURelayOps relay_ops = {
 
 /* From the link */
 
+static bool wants_window(const Slot *slot)
+{
+    return slot->open.ask.head.flags & VGPU_MSG_OPEN_WINDOW;
+}
+
+static bool make_relay(Slot *slot, const struct vgpu_msg_opened *msg, int fds[3],
+                       const char **ret_why)
+{
+    VGPUChannel *channel = vgpu_channel_new(&msg->geometry, fds, ret_why);
+
+    if (!channel) {
+        return false;
+    }
+    if (msg->geometry.data_bytes > VGPU_RELAY_MAX_DATA_BYTES) {
+        vgpu_channel_free(channel);
+        *ret_why = "the data area is too large for a relayed channel";
+        return false;
+    }
+    slot->relay = vgpu_relay_new(slot->slots->s, channel, &relay_ops, slot);
+    return true;
+}
+
+/*
+ * The mediator forgets which places are held by channels that are gone if it is started
+ * anew before the guest closes them: then the channel is opened once more, to be relayed.
+ */
+static bool open_relayed(Slot *slot)
+{
+    if (slot->open.ask.data_bytes > VGPU_RELAY_MAX_DATA_BYTES) {
+        return false;
+    }
+    slot->open.ask.head.flags = 0;
+    slot->open_waits = true;
+    give_up(slot);
+    return true;
+}
+
 static void link_opened(void *opaque, const struct vgpu_msg_opened *msg, int fds[3])
 {
     Slot *slot = opaque;
     const char *why = "";
-    VGPUChannel *channel = vgpu_channel_new(&msg->geometry, fds, &why);
+    bool made;
 
-    if (!channel) {
+    if (msg->window && wants_window(slot)) {
+        slot->window = vgpu_window_channel_new(slot->slots->s, slot->index, msg, fds,
+                                               &relay_ops, slot, &why);
+        made = slot->window != NULL;
+        if (!why && open_relayed(slot)) {
+            return;
+        }
+    } else {
+        made = make_relay(slot, msg, fds, &why);
+    }
+    if (!made) {
         give_up(slot);
-        answer_open(slot, VGPU_INTERNAL, 0, why);
+        answer_open(slot, VGPU_INTERNAL, 0,
+                    why ? why : "its place in the window is held");
         return;
     }
-    slot->relay = vgpu_relay_new(slot->slots->s, channel, &relay_ops, slot);
     slot->ended = false;
     answer_open(slot, VGPU_OK, 0, "");
     slot->answer.channel = msg->channel;
+    slot->answer.window = slot->window ? msg->window : 0;
     slot->answer.geometry = msg->geometry;
 }
 
@@ -234,6 +284,20 @@ static bool ring_size_ok(uint32_t granules)
            (granules & (granules - 1)) == 0;
 }
 
+/* With the window the mediator decides whether an area too large for a relay has room. */
+static bool data_size_ok(Slot *slot, const struct vgpu_device_command *ask)
+{
+    uint64_t window = vgpu_window_bytes(vgpu_window(slot->slots->s));
+
+    if (ask->data_bytes % 4096) {
+        return false;
+    }
+    if (ask->flags & VGPU_OPEN_WINDOW) {
+        return ask->data_bytes <= MAX(window, VGPU_RELAY_MAX_DATA_BYTES);
+    }
+    return ask->data_bytes && ask->data_bytes <= VGPU_RELAY_MAX_DATA_BYTES;
+}
+
 static void command_open(Slot *slot, const struct vgpu_device_command *ask)
 {
     if (slot->in_use) {
@@ -246,15 +310,15 @@ static void command_open(Slot *slot, const struct vgpu_device_command *ask)
                     "a ring has 2 to 65536 granules, a power of two");
         return;
     }
-    if (!ask->data_bytes || ask->data_bytes % 4096 ||
-        ask->data_bytes > VGPU_RELAY_MAX_DATA_BYTES) {
+    if (!data_size_ok(slot, ask)) {
         answer_open(slot, VGPU_LIMIT, 0,
                     "the data area is a multiple of 4096 bytes, in bounds");
         return;
     }
     slot->opening = true;
     slot->open = (VGPUOpen){
-        .ask = {.sub_granules = ask->sub_granules,
+        .ask = {.head.flags = ask->flags & VGPU_OPEN_WINDOW ? VGPU_MSG_OPEN_WINDOW : 0,
+                .sub_granules = ask->sub_granules,
                 .comp_granules = ask->comp_granules,
                 .data_bytes = ask->data_bytes},
         .opened = link_opened,
@@ -276,16 +340,18 @@ static void command_attach(Slot *slot, const struct vgpu_device_command *ask)
     const char *why = "";
     uint32_t status;
 
-    if (!slot->in_use || slot->ended || !slot->relay) {
+    if (!slot->in_use || slot->ended || (!slot->relay && !slot->window)) {
         answer(slot, ask->tag, VGPU_GONE, "the slot has no channel");
         return;
     }
-    if (ask->vector >= VGPU_MSIX_VECTORS || ask->directory % 4096) {
+    if (ask->vector >= VGPU_MSIX_VECTORS || ask->directory % 4096 ||
+        (slot->window && ask->directory)) {
         answer(slot, ask->tag, VGPU_BAD_MESSAGE, "vector or directory is out of range");
         return;
     }
     slot->vector = ask->vector;
-    status = vgpu_relay_attach(slot->relay, ask->directory, &why);
+    status = slot->window ? vgpu_window_channel_attach(slot->window, ask->vector, &why)
+                          : vgpu_relay_attach(slot->relay, ask->directory, &why);
     answer(slot, ask->tag, status, status == VGPU_OK ? "" : why);
 }
 
@@ -295,11 +361,18 @@ static void command_close(Slot *slot, const struct vgpu_device_command *ask)
     answer(slot, ask->tag, VGPU_OK, "");
 }
 
-static bool well_formed(const struct vgpu_device_command *ask)
+/* Which flags a command may have; the window's only where there is one. */
+static uint32_t known_flags(Slot *slot, uint32_t op)
+{
+    return op == VGPU_COMMAND_OPEN && vgpu_window(slot->slots->s) ? VGPU_OPEN_WINDOW : 0;
+}
+
+static bool well_formed(Slot *slot, const struct vgpu_device_command *ask)
 {
     static const uint8_t zeros[sizeof(ask->reserved1)];
 
-    return !ask->reserved0 && !memcmp(ask->reserved1, zeros, sizeof(zeros)) &&
+    return !(ask->flags & ~known_flags(slot, ask->op)) &&
+           !memcmp(ask->reserved1, zeros, sizeof(zeros)) &&
            memchr(ask->process, '\0', sizeof(ask->process));
 }
 
@@ -314,7 +387,7 @@ static void take_command(Slot *slot)
         !vgpu_dma_read(s, field(slot, 0), &ask, COMMAND_ASK_BYTES) || !ask.tag) {
         return;
     }
-    if (!well_formed(&ask) || (slot->opening && ask.op != VGPU_COMMAND_CLOSE)) {
+    if (!well_formed(slot, &ask) || (slot->opening && ask.op != VGPU_COMMAND_CLOSE)) {
         answer(slot, ask.tag, VGPU_BAD_MESSAGE,
                "the command is malformed or out of turn");
         return;
@@ -351,6 +424,9 @@ static void slot_work(Slot *slot)
         if (slot->relay) {
             vgpu_relay_gone(slot->relay);
         }
+        if (slot->window) {
+            vgpu_window_channel_gone(slot->window);
+        }
     }
     if (slot->commanded) {
         take_command(slot);
@@ -376,8 +452,13 @@ void vgpu_slots_command(VGPUSlots *slots, uint32_t slot)
 
 void vgpu_slots_doorbell(VGPUSlots *slots, uint32_t slot)
 {
-    if (slot < VGPU_SLOTS && slots->slot[slot].relay) {
+    if (slot >= VGPU_SLOTS) {
+        return;
+    }
+    if (slots->slot[slot].relay) {
         vgpu_relay_doorbell(slots->slot[slot].relay);
+    } else if (slots->slot[slot].window) {
+        vgpu_window_channel_doorbell(slots->slot[slot].window);
     }
 }
 

@@ -4,11 +4,15 @@
  * guest sees.
  *
  *   vgpu_stub.c  the PCI device: BARs, interrupts, properties, realize, reset
- *   link.c       the connection to the mediator: handshake, OPEN one at a time, RESUME, a
- * bounded queue that never blocks (link.h) slots.c      the guest's commands, one channel
- * slot each channel.c    a channel's memory on the host, mapped and checked; used by
- * relay and job relay.c      mirrors a channel between guest memory and the host, in
- * turns job.c        the job window: an explicit job by a channel of the device's own
+ *   link.c       the connection to the mediator: handshake, OPEN one at a time, RESUME,
+ *                a bounded queue that never blocks (link.h)
+ *   slots.c      the guest's commands, one channel slot each
+ *   channel.c    a channel's memory on the host, mapped and checked
+ *   relay.c      mirrors a channel between guest memory and the host, in turns
+ *   window.c     the BAR of which channels' memory is a part (window.h)
+ *   window_channel.c  a channel in it: doorbell, interrupt, end
+ *   vectors.c    which kicks of workers KVM takes to the guest by itself (vectors.h)
+ *   job.c        the job window: an explicit job by a channel of the device's own
  *   monitor.c    the guest's questions about the VM's GPUs
  *
  * Everything runs in QEMU's main loop under its big lock. Guest memory is touched from
@@ -28,6 +32,9 @@ typedef struct VGPUSlots VGPUSlots;
 typedef struct VGPURelay VGPURelay;
 typedef struct VGPUJob VGPUJob;
 typedef struct VGPUMonitor VGPUMonitor;
+typedef struct VGPUVectors VGPUVectors;
+typedef struct VGPUWindow VGPUWindow;
+typedef struct VGPUWindowChannel VGPUWindowChannel;
 
 /* vgpu_stub.c: what the parts need of the device. */
 
@@ -48,11 +55,18 @@ void vgpu_count(VGPUStub *s, enum vgpu_device_counter counter, uint64_t n);
 void vgpu_interrupt(VGPUStub *s, uint32_t bits);
 /* A completion interrupt of a slot's channel. */
 void vgpu_interrupt_channel(VGPUStub *s, uint32_t slot, uint32_t vector);
+/* NULL: the device has none. */
+VGPUWindow *vgpu_window(VGPUStub *s);
+/* The region of the doorbells' BAR, and whether ioeventfds are to take some. */
+struct MemoryRegion *vgpu_doorbells(VGPUStub *s);
+bool vgpu_use_ioeventfd(const VGPUStub *s);
+VGPUVectors *vgpu_vectors_of_pci(struct PCIDevice *pci);
+VGPUVectors *vgpu_vectors(VGPUStub *s);
 
 /* link.c */
 
-/* What OPEN asked for. Exactly one of the two is called, never from within
- * vgpu_link_open(). */
+/* What OPEN asked for; the flags of ask.head are sent. Exactly one of the two is called,
+ * never from within vgpu_link_open(). */
 typedef struct VGPUOpen {
     struct vgpu_msg_open ask;
     /* The three fds become the callee's. */
@@ -131,6 +145,26 @@ void vgpu_monitor_command(VGPUMonitor *m);
 void vgpu_monitor_reset(VGPUMonitor *m);
 /* The link tells nothing any more. NULL is fine. */
 void vgpu_monitor_free(VGPUMonitor *m);
+/* window_channel.c */
+
+/*
+ * As OPENED says, msg->window not 0. Takes the fds in any case. NULL with *ret_why, which
+ * is NULL where a channel that the guest has not closed holds the place.
+ */
+VGPUWindowChannel *vgpu_window_channel_new(VGPUStub *s, uint32_t slot,
+                                           const struct vgpu_msg_opened *msg,
+                                           const int fds[3], const VGPURelayOps *ops,
+                                           void *opaque, const char **ret_why);
+/* From now on the guest sees it, and its doorbell and interrupt work. As
+ * vgpu_relay_attach(). */
+uint32_t vgpu_window_channel_attach(VGPUWindowChannel *w, uint32_t vector,
+                                    const char **ret_why);
+/* A doorbell that came to the device itself. */
+void vgpu_window_channel_doorbell(VGPUWindowChannel *w);
+/* The worker has ended: ENDED in the notice, and an interrupt. */
+void vgpu_window_channel_gone(VGPUWindowChannel *w);
+/* The guest sees it no more. NULL is fine. */
+void vgpu_window_channel_free(VGPUWindowChannel *w);
 
 /* job.c */
 

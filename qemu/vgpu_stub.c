@@ -13,9 +13,17 @@
  */
 #include "qemu/osdep.h"
 #include "link.h"
+#include "vectors.h"
+#include "window.h"
 
 #define TYPE_VGPU_STUB "vgpu-stub"
 #define VGPU_STUB(obj) OBJECT_CHECK(VGPUStub, (obj), TYPE_VGPU_STUB)
+
+/* Window sizes: what firmware and kernels find room for without being told anything. */
+#define WINDOW_AUTO          UINT64_MAX
+#define WINDOW_DEFAULT_BYTES (8ull << 30)
+/* Channel page and rings of the largest size, with room to spare. */
+#define HEAD_MAX_BYTES (16ull << 20)
 
 struct VGPUStub {
     PCIDevice parent;
@@ -23,9 +31,14 @@ struct VGPUStub {
     char *pool_id;
     char *priority;
     uint32_t vm_id;
+    uint64_t window_size;
+    OnOffAuto ioeventfd;
+    bool irqfd;
 
     MemoryRegion registers;
     MemoryRegion doorbells;
+    VGPUWindow *window; /* NULL: none */
+    VGPUVectors *vectors;
     QEMUBH *reset_bh;
     VGPULink *link;
     VGPUSlots *slots;
@@ -220,6 +233,34 @@ void vgpu_interrupt_channel(VGPUStub *s, uint32_t slot, uint32_t vector)
     }
 }
 
+/* The window and the doorbells */
+
+VGPUWindow *vgpu_window(VGPUStub *s)
+{
+    return s->window;
+}
+
+MemoryRegion *vgpu_doorbells(VGPUStub *s)
+{
+    return &s->doorbells;
+}
+
+bool vgpu_use_ioeventfd(const VGPUStub *s)
+{
+    return s->ioeventfd == ON_OFF_AUTO_AUTO ? vgpu_kvm_ioeventfd()
+                                            : s->ioeventfd == ON_OFF_AUTO_ON;
+}
+
+VGPUVectors *vgpu_vectors_of_pci(PCIDevice *pci)
+{
+    return VGPU_STUB(pci)->vectors;
+}
+
+VGPUVectors *vgpu_vectors(VGPUStub *s)
+{
+    return s->vectors;
+}
+
 /* Reset */
 
 static void reset_state(VGPUStub *s)
@@ -261,9 +302,16 @@ static uint32_t text_word(const char *text, size_t size, hwaddr offset)
     return le32_to_cpu(word);
 }
 
-static uint32_t max_data_pages(const VGPULinkState *state)
+/* What a window has room for if it is empty, or what a relay reaches. */
+static uint32_t max_data_pages(const VGPUStub *s, const VGPULinkState *state)
 {
-    return MIN(state->max_data_bytes, VGPU_RELAY_MAX_DATA_BYTES) >> 12;
+    uint64_t window = vgpu_window_bytes(s->window);
+    uint64_t most = VGPU_RELAY_MAX_DATA_BYTES;
+
+    if (window > most + HEAD_MAX_BYTES) {
+        most = window - HEAD_MAX_BYTES;
+    }
+    return MIN(state->max_data_bytes, most) >> 12;
 }
 
 static uint32_t identity_read(VGPUStub *s, hwaddr addr)
@@ -276,7 +324,8 @@ static uint32_t identity_read(VGPUStub *s, hwaddr addr)
     case VGPU_REG_VERSION:
         return VGPU_VERSION_MAJOR << 16 | VGPU_VERSION_MINOR;
     case VGPU_REG_FEATURES:
-        return VGPU_DEVICE_JOB | VGPU_DEVICE_RELAY | VGPU_DEVICE_MONITOR;
+        return VGPU_DEVICE_JOB | VGPU_DEVICE_RELAY | VGPU_DEVICE_MONITOR |
+               (s->window ? VGPU_DEVICE_WINDOW : 0);
     case VGPU_REG_STATUS:
         return state->state | (state->quarantined ? VGPU_STATUS_QUARANTINED : 0);
     case VGPU_REG_ERROR:
@@ -290,7 +339,7 @@ static uint32_t identity_read(VGPUStub *s, hwaddr addr)
     case VGPU_REG_MAX_CHANNELS:
         return MIN(state->max_channels, VGPU_SLOTS);
     case VGPU_REG_MAX_DATA:
-        return max_data_pages(state);
+        return max_data_pages(s, state);
     case VGPU_REG_GENERATION:
         return state->generation;
     default:
@@ -480,6 +529,7 @@ static bool claimed_priority(const char *name, uint32_t *ret, Error **errp)
 static bool claims_of(VGPUStub *s, VGPUClaims *ret, Error **errp)
 {
     ret->vm_id = s->vm_id;
+    ret->window_bytes = s->window_size;
     ret->pool = s->pool_id;
     if (s->pool_id && strlen(s->pool_id) >= VGPU_NAME_BYTES) {
         error_setg(errp, "vgpu-stub: pool_id has more than %u bytes",
@@ -487,6 +537,35 @@ static bool claims_of(VGPUStub *s, VGPUClaims *ret, Error **errp)
         return false;
     }
     return claimed_priority(s->priority, &ret->priority, errp);
+}
+
+static bool choose_window(VGPUStub *s, Error **errp)
+{
+    uint64_t bytes = s->window_size;
+
+    if (bytes == WINDOW_AUTO) {
+        s->window_size = xen_enabled() ? 0 : WINDOW_DEFAULT_BYTES;
+    } else if (bytes && xen_enabled()) {
+        error_setg(errp, "vgpu-stub: Xen cannot map a window; use window-size=0");
+        return false;
+    } else if (bytes && (bytes < VGPU_WINDOW_MIN_BYTES || bytes > VGPU_WINDOW_MAX_BYTES ||
+                         !is_power_of_2(bytes))) {
+        error_setg(errp,
+                   "vgpu-stub: window-size is 0 or a power of two from %" PRIu64
+                   " to %" PRIu64 " MiB",
+                   (uint64_t)VGPU_WINDOW_MIN_BYTES >> 20,
+                   (uint64_t)VGPU_WINDOW_MAX_BYTES >> 20);
+        return false;
+    }
+    return true;
+}
+
+static bool init_window(VGPUStub *s, Error **errp)
+{
+    if (s->window_size) {
+        s->window = vgpu_window_new(PCI_DEVICE(s), s->window_size, errp);
+    }
+    return s->window || !s->window_size;
 }
 
 static bool init_bars(VGPUStub *s, Error **errp)
@@ -516,7 +595,8 @@ static void vgpu_stub_realize(PCIDevice *pci, Error **errp)
     VGPUStub *s = VGPU_STUB(pci);
     VGPUClaims claims;
 
-    if (!claims_of(s, &claims, errp) || !init_bars(s, errp)) {
+    if (!choose_window(s, errp) || !claims_of(s, &claims, errp) ||
+        !init_window(s, errp) || !init_bars(s, errp)) {
         return;
     }
     s->link = vgpu_link_new(s, &s->chr, &claims, errp);
@@ -525,6 +605,7 @@ static void vgpu_stub_realize(PCIDevice *pci, Error **errp)
         return;
     }
     s->reset_bh = qemu_bh_new(reset_later, s);
+    s->vectors = vgpu_vectors_new(pci, s->irqfd);
     s->slots = vgpu_slots_new(s, s->link);
     s->monitor = vgpu_monitor_new(s, s->link);
     s->job = vgpu_job_new(s, s->link);
@@ -537,9 +618,22 @@ static void vgpu_stub_exit(PCIDevice *pci)
     vgpu_job_free(s->job);
     vgpu_slots_free(s->slots);
     vgpu_monitor_free(s->monitor);
+    vgpu_vectors_free(s->vectors);
     vgpu_link_free(s->link);
     qemu_bh_delete(s->reset_bh);
     msix_uninit_exclusive_bar(pci);
+}
+
+static void vgpu_stub_write_config(PCIDevice *pci, uint32_t address, uint32_t value,
+                                   int size)
+{
+    pci_default_write_config(pci, address, value, size);
+    vgpu_vectors_update(VGPU_STUB(pci)->vectors);
+}
+
+static void vgpu_stub_finalize(Object *object)
+{
+    vgpu_window_free(VGPU_STUB(object)->window);
 }
 
 static void vgpu_stub_reset(DeviceState *device)
@@ -551,7 +645,11 @@ VGPU_PROPERTIES vgpu_stub_properties[] = {
     DEFINE_PROP_CHR("chardev", VGPUStub, chr),
     DEFINE_PROP_UINT32("vm_id", VGPUStub, vm_id, 0),
     DEFINE_PROP_STRING("pool_id", VGPUStub, pool_id),
-    DEFINE_PROP_STRING("priority", VGPUStub, priority), VGPU_PROPERTIES_END};
+    DEFINE_PROP_STRING("priority", VGPUStub, priority),
+    DEFINE_PROP_SIZE("window-size", VGPUStub, window_size, WINDOW_AUTO),
+    DEFINE_PROP_ON_OFF_AUTO("ioeventfd", VGPUStub, ioeventfd, ON_OFF_AUTO_AUTO),
+    DEFINE_PROP_BOOL("irqfd", VGPUStub, irqfd, true),
+    VGPU_PROPERTIES_END};
 
 /* Its channels live in processes of this host. */
 static const VMStateDescription vgpu_stub_vmstate = {
@@ -566,6 +664,7 @@ static void vgpu_stub_class_init(ObjectClass *class, VGPUClassData *data)
 
     pci->realize = vgpu_stub_realize;
     pci->exit = vgpu_stub_exit;
+    pci->config_write = vgpu_stub_write_config;
     pci->vendor_id = VGPU_PCI_VENDOR;
     pci->device_id = VGPU_PCI_DEVICE;
     pci->class_id = VGPU_PCI_CLASS;
@@ -581,6 +680,7 @@ static const TypeInfo vgpu_stub_info = {
     .name = TYPE_VGPU_STUB,
     .parent = TYPE_PCI_DEVICE,
     .instance_size = sizeof(VGPUStub),
+    .instance_finalize = vgpu_stub_finalize,
     .class_init = vgpu_stub_class_init,
     .interfaces = (InterfaceInfo[]){{INTERFACE_CONVENTIONAL_PCI_DEVICE}, {}},
 };

@@ -212,14 +212,20 @@ configure()
 
 compile()
 {
-    local jobs
+    local jobs before=0
     jobs=${VGPU_JOBS:-$(nproc)}
+    [ ! -e "$log" ] || before=$(stat -c %s "$log")
     [ -x "$binary" ] || say "building with $jobs jobs, 2 to 3 minutes on two cores (log: $log)"
     ninja -C "$build" -j "$jobs" qemu-system-x86_64 >>"$log" 2>&1 || {
         grep -A 12 -m 3 -E '^FAILED|error:' "$log" | tail -n 40 >&2
         die "the build failed; the log is $log" \
             "After a change of packages: rm -rf $build and call this again."
     }
+    # Warnings are errors in our own files; QEMU's are its own business.
+    if tail -c "+$((before + 1))" "$log" | grep -A 4 -E '/vgpu/[a-z_/]*\.[ch]:.*warning:' >&2; then
+        touch "$source"/hw/misc/vgpu/*.c
+        die "the compiler warns of the device's sources" "The log is $log"
+    fi
 }
 
 # QEMU's own build makes them only where a whole 32-bit compiler is; they need none.

@@ -6,7 +6,8 @@
 #
 # Usage: tools/qemu-fuzz.sh [SECONDS [CORPUS]]
 #
-# Half of the time (60 s in all by default) a mediator is connected, half of it none ever comes.
+# A third of the time (60 s in all by default) a mediator is connected and there is no window, a
+# third there is one, and in the last no mediator ever comes.
 # The build is kept in .cache/qemu/7.2/fuzz, 6 minutes on two cores at first, and the corpus in
 # .cache/qemu/7.2/fuzz-corpus. Exits 1 if an input was found that crashes QEMU or trips a
 # sanitizer; it lies in .cache/qemu/7.2/fuzz-found then, with the log beside it.
@@ -62,10 +63,10 @@ stop_mediator()
     mediator=
 }
 
-# run NAME SECONDS WITH-MEDIATOR
+# run NAME SECONDS WITH-MEDIATOR WINDOW-SIZE
 run()
 {
-    local name=$1 limit=$2 peer=$3 log=$found/$1.log sock status=0
+    local name=$1 limit=$2 peer=$3 window=$4 log=$found/$1.log sock status=0
     sock=$(mktemp -u "${TMPDIR:-/tmp}/vgpu-fuzz-XXXXXX")
     if [ "$peer" = 1 ]; then
         python3 "$here/tests/device/fuzz_mediator.py" "$sock" 2>"$found/peer.log" &
@@ -73,7 +74,7 @@ run()
     fi
     QEMU_FUZZ_ARGS="-machine pc -nodefaults -bios $found/bios \
 -chardev socket,id=vgpu,server=on,wait=$([ "$peer" = 1 ] && echo on || echo off),path=$sock \
--device vgpu-stub,chardev=vgpu" \
+-device vgpu-stub,chardev=vgpu,window-size=$window" \
         QEMU_FUZZ_OBJECTS='vgpu*' \
         ASAN_OPTIONS=detect_leaks=0:abort_on_error=1 UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1 \
         timeout -k 10 $((limit + 120)) "$binary" --fuzz-target=generic-fuzz \
@@ -96,6 +97,7 @@ mkdir -p "$found" "$corpus"
 truncate -s 128K "$found/bios"
 python3 "$here/tests/device/fuzz_seeds.py" "$corpus"
 failed=0
-run mediator $((seconds - seconds / 2)) 1 || failed=1
-run alone $((seconds / 2)) 0 || failed=1
+run mediator $((seconds / 3)) 1 0 || failed=1
+run window $((seconds - 2 * (seconds / 3))) 1 64M || failed=1
+run alone $((seconds / 3)) 0 64M || failed=1
 exit "$failed"

@@ -69,8 +69,10 @@ struct vgpu_launch_keep {
     uint32_t gpu_id;
     uint8_t token[16];
     char process[40];
+    uint32_t window; /* as in struct vgpu_msg_opened */
+    uint32_t reserved;
 };
-VGPU_ASSERT_SIZE(struct vgpu_launch_keep, 64);
+VGPU_ASSERT_SIZE(struct vgpu_launch_keep, 72);
 
 struct vgpu_launch_spawn {
     struct vgpu_launch head;
@@ -81,7 +83,7 @@ struct vgpu_launch_spawn {
     char gpu_uuid[VGPU_GPU_UUID_BYTES]; /* as NVML writes it: "GPU-…"; letters, digits, '-' */
     uint64_t host_memory_bytes; /* of the worker, for its cgroup; 0: the launcher's default */
 };
-VGPU_ASSERT_SIZE(struct vgpu_launch_spawn, 184);
+VGPU_ASSERT_SIZE(struct vgpu_launch_spawn, 192);
 
 struct vgpu_launch_channel {
     struct vgpu_launch head;
@@ -118,7 +120,7 @@ struct vgpu_launch_entry {
     struct vgpu_channel_geometry geometry;
     struct vgpu_launch_keep keep;
 };
-VGPU_ASSERT_SIZE(struct vgpu_launch_entry, 128);
+VGPU_ASSERT_SIZE(struct vgpu_launch_entry, 136);
 
 /* The spare workers that are wanted: so many for each of these GPUs, none for others. */
 struct vgpu_launch_spares {

@@ -24,12 +24,17 @@
 #define VGPU_BAR_REGISTERS 0u /* 4 KiB, never mapped into a guest's user process */
 #define VGPU_BAR_MSIX      1u
 #define VGPU_BAR_DOORBELLS 2u /* a page for each channel slot */
+#define VGPU_BAR_WINDOW    4u /* 64 bits, prefetchable; with VGPU_DEVICE_WINDOW only */
 
 #define VGPU_REGISTERS_BYTES     4096u
 #define VGPU_SLOTS               64u /* channels of one device; the mediator may allow fewer */
 #define VGPU_DOORBELL_PAGE_BYTES 4096u
 #define VGPU_DOORBELL_BYTES      (VGPU_SLOTS * VGPU_DOORBELL_PAGE_BYTES)
 #define VGPU_MSIX_VECTORS        (1u + VGPU_SLOTS) /* 0: control; others as ATTACH says */
+
+/* The window: a power of two. It holds channels' memory; the rest of it reads as all ones. */
+#define VGPU_WINDOW_MIN_BYTES (8ull << 20)
+#define VGPU_WINDOW_MAX_BYTES (1ull << 38)
 
 /* What the device is and whom it serves. Read-only. */
 #define VGPU_REG_MAGIC        0x000u /* VGPU_MAGIC */
@@ -60,14 +65,14 @@
 /* Counters since the device was reset, 64 bits each. Read-only. */
 #define VGPU_REG_COUNTERS 0x080u
 enum vgpu_device_counter {
-    VGPU_COUNT_DOORBELLS = 0,      /* writes to doorbells; each is an exit of the virtual CPU */
+    VGPU_COUNT_DOORBELLS = 0,      /* writes to doorbells that came to the device itself */
     VGPU_COUNT_TURNS = 1,          /* looks at a channel */
     VGPU_COUNT_RING_BYTES = 2,     /* copied between rings, both ways */
     VGPU_COUNT_UPLOAD_BYTES = 3,   /* guest's data area to the host */
     VGPU_COUNT_DOWNLOAD_BYTES = 4, /* and back */
     VGPU_COUNT_WORKER_KICKS = 5,   /* wake-ups of workers */
     VGPU_COUNT_WORKER_WAKES = 6,   /* wake-ups by workers */
-    VGPU_COUNT_INTERRUPTS = 7,     /* sent for channels */
+    VGPU_COUNT_INTERRUPTS = 7,     /* sent for channels by the device itself */
     VGPU_DEVICE_COUNTERS = 8
 };
 
@@ -93,11 +98,9 @@ enum vgpu_device_counter {
 #define VGPU_JOB_VECTOR_ADD   1u
 
 /* VGPU_REG_FEATURES */
-#define VGPU_DEVICE_JOB (1u << 0) /* the job window */
-#define VGPU_DEVICE_RELAY                                                                          \
-    (1u << 1) /* channels whose memory is the guest's, copied by the device                        \
-               */
-
+#define VGPU_DEVICE_JOB     (1u << 0) /* the job window */
+#define VGPU_DEVICE_RELAY   (1u << 1) /* channels in the guest's memory, copied by the device */
+#define VGPU_DEVICE_WINDOW  (1u << 2) /* channels whose memory is a part of VGPU_BAR_WINDOW */
 #define VGPU_DEVICE_MONITOR (1u << 3) /* VGPU_COMMAND_MONITOR */
 
 /* VGPU_REG_STATUS: the state is in the low byte. */
@@ -122,11 +125,16 @@ enum vgpu_device_state {
 enum vgpu_job_state { VGPU_JOB_IDLE = 0, VGPU_JOB_RUNNING = 1, VGPU_JOB_DONE = 2 };
 
 enum vgpu_command_op {
-    VGPU_COMMAND_OPEN = 1,   /* ask the mediator for a channel */
-    VGPU_COMMAND_ATTACH = 2, /* its guest memory: from now on the device copies */
-    VGPU_COMMAND_CLOSE = 3,  /* the device touches its memory no more; then the channel ends */
+    VGPU_COMMAND_OPEN = 1, /* ask the mediator for a channel */
+    /* Relayed: its guest memory; from now on the device copies. In the window: it is there now. */
+    VGPU_COMMAND_ATTACH = 2,
+    /* The device touches its memory no more, the window has it no more; then the channel ends. */
+    VGPU_COMMAND_CLOSE = 3,
     VGPU_COMMAND_MONITOR = 4 /* in VGPU_MONITOR_SLOT: what the VM may know of one of its GPUs */
 };
+
+/* vgpu_device_command.flags of OPEN; others are refused. */
+#define VGPU_OPEN_WINDOW (1u << 0) /* in the window if there is room, otherwise relayed */
 
 /* A slot's command and answer, in guest memory. One command of a slot at a time. */
 struct vgpu_device_command {
@@ -135,11 +143,13 @@ struct vgpu_device_command {
     uint32_t tag;          /* another one than before, not 0 */
     uint32_t sub_granules; /* OPEN; as in struct vgpu_msg_open, but not 0 */
     uint32_t comp_granules;
-    uint64_t data_bytes; /* OPEN; a multiple of 4096, not 0 */
-    uint64_t directory;  /* ATTACH: address of a struct vgpu_page_table, multiple of 4096 */
+    uint64_t data_bytes; /* OPEN; a multiple of 4096; 0, with VGPU_OPEN_WINDOW only: the host's
+                          * default for the kind of channel that it turns out to be */
+    uint64_t directory;  /* ATTACH: address of a struct vgpu_page_table, multiple of 4096; 0 for a
+                          * channel in the window */
     uint32_t vector;     /* ATTACH: MSI-X vector for completions, below VGPU_MSIX_VECTORS */
-    uint32_t reserved0;
-    char process[40]; /* OPEN: name of the guest's process, ended by NUL */
+    uint32_t flags;      /* OPEN: VGPU_OPEN_*; else 0 */
+    char process[40];    /* OPEN: name of the guest's process, ended by NUL */
     uint8_t reserved1[48];
 
     /* Written by the device. */
@@ -147,7 +157,7 @@ struct vgpu_device_command {
     uint32_t status; /* enum vgpu_status */
     uint64_t retry_ns;
     uint32_t channel; /* OPEN: the mediator's number, for people */
-    uint32_t reserved2;
+    uint32_t window;  /* OPEN: 0: relayed; else 1 + the 4096-byte page of the window it starts at */
     struct vgpu_channel_geometry geometry; /* OPEN */
     char text[VGPU_STATUS_TEXT_BYTES];     /* why, with a status */
     uint8_t reserved3[120];

@@ -13,8 +13,10 @@
 /* Feature bits. A side offers what it can do; both use what both offer. */
 #define VGPU_FEATURE_JOB     (1ull << 0) /* explicit jobs (vector-add) */
 #define VGPU_FEATURE_RESUME  (1ull << 1) /* channels outlive the mediator */
+#define VGPU_FEATURE_WINDOW  (1ull << 2) /* channels in a window of the guest's device */
 #define VGPU_FEATURE_MONITOR (1ull << 3) /* a VM's view of its GPUs, without a channel */
-#define VGPU_FEATURES_KNOWN  (VGPU_FEATURE_JOB | VGPU_FEATURE_RESUME | VGPU_FEATURE_MONITOR)
+#define VGPU_FEATURES_KNOWN                                                                        \
+    (VGPU_FEATURE_JOB | VGPU_FEATURE_RESUME | VGPU_FEATURE_WINDOW | VGPU_FEATURE_MONITOR)
 
 /* Asserts a size once, with the text that docs/spec gives. Usable in C11, C++ and the kernel. */
 #define VGPU_ASSERT_SIZE(type, bytes)                                                              \

@@ -43,7 +43,7 @@ enum vgpu_msg_type {
 struct vgpu_msg {
     uint32_t size_bytes; /* head and body */
     uint16_t type;
-    uint16_t flags; /* none yet: 0 */
+    uint16_t flags; /* OPEN: VGPU_MSG_OPEN_WINDOW; else 0 */
     uint32_t tag;   /* chosen by the asker, repeated in the answer; 0 for what nobody asked */
     uint32_t reserved;
 };
@@ -66,7 +66,7 @@ struct vgpu_msg_hello {
     /* What the device's command line claims; logged when it differs from the store. 0: no claim. */
     uint32_t claimed_vm_id;
     uint32_t claimed_priority;
-    uint32_t reserved;
+    uint32_t window_mib; /* VGPU_CARRIER_WINDOW: its size, a power of two; else 0 */
     char claimed_pool[72];
 };
 VGPU_ASSERT_SIZE(struct vgpu_msg_hello, 120);
@@ -98,6 +98,9 @@ struct vgpu_msg_refused {
 };
 VGPU_ASSERT_SIZE(struct vgpu_msg_refused, 224);
 
+/* vgpu_msg.flags of OPEN, over VGPU_CARRIER_WINDOW only: in the window if there is room. */
+#define VGPU_MSG_OPEN_WINDOW 0x1u
+
 struct vgpu_msg_open {
     struct vgpu_msg head;
     uint32_t sub_granules;  /* a power of two; 0: the mediator's default */
@@ -110,7 +113,7 @@ VGPU_ASSERT_SIZE(struct vgpu_msg_open, 72);
 struct vgpu_msg_opened {
     struct vgpu_msg head;
     uint32_t channel;
-    uint32_t reserved;
+    uint32_t window; /* 0: none; else 1 + the 4096-byte page of the window it starts at */
     uint8_t token[VGPU_TOKEN_BYTES]; /* proves ownership in RESUME */
     struct vgpu_channel_geometry geometry;
 };

@@ -36,10 +36,13 @@ VECTORS = 65
 
 # Where things lie in the test's guest.
 BAR0, BAR1, BAR2 = 0xe0000000, 0xe0004000, 0xe0100000
+WINDOW = 0x1000000000  # BAR 4
 DEVFN = 4 << 3
 COMMANDS_AT = 0x100000
 MESSAGES_AT = 0x114000
 HEAP_AT = 0x200000
+
+OPEN_WINDOW = 1
 
 COMMAND_ASK = struct.Struct('<IIIIQQII40s')
 GEOMETRY = struct.Struct('<IIQQQQQ')
@@ -52,13 +55,15 @@ def text_of(data):
 class Machine:
     """A QEMU with one vgpu-stub."""
 
-    def __init__(self, directory, chardev, properties='', machine='pc', arguments=()):
+    def __init__(self, directory, chardev, properties='', machine='pc', arguments=(), **others):
         self.directory = directory
+        self.window = WINDOW
         self.tags = itertools.count(1)
         self.heap = HEAP_AT
         device = 'vgpu-stub,id=gpu,chardev=vgpu,addr=04.0'
         self.qemu = Qemu(directory, ['-chardev', 'socket,id=vgpu,' + chardev,
-                                     '-device', device + properties] + list(arguments), machine)
+                                     '-device', device + properties] + list(arguments), machine,
+                         **others)
         self.qtest = self.qmp = self.ram = None
 
     def boot(self):
@@ -72,6 +77,8 @@ class Machine:
     def setup_pci(self):
         for bar, address in ((0, BAR0), (1, BAR1), (2, BAR2)):
             self.set_config(0x10 + 4 * bar, address)
+        self.set_config(0x20, self.window & 0xffffffff)
+        self.set_config(0x24, self.window >> 32)
         self.set_config(0x04, 0x0006, 2)
 
     def setup_commands(self, address=COMMANDS_AT):
@@ -156,11 +163,11 @@ class Machine:
     # Commands
 
     def ask(self, slot, op, sub=64, comp=64, data=65536, directory=0, vector=0, process=b'test',
-            tag=None):
+            tag=None, flags=0):
         """Writes a command and rings; returns its tag."""
         tag = next(self.tags) if tag is None else tag
         self.ram.write(COMMANDS_AT + slot * 1024, COMMAND_ASK.pack(
-            op, tag, sub, comp, data, directory, vector, 0, process))
+            op, tag, sub, comp, data, directory, vector, flags, process))
         self.store(COMMAND, slot)
         return tag
 
@@ -183,6 +190,9 @@ class Machine:
 
     def answer_channel(self, slot):
         return self.ram.u32(COMMANDS_AT + slot * 1024 + 144)
+
+    def answer_window(self, slot):
+        return self.ram.u32(COMMANDS_AT + slot * 1024 + 148)
 
     def answer_geometry(self, slot):
         return GEOMETRY.unpack(self.ram.read(COMMANDS_AT + slot * 1024 + 152, GEOMETRY.size))
@@ -209,6 +219,46 @@ class Machine:
             status = self.command(slot, ATTACH, directory=channel.directory, vector=vector)
             assert status == 0, (status, self.answer_text(slot))
         return channel
+
+
+    def window_channel(self, slot, sub=64, comp=64, data=65536, vector=0, attach=True):
+        """Opens a channel in the window."""
+        status = self.command(slot, OPEN, sub=sub, comp=comp, data=data, flags=OPEN_WINDOW)
+        assert status == 0, (status, self.answer_text(slot))
+        assert self.answer_window(slot), 'relayed'
+        channel = WindowChannel(self, slot, self.answer_window(slot), self.answer_geometry(slot))
+        if attach:
+            channel.attach(vector)
+        return channel
+
+
+class WindowChannel:
+    """A channel's memory in the window."""
+
+    STATE = 340
+
+    def __init__(self, machine, slot, window, geometry):
+        self.machine, self.slot = machine, slot
+        self.place = (window - 1) * 4096
+        self.address = machine.window + self.place
+        (self.sub, self.comp, self.sub_offset, self.comp_offset, self.data_offset, self.data,
+         self.total) = geometry
+
+    def attach(self, vector=0):
+        status = self.machine.command(self.slot, ATTACH, vector=vector)
+        assert status == 0, (status, self.machine.answer_text(self.slot))
+
+    def u32(self, offset):
+        return self.machine.qtest.load(self.address + offset)
+
+    def set_u32(self, offset, value):
+        self.machine.qtest.store(self.address + offset, value)
+
+    def data_u32(self, offset):
+        return self.u32(self.data_offset + offset)
+
+    def doorbell(self):
+        self.machine.doorbell(self.slot)
 
 
 class GuestChannel:
@@ -320,17 +370,23 @@ class DeviceCase(unittest.TestCase):
     """A directory of its own for each test, and whatever was started there ended."""
 
     machine_type = 'pc'
+    machine_others = {}
 
     def setUp(self):
         self.directory = tempfile.mkdtemp(prefix='vgpu-qtest-')
         self.addCleanup(shutil.rmtree, self.directory, True)
+
+    def fresh(self):
+        """A directory for one more machine in the same test."""
+        self.setUp()
 
     def path(self, name):
         return os.path.join(self.directory, name)
 
     def start(self, chardev, properties='', arguments=()):
         """A machine that is not looked at yet."""
-        machine = Machine(self.directory, chardev, properties, self.machine_type, arguments)
+        machine = Machine(self.directory, chardev, properties, self.machine_type, arguments,
+                          **self.machine_others)
         self.addCleanup(machine.qemu.close)
         return machine
 

@@ -41,6 +41,14 @@ def spoil(channel, generator):
     channel.publish()
 
 
+def place(generator):
+    """In the window, seldom none, or one that cannot be."""
+    kind = generator.random()
+    if kind < 0.1:
+        return generator.choice((0, 0xffffffff, 0x200000))
+    return 1 + 512 * generator.randrange(8)
+
+
 def answer(link, message, generator):
     if message.kind == mediator.HELLO:
         link.welcome(message.tag)
@@ -49,10 +57,11 @@ def answer(link, message, generator):
         if generator.random() < 0.1 or body.data_bytes > 1 << 24:
             link.refuse(message.tag, generator.choice((1, 2, 4, 14)), b'not now', 1000000)
             return
+        window = place(generator) if message.flags & mediator.OPEN_WINDOW else 0
         channel = HostChannel(generator.randint(1, 1000), body.sub_granules, body.comp_granules,
-                              body.data_bytes)
+                              body.data_bytes or 65536, mode_flags=0 if window else 1)
         spoil(channel, generator)
-        link.opened(message, channel.number, channel)
+        link.opened(message, channel.number, channel, window=window)
         if generator.random() < 0.1:
             link.gone(channel.number, mediator.KILLED, b'gone')
         channel.close()

@@ -6,13 +6,14 @@ An input is a list of operations, apart by "FUZZ" (QEMU's tests/qtest/fuzz/gener
 that the device reads is filled with patterns, one after the other at each read; a fuzzer does not
 find by itself what a command, a directory or a ring looks like.
 """
+import itertools
 import os
 import struct
 import sys
 
 from device import (
     ATTACH, CLOSE, COMMAND, COMMAND_ASK, COMMANDS_LOW, CONTROL, IRQ_ENABLE, JOB_A, JOB_COUNT,
-    JOB_GO, JOB_OP, OPEN, STATUS)
+    JOB_GO, JOB_OP, OPEN, OPEN_WINDOW, STATUS)
 
 REGISTERS, TABLE, PENDING, DOORBELLS = range(4)
 READ, WRITE, PCI_WRITE, PATTERN, CLEAR, CLOCK = 2, 3, 5, 7, 8, 9
@@ -30,12 +31,12 @@ def pattern(data):
     return bytes([PATTERN, 255, 0]) + data
 
 
-def command(slot, op, **values):
+def command(slot, op, registers=REGISTERS, **values):
     """The pattern of a command, and the register that makes the device read it."""
-    ask = {'sub': 64, 'comp': 64, 'data': 8192, 'directory': 0, 'vector': 1, **values}
+    ask = {'sub': 64, 'comp': 64, 'data': 8192, 'directory': 0, 'vector': 1, 'flags': 0, **values}
     packed = COMMAND_ASK.pack(op, 7 + slot, ask['sub'], ask['comp'], ask['data'], ask['directory'],
-                              ask['vector'], 0, b'fuzz').ljust(128, b'\0')
-    return [bytes([CLEAR]), pattern(packed), write(REGISTERS, COMMAND, slot)] + wait()
+                              ask['vector'], ask['flags'], b'fuzz').ljust(128, b'\0')
+    return [bytes([CLEAR]), pattern(packed), write(registers, COMMAND, slot)] + wait()
 
 
 def wait(count=120):
@@ -87,9 +88,27 @@ def seeds():
         [write(TABLE, 0, 0x500000), write(TABLE, 12, 0)] + opened
 
 
+def window_seeds():
+    """
+    With a fifth region, the window, the fuzzer's order of regions is another one, which nobody
+    knows beforehand: each that may be.
+    """
+    for registers, doors, window in itertools.permutations(range(5), 3):
+        begin = [write(registers, COMMANDS_LOW, 0x100000), write(registers, IRQ_ENABLE, 15)]
+        life = begin
+        for slot in (0, 1):
+            life = life + command(slot, OPEN, registers, flags=OPEN_WINDOW) + \
+                command(slot, ATTACH, registers) + \
+                [write(doors, 4096 * slot, 1), write(window, 2 << 20, 1), read(window, 0)]
+        name = '%d%d%d' % (registers, doors, window)
+        yield 'window-close-' + name, life + command(0, CLOSE, registers) + \
+            command(0, OPEN, registers, flags=OPEN_WINDOW)
+        yield 'window-reset-' + name, life + [write(registers, CONTROL, 1)] + begin
+
+
 def main():
     os.makedirs(sys.argv[1], exist_ok=True)
-    for name, steps in seeds():
+    for name, steps in itertools.chain(seeds(), window_seeds()):
         with open(os.path.join(sys.argv[1], name), 'wb') as seed:
             seed.write(b'FUZZ'.join(steps))
 

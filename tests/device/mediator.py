@@ -24,12 +24,12 @@ OK, BUSY, QUARANTINED, STATUS_GONE, NO_GPU, NOT_CONFIGURED, VERSION, BAD_MESSAGE
 HEAD = struct.Struct('<IHHII')
 BODIES = {
     HELLO: (struct.Struct('<IHHQIIII72s'), 'magic major minor features carrier claimed_vm_id '
-            'claimed_priority reserved claimed_pool'),
+            'claimed_priority window_mib claimed_pool'),
     WELCOME: (struct.Struct('<IHHQIIIIQII72s72s'), 'magic major minor features vm_id priority '
               'weight max_channels max_data quarantined reserved pool name'),
     REFUSED: (struct.Struct('<IIQ192s'), 'status reserved retry_ns text'),
     OPEN: (struct.Struct('<IIQ40s'), 'sub_granules comp_granules data_bytes process'),
-    OPENED: (struct.Struct('<II16sIIQQQQQ'), 'channel reserved token sub_granules comp_granules '
+    OPENED: (struct.Struct('<II16sIIQQQQQ'), 'channel window token sub_granules comp_granules '
              'sub_offset comp_offset data_offset data_bytes total_bytes'),
     CLOSE: (struct.Struct('<II'), 'channel reserved'),
     CLOSED: (struct.Struct('<II'), 'channel reserved'),
@@ -43,9 +43,12 @@ BODIES = {
 FIELDS = {kind: collections.namedtuple('Body%d' % kind, names)
           for kind, (_, names) in BODIES.items()}
 TEXTS = ('claimed_pool', 'pool', 'name', 'text', 'process', 'token', 'monitor')
+OPEN_WINDOW = 1
+PLACE_STEP = 2 << 20
+FEATURE_WINDOW = 4
 Message = collections.namedtuple('Message', 'kind flags tag reserved body fds size')
 
-WELCOME_VALUES = {'magic': MAGIC, 'major': 1, 'minor': 0, 'features': 3, 'vm_id': 7, 'priority': 2,
+WELCOME_VALUES = {'magic': MAGIC, 'major': 1, 'minor': 0, 'features': 7, 'vm_id': 7, 'priority': 2,
                   'weight': 2500, 'max_channels': 64, 'max_data': 1 << 30, 'quarantined': 0,
                   'reserved': 0, 'pool': b'A', 'name': b'VM-007'}
 
@@ -95,7 +98,8 @@ class Link:
         assert kind in BODIES, 'message of kind %d' % kind
         layout, _ = BODIES[kind]
         assert size == HEAD.size + layout.size, (kind, size)
-        assert flags == 0 and reserved == 0, (kind, flags, reserved)
+        assert flags & ~(OPEN_WINDOW if kind == OPEN else 0) == 0, (kind, flags)
+        assert reserved == 0, (kind, reserved)
         body = FIELDS[kind](*layout.unpack(self._bytes(layout.size, end, fds)))
         assert not fds, 'a guest sends no descriptors'
         return Message(kind, flags, tag, reserved, body, fds, size)
@@ -147,6 +151,7 @@ class Link:
     def greet(self, seconds=20, **changes):
         """Takes HELLO and welcomes; returns HELLO."""
         hello = self.expect(HELLO, seconds)
+        changes.setdefault('features', 7 & hello.body.features)
         self.welcome(hello.tag, **changes)
         return hello
 
@@ -355,6 +360,7 @@ class Server:
         self.hooks = {}
         self.failure = None
         self.ended = False
+        self.next_place = 0  # in the window; None: there is no room
         self.next_number = max(self.channels, default=0) + 1
         self._stop_read, self._stop_write = os.pipe()
         self.thread = threading.Thread(target=self._run, daemon=True)
@@ -383,17 +389,22 @@ class Server:
         getattr(self, '_on_%d' % message.kind)(message)
 
     def _on_1(self, message):
-        self.link.welcome(message.tag, **self.welcome)
+        self.link.welcome(message.tag, **{'features': 7 & message.body.features, **self.welcome})
         self.hello = message
 
     def _on_4(self, message):
         number = self.next_number
         self.next_number += 1
+        windowed = message.flags & OPEN_WINDOW and self.next_place is not None
         channel = HostChannel(number, message.body.sub_granules, message.body.comp_granules,
-                              message.body.data_bytes)
+                              message.body.data_bytes or 65536, mode_flags=0 if windowed else 1)
         self.channels[number] = channel
         self.open_numbers.add(number)
-        self.link.opened(message, number, channel)
+        window = 0
+        if windowed:
+            window = 1 + self.next_place // 4096
+            self.next_place += (channel.total + PLACE_STEP - 1) // PLACE_STEP * PLACE_STEP
+        self.link.opened(message, number, channel, window=window)
 
     def _on_6(self, message):
         self.open_numbers.discard(message.body.channel)

@@ -172,8 +172,10 @@ class Ram:
 class Qemu:
     """One QEMU process in a directory of its own."""
 
-    def __init__(self, directory, arguments, machine='pc'):
+    def __init__(self, directory, arguments, machine='pc', accel=('qtest',), firmware=b''):
         self.directory = directory
+        self.accel = accel
+        self.firmware = firmware
         self.ram_path = os.path.join(directory, 'ram')
         self.errors_path = os.path.join(directory, 'stderr')
         self.qtest = self.qmp = self.ram = None
@@ -191,7 +193,7 @@ class Qemu:
         with open(self.ram_path, 'wb') as backing:
             backing.truncate(RAM_BYTES)
         with open(os.path.join(self.directory, 'bios'), 'wb') as bios:
-            bios.truncate(128 << 10)
+            bios.write(self.firmware.rjust(128 << 10, b'\0'))
 
     def _listen(self, name):
         listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
@@ -201,7 +203,7 @@ class Qemu:
 
     def _command(self, machine):
         path = lambda name: os.path.join(self.directory, name)
-        return [os.environ['VGPU_QEMU'], '-nodefaults', '-display', 'none', '-accel', 'qtest',
+        return [os.environ['VGPU_QEMU'], '-nodefaults', '-display', 'none', '-accel', *self.accel,
                 '-machine', machine + ',memory-backend=ram', '-m', '64', '-bios', path('bios'),
                 '-object', 'memory-backend-file,id=ram,share=on,size=64M,mem-path=' + path('ram'),
                 '-chardev', 'socket,id=qmp,path=' + path('qmp'), '-mon', 'chardev=qmp,mode=control',

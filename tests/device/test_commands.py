@@ -167,10 +167,10 @@ class States(DeviceCase):
 
     def test_commands_reserved_fields(self):
         machine, server = self.pair()
-        for offset in range(80, 128):
+        for offset in range(80, 128):  # and 80 means: a flag that there is not
             tag = next(machine.tags)
             machine.ram.write(COMMANDS_AT, COMMAND_ASK.pack(OPEN, tag, 64, 64, 4096, 0, 0,
-                                                            offset == 80, b'p').ljust(128, b'\0'))
+                                                            2 * (offset == 80), b'p').ljust(128, b'\0'))
             machine.ram.write(COMMANDS_AT + offset, b'\1' if offset > 80 else b'\0')
             machine.store(COMMAND, 0)
             self.assertEqual(machine.wait_done(0, tag), mediator.BAD_MESSAGE, offset)

@@ -53,7 +53,7 @@ class Registers(DeviceCase):
             self.assertEqual(machine.load(register), 0, hex(register))
         self.assertEqual(machine.load(MAGIC), 0x55504756)
         self.assertEqual(machine.load(VERSION), 0x00010000)
-        self.assertEqual(machine.load(FEATURES), 0xb)
+        self.assertEqual(machine.load(FEATURES), 0xf)
         self.assertEqual(machine.load(STATUS), DISCONNECTED)
 
     def test_registers_effective_values(self):
@@ -75,10 +75,9 @@ class Registers(DeviceCase):
         _, server = self.pair(',vm_id=9,pool_id=Zoo,priority=high')
         body = server.hello.body
         self.assertEqual((body.magic, body.major), (mediator.MAGIC, 1))
-        self.assertEqual(body.carrier, 2, 'relay')
+        self.assertEqual((body.carrier, body.window_mib), (3, 8192), 'window')
         self.assertEqual((body.claimed_vm_id, body.claimed_priority), (9, 2))
         self.assertEqual(body.claimed_pool.rstrip(b'\0'), b'Zoo')
-        self.assertEqual(body.reserved, 0)
 
     def test_registers_no_claims(self):
         _, server = self.pair()
@@ -180,7 +179,7 @@ class Registers(DeviceCase):
         self.assertEqual(self.snapshot(machine), before)
 
     def test_registers_data_is_what_a_directory_reaches(self):
-        machine, _ = self.pair(max_data=1 << 36)
+        machine, _ = self.pair(',window-size=0', max_data=1 << 36)
         self.assertEqual(machine.load(MAX_DATA), ((512 * 512 << 12) - (16 << 20)) >> 12)
 
     def test_registers_sweep_bar0(self):
