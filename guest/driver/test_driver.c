@@ -863,9 +863,31 @@ static void *open_until_told(void *opaque)
 	return NULL;
 }
 
+/* On one file as long as its device is there: then each question answers ENODEV. */
+static void *ask_until_told(void *opaque)
+{
+	int *stop = opaque;
+
+	while (!__atomic_load_n(stop, __ATOMIC_ACQUIRE)) {
+		struct vgpu_ioc_monitor ask = { .gpu = 0 };
+		int fd = open(NODE, O_RDWR | O_CLOEXEC);
+
+		if (fd < 0) {
+			pause_ms(1);
+			continue;
+		}
+		while (!__atomic_load_n(stop, __ATOMIC_ACQUIRE) &&
+		       ioctl(fd, VGPU_IOC_MONITOR, &ask) == 0)
+			CHECK(ask.status == VGPU_OK || ask.status == VGPU_STARTING);
+		CHECK(errno == ENODEV || errno == EIO || __atomic_load_n(stop, __ATOMIC_ACQUIRE));
+		close(fd);
+	}
+	return NULL;
+}
+
 static void test_driver_unbind_while_programs_open(void)
 {
-	pthread_t thread[3];
+	pthread_t thread[3], asker;
 	int stop = 0;
 	char name[64];
 	struct channel c;
@@ -873,6 +895,7 @@ static void test_driver_unbind_while_programs_open(void)
 	bus_name(name);
 	for (int i = 0; i < 3; i++)
 		CHECK(pthread_create(&thread[i], NULL, open_until_told, &stop) == 0);
+	CHECK(pthread_create(&asker, NULL, ask_until_told, &stop) == 0);
 	for (int i = 0; i < 8; i++) {
 		pause_ms(30 + i * 27);
 		unbind(name);
@@ -881,6 +904,7 @@ static void test_driver_unbind_while_programs_open(void)
 	__atomic_store_n(&stop, 1, __ATOMIC_RELEASE);
 	for (int i = 0; i < 3; i++)
 		pthread_join(thread[i], NULL);
+	pthread_join(asker, NULL);
 	c = channel_open(64, 1 << 20);
 	channel_close(&c);
 }

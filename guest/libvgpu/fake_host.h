@@ -43,6 +43,7 @@ struct fake_host {
     bool unified;           /* answers the data area's address, as a worker does */
     uint32_t bad_addresses; /* so many allocations lie where the test's process has something */
     bool large_params;      /* functions take as many bytes as a launch can have */
+    bool clusters;          /* the device takes launches in clusters, and maps of tensors */
     fake_record_fn on_record;
 
     struct fake_relay *relay; /* NULL: there is a socket */
