@@ -12,8 +12,6 @@
  */
 #include "qemu/osdep.h"
 #include "link.h"
-#include <sys/socket.h>
-#include <sys/un.h>
 
 #define HANDSHAKE_MS 5000
 #define QUEUE_BYTES  (32 * 1024)
@@ -784,37 +782,6 @@ static void remove_handlers(VGPULink *link)
 
 /* Realize */
 
-static bool is_server(Chardev *chr)
-{
-    return strstr(chr->filename, ",server") != NULL;
-}
-
-/*
- * Would the chardev, which is not connected, connect at once? Waiting for it to do so has
- * no end where nobody listens. It tells its path in its name: "disconnected:unix:PATH".
- */
-static bool somebody_listens(Chardev *chr)
-{
-    static const char prefix[] = "disconnected:unix:";
-    struct sockaddr_un address = {.sun_family = AF_UNIX};
-    const char *path = chr->filename + strlen(prefix);
-    bool connected;
-    int sock;
-
-    if (is_server(chr) || strncmp(chr->filename, prefix, strlen(prefix)) != 0 ||
-        strlen(path) >= sizeof(address.sun_path)) {
-        return false;
-    }
-    pstrcpy(address.sun_path, sizeof(address.sun_path), path);
-    sock = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-    if (sock < 0) {
-        return false;
-    }
-    connected = connect(sock, (struct sockaddr *)&address, sizeof(address)) == 0;
-    close(sock);
-    return connected;
-}
-
 static gboolean expire(void *opaque)
 {
     *(bool *)opaque = true;
@@ -884,7 +851,7 @@ static int connect_now(VGPULink *link, Chardev *chr, Error **errp)
     if (qemu_chr_fe_backend_open(link->chr)) {
         return 1;
     }
-    if (!somebody_listens(chr)) {
+    if (!vgpu_peer_listens(chr)) {
         return 0;
     }
     return qemu_chr_fe_wait_connected(link->chr, errp) < 0 ? -1 : 1;
@@ -924,7 +891,7 @@ static bool begin(VGPULink *link, Chardev *chr, Error **errp)
         return false;
     case GREETING_STALE:
         /* Its timer for reconnecting is lost with the context that it was in. */
-        if (!is_server(chr)) {
+        if (!vgpu_peer_is_client(chr)) {
             error_setg(errp,
                        "vgpu-stub: the mediator closes the connection without an answer");
             return false;

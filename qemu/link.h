@@ -43,4 +43,11 @@ const VGPULinkState *vgpu_link_state(const VGPULink *link);
 /* Channels that are left end without a callback. NULL is fine. */
 void vgpu_link_free(VGPULink *link);
 
+/* peer.c */
+
+/* The chardev listens: the mediator is the one to connect. */
+bool vgpu_peer_is_client(Chardev *chr);
+/* The chardev connects, is not connected, and there is somebody to connect to. */
+bool vgpu_peer_listens(Chardev *chr);
+
 #endif

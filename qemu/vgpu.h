@@ -6,6 +6,7 @@
  *   vgpu_stub.c  the PCI device: BARs, interrupts, properties, realize, reset
  *   link.c       the connection to the mediator: handshake, OPEN one at a time, RESUME,
  *                a bounded queue that never blocks (link.h)
+ *   peer.c       who is at the other end before there is a connection (link.h)
  *   slots.c      the guest's commands, one channel slot each
  *   channel.c    a channel's memory on the host, mapped and checked
  *   relay.c      mirrors a channel between guest memory and the host, in turns

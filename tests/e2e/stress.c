@@ -3,9 +3,9 @@
  * stress SECONDS THREADS STREAMS SEED PATH: each thread drives streams of its own, all in one
  * context, with work that overlaps: random data up, by page-locked or by ordinary memory, kernels
  * in two streams one behind the other by an event, and back, compared with what the processor makes
- * of it. Prints how many rounds were right; the first one that is not, and any error, ends it
- * with 1. It may be killed at any moment. PATH is a VM's socket or a device of the guest's driver;
- * tests/vm runs it.
+ * of it. Prints how many rounds were right, and whether pointers are the device's, too; the first
+ * one that is not, and any error, ends it with 1. It may be killed at any moment. PATH is a VM's
+ * socket or a device of the guest's driver; tests/vm runs it.
  */
 #include <pthread.h>
 #include <stdint.h>
@@ -170,11 +170,39 @@ static void *work(void *opaque)
     return NULL;
 }
 
+/* Where addresses are unified, kernels work in the program's own page-locked memory. */
+static const char *try_unified(void)
+{
+    struct lane lane;
+    int unified = 0;
+
+    MUST(cuDeviceGetAttribute(&unified, CU_DEVICE_ATTRIBUTE_UNIFIED_ADDRESSING, 0));
+    if (!unified)
+        return "two address spaces";
+    lane_make(&lane);
+    MUST(cuMemFree_v2(lane.device));
+    lane.device = (CUdeviceptr)(uintptr_t)lane.pinned;
+    for (uint32_t i = 0; i < COMPUTED_WORDS; i++)
+        lane.pinned[i] = i;
+    launch(&lane, lane.stream, 5);
+    MUST(cuStreamSynchronize(lane.stream));
+    for (uint32_t i = 0; i < COMPUTED_WORDS; i++) {
+        if (lane.pinned[i] == i * 3 + 5)
+            continue;
+        fprintf(stderr, "unified: word %u is %#x\n", i, lane.pinned[i]);
+        exit(1);
+    }
+    MUST(cuMemAlloc_v2(&lane.device, sizeof(uint32_t)));
+    lane_free(&lane);
+    return "one address space";
+}
+
 int main(int argc, char **argv)
 {
     static struct worker worker[MAX_THREADS];
     unsigned threads = argc == 6 ? (unsigned)atoi(argv[2]) : 0;
     struct vgpu_failure failure;
+    const char *addresses;
     uint64_t rounds = 0;
     CUmodule module;
 
@@ -192,6 +220,7 @@ int main(int argc, char **argv)
     MUST(cuCtxSetCurrent(context));
     MUST(cuModuleLoadData(&module, image));
     MUST(cuModuleGetFunction(&turn, module, "turn"));
+    addresses = try_unified();
     end = now() + atof(argv[1]);
     for (unsigned i = 0; i < threads; i++) {
         worker[i].seed = strtoull(argv[4], NULL, 0) * MAX_THREADS + i;
@@ -203,6 +232,6 @@ int main(int argc, char **argv)
         rounds += worker[i].rounds;
     }
     MUST(cuCtxSynchronize());
-    printf("%lu rounds verified\n", (unsigned long)rounds);
+    printf("%lu rounds verified, %s\n", (unsigned long)rounds, addresses);
     return 0;
 }

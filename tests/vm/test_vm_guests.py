@@ -11,6 +11,9 @@ class Guests(VmTest):
 
     def test_vm_one_has_a_window_and_the_other_is_relayed(self):
         self.assertEqual([self.info(vm)['vm']['carrier'] for vm in (1, 2)], ['window', 'relay'])
+        told = [self.guest(vm).run('stress 1 2 2 1 /dev/vgpu0').text_output() for vm in (1, 2)]
+        self.assertIn('verified, one address space', told[0])
+        self.assertIn('verified, two address spaces', told[1])
 
     def test_vm_lspci_shows_a_processing_accelerator(self):
         for vm in (1, 2):
@@ -122,6 +125,7 @@ class WithoutRoom(VmTest):
 
     def test_vm_window_without_an_address(self):
         self.stack.boot(1, options=',window-size=256G', cpu=',phys-bits=36')
+        self.before = self.stack.resources()
         self.assertEqual(self.info(1)['vm']['carrier'], 'relay')
         self.assertIn(' verified ', self.client(1, 'run vector_add').text_output())
 
