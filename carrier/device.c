@@ -64,15 +64,40 @@ static int open_channel(int fd, const struct vgpu_msg_open *ask, struct vgpu_ioc
     return -EACCES;
 }
 
-static int map_channel(int fd, const struct vgpu_channel_geometry *geometry,
-                       struct device_channel *ret, struct local_refusal *refusal)
+/* The driver and the channel's own page say the same of who copies. */
+static bool agrees(const struct device_channel *channel, bool relayed)
 {
+    return !(channel->map.page->flags & VGPU_CHANNEL_MIRRORED) == !relayed;
+}
+
+static int map_memory(int fd, const struct vgpu_ioc_open *open, struct device_channel *ret,
+                      struct local_refusal *refusal)
+{
+    bool relayed = !(open->flags & VGPU_OPENED_WINDOW);
     struct vgpu_err err = {0};
+
+    if (channel_mapping_init_device(&ret->map, fd, VGPU_MMAP_CHANNEL, &open->geometry,
+                                    relayed ? PAGE_BYTES : 0, &err) < 0)
+        return refuse(refusal, EPROTO, VGPU_INTERNAL, "cannot use the channel: %.300s", err.text);
+    if (!agrees(ret, relayed)) {
+        channel_mapping_release(&ret->map);
+        return refuse(refusal, EPROTO, VGPU_INTERNAL,
+                      "cannot use the channel: driver and host disagree on who copies");
+    }
+    ret->transfers =
+        relayed ? (struct vgpu_transfer_page *)(void *)(ret->map.base + open->geometry.total_bytes)
+                : NULL;
+    return 0;
+}
+
+static int map_channel(int fd, const struct vgpu_ioc_open *open, struct device_channel *ret,
+                       struct local_refusal *refusal)
+{
+    int status = map_memory(fd, open, ret, refusal);
     void *doorbell;
 
-    if (channel_mapping_init_device(&ret->map, fd, VGPU_MMAP_CHANNEL, geometry, PAGE_BYTES, &err) <
-        0)
-        return refuse(refusal, EPROTO, VGPU_INTERNAL, "cannot use the channel: %.300s", err.text);
+    if (status < 0)
+        return status;
     doorbell = mmap(NULL, PAGE_BYTES, PROT_READ | PROT_WRITE, MAP_SHARED, fd, VGPU_MMAP_DOORBELL);
     if (doorbell == MAP_FAILED) {
         refuse(refusal, errno, VGPU_INTERNAL, "cannot map the doorbell: %s", strerror(errno));
@@ -81,7 +106,6 @@ static int map_channel(int fd, const struct vgpu_channel_geometry *geometry,
     }
     madvise(doorbell, PAGE_BYTES, MADV_DONTFORK);
     ret->doorbell = doorbell;
-    ret->transfers = (struct vgpu_transfer_page *)(void *)(ret->map.base + geometry->total_bytes);
     return 0;
 }
 
@@ -96,7 +120,7 @@ int device_open(struct device_channel *ret, const char *path, const struct vgpu_
         return fd;
     status = open_channel(fd, ask, &open, refusal);
     if (status == 0)
-        status = map_channel(fd, &open.geometry, ret, refusal);
+        status = map_channel(fd, &open, ret, refusal);
     if (status < 0)
         return status;
     ret->channel = open.channel;

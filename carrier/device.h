@@ -17,8 +17,8 @@
 struct device_channel {
     int fd; /* read: completion kicks; the owner closes it after all mappings are gone */
     uint32_t channel;
-    struct channel_mapping map; /* ends with the page of transfers */
-    struct vgpu_transfer_page *transfers;
+    struct channel_mapping map;           /* ends with the page of transfers, if there is one */
+    struct vgpu_transfer_page *transfers; /* NULL: the worker sees this very memory */
     uint32_t *doorbell;
 };
 
@@ -35,7 +35,7 @@ int device_open(struct device_channel *ret, const char *path, const struct vgpu_
 /* What the driver knows now of VM and channel. 0 or -errno. */
 int device_state(int fd, struct vgpu_ioc_state *ret);
 
-/* Memory for a part of the data area. 0 or -ENOMEM. */
+/* Memory for a part of the data area of a relayed channel. 0 or -ENOMEM. */
 int device_populate(int fd, const struct vgpu_channel_geometry *geometry, uint64_t offset,
                     uint64_t bytes);
 

@@ -184,6 +184,15 @@ static void forget(struct capture *capture)
     __atomic_sub_fetch(&active, 1, __ATOMIC_RELEASE);
 }
 
+/* Ends without a graph. */
+static void abandon(struct capture *capture)
+{
+    capture->graph->captured_into = false;
+    if (!capture->borrowed)
+        graph_free(capture->graph);
+    forget(capture);
+}
+
 /* Work in the legacy default stream would order with streams that capture. */
 static CUresult check_legacy(CUstream stream, CUcontext context)
 {
@@ -394,7 +403,7 @@ CUresult capture_record(CUevent handle, CUstream stream, unsigned int flags)
         return add_event(&scope, found, CU_GRAPH_NODE_TYPE_EVENT_RECORD, handle);
     if (flags != CU_EVENT_RECORD_DEFAULT)
         return CUDA_ERROR_INVALID_VALUE;
-    result = find_event(handle) ? CUDA_SUCCESS : cuEventQuery(handle);
+    result = find_event(handle) ? CUDA_SUCCESS : graph_query_event(handle);
     if (result != CUDA_SUCCESS && result != CUDA_ERROR_NOT_READY)
         return result;
     forget_event(handle);
@@ -470,6 +479,65 @@ CUresult capture_refuse_event(CUevent handle)
         return CAPTURE_PASS;
     event->capture->invalid = true;
     return CUDA_ERROR_CAPTURED_EVENT;
+}
+
+CUresult capture_refuse_query_event(CUevent event)
+{
+    CUresult result = capture_refuse_event(event);
+
+    return result == CAPTURE_PASS ? capture_refuse() : result;
+}
+
+CUresult capture_refuse_query_stream(CUstream stream)
+{
+    CUresult result = capture_refuse_stream(stream);
+
+    return result == CAPTURE_PASS ? capture_refuse() : result;
+}
+
+/* Takes one stream out of its capture. */
+static void leave(struct captured_stream *stream)
+{
+    struct captured_stream **at = &streams;
+
+    while (*at != stream)
+        at = &(*at)->next;
+    *at = stream->next;
+    free(stream->frontier.nodes);
+    free(stream);
+    stream_count--;
+}
+
+void capture_stream_gone(CUstream handle)
+{
+    _graph_scope_ struct graph_scope scope = graph_enter();
+    struct captured_stream *stream;
+
+    if (scope.result != CUDA_SUCCESS)
+        return;
+    stream = find_stream(handle);
+    if (!stream)
+        return;
+    if (stream == stream->capture->origin) {
+        abandon(stream->capture);
+        return;
+    }
+    stream->capture->invalid = true;
+    leave(stream);
+}
+
+void capture_context_gone(CUcontext context)
+{
+    _graph_scope_ struct graph_scope scope = graph_enter();
+    struct capture *next;
+
+    if (scope.result != CUDA_SUCCESS)
+        return;
+    for (struct capture *capture = captures; capture; capture = next) {
+        next = capture->next;
+        if (capture->context == context)
+            abandon(capture);
+    }
 }
 
 /* Whether a call that may be unsafe is forbidden to this thread by that capture. */
@@ -624,13 +692,14 @@ CUresult cuStreamEndCapture(CUstream hStream, CUgraph *phGraph)
         result = CUDA_ERROR_STREAM_CAPTURE_INVALIDATED;
     else if (!is_joined(capture))
         result = CUDA_ERROR_STREAM_CAPTURE_UNJOINED;
+    if (result != CUDA_SUCCESS) {
+        abandon(capture);
+        return result;
+    }
     capture->graph->captured_into = false;
-    if (result == CUDA_SUCCESS)
-        *phGraph = capture->graph->handle;
-    else if (!capture->borrowed)
-        graph_free(capture->graph);
+    *phGraph = capture->graph->handle;
     forget(capture);
-    return result;
+    return CUDA_SUCCESS;
 }
 
 static CUstreamCaptureStatus status_of(const struct captured_stream *stream)

@@ -48,6 +48,17 @@ CUresult capture_refuse_stream(CUstream stream);
 CUresult capture_refuse_event(CUevent event);
 CUresult capture_refuse(void);
 
+/* Queries: an event or a stream that is not captured is one of the last kind. */
+CUresult capture_refuse_query_event(CUevent event);
+CUresult capture_refuse_query_stream(CUstream stream);
+
+/*
+ * A stream, or all of a context, is about to be destroyed: what it captured ends without a graph,
+ * and a capture that it had joined can end no more.
+ */
+void capture_stream_gone(CUstream stream);
+void capture_context_gone(CUcontext context);
+
 struct graph;
 
 /* The launch of an executable graph: `graph` is its own copy. */

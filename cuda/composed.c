@@ -240,3 +240,44 @@ CUresult cuStreamGetDevice(CUstream hStream, CUdevice *device)
         return result;
     return device ? cuCtxGetDevice_v2(device, context) : CUDA_ERROR_INVALID_VALUE;
 }
+
+/* There are no green contexts. */
+CUresult cuStreamGetCtx_v2(CUstream hStream, CUcontext *pCtx, CUgreenCtx *pGreenCtx)
+{
+    CUcontext context;
+    CUresult result = cuStreamGetCtx(hStream, &context);
+
+    if (result != CUDA_SUCCESS)
+        return result;
+    if (!pCtx)
+        return CUDA_ERROR_INVALID_VALUE;
+    *pCtx = context;
+    if (pGreenCtx)
+        *pGreenCtx = NULL;
+    return CUDA_SUCCESS;
+}
+
+/*
+ * Variables that host and device share need one address space, so there are none; one of that name
+ * that is on the device alone is not found, as with NVIDIA's driver.
+ */
+CUresult cuLibraryGetManaged(CUdeviceptr *dptr, size_t *bytes, CUlibrary library, const char *name)
+{
+    CUmodule module;
+    CUresult result = cuLibraryGetModule(&module, library);
+
+    if (result != CUDA_SUCCESS)
+        return result;
+    return name && (dptr || bytes) ? CUDA_ERROR_NOT_FOUND : CUDA_ERROR_INVALID_VALUE;
+}
+
+/* As on devices whose CU_DEVICE_ATTRIBUTE_UNIFIED_FUNCTION_POINTERS is 0. */
+CUresult cuLibraryGetUnifiedFunction(void **fptr, CUlibrary library, const char *symbol)
+{
+    CUmodule module;
+    CUresult result = cuLibraryGetModule(&module, library);
+
+    if (result != CUDA_SUCCESS)
+        return result;
+    return CUDA_ERROR_INVALID_VALUE;
+}

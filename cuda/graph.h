@@ -12,7 +12,7 @@
 
 #include <stdbool.h>
 
-#include "cuda/cuda_abi.h"
+#include "cuda/launch_attributes.h"
 
 #define GRAPH_MAX_NODES       16384u /* in one graph, those of its children included */
 #define GRAPH_MAX_EDGES       65536u
@@ -28,8 +28,7 @@ struct graph_kernel {
     CUfunction function;
     uint32_t grid[3], block[3];
     uint32_t shared_bytes;
-    bool cooperative;
-    int priority;
+    struct vgpu_launch_attributes attributes;
     uint32_t params_bytes, params_count;
     uint8_t *params; /* from malloc */
     void **pointers; /* from malloc */

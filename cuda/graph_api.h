@@ -66,6 +66,11 @@ CUresult graph_read_event(CUcontext context, CUgraphNodeType type, CUevent event
 CUresult graph_read_child(CUcontext context, CUgraph child, struct graph_params *ret);
 CUresult graph_read_node(CUcontext context, const CUgraphNodeParams *from,
                          struct graph_params *ret);
+/* cuEventQuery, also where a capture forbids it to the program: asks whether there is one. */
+CUresult graph_query_event(CUevent event);
+
+/* Of a kernel node: whether CUDA has the attribute there; taking one in. */
+bool graph_attribute_known(CUkernelNodeAttrID id);
 CUresult graph_read_attribute(CUkernelNodeAttrID id, const CUkernelNodeAttrValue *value,
                               struct graph_kernel *kernel);
 

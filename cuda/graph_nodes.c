@@ -165,10 +165,8 @@ static CUresult replace(CUgraphNode hNode, CUresult read, struct graph_params *p
         graph_params_release(params);
         return CUDA_ERROR_INVALID_VALUE;
     }
-    if (params->type == CU_GRAPH_NODE_TYPE_KERNEL) {
-        params->kernel.cooperative = node->params.kernel.cooperative;
-        params->kernel.priority = node->params.kernel.priority;
-    }
+    if (params->type == CU_GRAPH_NODE_TYPE_KERNEL)
+        params->kernel.attributes = node->params.kernel.attributes;
     graph_params_release(&node->params);
     node->params = *params;
     return CUDA_SUCCESS;
@@ -298,8 +296,7 @@ CUresult cuGraphKernelNodeCopyAttributes(CUgraphNode dst, CUgraphNode src)
     to = graph_node_of(dst);
     if (!from || !to || to->params.type != CU_GRAPH_NODE_TYPE_KERNEL)
         return CUDA_ERROR_INVALID_VALUE;
-    to->params.kernel.cooperative = from->kernel.cooperative;
-    to->params.kernel.priority = from->kernel.priority;
+    to->params.kernel.attributes = from->kernel.attributes;
     return CUDA_SUCCESS;
 }
 
@@ -314,13 +311,9 @@ CUresult cuGraphKernelNodeGetAttribute(CUgraphNode hNode, CUkernelNodeAttrID att
     params = params_of(hNode, CU_GRAPH_NODE_TYPE_KERNEL);
     if (!params || !value_out)
         return CUDA_ERROR_INVALID_VALUE;
-    memset(value_out, 0, sizeof(*value_out));
-    if (attr == CU_LAUNCH_ATTRIBUTE_COOPERATIVE)
-        value_out->cooperative = params->kernel.cooperative;
-    else if (attr == CU_LAUNCH_ATTRIBUTE_PRIORITY)
-        value_out->priority = params->kernel.priority;
-    else if (attr != CU_LAUNCH_ATTRIBUTE_ACCESS_POLICY_WINDOW)
+    if (attr != CU_LAUNCH_ATTRIBUTE_ACCESS_POLICY_WINDOW && !graph_attribute_known(attr))
         return CUDA_ERROR_INVALID_VALUE;
+    launch_attribute_value(&params->kernel.attributes, attr, value_out);
     return CUDA_SUCCESS;
 }
 

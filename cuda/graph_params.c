@@ -63,7 +63,8 @@ CUgraphExecUpdateResult graph_params_may_become(const struct graph_params *befor
         return CU_GRAPH_EXEC_UPDATE_ERROR_PARAMETERS_CHANGED;
     switch (before->type) {
     case CU_GRAPH_NODE_TYPE_KERNEL:
-        return before->kernel.cooperative == after->kernel.cooperative
+        return memcmp(&before->kernel.attributes, &after->kernel.attributes,
+                      sizeof(before->kernel.attributes)) == 0
                    ? CU_GRAPH_EXEC_UPDATE_SUCCESS
                    : CU_GRAPH_EXEC_UPDATE_ERROR_ATTRIBUTES_CHANGED;
     case CU_GRAPH_NODE_TYPE_MEMCPY:

@@ -206,10 +206,22 @@ CUresult graph_read_host(CUcontext context, const CUDA_HOST_NODE_PARAMS *from,
     return CUDA_SUCCESS;
 }
 
+CUresult graph_query_event(CUevent event)
+{
+    CUstreamCaptureMode mode = CU_STREAM_CAPTURE_MODE_RELAXED;
+    CUresult result = cuThreadExchangeStreamCaptureMode(&mode);
+
+    if (result != CUDA_SUCCESS)
+        return result;
+    result = cuEventQuery(event);
+    cuThreadExchangeStreamCaptureMode(&mode);
+    return result;
+}
+
 CUresult graph_read_event(CUcontext context, CUgraphNodeType type, CUevent event,
                           struct graph_params *ret)
 {
-    CUresult result = event ? cuEventQuery(event) : CUDA_ERROR_INVALID_VALUE;
+    CUresult result = event ? graph_query_event(event) : CUDA_ERROR_INVALID_VALUE;
 
     if (result != CUDA_SUCCESS && result != CUDA_ERROR_NOT_READY)
         return result;
@@ -265,30 +277,25 @@ CUresult graph_read_node(CUcontext context, const CUgraphNodeParams *from, struc
     return CUDA_ERROR_INVALID_VALUE;
 }
 
+/* A node runs as a part of its graph: what speaks of a stream is for launches alone. */
+bool graph_attribute_known(CUkernelNodeAttrID id)
+{
+    return (unsigned)id < 32 && (VGPU_LAUNCH_ATTRIBUTES & (1u << id)) &&
+           id != CU_LAUNCH_ATTRIBUTE_PROGRAMMATIC_STREAM_SERIALIZATION;
+}
+
 CUresult graph_read_attribute(CUkernelNodeAttrID id, const CUkernelNodeAttrValue *value,
                               struct graph_kernel *kernel)
 {
-    switch (id) {
-    case CU_LAUNCH_ATTRIBUTE_COOPERATIVE:
-        kernel->cooperative = value->cooperative != 0;
+    CUresult result;
+
+    /* A capture passes on what a launch was given; each kernel of a graph may wait for its end. */
+    if (id == CU_LAUNCH_ATTRIBUTE_PROGRAMMATIC_STREAM_SERIALIZATION)
         return CUDA_SUCCESS;
-    case CU_LAUNCH_ATTRIBUTE_PRIORITY:
-        kernel->priority = value->priority;
-        return CUDA_SUCCESS;
-    case CU_LAUNCH_ATTRIBUTE_IGNORE:
-    case CU_LAUNCH_ATTRIBUTE_ACCESS_POLICY_WINDOW:
-    case CU_LAUNCH_ATTRIBUTE_CLUSTER_SCHEDULING_POLICY_PREFERENCE:
-    case CU_LAUNCH_ATTRIBUTE_MEM_SYNC_DOMAIN_MAP:
-    case CU_LAUNCH_ATTRIBUTE_MEM_SYNC_DOMAIN:
-    case CU_LAUNCH_ATTRIBUTE_PREFERRED_SHARED_MEMORY_CARVEOUT:
-        return CUDA_SUCCESS; /* hints */
-    case CU_LAUNCH_ATTRIBUTE_CLUSTER_DIMENSION:
-        if (value->clusterDim.x == 1 && value->clusterDim.y == 1 && value->clusterDim.z == 1)
-            return CUDA_SUCCESS;
-        return cuda_unsupported("a kernel node with clusters");
-    default:
-        return CUDA_ERROR_INVALID_VALUE;
-    }
+    result = launch_attribute_read(id, value, &kernel->attributes);
+    return result == LAUNCH_NOT_CARRIED
+               ? cuda_unsupported("a kernel node with an attribute that is not carried")
+               : result;
 }
 
 static CUresult run_kernel(const struct graph_kernel *kernel, CUstream stream)
@@ -296,10 +303,7 @@ static CUresult run_kernel(const struct graph_kernel *kernel, CUstream stream)
     size_t bytes = kernel->params_bytes;
     void *extra[] = {CU_LAUNCH_PARAM_BUFFER_POINTER, kernel->params, CU_LAUNCH_PARAM_BUFFER_SIZE,
                      &bytes, CU_LAUNCH_PARAM_END};
-    CUlaunchAttribute attributes[] = {
-        {.id = CU_LAUNCH_ATTRIBUTE_COOPERATIVE, .value.cooperative = kernel->cooperative},
-        {.id = CU_LAUNCH_ATTRIBUTE_PRIORITY, .value.priority = kernel->priority},
-    };
+    CUlaunchAttribute attributes[LAUNCH_MAX_ATTRIBUTES];
     CUlaunchConfig config = {
         .gridDimX = kernel->grid[0],
         .gridDimY = kernel->grid[1],
@@ -310,7 +314,7 @@ static CUresult run_kernel(const struct graph_kernel *kernel, CUstream stream)
         .sharedMemBytes = kernel->shared_bytes,
         .hStream = stream,
         .attrs = attributes,
-        .numAttrs = sizeof(attributes) / sizeof(attributes[0]),
+        .numAttrs = launch_attributes_write(&kernel->attributes, attributes),
     };
 
     return cuLaunchKernelEx(&config, kernel->function, NULL, bytes > 0 ? extra : NULL);

@@ -37,10 +37,8 @@ static CUresult set_params(CUgraphExec hGraphExec, CUgraphNode hNode, CUresult r
 
     if (read != CUDA_SUCCESS)
         return read;
-    if (node && node->params.type == params->type && params->type == CU_GRAPH_NODE_TYPE_KERNEL) {
-        params->kernel.cooperative = node->params.kernel.cooperative;
-        params->kernel.priority = node->params.kernel.priority;
-    }
+    if (node && node->params.type == params->type && params->type == CU_GRAPH_NODE_TYPE_KERNEL)
+        params->kernel.attributes = node->params.kernel.attributes;
     if (!node || graph_params_may_become(&node->params, params) != CU_GRAPH_EXEC_UPDATE_SUCCESS) {
         graph_params_release(params);
         return CUDA_ERROR_INVALID_VALUE;

@@ -3,6 +3,8 @@
 
 #include <errno.h>
 
+#include "cuda/launch_attributes.h"
+
 static size_t padded(size_t bytes)
 {
     return (bytes + 7) & ~(size_t)7;
@@ -24,7 +26,7 @@ static size_t body_bytes(uint32_t type)
 
 static int check_kernel(const struct vgpu_graph_kernel *kernel)
 {
-    if (kernel->reserved || kernel->cooperative > 1 ||
+    if (kernel->reserved || !launch_attributes_valid(&kernel->attributes) ||
         kernel->params_bytes > VGPU_LAUNCH_PARAM_BYTES)
         return -EPROTO;
     return 0;

@@ -104,7 +104,7 @@ static void test_graph_wire_params_are_limited(void **state)
     }
     kernel->params_bytes = 8;
     head->size_bytes = sizeof(*head) + sizeof(*kernel) + 8;
-    kernel->cooperative = 2;
+    kernel->attributes.given = 1;
     assert_int_equal(parse(blob, head->size_bytes), -EPROTO);
     free(blob);
 }

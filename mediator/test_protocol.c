@@ -242,6 +242,59 @@ static void test_open_defaults_are_filled_in(void **state)
     guest_close(&guest);
 }
 
+/* The data area of a channel that asks for `data_bytes`. */
+static uint64_t opened_data_bytes(struct host *host, uint32_t carrier, uint64_t data_bytes)
+{
+    struct guest guest = guest_hello_over(host, 1, carrier);
+    struct vgpu_msg_open open = good_open(&guest);
+    struct guest_channel channel;
+    union message message;
+    uint64_t bytes;
+    int fds[3];
+
+    open.data_bytes = data_bytes;
+    guest_send(&guest, &open, sizeof(open));
+    guest_receive(&guest, &message, fds);
+    assert_int_equal(message.head.type, VGPU_MSG_OPENED);
+    guest_take_opened(&message, fds, &channel);
+    bytes = channel.geometry.data_bytes;
+    channel_forget(&channel);
+    guest_close(&guest);
+    return bytes;
+}
+
+static void test_open_default_data_area_is_large(void **state)
+{
+    assert_int_equal(opened_data_bytes(*state, VGPU_CARRIER_LOCAL, 0), UINT64_C(4096) << 20);
+}
+
+/* What is mirrored is there twice, so less of it is given to those that do not ask. */
+static void test_open_default_data_area_of_a_mirrored_channel(void **state)
+{
+    assert_int_equal(opened_data_bytes(*state, VGPU_CARRIER_RELAY, 0), UINT64_C(256) << 20);
+}
+
+/* The default is no limit: those that ask get more, up to --max-data-mib. */
+static void test_open_mirrored_data_area_may_be_larger(void **state)
+{
+    const uint64_t above = (UINT64_C(256) << 20) + 4096, most = UINT64_C(16384) << 20;
+
+    assert_int_equal(opened_data_bytes(*state, VGPU_CARRIER_RELAY, above), above);
+    assert_int_equal(opened_data_bytes(*state, VGPU_CARRIER_RELAY, most), most);
+    assert_int_equal(opened_data_bytes(*state, VGPU_CARRIER_LOCAL, most), most);
+}
+
+static void test_open_default_data_area_is_within_the_limit(void **state)
+{
+    const char *const options[] = {"--max-data-mib", "64", NULL};
+    struct host *host = *state;
+
+    host_kill(&host->mediator, SIGKILL);
+    host_start_mediator(host, options);
+    assert_int_equal(opened_data_bytes(host, VGPU_CARRIER_LOCAL, 0), UINT64_C(64) << 20);
+    assert_int_equal(opened_data_bytes(host, VGPU_CARRIER_RELAY, 0), UINT64_C(64) << 20);
+}
+
 /* The request is refused, and the connection goes on. */
 static void refuses_open(struct guest *guest, struct vgpu_msg_open open, uint32_t status)
 {
@@ -729,6 +782,10 @@ int main(int argc, char **argv)
         CASE(test_silent_guest_is_dropped),
         CASE(test_open_gives_sealed_memory),
         CASE(test_open_defaults_are_filled_in),
+        CASE(test_open_default_data_area_is_large),
+        CASE(test_open_default_data_area_of_a_mirrored_channel),
+        CASE(test_open_mirrored_data_area_may_be_larger),
+        CASE(test_open_default_data_area_is_within_the_limit),
         CASE(test_open_over_limits_is_refused),
         CASE(test_channels_are_limited),
         CASE(test_connections_are_limited),

@@ -68,6 +68,8 @@ static bool is_primary(const struct context *context)
 
 CUresult cuCtxDestroy_v2(CUcontext ctx)
 {
+    if (capture_any())
+        capture_context_gone(ctx);
     _scope_ struct scope scope = scope_gpu();
     struct thread *thread = thread_self();
     struct context *context;

@@ -182,7 +182,7 @@ static bool reached(const struct event *event)
 
 CUresult cuEventQuery(CUevent hEvent)
 {
-    CAPTURED(capture_refuse_event(hEvent));
+    CAPTURED(capture_refuse_query_event(hEvent));
     _scope_ struct scope scope = scope_context();
     struct event *event;
     CUresult result;

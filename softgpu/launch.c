@@ -9,6 +9,7 @@
 
 #include "common/clock.h"
 #include "cuda/capture.h"
+#include "cuda/launch_attributes.h"
 #include "softgpu/context.h"
 #include "softgpu/capability.h"
 #include "softgpu/memory.h"
@@ -102,7 +103,7 @@ struct request {
     unsigned shared_bytes;
     CUstream stream;
     void **params, **extra;
-    bool cooperative;
+    struct vgpu_launch_attributes attributes;
 };
 
 static CUresult check_shape(const struct function *function, const struct request *request)
@@ -239,11 +240,11 @@ static CUresult launch_new(struct function *function, const struct request *requ
         .print = launch_print,
         .print_ctx = context,
         .stack_bytes = (uint32_t)context->stack_bytes,
-        .cooperative = request->cooperative,
+        .cooperative = request->attributes.cooperative,
         .grid_id = gpu.next_id++,
     };
     result = copy_params(function, request, launch->params);
-    if (result == CUDA_SUCCESS && request->cooperative)
+    if (result == CUDA_SUCCESS && request->attributes.cooperative)
         result = add_workspace(context, launch);
     if (result != CUDA_SUCCESS) {
         free(launch);
@@ -255,8 +256,7 @@ static CUresult launch_new(struct function *function, const struct request *requ
 
 static CUresult capture_launch(const struct request *request)
 {
-    CUlaunchAttribute attribute = {.id = CU_LAUNCH_ATTRIBUTE_COOPERATIVE,
-                                   .value.cooperative = request->cooperative};
+    CUlaunchAttribute attributes[LAUNCH_MAX_ATTRIBUTES];
     const CUlaunchConfig config = {
         .gridDimX = request->grid[0],
         .gridDimY = request->grid[1],
@@ -266,8 +266,8 @@ static CUresult capture_launch(const struct request *request)
         .blockDimZ = request->block[2],
         .sharedMemBytes = request->shared_bytes,
         .hStream = request->stream,
-        .attrs = &attribute,
-        .numAttrs = 1,
+        .attrs = attributes,
+        .numAttrs = launch_attributes_write(&request->attributes, attributes),
     };
 
     return capture_kernel(&config, request->function, request->params, request->extra);
@@ -292,7 +292,7 @@ static CUresult launch(const struct request *request)
     if (function->module->context != stream->context)
         return CUDA_ERROR_INVALID_HANDLE;
     result = check_shape(function, request);
-    if (result == CUDA_SUCCESS && request->cooperative)
+    if (result == CUDA_SUCCESS && request->attributes.cooperative)
         result = check_cooperative(function, request);
     if (result == CUDA_SUCCESS)
         result = launch_new(function, request, &launch);
@@ -328,42 +328,21 @@ CUresult cuLaunchCooperativeKernel(CUfunction f, unsigned int gridDimX, unsigned
         .shared_bytes = sharedMemBytes,
         .stream = hStream,
         .params = kernelParams,
-        .cooperative = true,
+        .attributes = {.given = VGPU_LAUNCH_COOPERATIVE, .cooperative = 1},
     });
 }
 
+/*
+ * The interpreter has no clusters: one block each is all there can be. Hints, and permissions to
+ * overlap that need not be used, are without effect.
+ */
 static CUresult read_attribute(const CUlaunchAttribute *attribute, struct request *request)
 {
-    const CUlaunchAttributeValue *value = &attribute->value;
+    CUresult result = launch_attribute_read(attribute->id, &attribute->value, &request->attributes);
 
-    switch (attribute->id) {
-    case CU_LAUNCH_ATTRIBUTE_COOPERATIVE:
-        request->cooperative = value->cooperative != 0;
-        return CUDA_SUCCESS;
-    case CU_LAUNCH_ATTRIBUTE_CLUSTER_DIMENSION:
-        return value->clusterDim.x == 1 && value->clusterDim.y == 1 && value->clusterDim.z == 1
-                   ? CUDA_SUCCESS
-                   : CUDA_ERROR_NOT_SUPPORTED;
-    /* Hints, and permissions to overlap that need not be used. */
-    case CU_LAUNCH_ATTRIBUTE_IGNORE:
-    case CU_LAUNCH_ATTRIBUTE_ACCESS_POLICY_WINDOW:
-    case CU_LAUNCH_ATTRIBUTE_CLUSTER_SCHEDULING_POLICY_PREFERENCE:
-    case CU_LAUNCH_ATTRIBUTE_PROGRAMMATIC_STREAM_SERIALIZATION:
-    case CU_LAUNCH_ATTRIBUTE_PRIORITY:
-    case CU_LAUNCH_ATTRIBUTE_MEM_SYNC_DOMAIN_MAP:
-    case CU_LAUNCH_ATTRIBUTE_MEM_SYNC_DOMAIN:
-    case CU_LAUNCH_ATTRIBUTE_PREFERRED_SHARED_MEMORY_CARVEOUT:
-    case CU_LAUNCH_ATTRIBUTE_NVLINK_UTIL_CENTRIC_SCHEDULING:
-        return CUDA_SUCCESS;
-    case CU_LAUNCH_ATTRIBUTE_PROGRAMMATIC_EVENT:
-    case CU_LAUNCH_ATTRIBUTE_PREFERRED_CLUSTER_DIMENSION:
-    case CU_LAUNCH_ATTRIBUTE_LAUNCH_COMPLETION_EVENT:
-    case CU_LAUNCH_ATTRIBUTE_DEVICE_UPDATABLE_KERNEL_NODE:
+    if (result == CUDA_SUCCESS && launch_cluster_blocks(&request->attributes) > 1)
         return CUDA_ERROR_NOT_SUPPORTED;
-    case CU_LAUNCH_ATTRIBUTE_SYNCHRONIZATION_POLICY:
-        break;
-    }
-    return CUDA_ERROR_INVALID_VALUE;
+    return result;
 }
 
 CUresult cuLaunchKernelEx(const CUlaunchConfig *config, CUfunction f, void **kernelParams,

@@ -143,6 +143,7 @@ static CUresult new_host(struct context *context, enum memory_kind kind, size_t 
 
 CUresult cuMemAllocManaged(CUdeviceptr *dptr, size_t bytesize, unsigned int flags)
 {
+    CAPTURED(capture_refuse());
     _scope_ struct scope scope = scope_context();
     CUresult result;
     void *p = NULL;
@@ -159,6 +160,7 @@ CUresult cuMemAllocManaged(CUdeviceptr *dptr, size_t bytesize, unsigned int flag
 
 CUresult cuMemHostAlloc(void **pp, size_t bytesize, unsigned int flags)
 {
+    CAPTURED(capture_refuse());
     const unsigned known =
         CU_MEMHOSTALLOC_PORTABLE | CU_MEMHOSTALLOC_DEVICEMAP | CU_MEMHOSTALLOC_WRITECOMBINED;
     _scope_ struct scope scope = scope_context();
@@ -181,6 +183,7 @@ CUresult cuMemAllocHost_v2(void **pp, size_t bytesize)
 
 CUresult cuMemFreeHost(void *p)
 {
+    CAPTURED(capture_refuse());
     _scope_ struct scope scope = scope_context();
 
     if (scope.result != CUDA_SUCCESS)

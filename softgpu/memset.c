@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Every cuMemset*: checked at once, run in the stream. */
+/* Every cuMemset*, and single writes: checked at once, run in the stream. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -10,8 +10,8 @@
 #include "softgpu/stream.h"
 
 struct fill {
-    uint32_t value;
-    uint32_t unit_bytes; /* 1, 2 or 4 */
+    uint64_t value;
+    uint32_t unit_bytes; /* 1, 2 or 4; 8: a single write */
     uint64_t address;
     uint64_t pitch;
     uint64_t width; /* units in a row */
@@ -28,6 +28,7 @@ static void fill_row(uint8_t *row, const struct fill *fill)
 {
     uint32_t *row32 = (uint32_t *)(void *)row;
     uint16_t *row16 = (uint16_t *)(void *)row;
+    uint64_t *row64 = (uint64_t *)(void *)row;
 
     switch (fill->unit_bytes) {
     case 1:
@@ -37,9 +38,12 @@ static void fill_row(uint8_t *row, const struct fill *fill)
         for (uint64_t i = 0; i < fill->width; i++)
             row16[i] = (uint16_t)fill->value;
         break;
+    case 8:
+        row64[0] = fill->value;
+        break;
     default:
         for (uint64_t i = 0; i < fill->width; i++)
-            row32[i] = fill->value;
+            row32[i] = (uint32_t)fill->value;
     }
 }
 
@@ -71,8 +75,9 @@ static bool valid(const struct fill *fill, uint64_t *ret_span)
 
 static CUresult fill(const struct fill *fill, CUstream handle, bool asynchronous)
 {
-    CAPTURED(capture_fill(&(CUDA_MEMSET_NODE_PARAMS){fill->address, fill->pitch, fill->value,
-                                                     fill->unit_bytes, fill->width, fill->height},
+    CAPTURED(capture_fill(&(CUDA_MEMSET_NODE_PARAMS){fill->address, fill->pitch,
+                                                     (unsigned int)fill->value, fill->unit_bytes,
+                                                     fill->width, fill->height},
                           handle));
     _scope_ struct scope scope = scope_context();
     struct fill_op *op;
@@ -174,4 +179,25 @@ CUresult cuMemsetD2D32Async(CUdeviceptr dstDevice, size_t dstPitch, unsigned int
                             size_t Height, CUstream hStream)
 {
     return fill(&(struct fill){ui, 4, dstDevice, dstPitch, Width, Height}, hStream, true);
+}
+
+static CUresult write_value(CUstream stream, CUdeviceptr address, uint64_t value, uint32_t bytes,
+                            unsigned int flags)
+{
+    CAPTURED(capture_refuse_stream(stream));
+    if (flags & ~(unsigned)CU_STREAM_WRITE_VALUE_NO_MEMORY_BARRIER)
+        return CUDA_ERROR_INVALID_VALUE;
+    return fill(&(struct fill){value, bytes, address, 0, 1, 1}, stream, true);
+}
+
+CUresult cuStreamWriteValue32_v2(CUstream stream, CUdeviceptr addr, cuuint32_t value,
+                                 unsigned int flags)
+{
+    return write_value(stream, addr, value, 4, flags);
+}
+
+CUresult cuStreamWriteValue64_v2(CUstream stream, CUdeviceptr addr, cuuint64_t value,
+                                 unsigned int flags)
+{
+    return write_value(stream, addr, value, 8, flags);
 }

@@ -141,3 +141,30 @@ CUresult cuOccupancyAvailableDynamicSMemPerBlock(size_t *dynamicSmemSize, CUfunc
     *dynamicSmemSize = each > used ? min_u64(each - used, function->max_dynamic_shared) : 0;
     return CUDA_SUCCESS;
 }
+
+/* The attribute CLUSTER_LAUNCH says that there are none. */
+static CUresult refuse_clusters(const int *count, CUfunction func, const CUlaunchConfig *config)
+{
+    _scope_ struct scope scope = scope_context();
+    struct function *function;
+    CUresult result;
+
+    if (scope.result != CUDA_SUCCESS)
+        return scope.result;
+    if (!count || !config)
+        return CUDA_ERROR_INVALID_VALUE;
+    result = function_get(func, &function);
+    return result == CUDA_SUCCESS ? CUDA_ERROR_NOT_SUPPORTED : result;
+}
+
+CUresult cuOccupancyMaxActiveClusters(int *numClusters, CUfunction func,
+                                      const CUlaunchConfig *config)
+{
+    return refuse_clusters(numClusters, func, config);
+}
+
+CUresult cuOccupancyMaxPotentialClusterSize(int *clusterSize, CUfunction func,
+                                            const CUlaunchConfig *config)
+{
+    return refuse_clusters(clusterSize, func, config);
+}

@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "cuda/capture.h"
 #include "softgpu/context.h"
 #include "softgpu/handle.h"
 #include "softgpu/memory.h"
@@ -50,6 +51,7 @@ static CUresult alloc_from(struct scope *scope, struct pool *pool, size_t bytesi
 
 CUresult cuMemAllocAsync(CUdeviceptr *dptr, size_t bytesize, CUstream hStream)
 {
+    CAPTURED(capture_refuse_stream(hStream));
     _scope_ struct scope scope = scope_context();
     struct pool *pool;
 
@@ -64,6 +66,7 @@ CUresult cuMemAllocAsync(CUdeviceptr *dptr, size_t bytesize, CUstream hStream)
 CUresult cuMemAllocFromPoolAsync(CUdeviceptr *dptr, size_t bytesize, CUmemoryPool pool,
                                  CUstream hStream)
 {
+    CAPTURED(capture_refuse_stream(hStream));
     _scope_ struct scope scope = scope_context();
     struct pool *found;
 
@@ -77,6 +80,7 @@ CUresult cuMemAllocFromPoolAsync(CUdeviceptr *dptr, size_t bytesize, CUmemoryPoo
 
 CUresult cuMemFreeAsync(CUdeviceptr dptr, CUstream hStream)
 {
+    CAPTURED(capture_refuse_stream(hStream));
     _scope_ struct scope scope = scope_context();
     struct allocation found;
     struct stream *stream;

@@ -11,6 +11,7 @@
 #ifndef SOFTGPU_STREAM_H
 #define SOFTGPU_STREAM_H
 
+#include "cuda/stream_attributes.h"
 #include "softgpu/gpu.h"
 
 #define STREAM_LEAST_PRIORITY    0
@@ -51,6 +52,7 @@ struct stream {
     struct stream *next_queued, *previous_queued; /* ready or blocked */
     unsigned flags;
     int priority;
+    struct stream_attributes attributes;
     uint64_t id;
     bool is_legacy;
     bool is_per_thread;

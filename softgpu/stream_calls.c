@@ -8,6 +8,13 @@
 #include "softgpu/handle.h"
 #include "softgpu/stream.h"
 
+static int clamp_priority(int priority)
+{
+    if (priority > STREAM_LEAST_PRIORITY)
+        return STREAM_LEAST_PRIORITY;
+    return priority < STREAM_GREATEST_PRIORITY ? STREAM_GREATEST_PRIORITY : priority;
+}
+
 CUresult cuStreamCreateWithPriority(CUstream *phStream, unsigned int flags, int priority)
 {
     _scope_ struct scope scope = scope_context();
@@ -17,11 +24,7 @@ CUresult cuStreamCreateWithPriority(CUstream *phStream, unsigned int flags, int 
         return scope.result;
     if (!phStream || (flags & ~(unsigned)CU_STREAM_NON_BLOCKING))
         return CUDA_ERROR_INVALID_VALUE;
-    if (priority > STREAM_LEAST_PRIORITY)
-        priority = STREAM_LEAST_PRIORITY;
-    if (priority < STREAM_GREATEST_PRIORITY)
-        priority = STREAM_GREATEST_PRIORITY;
-    stream = stream_new(scope.context, flags, priority);
+    stream = stream_new(scope.context, flags, clamp_priority(priority));
     if (!stream)
         return CUDA_ERROR_OUT_OF_MEMORY;
     stream->handle = handle_new(HANDLE_STREAM, stream);
@@ -40,6 +43,8 @@ CUresult cuStreamCreate(CUstream *phStream, unsigned int flags)
 
 CUresult cuStreamDestroy_v2(CUstream hStream)
 {
+    if (capture_any())
+        capture_stream_gone(hStream);
     _scope_ struct scope scope = scope_context_any();
     struct stream *stream;
 
@@ -116,9 +121,50 @@ CUresult cuStreamGetId(CUstream hStream, unsigned long long *streamId)
     return CUDA_SUCCESS;
 }
 
+CUresult cuStreamSetAttribute(CUstream hStream, CUstreamAttrID attr, const CUstreamAttrValue *value)
+{
+    _scope_ struct scope scope = scope_context();
+    struct stream *stream;
+    CUresult result = stream_of(&scope, hStream, &stream);
+
+    if (result == CUDA_SUCCESS)
+        result = value ? stream_attribute_set(&stream->attributes, attr, value)
+                       : CUDA_ERROR_INVALID_VALUE;
+    if (result == CUDA_SUCCESS && attr == CU_LAUNCH_ATTRIBUTE_PRIORITY)
+        stream->priority = clamp_priority(value->priority);
+    return result;
+}
+
+CUresult cuStreamGetAttribute(CUstream hStream, CUstreamAttrID attr, CUstreamAttrValue *value_out)
+{
+    _scope_ struct scope scope = scope_context();
+    struct stream *stream;
+    CUresult result = stream_of(&scope, hStream, &stream);
+
+    if (result != CUDA_SUCCESS)
+        return result;
+    return value_out ? stream_attribute_get(&stream->attributes, stream->priority, attr, value_out)
+                     : CUDA_ERROR_INVALID_VALUE;
+}
+
+CUresult cuStreamCopyAttributes(CUstream dst, CUstream src)
+{
+    _scope_ struct scope scope = scope_context();
+    struct stream *from, *to;
+    CUresult result = stream_of(&scope, src, &from);
+
+    if (result == CUDA_SUCCESS)
+        result = stream_of(&scope, dst, &to);
+    if (result != CUDA_SUCCESS)
+        return result;
+    to->attributes = from->attributes;
+    to->priority = from->priority;
+    return CUDA_SUCCESS;
+}
+
 CUresult cuStreamQuery(CUstream hStream)
 {
-    CAPTURED(capture_refuse_stream(hStream));
+    CAPTURED(capture_refuse_query_stream(hStream));
     _scope_ struct scope scope = scope_context();
     struct stream *stream;
     CUresult result = stream_of(&scope, hStream, &stream);

@@ -235,6 +235,127 @@ static void test_graph_kernel_params_are_copied(void **state)
     assert_ok(cu.cuGraphDestroy(graph));
 }
 
+/* A capture takes as many nodes as a graph can have, and is invalid with one more. */
+static void test_graph_capture_is_limited(void **state)
+{
+    CUdeviceptr cell = testing_alloc(4);
+    CUstream stream;
+    CUgraph graph;
+
+    (void)state;
+    assert_ok(cu.cuStreamCreate(&stream, CU_STREAM_NON_BLOCKING));
+    for (unsigned more = 0; more < 2; more++) {
+        assert_ok(cu.cuStreamBeginCapture(stream, CU_STREAM_CAPTURE_MODE_RELAXED));
+        for (unsigned i = 0; i < 16384; i++)
+            assert_ok(cu.cuMemsetD32Async(cell, i, 1, stream));
+        if (more)
+            assert_int_equal(cu.cuMemsetD32Async(cell, 0, 1, stream), CUDA_ERROR_OUT_OF_MEMORY);
+        assert_int_equal(cu.cuStreamEndCapture(stream, &graph),
+                         more ? CUDA_ERROR_STREAM_CAPTURE_INVALIDATED : CUDA_SUCCESS);
+        if (!more)
+            assert_ok(cu.cuGraphDestroy(graph));
+    }
+    assert_ok(cu.cuStreamDestroy(stream));
+    assert_ok(cu.cuMemFree(cell));
+}
+
+/* What a destroyed stream or context captured is gone, and nothing stays forbidden. */
+static void test_graph_capture_ends_with_its_stream(void **state)
+{
+    CUstream first, second;
+    CUcontext context;
+    CUevent event;
+    CUgraph graph;
+
+    (void)state;
+    assert_ok(cu.cuStreamCreate(&first, CU_STREAM_NON_BLOCKING));
+    assert_ok(cu.cuStreamCreate(&second, CU_STREAM_NON_BLOCKING));
+    assert_ok(cu.cuEventCreate(&event, 0));
+    assert_ok(cu.cuStreamBeginCapture(first, CU_STREAM_CAPTURE_MODE_GLOBAL));
+    assert_ok(cu.cuEventRecord(event, first));
+    assert_ok(cu.cuStreamWaitEvent(second, event, 0));
+    assert_ok(cu.cuStreamDestroy(second)); /* cannot be joined any more */
+    assert_int_equal(cu.cuStreamEndCapture(first, &graph), CUDA_ERROR_STREAM_CAPTURE_INVALIDATED);
+    assert_ok(cu.cuStreamBeginCapture(first, CU_STREAM_CAPTURE_MODE_GLOBAL));
+    assert_ok(cu.cuStreamDestroy(first));
+    assert_ok(cu.cuCtxSynchronize());
+    assert_ok(cu.cuCtxCreate_v2(&context, 0, 0));
+    assert_ok(cu.cuStreamCreate(&first, CU_STREAM_NON_BLOCKING));
+    assert_ok(cu.cuStreamBeginCapture(first, CU_STREAM_CAPTURE_MODE_GLOBAL));
+    assert_ok(cu.cuCtxDestroy(context));
+    assert_ok(cu.cuCtxSynchronize());
+    assert_ok(cu.cuEventDestroy(event));
+}
+
+static void test_graph_capture_refuses_pools(void **state)
+{
+    CUdeviceptr memory, before;
+    CUstream stream;
+    CUgraph graph;
+
+    (void)state;
+    assert_ok(cu.cuStreamCreate(&stream, CU_STREAM_NON_BLOCKING));
+    assert_ok(cu.cuMemAllocAsync(&before, 64, stream));
+    for (unsigned call = 0; call < 2; call++) {
+        assert_ok(cu.cuStreamBeginCapture(stream, CU_STREAM_CAPTURE_MODE_RELAXED));
+        assert_int_equal(call ? cu.cuMemFreeAsync(before, stream)
+                              : cu.cuMemAllocAsync(&memory, 64, stream),
+                         CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED);
+        assert_int_equal(cu.cuStreamEndCapture(stream, &graph),
+                         CUDA_ERROR_STREAM_CAPTURE_INVALIDATED);
+    }
+    assert_ok(cu.cuMemFreeAsync(before, stream));
+    assert_ok(cu.cuStreamSynchronize(stream));
+    assert_ok(cu.cuStreamDestroy(stream));
+}
+
+/* What may wait for the device, or ask it, is forbidden while a capture says so. */
+static void test_graph_capture_forbids(void **state)
+{
+    CUstream stream, other;
+    CUdeviceptr managed = 0;
+    CUevent event;
+    CUgraph graph;
+    void *host = NULL;
+
+    (void)state;
+    assert_ok(cu.cuStreamCreate(&stream, CU_STREAM_NON_BLOCKING));
+    assert_ok(cu.cuStreamCreate(&other, CU_STREAM_NON_BLOCKING));
+    assert_ok(cu.cuEventCreate(&event, 0));
+    for (unsigned call = 0; call < 10; call++) {
+        bool relaxed = call >= 5;
+        CUresult result;
+
+        assert_ok(cu.cuStreamBeginCapture(stream, relaxed ? CU_STREAM_CAPTURE_MODE_RELAXED
+                                                          : CU_STREAM_CAPTURE_MODE_GLOBAL));
+        switch (call % 5) {
+        case 0:
+            result = cu.cuEventQuery(event);
+            break;
+        case 1:
+            result = cu.cuStreamQuery(other);
+            break;
+        case 2:
+            result = cu.cuMemHostAlloc(&host, 64, 0);
+            break;
+        case 3:
+            result = cu.cuMemFreeHost(relaxed ? host : NULL);
+            break;
+        default:
+            result = cu.cuMemAllocManaged(&managed, 64, CU_MEM_ATTACH_GLOBAL);
+        }
+        assert_int_equal(result, relaxed ? CUDA_SUCCESS : CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED);
+        assert_int_equal(cu.cuStreamEndCapture(stream, &graph),
+                         relaxed ? CUDA_SUCCESS : CUDA_ERROR_STREAM_CAPTURE_INVALIDATED);
+        if (relaxed)
+            assert_ok(cu.cuGraphDestroy(graph));
+    }
+    assert_ok(cu.cuMemFree(managed));
+    assert_ok(cu.cuEventDestroy(event));
+    assert_ok(cu.cuStreamDestroy(other));
+    assert_ok(cu.cuStreamDestroy(stream));
+}
+
 int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
@@ -250,6 +371,12 @@ int main(int argc, char **argv)
         cmocka_unit_test_setup_teardown(test_graph_bad_arguments, testing_open, testing_close),
         cmocka_unit_test_setup_teardown(test_graph_kernel_params_are_copied, testing_open,
                                         testing_close),
+        cmocka_unit_test_setup_teardown(test_graph_capture_is_limited, testing_open, testing_close),
+        cmocka_unit_test_setup_teardown(test_graph_capture_ends_with_its_stream, testing_open,
+                                        testing_close),
+        cmocka_unit_test_setup_teardown(test_graph_capture_refuses_pools, testing_open,
+                                        testing_close),
+        cmocka_unit_test_setup_teardown(test_graph_capture_forbids, testing_open, testing_close),
     };
 
     testing_load(argc, argv);

@@ -14,7 +14,7 @@ import tempfile
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 STRUCTS = ['CUdevprop', 'CUDA_MEMCPY2D', 'CUDA_MEMCPY3D', 'CUDA_MEMCPY3D_PEER', 'CUlaunchAttribute', 'CUlaunchConfig',
-           'CUctxCreateParams', 'CUuuid', 'CUlaunchAttributeValue', 'CUmemLocation',
+           'CUctxCreateParams', 'CUuuid', 'CUlaunchAttributeValue', 'CUaccessPolicyWindow', 'CUmemLocation',
            'CUmemAccessDesc', 'CUmemAllocationProp', 'CUmemPoolProps',
            'CUDA_KERNEL_NODE_PARAMS',
            'CUDA_KERNEL_NODE_PARAMS_v1', 'CUDA_MEMSET_NODE_PARAMS', 'CUDA_HOST_NODE_PARAMS',

@@ -233,6 +233,7 @@ void channel_free(struct channel *channel)
         beside_settle(channel, item);
     helper_free(&channel->helper);
     channel_release_items(channel);
+    graphs_end(channel, NULL); /* while the driver still has their contexts */
     while (channel->contexts) {
         struct context *context = channel->contexts;
 

@@ -225,6 +225,11 @@ static uint64_t estimate_taken(const struct channel *channel, const struct taken
 
         return estimate_launch(handle_get(channel->handles, CUDA_KIND_FUNCTION, op->function));
     }
+    case CUDA_OP_LAUNCH_EX: {
+        const struct cuda_op_launch_ex *op = record;
+
+        return estimate_launch(handle_get(channel->handles, CUDA_KIND_FUNCTION, op->function));
+    }
     case CUDA_OP_GRAPH_LAUNCH: {
         const struct cuda_op_graph_launch *op = record;
 
@@ -262,7 +267,7 @@ bool consumer_may_issue(struct channel *channel, const struct item *item)
         return false;
     if (!(item->call.row->flags & CUDA_OPF_JOB))
         return true;
-    if (item->call.row->code == CUDA_OP_LAUNCH)
+    if (item->call.row->code == CUDA_OP_LAUNCH || item->call.row->code == CUDA_OP_LAUNCH_EX)
         return turn_allows(channel, estimate_launch(item->function), 0);
     if (item->call.row->code == CUDA_OP_GRAPH_LAUNCH)
         return turn_allows(channel, graph_estimate(item->graph), 0);
@@ -380,8 +385,8 @@ static bool round_is_over(const struct channel *channel, unsigned issued)
     if (issued % ROUND_RECORDS != 0)
         return false;
     return issued >= ROUND_RECORDS_MOST || channel->replies.waiting > 0 || channel->hold.gates ||
-           channel->closing || channel->written.mirrored || channel->turn.contended ||
-           turn_changed(channel);
+           channel->closing || channel->snapshot.recorded > 0 || channel->written.mirrored ||
+           channel->turn.contended || turn_changed(channel);
 }
 
 static bool issue_records(struct channel *channel)

@@ -331,3 +331,24 @@ CUresult exec_fill(struct channel *channel, const struct cuda_call *call,
     stream_add_unit(channel, item->stream, NULL, 0, turn_copy_estimate(channel, bytes / 16), true);
     return all_issued(channel, item);
 }
+
+CUresult exec_stream_write_value(struct channel *channel, const struct cuda_call *call,
+                                 const struct cuda_in_stream_write_value *in)
+{
+    struct item *item = item_of(call);
+    CUresult result;
+
+    if (in->address % in->bytes)
+        return CUDA_ERROR_INVALID_VALUE;
+    if (in->bytes == 4)
+        result = channel->cu->cuStreamWriteValue32(
+            item->stream->cu, in->address, (cuuint32_t)in->value, CU_STREAM_WRITE_VALUE_DEFAULT);
+    else
+        result = channel->cu->cuStreamWriteValue64(item->stream->cu, in->address, in->value,
+                                                   CU_STREAM_WRITE_VALUE_DEFAULT);
+    if (result != CUDA_SUCCESS)
+        return result;
+    item->batched = true;
+    stream_add_unit(channel, item->stream, NULL, 0, turn_copy_estimate(channel, in->bytes), true);
+    return CUDA_SUCCESS;
+}

@@ -7,6 +7,7 @@
 
 #include "cuda/extent.h"
 #include "cuda/graph_wire.h"
+#include "cuda/launch_attributes.h"
 #include "worker/channel.h"
 
 /* What a launch counts for in flight until it was measured. */
@@ -110,19 +111,12 @@ static CUDA_MEMSET_NODE_PARAMS fill_params(const struct vgpu_graph_fill *fill)
 static CUresult set_attributes(const struct cuda_driver *cu, const struct vgpu_graph_kernel *kernel,
                                CUgraphNode node)
 {
-    CUkernelNodeAttrValue value;
+    CUlaunchAttribute attributes[LAUNCH_MAX_ATTRIBUTES];
+    unsigned int count = launch_attributes_write(&kernel->attributes, attributes);
     CUresult result = CUDA_SUCCESS;
 
-    memset(&value, 0, sizeof(value));
-    if (kernel->cooperative) {
-        value.cooperative = 1;
-        result = cu->cuGraphKernelNodeSetAttribute(node, CU_LAUNCH_ATTRIBUTE_COOPERATIVE, &value);
-    }
-    if (kernel->priority && result == CUDA_SUCCESS) {
-        memset(&value, 0, sizeof(value));
-        value.priority = kernel->priority;
-        result = cu->cuGraphKernelNodeSetAttribute(node, CU_LAUNCH_ATTRIBUTE_PRIORITY, &value);
-    }
+    for (unsigned int i = 0; i < count && result == CUDA_SUCCESS; i++)
+        result = cu->cuGraphKernelNodeSetAttribute(node, attributes[i].id, &attributes[i].value);
     return result;
 }
 

@@ -35,6 +35,24 @@ CUresult exec_stream_destroy(struct channel *channel, const struct cuda_call *ca
     return stream_destroy(channel, stream);
 }
 
+CUresult exec_stream_set_attribute(struct channel *channel, const struct cuda_call *call,
+                                   const struct cuda_in_stream_set_attribute *in)
+{
+    CUstreamAttrValue value;
+
+    memset(&value, 0, sizeof(value));
+    if (in->attribute == CU_LAUNCH_ATTRIBUTE_MEM_SYNC_DOMAIN_MAP) {
+        value.memSyncDomainMap.default_ = (unsigned char)in->value;
+        value.memSyncDomainMap.remote = (unsigned char)(in->value >> 8);
+    } else if (in->attribute == CU_LAUNCH_ATTRIBUTE_MEM_SYNC_DOMAIN) {
+        value.memSyncDomain = (CUlaunchMemSyncDomain)(in->value & 1);
+    } else {
+        value.priority = (int)(uint32_t)in->value;
+    }
+    return channel->cu->cuStreamSetAttribute(item_of(call)->stream->cu,
+                                             (CUstreamAttrID)in->attribute, &value);
+}
+
 CUresult exec_stream_wait_event(struct channel *channel, const struct cuda_call *call,
                                 const struct cuda_in_stream_wait_event *in)
 {

@@ -23,6 +23,9 @@ static enum order order_of(const struct item *item)
 {
     switch (item->call.row->code) {
     case CUDA_OP_LAUNCH:
+    case CUDA_OP_LAUNCH_EX:
+    case CUDA_OP_STREAM_SET_ATTRIBUTE:
+    case CUDA_OP_STREAM_WRITE_VALUE:
     case CUDA_OP_COPY:
     case CUDA_OP_COPY_3D:
     case CUDA_OP_FILL:

@@ -96,7 +96,8 @@ static void sleep_while_busy(struct channel *channel, uint64_t ns)
 /* One turn of polling: at once if somebody waits for what is in flight. */
 static void poll_once(struct channel *channel)
 {
-    bool awaited = channel->event_waits || streams_due_ns(channel) != UINT64_MAX;
+    bool awaited = channel->event_waits || channel->snapshot.recorded > 0 ||
+                   streams_due_ns(channel) != UINT64_MAX;
 
     for (int i = 0; i < 8 && !awaited && ring_ready(&channel->submission) == 0; i++)
         pause_cpu();

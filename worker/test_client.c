@@ -228,6 +228,7 @@ struct client *client_open(const struct client_options *options)
 
     client->thread = 1;
     client->drains = true;
+    client->patience_ms = 5;
     client->threaded = options->threaded;
     choose_geometry(client, options);
     make_objects(client);
@@ -349,7 +350,7 @@ static void run_process(struct client *client)
 
     if (client->drains)
         take_completions(client);
-    if (ring_consumer_arm(&client->completion) && poll(&kick, 1, 5) > 0 &&
+    if (ring_consumer_arm(&client->completion) && poll(&kick, 1, client->patience_ms) > 0 &&
         read(kick.fd, &count, sizeof(count)) < 0)
         die("no kick");
     ring_consumer_disarm(&client->completion);

@@ -57,7 +57,8 @@ struct client {
     uint32_t thread;
     uint32_t context;
     struct client_reply *replies;
-    bool drains; /* takes completions from the ring */
+    bool drains;     /* takes completions from the ring */
+    int patience_ms; /* how long one client_run waits for a worker process */
 };
 
 /* The objects and the worker; the primary context is retained as handle CLIENT_CONTEXT. */

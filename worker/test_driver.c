@@ -1078,10 +1078,72 @@ void test_driver_note(const char *name)
     LOCKED(note(name););
 }
 
+/* Each attribute is in the journal, before the launch. */
 static CUresult launch_ex(const CUlaunchConfig *config, CUfunction function, void **params,
                           void **extra)
 {
+    for (unsigned i = 0; i < config->numAttrs; i++) {
+        const CUlaunchAttributeValue *value = &config->attrs[i].value;
+        char text[32];
+
+        if (config->attrs[i].id == CU_LAUNCH_ATTRIBUTE_CLUSTER_DIMENSION)
+            snprintf(text, sizeof(text), "cluster %u %u %u", value->clusterDim.x,
+                     value->clusterDim.y, value->clusterDim.z);
+        else
+            snprintf(text, sizeof(text), "attribute %d", (int)config->attrs[i].id);
+        LOCKED(note(text););
+    }
     return launch(function, 1, 1, 1, 1, 1, 1, 0, config->hStream, params, extra);
+}
+
+static CUresult write_32(CUstream stream, CUdeviceptr address, cuuint32_t value, unsigned int flags)
+{
+    return fill(address, 0, value, 4, 1, 1, stream);
+}
+
+static CUresult write_64(CUstream stream, CUdeviceptr address, cuuint64_t value, unsigned int flags)
+{
+    return fill(address, 0, (unsigned char)value, 1, 8, 1, stream);
+}
+
+static CUresult tensor_tiled(CUtensorMap *map, CUtensorMapDataType type, cuuint32_t rank,
+                             void *address, const cuuint64_t *dims, const cuuint64_t *strides,
+                             const cuuint32_t *box, const cuuint32_t *element_strides,
+                             CUtensorMapInterleave interleave, CUtensorMapSwizzle swizzle,
+                             CUtensorMapL2promotion l2, CUtensorMapFloatOOBfill oob)
+{
+    map->opaque[0] = (uintptr_t)address;
+    map->opaque[1] = dims[rank - 1];
+    map->opaque[2] = box[rank - 1];
+    return CUDA_SUCCESS;
+}
+
+static CUresult tensor_replace(CUtensorMap *map, void *address)
+{
+    map->opaque[0] = (uintptr_t)address;
+    return CUDA_SUCCESS;
+}
+
+static CUresult active_clusters(int *clusters, CUfunction function, const CUlaunchConfig *config)
+{
+    *clusters = config->attrs[0].value.clusterDim.x <= 8 ? (int)config->gridDimX : 0;
+    return CUDA_SUCCESS;
+}
+
+static CUresult largest_cluster(int *blocks, CUfunction function, const CUlaunchConfig *config)
+{
+    *blocks = 8;
+    return CUDA_SUCCESS;
+}
+
+static CUresult stream_set(CUstream stream, CUstreamAttrID id, const CUstreamAttrValue *value)
+{
+    char text[32];
+
+    snprintf(text, sizeof(text), "stream-attribute %d %d %d", (int)id, value->priority & 0xff,
+             value->priority >> 8);
+    LOCKED(note(text););
+    return CUDA_SUCCESS;
 }
 
 static CUresult stream_create(CUstream *stream, unsigned int flags)
@@ -1269,6 +1331,13 @@ void test_driver_table(struct cuda_driver *driver)
     driver->cuMemsetD2D32Async = fill_2d_32;
     driver->cuLaunchKernel = launch;
     driver->cuLaunchKernelEx = launch_ex;
+    driver->cuOccupancyMaxActiveClusters = active_clusters;
+    driver->cuOccupancyMaxPotentialClusterSize = largest_cluster;
+    driver->cuStreamSetAttribute = stream_set;
+    driver->cuStreamWriteValue32 = write_32;
+    driver->cuStreamWriteValue64 = write_64;
+    driver->cuTensorMapEncodeTiled = tensor_tiled;
+    driver->cuTensorMapReplaceAddress = tensor_replace;
     driver->cuStreamCreate = stream_create;
     driver->cuStreamCreateWithPriority = stream_create_priority;
     driver->cuStreamDestroy = stream_destroy;

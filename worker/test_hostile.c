@@ -3,6 +3,8 @@
  * A hostile client against a real vgpu-worker on softgpu, beside a neighbour whose results are
  * checked. VGPU_HOSTILE_CASES: how many records, 3000 by default; VGPU_HOSTILE_SEED repeats a run.
  * A worker may end its channel with BAD_RECORD; it may not die of a signal, hang, or disturb.
+ * Every eighth channel keeps to the form of records, so that calls are reached with what is wrong
+ * in other ways; what share of the records was taken, and of the calls worked, has a floor.
  */
 #include <pthread.h>
 #include <stdio.h>
@@ -15,8 +17,11 @@
 #include "worker/test_hostile_client.h"
 
 #define DEFAULT_CASES   3000
-#define CASES_A_WORKER  64 /* then it must still answer */
-#define CHECK_NEIGHBOUR 8  /* channels */
+#define CASES_WILD      64   /* for a worker; then it must still answer */
+#define CASES_GENTLE    1024 /* so that the later ones find much that is there */
+#define MOST_TURNS      4
+#define REACHING_CASES  100000
+#define CHECK_NEIGHBOUR 8 /* channels */
 
 #define MODULE   VGPU_HANDLE(CUDA_KIND_MODULE, 1, 0)
 #define FUNCTION VGPU_HANDLE(CUDA_KIND_FUNCTION, 1, 0)
@@ -26,6 +31,12 @@ static struct client_options options = {
 
 static uint64_t random_state;
 static unsigned channels, channels_ended;
+
+/* Of the wild channels and of the gentle ones. */
+static struct {
+    uint64_t sent, taken, answered, succeeded;
+} totals[2];
+static uint32_t *succeeded_of; /* by shape */
 
 /* xorshift64*: Vigna, "An experimental exploration of Marsaglia's xorshift generators". */
 static uint32_t random_word(void)
@@ -115,14 +126,24 @@ static void reap(struct client *client)
         fprintf(stderr, "hostile: the worker died of signal %d\n", WTERMSIG(status));
         exit(1);
     }
-    if (WEXITSTATUS(status) != 3)
+    if (WEXITSTATUS(status) != 3) {
+        fprintf(stderr, "hostile: exit status %d\n", WEXITSTATUS(status));
         fail("the worker ended with another exit status than 3", client);
+    }
     close(client->lifeline[0]);
 }
 
 static bool has_ended(const struct client *client)
 {
     return page_load_u32(&client->page->notice.state) == VGPU_CHANNEL_ENDED;
+}
+
+static bool has_died(const struct client *client)
+{
+    siginfo_t info = {0};
+
+    return waitid(P_PID, (id_t)client->pid, &info, WEXITED | WNOHANG | WNOWAIT) == 0 &&
+           info.si_pid == client->pid;
 }
 
 /* With the turn and no limits, all that can be answered is, host functions aside. */
@@ -136,24 +157,63 @@ static void must_still_live(struct hostile *hostile)
     page_store_u32(&client->lease->depth_max, 100000);
     client_grant(client);
     while (!has_ended(client) && page_load_u32(&client->page->submission.consumer.tail) != index) {
-        if (waitpid(client->pid, NULL, WNOHANG | WNOWAIT) == client->pid && !has_ended(client))
-            break;
+        if (has_died(client) && !has_ended(client)) {
+            reap(client);
+            fail("the worker ended and has not said so", client);
+        }
         if (vgpu_clock_ns() > deadline)
             fail("the worker hangs", client);
         client_run(client);
     }
 }
 
+/* How many of the channel's records the worker took: all before the one that it names. */
+static uint64_t taken_of(const struct hostile *hostile, uint64_t seq_before, bool ended)
+{
+    unsigned long long named;
+
+    if (!ended || sscanf(hostile->client->report->text, "record %llu:", &named) != 1)
+        return hostile->sent;
+    named = named > seq_before + 1 ? named - seq_before - 1 : 0;
+    return named < hostile->sent ? named : hostile->sent;
+}
+
+static void add_up(const struct hostile *hostile, uint64_t taken)
+{
+    bool gentle = hostile->gentle;
+
+    totals[gentle].sent += hostile->sent;
+    totals[gentle].taken += taken;
+    totals[gentle].answered += hostile->answered;
+    totals[gentle].succeeded += hostile->succeeded;
+}
+
+/* A gentle client waits for answers a little: what they bring is what it goes on with. */
+static void hear(struct hostile *hostile)
+{
+    unsigned turns = hostile->gentle ? MOST_TURNS : 1;
+
+    do {
+        client_run(hostile->client);
+        hostile_learn(hostile);
+    } while (hostile->answered < hostile->asked && --turns > 0 && !has_ended(hostile->client));
+    /* What has not come waits for a host function, or for ever. */
+    hostile->asked = hostile->answered;
+}
+
 /* Returns how many records it sent. */
-static uint64_t attack(uint64_t cases, bool racing)
+static uint64_t attack(bool racing)
 {
     struct client_options own = options;
-    struct hostile hostile = {.gentle = channels % 2};
+    struct hostile hostile = {.gentle = channels % 8 == 0, .succeeded_of = succeeded_of};
+    uint64_t cases = hostile.gentle ? CASES_GENTLE : CASES_WILD, seq_before;
     struct racer racer = {.state = random_state};
     bool ended;
 
-    own.mirrored = channels % 4 > 1;
+    own.mirrored = channels / 8 % 2;
     racer.client = hostile.client = client_open(&own);
+    seq_before = hostile.client->seq;
+    hostile.client->patience_ms = 1;
     learn_foreign(&hostile);
     if (racing && !hostile.gentle)
         pthread_create(&racer.thread, NULL, race, &racer);
@@ -161,16 +221,16 @@ static uint64_t attack(uint64_t cases, bool racing)
         struct hostile_command command = random_command();
 
         hostile_do(&hostile, &command);
-        if (i % 8 == 0) {
-            client_run(hostile.client);
-            hostile_learn(&hostile);
-        }
+        if (i % 8 == 0)
+            hear(&hostile);
     }
     must_still_live(&hostile);
+    hostile_learn(&hostile);
     page_store_u32(&racer.stop, 1);
     if (racing && !hostile.gentle)
         pthread_join(racer.thread, NULL);
     ended = has_ended(hostile.client);
+    add_up(&hostile, taken_of(&hostile, seq_before, ended));
     if (ended)
         reap(hostile.client);
     client_close(hostile.client);
@@ -216,6 +276,32 @@ static void check_neighbour(struct neighbour *neighbour)
         fail("the neighbour's result is wrong", client);
 }
 
+/* Floors in percent; about 50 and 30 of wild records, 99 and 50 of gentle ones are usual. */
+static void has_reached(bool gentle, unsigned taken_floor, unsigned succeeded_floor)
+{
+    uint64_t taken = totals[gentle].taken * 100 / (totals[gentle].sent + 1);
+    uint64_t succeeded = totals[gentle].succeeded * 100 / (totals[gentle].answered + 1);
+
+    printf("hostile: %s: %llu records, %llu %% taken; %llu answers, %llu %% of calls that worked\n",
+           gentle ? "gentle" : "wild", (unsigned long long)totals[gentle].sent,
+           (unsigned long long)taken, (unsigned long long)totals[gentle].answered,
+           (unsigned long long)succeeded);
+    if (taken < taken_floor || succeeded < succeeded_floor)
+        fail("too few records get far", NULL);
+}
+
+/* In a run of some length, each call that answers must have worked at times. */
+static void each_op_has_worked(void)
+{
+    for (size_t i = 0; i < hostile_shapes_count; i++)
+        for (size_t j = 0; j < cuda_op_rows_count; j++)
+            if (cuda_op_rows[j].code == hostile_shapes[i].code &&
+                (cuda_op_rows[j].flags & CUDA_OPF_WAIT) && succeeded_of[i] == 0) {
+                fprintf(stderr, "hostile: op 0x%04x has never worked\n", hostile_shapes[i].code);
+                fail("an op was not reached", NULL);
+            }
+}
+
 int main(void)
 {
     const char *cases_text = getenv("VGPU_HOSTILE_CASES");
@@ -231,14 +317,20 @@ int main(void)
     random_state = seed | 1;
     printf("hostile: %llu cases, seed %llu\n", (unsigned long long)cases, (unsigned long long)seed);
     fflush(stdout);
+    succeeded_of = calloc(hostile_shapes_count, sizeof(*succeeded_of));
     open_neighbour(&neighbour);
     for (uint64_t done = 0; done < cases;) {
-        done += attack(CASES_A_WORKER, random_word() % 4 == 0);
+        done += attack(random_word() % 4 == 0);
         if (channels % CHECK_NEIGHBOUR == 0)
             check_neighbour(&neighbour);
     }
     check_neighbour(&neighbour);
     printf("hostile: %u channels, %u of them ended by a record\n", channels, channels_ended);
     client_close(neighbour.client);
+    has_reached(false, 25, 10);
+    has_reached(true, 80, 25);
+    if (cases >= REACHING_CASES)
+        each_op_has_worked();
+    free(succeeded_of);
     return 0;
 }

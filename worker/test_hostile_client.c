@@ -15,15 +15,15 @@ const char hostile_ptx[] = ".version 6.4\n.target sm_75\n.address_size 64\n"
                            "st.global.u32 [%rd2], %r2;\nret;\n}\n";
 
 /*
- * Fields: 1-9 a handle of that kind, A-I a new one, P a new pool, r one or 0, M new memory, m some,
- * S one of a stream, s that or a default stream, n a count, g and h a multiple of 2 MiB, e the size
- * of an element, 4 a number, 8 a size, a a device address, p a place, l a slice, z a reserved word;
- * b a name, i an image, o options, v numbers, q parameters, w nodes of a graph.
+ * Fields: 1-9 a handle of that kind, x a context, seldom there, A-I a new one, P a new pool, r one
+ * or 0, M new memory, m some, S one of a stream, s that or a default stream, n a count, g and h a
+ * multiple of 2 MiB, e the size of an element, 4 a number, 8 a size, t a pitch, k a few, u a few
+ * more, j room, y a choice best left 0, c a token, f a reserved address, a a device address, p a
+ * place, l a slice, z a reserved word; b a name, i an image, o options, v numbers, q parameters, w
+ * nodes of a graph, W one, T attributes of a launch, K which attribute of a stream, X a tensor, Y a
+ * map of one. test_shapes.c compares them with cuda.spec.
  */
-static const struct {
-    uint16_t code;
-    const char *fields;
-} shapes[] = {
+const struct hostile_shape hostile_shapes[] = {
     {CUDA_OP_DEVICE_INFO, ""},
     {CUDA_OP_THREAD_EXIT, ""},
     {CUDA_OP_PROCESS, "4z8"},
@@ -32,7 +32,7 @@ static const struct {
     {CUDA_OP_CONTEXT_RELEASE, "1z"},
     {CUDA_OP_CONTEXT_CREATE, "A4"},
     {CUDA_OP_CONTEXT_DESTROY, "1z"},
-    {CUDA_OP_CONTEXT_RESET, "1z"},
+    {CUDA_OP_CONTEXT_RESET, "xz"},
     {CUDA_OP_CONTEXT_SYNC, ""},
     {CUDA_OP_CONTEXT_SET_LIMIT, "4z8"},
     {CUDA_OP_CONTEXT_GET_LIMIT, "4z"},
@@ -51,13 +51,13 @@ static const struct {
     {CUDA_OP_FUNCTION_SET_CACHE_CONFIG, "34"},
     {CUDA_OP_OCCUPANCY_BLOCKS, "344z8"},
     {CUDA_OP_OCCUPANCY_SHARED, "344z"},
-    {CUDA_OP_MEMORY_ALLOC, "8"},
-    {CUDA_OP_MEMORY_ALLOC_PITCH, "88ez"},
+    {CUDA_OP_MEMORY_ALLOC, "j"},
+    {CUDA_OP_MEMORY_ALLOC_PITCH, "tkez"},
     {CUDA_OP_MEMORY_FREE, "a"},
     {CUDA_OP_MEMORY_INFO, ""},
     {CUDA_OP_HOST_REGISTER, "l4z"},
     {CUDA_OP_HOST_UNREGISTER, "l"},
-    {CUDA_OP_POOL_ALLOC, "8sr"},
+    {CUDA_OP_POOL_ALLOC, "jsr"},
     {CUDA_OP_POOL_FREE, "asz"},
     {CUDA_OP_POOL_CREATE, "Pz8"},
     {CUDA_OP_POOL_DESTROY, "rz"},
@@ -67,14 +67,14 @@ static const struct {
     {CUDA_OP_MEMORY_GRANULARITY, ""},
     {CUDA_OP_MEMORY_CREATE, "Mzg"},
     {CUDA_OP_MEMORY_RELEASE, "mz"},
-    {CUDA_OP_ADDRESS_RESERVE, "g88"},
-    {CUDA_OP_ADDRESS_FREE, "ag"},
-    {CUDA_OP_MEMORY_MAP, "aghmz"},
-    {CUDA_OP_MEMORY_UNMAP, "ag"},
-    {CUDA_OP_MEMORY_SET_ACCESS, "ag4z"},
+    {CUDA_OP_ADDRESS_RESERVE, "gyy"},
+    {CUDA_OP_ADDRESS_FREE, "fg"},
+    {CUDA_OP_MEMORY_MAP, "fghmz"},
+    {CUDA_OP_MEMORY_UNMAP, "fg"},
+    {CUDA_OP_MEMORY_SET_ACCESS, "fg4z"},
     {CUDA_OP_COPY, "pp8sz"},
-    {CUDA_OP_COPY_3D, "pp8888888sz"},
-    {CUDA_OP_FILL, "a888e4sz"},
+    {CUDA_OP_COPY_3D, "ppttuukkksz"},
+    {CUDA_OP_FILL, "atkke4sz"},
     {CUDA_OP_UPLOAD, "avsz"},
     {CUDA_OP_DATA_AREA, ""},
     {CUDA_OP_STREAM_CREATE, "D44z"},
@@ -82,21 +82,27 @@ static const struct {
     {CUDA_OP_STREAM_WAIT_EVENT, "s54z"},
     {CUDA_OP_STREAM_QUERY, "sz"},
     {CUDA_OP_STREAM_SYNC, "sz"},
-    {CUDA_OP_HOST_FUNCTION, "sz8"},
-    {CUDA_OP_HOST_FUNCTION_DONE, "8"},
+    {CUDA_OP_HOST_FUNCTION, "szc"},
+    {CUDA_OP_HOST_FUNCTION_DONE, "c"},
     {CUDA_OP_EVENT_CREATE, "E4"},
     {CUDA_OP_EVENT_DESTROY, "5z"},
     {CUDA_OP_EVENT_RECORD, "5s4z"},
     {CUDA_OP_EVENT_QUERY, "5z"},
     {CUDA_OP_EVENT_SYNC, "5z"},
     {CUDA_OP_EVENT_ELAPSED, "55"},
-    {CUDA_OP_LAUNCH, "3s44444444zq"},
+    {CUDA_OP_LAUNCH, "3s######444zq"},
+    {CUDA_OP_LAUNCH_EX, "3s######4zTq"},
+    {CUDA_OP_OCCUPANCY_CLUSTERS, "344444444zT"},
+    {CUDA_OP_STREAM_SET_ATTRIBUTE, "sK8"},
+    {CUDA_OP_STREAM_WRITE_VALUE, "a8es"},
+    {CUDA_OP_TENSOR_MAP_ENCODE, "X"},
+    {CUDA_OP_TENSOR_MAP_REPLACE, "8Y"},
     {CUDA_OP_GRAPH_CREATE, "Izw"},
     {CUDA_OP_GRAPH_DESTROY, "9z"},
     {CUDA_OP_GRAPH_LAUNCH, "9s"},
-    {CUDA_OP_GRAPH_SET_NODE, "94w"},
+    {CUDA_OP_GRAPH_SET_NODE, "94W"},
 };
-#define SHAPES (sizeof(shapes) / sizeof(shapes[0]))
+const size_t hostile_shapes_count = sizeof(hostile_shapes) / sizeof(hostile_shapes[0]);
 
 /* Words of the command, used round and round. */
 struct source {
@@ -114,6 +120,10 @@ static uint32_t next_word(struct source *source)
 
 static uint32_t handle_of(const struct hostile *hostile, unsigned kind, uint32_t word)
 {
+    const struct hostile_live *live = &hostile->live[kind];
+
+    if (hostile->gentle && word % 16 && live->count > 0)
+        return live->handles[(word >> 8) % live->count];
     if (hostile->gentle && word % 64 != 63)
         return VGPU_HANDLE(kind, 1, hostile->next[kind] ? (word >> 16) % hostile->next[kind] : 0);
     /* Few of each kind, so that they meet; at times one that cannot be. */
@@ -122,13 +132,44 @@ static uint32_t handle_of(const struct hostile *hostile, unsigned kind, uint32_t
     return VGPU_HANDLE(kind, 1 + (word >> 8) % 2, (word >> 16) % 3);
 }
 
+static void forget_handle(struct hostile *hostile, unsigned kind, uint32_t handle)
+{
+    struct hostile_live *live = &hostile->live[kind];
+
+    for (unsigned i = 0; i < live->count; i++)
+        if (live->handles[i] == handle)
+            live->handles[i--] = live->handles[--live->count];
+}
+
+static void learn_handle(struct hostile *hostile, uint32_t handle)
+{
+    struct hostile_live *live = &hostile->live[VGPU_HANDLE_KIND(handle) % CUDA_KINDS];
+
+    if (live->count < HOSTILE_LIVE)
+        live->handles[live->count++] = handle;
+}
+
+/* A handle of a call that ends what it names: seldom the context that everything else needs. */
+static uint32_t ending_handle(struct hostile *hostile, unsigned kind, uint32_t word)
+{
+    uint32_t handle = handle_of(hostile, kind, word);
+
+    if (hostile->gentle && handle == CLIENT_CONTEXT && word % 16)
+        return VGPU_HANDLE(kind, 1, 1);
+    forget_handle(hostile, kind, handle);
+    return handle;
+}
+
+/* 0 if a gentle client has used all. */
 static uint32_t new_handle(struct hostile *hostile, unsigned kind, uint32_t word)
 {
     if (!hostile->gentle)
         return handle_of(hostile, kind, word);
     if (hostile->next[kind] == 0 && kind == CUDA_KIND_CONTEXT)
         hostile->next[kind] = 1; /* the client's own */
-    return VGPU_HANDLE(kind, 1, hostile->next[kind]++ % cuda_kind_rows[kind].most);
+    if (hostile->next[kind] >= cuda_kind_rows[kind].most)
+        return 0;
+    return VGPU_HANDLE(kind, 1, hostile->next[kind]++);
 }
 
 static uint32_t small_number(uint32_t word)
@@ -149,6 +190,35 @@ static uint32_t small_number(uint32_t word)
     default:
         return word;
     }
+}
+
+/* What cuda.spec allows in a field that is a number; as a number it is what it was, if that is. */
+static uint64_t keep_rule(const struct hostile_rule *rule, uint64_t value)
+{
+    if (rule->ones > 0)
+        return rule->one[value % rule->ones];
+    if (rule->mask != UINT64_MAX)
+        return value & rule->mask;
+    if (value >= rule->min && value <= rule->max)
+        return value;
+    return rule->min + value % (rule->max - rule->min + 1);
+}
+
+/* A number of 32 bits. Most break no rule of the form: those that do end the channel. */
+static uint32_t number_of(const struct hostile *hostile, const struct hostile_rule *rule,
+                          uint32_t word)
+{
+    uint32_t number = small_number(word);
+
+    if (!hostile->gentle && word % 128 == 127)
+        return number;
+    if (rule->ones > 0)
+        return (uint32_t)keep_rule(rule, word >> 3);
+    if (hostile->gentle && word % 8 && rule->mask != UINT64_MAX)
+        number = 0;
+    else if (hostile->gentle && word % 8)
+        number = 1 + (word >> 8) % 3;
+    return (uint32_t)keep_rule(rule, number);
 }
 
 static uint64_t size_number(uint32_t word, uint32_t more)
@@ -176,6 +246,8 @@ static uint64_t granular_number(const struct hostile *hostile, char field, uint3
 {
     if (word % 16 == 15 && !hostile->gentle)
         return size_number(word, word);
+    if (hostile->gentle && word % 8)
+        return field == 'g' ? 2u << 20 : 0;
     return (word % 4 + (field == 'g' && word % 4 == 0)) * (2u << 20);
 }
 
@@ -186,6 +258,21 @@ static uint64_t address_of(const struct hostile *hostile, uint32_t word, uint32_
     if (word % 8 < 7 && hostile->foreign_count > 0)
         return hostile->foreign[(word >> 8) % hostile->foreign_count] + more % 4096;
     return size_number(more, word);
+}
+
+static uint64_t reserved_of(const struct hostile *hostile, uint32_t word, uint32_t more)
+{
+    if (hostile->reserved_count > 0 && word % 8)
+        return hostile->reserved[(word >> 8) % hostile->reserved_count];
+    return address_of(hostile, word, more);
+}
+
+/* What the worker has asked for, once; others are nobody's. */
+static uint64_t token_of(struct hostile *hostile, uint32_t word, uint32_t more)
+{
+    if (hostile->gentle && hostile->token_count > 0)
+        return hostile->tokens[--hostile->token_count];
+    return hostile->gentle ? word : size_number(word, more);
 }
 
 static uint64_t offset_of(const struct hostile *hostile, uint32_t word, uint32_t more)
@@ -235,15 +322,16 @@ static size_t fill_nodes(uint32_t word, uint8_t *bytes, const struct hostile *ho
 
 static size_t fill_text(char kind, uint32_t word, uint8_t *text, const struct hostile *hostile)
 {
-    static const char *const names[] = {"add_one", "table", "missing", ""};
+    static const char *const names[] = {"add_one", "add_one", "add_one", "add_one",
+                                        "table",   "table",   "missing", ""};
     static const uint32_t magics[] = {0x464c457f, 0xba55ed50, 0x466243b1, 0x72613c21};
     size_t bytes = word % 200;
 
     memset(text, 0, 1024);
     switch (kind) {
     case 'b':
-        bytes = strlen(names[word % 4]);
-        memcpy(text, names[word % 4], bytes);
+        bytes = strlen(names[word % 8]);
+        memcpy(text, names[word % 8], bytes);
         return bytes;
     case 'i':
         if (word % 4) {
@@ -259,8 +347,25 @@ static size_t fill_text(char kind, uint32_t word, uint8_t *text, const struct ho
     case 'o':
         memcpy(text, (const uint32_t[]){word % 40, word % 64 == 0, word >> 28, 0}, 16);
         return word % 4 ? 0 : 16;
+    case 'X':
+        memset(text, (int)(word >> 24), 184);
+        memcpy(text, (const uint32_t[]){word % 4, 0, word >> 3 & (hostile->gentle ? 3 : 7)}, 12);
+        text[0] -= word % 4 == 3 && hostile->gentle;
+        text[8] += hostile->gentle;
+        return word >> 25 == 0 && !hostile->gentle ? word % 192 : 184;
+    case 'Y':
+        memset(text, (int)(word >> 8), 128);
+        return word >> 25 == 0 && !hostile->gentle ? word % 160 : 128;
+    case 'T':
+        memcpy(text,
+               &(struct vgpu_launch_attributes){.given = VGPU_LAUNCH_CLUSTER, .cluster = {1, 1, 1}},
+               sizeof(struct vgpu_launch_attributes));
+        text[word % 64] ^= word % 4 || hostile->gentle ? 0 : (uint8_t)(word >> 8);
+        return word >> 24 == 0 && !hostile->gentle ? word % 64 : 64;
     case 'w':
         return fill_nodes(word, text, hostile);
+    case 'W':
+        return fill_nodes(word - word % 3, text, hostile);
     case 'v':
         return word % 8 ? 16 : word % 1024;
     default:
@@ -276,6 +381,9 @@ struct writer {
     size_t blob_at[4];
     char blob_kind[4];
     unsigned blobs;
+    uint32_t made;        /* the new handle in it */
+    bool full;            /* it wanted one, and there is none */
+    uint32_t used_handle; /* one that it names */
 };
 
 static void put(struct writer *writer, const void *bytes, size_t size)
@@ -294,44 +402,73 @@ static void put_64(struct writer *writer, uint64_t value)
     put(writer, &value, sizeof(value));
 }
 
-/* Of the letters for handles. */
-static unsigned kind_of(char field)
+/* A number of 64 bits; most are small, and keep to the form. */
+static uint64_t size_of(const struct hostile *hostile, const struct hostile_rule *rule, char field,
+                        uint32_t word, uint32_t more)
 {
-    switch (field) {
-    case 'M':
-    case 'm':
-        return CUDA_KIND_MEMORY;
-    case 'P':
-    case 'r':
-        return CUDA_KIND_POOL;
-    default:
-        return (unsigned)(field - 'A') + 1;
-    }
+    uint64_t size = size_number(word, more);
+
+    if (!hostile->gentle && word % 128 == 127)
+        return size;
+    /* What lies outside of the data area ends the channel. */
+    if (hostile->gentle && strchr("tuk", field) && word % 64 == 0)
+        word++;
+    if (field == 't')
+        size = word % 64 ? 64 + word / 64 % 64 : size;
+    else if (field == 'k')
+        size = word % 64 ? 1 + word / 64 % 6 : size;
+    else if (field == 'u')
+        size = word % 64 ? 6 + word / 64 % 3 : size;
+    else if (field == 'j' && hostile->gentle)
+        size = word % 64 ? 4096 + more % 65536 : size;
+    else if (field == 'y' && hostile->gentle)
+        size = word % 8 ? 0 : size;
+    else if (hostile->gentle)
+        size = word % 64 ? 1 + more % 64 : size;
+    return keep_rule(rule, size);
 }
 
 static void put_field(struct hostile *hostile, struct writer *writer, char field,
-                      struct source *source)
+                      const struct hostile_rule *rule, struct source *source)
 {
     uint32_t word = field == 'z' ? 0 : next_word(source);
-    uint32_t more = strchr("apl8", field) ? next_word(source) : 0;
+    uint32_t more = strchr("apl8tkujycf", field) ? next_word(source) : 0;
     struct vgpu_place place;
 
     switch (field) {
     case 'z':
         put_32(writer, 0);
         return;
-    case '4':
-        put_32(writer, hostile->gentle ? 0 : small_number(word));
+    case 'K':
+        put_32(writer, 8 + word % (hostile->gentle ? 3 : 4));
         return;
     case 'n':
+        put_32(writer, hostile->gentle && word % 8 ? 4 : number_of(hostile, rule, word));
+        return;
+    case '#': /* none that makes a kernel run for minutes */
+        put_32(writer, word % 16 ? 1 + word / 16 % 3 : UINT32_MAX + word / 16 % 2);
+        return;
+    case '4':
     case 'e':
-        put_32(writer, hostile->gentle ? 4 : small_number(word));
+        put_32(writer, number_of(hostile, rule, word));
         return;
     case 's':
-        put_32(writer, word % 4 ? handle_of(hostile, CUDA_KIND_STREAM, word) : (word >> 8) % 3);
+        writer->used_handle = handle_of(hostile, CUDA_KIND_STREAM, word);
+        put_32(writer, word % 4 ? writer->used_handle : (word >> 8) % 3);
+        return;
+    case 'c':
+        put_64(writer, token_of(hostile, word, more));
+        return;
+    case 'f':
+        put_64(writer, reserved_of(hostile, word, more));
         return;
     case '8':
-        put_64(writer, hostile->gentle ? 1 + word % 64 : size_number(word, more));
+    case 't':
+    case 'k':
+    case 'u':
+    case 'j':
+    case 'y':
+        put_64(writer, size_of(hostile, rule, field, word, more));
         return;
     case 'g':
     case 'h':
@@ -352,22 +489,24 @@ static void put_field(struct hostile *hostile, struct writer *writer, char field
     default:
         break;
     }
-    if ((field >= 'A' && field <= 'I') || field == 'P' || field == 'M') {
-        put_32(writer, new_handle(hostile, kind_of(field), word));
+    if (rule->what == 'n') {
+        writer->made = new_handle(hostile, rule->kind, word);
+        writer->full = writer->made == 0;
+        put_32(writer, writer->made);
         return;
     }
-    if (field == 'm') {
-        put_32(writer, handle_of(hostile, kind_of(field), word));
+    if (field == 'x' && hostile->gentle && word % 32) {
+        put_32(writer, VGPU_HANDLE(CUDA_KIND_CONTEXT, 2, 0));
         return;
     }
-    if (field == 'r') {
-        put_32(writer, word % 4 ? handle_of(hostile, kind_of(field), word) : 0);
+    if (rule->what == 'd') {
+        put_32(writer, ending_handle(hostile, rule->kind, word));
         return;
     }
-    if (field == 'S' || (field >= '1' && field <= '9' && field != '4' && field != '8')) {
-        unsigned kind = field == 'S' ? CUDA_KIND_STREAM : (unsigned)(field - '0');
-
-        put_32(writer, handle_of(hostile, kind, word));
+    if (rule->what == 'h') {
+        writer->used_handle =
+            field == 'r' && word % 4 == 0 ? 0 : handle_of(hostile, rule->kind, word);
+        put_32(writer, writer->used_handle);
         return;
     }
     writer->blob_kind[writer->blobs] = field;
@@ -386,6 +525,8 @@ static void place_blob(struct hostile *hostile, struct writer *writer, unsigned 
     if (word >> 28 == 0) {
         blob.place = VGPU_BLOB_DATA;
         blob.offset = offset_of(hostile, word, word >> 8);
+        if (hostile->gentle)
+            memcpy(hostile->client->data + blob.offset, text, bytes);
     } else {
         memcpy(writer->record + writer->used, text, (bytes + 7) & ~(size_t)7);
         writer->used += (bytes + 7) & ~(size_t)7;
@@ -437,6 +578,25 @@ static const struct cuda_op_row *row_of(uint16_t code)
     abort();
 }
 
+static const struct hostile_rules *rules_of(uint16_t code)
+{
+    for (size_t i = 0; i < hostile_rules_count; i++)
+        if (hostile_rules[i].code == code)
+            return &hostile_rules[i];
+    abort();
+}
+
+static bool ends_something(uint16_t code)
+{
+    const struct hostile_rules *rules = rules_of(code);
+
+    for (unsigned i = 0; i < rules->count; i++)
+        if (rules->rules[i].what == 'd')
+            return true;
+    return code == CUDA_OP_MEMORY_FREE || code == CUDA_OP_ADDRESS_FREE ||
+           code == CUDA_OP_MEMORY_UNMAP;
+}
+
 static void submit(struct hostile *hostile, const struct writer *writer)
 {
     struct client *client = hostile->client;
@@ -448,7 +608,13 @@ static void submit(struct hostile *hostile, const struct writer *writer)
         return;
     }
     memcpy(entry, writer->record, writer->used);
+    hostile->ops[client->seq % HOSTILE_OPS] =
+        ((const struct vgpu_record *)(const void *)writer->record)->op;
+    hostile->made[client->seq % HOSTILE_OPS] = writer->made;
+    hostile->used[client->seq % HOSTILE_OPS] = writer->used_handle;
     hostile->sent++;
+    hostile->asked +=
+        ((const struct vgpu_record *)(const void *)writer->record)->flags & VGPU_RECORD_WAIT;
     if (ring_publish(&client->submission))
         channel_kick(client->fds[VGPU_FD_SUBMIT_KICK]);
 }
@@ -459,11 +625,18 @@ static void send_record(struct hostile *hostile, const struct hostile_command *c
     struct source source = {.command = command};
     struct writer writer = {.record = buffer, .used = sizeof(struct vgpu_record)};
     struct vgpu_record *head = (struct vgpu_record *)(void *)buffer;
-    const struct cuda_op_row *row = row_of(shapes[command->op % SHAPES].code);
-    const char *fields = shapes[command->op % SHAPES].fields;
+    const struct hostile_shape *shape = &hostile_shapes[command->op % hostile_shapes_count];
+    const struct cuda_op_row *row = row_of(shape->code);
+    const struct hostile_rule *rule = rules_of(shape->code)->rules;
+    bool other_context = command->flags & 0x40 && (!hostile->gentle || command->flags % 8 == 0);
 
-    for (const char *field = fields; *field; field++)
-        put_field(hostile, &writer, *field, &source);
+    /* Fewer ends than beginnings, or nothing would be there. */
+    if (hostile->gentle && ends_something(shape->code) && command->spoil % 4)
+        return;
+    for (const char *field = shape->fields; *field; field++)
+        put_field(hostile, &writer, *field, rule++, &source);
+    if (writer.full && hostile->gentle)
+        return;
     for (unsigned i = 0; i < writer.blobs; i++)
         place_blob(hostile, &writer, i, &source);
     *head = (struct vgpu_record){
@@ -471,14 +644,16 @@ static void send_record(struct hostile *hostile, const struct hostile_command *c
         .op = row->code,
         .seq = ++hostile->client->seq,
         .thread = 1 + command->flags % 4,
-        .context = command->flags & 0x40 ? handle_of(hostile, CUDA_KIND_CONTEXT, command->words[0])
-                                         : CLIENT_CONTEXT};
+        .context = other_context ? handle_of(hostile, CUDA_KIND_CONTEXT, command->words[0])
+                                 : CLIENT_CONTEXT};
     if ((row->flags & CUDA_OPF_WAIT) || ((row->flags & CUDA_OPF_EITHER) && (command->flags & 0x80)))
         head->flags = VGPU_RECORD_WAIT;
     if ((row->flags & CUDA_OPF_JOB) && head->flags && (command->flags & 0x20))
         head->flags |= VGPU_RECORD_EXPLICIT;
     if (command->spoil < 8 && !hostile->gentle)
         spoil(&writer, command);
+    if (writer.made && !(row->flags & CUDA_OPF_WAIT))
+        learn_handle(hostile, writer.made);
     submit(hostile, &writer);
 }
 
@@ -543,11 +718,45 @@ void hostile_do(struct hostile *hostile, const struct hostile_command *command)
     }
 }
 
-static void learn_address(struct hostile *hostile, uint64_t address)
+/* The answers of these ops start with an address. */
+static void learn_address(struct hostile *hostile, uint16_t op, uint64_t address)
 {
+    switch (op) {
+    case CUDA_OP_ADDRESS_RESERVE:
+        hostile->reserved[hostile->reserved_count % HOSTILE_LIVE] = address;
+        hostile->reserved_count += hostile->reserved_count < HOSTILE_LIVE;
+        break;
+    case CUDA_OP_MEMORY_ALLOC:
+    case CUDA_OP_MEMORY_ALLOC_PITCH:
+    case CUDA_OP_POOL_ALLOC:
+    case CUDA_OP_HOST_REGISTER:
+    case CUDA_OP_MODULE_GET_GLOBAL:
+    case CUDA_OP_DATA_AREA:
+        break;
+    default:
+        return;
+    }
     hostile->addresses[hostile->count % HOSTILE_ADDRESSES] = address;
     if (hostile->count < HOSTILE_ADDRESSES)
         hostile->count++;
+}
+
+static void count_answer(struct hostile *hostile, const struct client_reply *reply)
+{
+    uint16_t op = hostile->ops[reply->seq % HOSTILE_OPS];
+    uint32_t made = hostile->made[reply->seq % HOSTILE_OPS];
+    uint32_t used = hostile->used[reply->seq % HOSTILE_OPS];
+
+    hostile->answered++;
+    if (reply->result == CUDA_ERROR_INVALID_HANDLE)
+        forget_handle(hostile, VGPU_HANDLE_KIND(used) % CUDA_KINDS, used);
+    if (reply->result != CUDA_SUCCESS)
+        return;
+    hostile->succeeded++;
+    if (made)
+        learn_handle(hostile, made);
+    for (size_t i = 0; hostile->succeeded_of && i < hostile_shapes_count; i++)
+        hostile->succeeded_of[i] += hostile_shapes[i].code == op;
 }
 
 void hostile_learn(struct hostile *hostile)
@@ -559,10 +768,14 @@ void hostile_learn(struct hostile *hostile)
         struct cuda_re_memory_alloc answer;
 
         client->replies = reply->next;
-        /* The sizes of these answers are all the same: an address first. */
-        if (reply->result == CUDA_SUCCESS && reply->size >= sizeof(answer) && reply->size <= 56) {
+        if (reply->kind == VGPU_COMPLETION_REPLY)
+            count_answer(hostile, reply);
+        if (reply->kind == VGPU_COMPLETION_CALLBACK && hostile->token_count < HOSTILE_LIVE)
+            hostile->tokens[hostile->token_count++] = reply->seq;
+        if (reply->kind == VGPU_COMPLETION_REPLY && reply->result == CUDA_SUCCESS &&
+            reply->size >= sizeof(answer)) {
             memcpy(&answer, reply->bytes, sizeof(answer));
-            learn_address(hostile, answer.address);
+            learn_address(hostile, hostile->ops[reply->seq % HOSTILE_OPS], answer.address);
         }
         free(reply);
     }

@@ -40,7 +40,10 @@
     X(FUNCTION_SET_ATTRIBUTE, function_set_attribute)                                              \
     X(FUNCTION_SET_CACHE_CONFIG, function_set_cache_config)                                        \
     X(OCCUPANCY_BLOCKS, occupancy_blocks)                                                          \
+    X(OCCUPANCY_CLUSTERS, occupancy_clusters)                                                      \
     X(OCCUPANCY_SHARED, occupancy_shared)                                                          \
+    X(TENSOR_MAP_ENCODE, tensor_map_encode)                                                        \
+    X(TENSOR_MAP_REPLACE, tensor_map_replace)                                                      \
     X(MEMORY_ALLOC, memory_alloc)                                                                  \
     X(MEMORY_ALLOC_PITCH, memory_alloc_pitch)                                                      \
     X(MEMORY_FREE, memory_free)                                                                    \
@@ -74,6 +77,8 @@
     X(STREAM_SYNC, stream_sync)                                                                    \
     X(HOST_FUNCTION, host_function)                                                                \
     X(HOST_FUNCTION_DONE, host_function_done)                                                      \
+    X(STREAM_SET_ATTRIBUTE, stream_set_attribute)                                                  \
+    X(STREAM_WRITE_VALUE, stream_write_value)                                                      \
     X(EVENT_CREATE, event_create)                                                                  \
     X(EVENT_DESTROY, event_destroy)                                                                \
     X(EVENT_RECORD, event_record)                                                                  \
@@ -81,6 +86,7 @@
     X(EVENT_SYNC, event_sync)                                                                      \
     X(EVENT_ELAPSED, event_elapsed)                                                                \
     X(LAUNCH, launch)                                                                              \
+    X(LAUNCH_EX, launch_ex)                                                                        \
     X(GRAPH_CREATE, graph_create)                                                                  \
     X(GRAPH_DESTROY, graph_destroy)                                                                \
     X(GRAPH_LAUNCH, graph_launch)                                                                  \
@@ -169,6 +175,10 @@ static bool takes_blobs(uint16_t code)
     case CUDA_OP_LINK_ADD:
     case CUDA_OP_UPLOAD:
     case CUDA_OP_LAUNCH:
+    case CUDA_OP_LAUNCH_EX:
+    case CUDA_OP_OCCUPANCY_CLUSTERS:
+    case CUDA_OP_TENSOR_MAP_ENCODE:
+    case CUDA_OP_TENSOR_MAP_REPLACE:
     case CUDA_OP_GRAPH_CREATE:
     case CUDA_OP_GRAPH_SET_NODE:
         return true;

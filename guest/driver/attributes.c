@@ -13,7 +13,8 @@ enum number {
 	NUMBER_WEIGHT,
 	NUMBER_MAX_CHANNELS,
 	NUMBER_MAX_DATA,
-	NUMBER_QUARANTINED
+	NUMBER_QUARANTINED,
+	NUMBER_WINDOW
 };
 
 struct which {
@@ -87,6 +88,9 @@ static ssize_t number_show(struct device *dev, struct device_attribute *attribut
 		break;
 	case NUMBER_QUARANTINED:
 		value = state->quarantined;
+		break;
+	case NUMBER_WINDOW:
+		value = container_of(dev, struct vgpu_device, dev)->window_bytes;
 		break;
 	}
 	kfree(state);
@@ -162,21 +166,15 @@ WHICH(weight_hundredths, 0444, number_show, NUMBER_WEIGHT);
 WHICH(max_channels, 0444, number_show, NUMBER_MAX_CHANNELS);
 WHICH(max_data_bytes, 0444, number_show, NUMBER_MAX_DATA);
 WHICH(quarantined, 0444, number_show, NUMBER_QUARANTINED);
+WHICH(window_bytes, 0444, number_show, NUMBER_WINDOW);
 static DEVICE_ATTR_RO(state);
 static DEVICE_ATTR_RO(priority);
 
 static struct attribute *attributes[] = {
-	WHICH_ATTR(pool),
-	WHICH_ATTR(vm_name),
-	WHICH_ATTR(error),
-	WHICH_ATTR(vm_id),
-	WHICH_ATTR(weight_hundredths),
-	WHICH_ATTR(max_channels),
-	WHICH_ATTR(max_data_bytes),
-	WHICH_ATTR(quarantined),
-	&dev_attr_state.attr,
-	&dev_attr_priority.attr,
-	NULL,
+	WHICH_ATTR(pool),	    WHICH_ATTR(vm_name),	   WHICH_ATTR(error),
+	WHICH_ATTR(vm_id),	    WHICH_ATTR(weight_hundredths), WHICH_ATTR(max_channels),
+	WHICH_ATTR(max_data_bytes), WHICH_ATTR(quarantined),	   WHICH_ATTR(window_bytes),
+	&dev_attr_state.attr,	    &dev_attr_priority.attr,	   NULL,
 };
 
 static const struct attribute_group group = {

@@ -211,10 +211,12 @@ static void stop(struct vgpu_device *vdev)
 	vgpu_read(vdev, VGPU_REG_MAGIC);
 }
 
-static void stop_and_tell(struct vgpu_device *vdev, bool go_on)
+static void stop_and_tell(struct vgpu_device *vdev, bool keep_contents, bool go_on)
 {
 	unsigned long flags;
 
+	down_write(&vdev->window_lock);
+	vgpu_slots_revoke(vdev, keep_contents);
 	spin_lock_irqsave(&vdev->lock, flags);
 	stop(vdev);
 	WRITE_ONCE(vdev->epoch, vdev->epoch + 1);
@@ -223,12 +225,13 @@ static void stop_and_tell(struct vgpu_device *vdev, bool go_on)
 	if (go_on)
 		program(vdev);
 	spin_unlock_irqrestore(&vdev->lock, flags);
+	up_write(&vdev->window_lock);
 }
 
 void vgpu_device_reset(struct vgpu_device *vdev)
 {
 	dev_warn(&vdev->pdev->dev, "no answer: the device is reset, its channels end\n");
-	stop_and_tell(vdev, true);
+	stop_and_tell(vdev, true, true);
 }
 
 /* Probe and removal */
@@ -262,6 +265,7 @@ static struct vgpu_device *device_new(struct pci_dev *pdev)
 		return NULL;
 	vdev->pdev = pdev;
 	init_rwsem(&vdev->alive);
+	init_rwsem(&vdev->window_lock);
 	spin_lock_init(&vdev->lock);
 	mutex_init(&vdev->state_lock);
 	mutex_init(&vdev->monitor_lock);
@@ -369,11 +373,12 @@ static void stop_device(struct vgpu_device *vdev)
 	spin_lock_irqsave(&vdev->lock, flags);
 	WRITE_ONCE(vdev->dead, true);
 	spin_unlock_irqrestore(&vdev->lock, flags);
-	stop_and_tell(vdev, false);
+	vgpu_slots_wake(vdev);
 	wake_up_all(&vdev->slot_wait);
 	wake_up_all(&vdev->monitor_wait);
 
 	down_write(&vdev->alive); /* for all who waited, and have left now */
+	stop_and_tell(vdev, true, false);
 	vgpu_slots_remove(vdev);
 	up_write(&vdev->alive);
 
@@ -423,19 +428,24 @@ static int vgpu_probe(struct pci_dev *pdev, const struct pci_device_id *id)
 	if (err)
 		goto disable;
 	err = check_device(vdev);
-	if (!err)
-		err = start_device(vdev);
 	if (err)
 		goto unmap;
+	vgpu_window_find(vdev);
+	err = start_device(vdev);
+	if (err)
+		goto lose_window;
 	err = publish(vdev);
 	if (err)
 		goto stop;
 	pci_set_drvdata(pdev, vdev);
-	dev_info(&pdev->dev, "%s, %u interrupt vectors\n", dev_name(&vdev->dev), vdev->vectors);
+	dev_info(&pdev->dev, "%s, %u interrupt vectors, a window of %llu MiB\n",
+		 dev_name(&vdev->dev), vdev->vectors, vdev->window_bytes >> 20);
 	return 0;
 
 stop:
 	stop_device(vdev);
+lose_window:
+	vgpu_window_lose(vdev);
 unmap:
 	unmap_registers(vdev);
 disable:
@@ -453,6 +463,7 @@ static void vgpu_remove(struct pci_dev *pdev)
 
 	cdev_device_del(&vdev->cdev, &vdev->dev);
 	stop_device(vdev);
+	vgpu_window_lose(vdev);
 	unmap_registers(vdev);
 	pci_disable_device(pdev);
 	ida_free(&minors, MINOR(vdev->dev.devt));
@@ -462,18 +473,18 @@ static void vgpu_remove(struct pci_dev *pdev)
 /* The machine goes down, or another kernel starts: the device must not write into its memory. */
 static void vgpu_shutdown(struct pci_dev *pdev)
 {
-	stop_and_tell(pci_get_drvdata(pdev), false);
+	stop_and_tell(pci_get_drvdata(pdev), false, false);
 }
 
 /* Sleep and function resets lose the device's state: channels end, and new ones can be opened. */
 static void vgpu_reset_prepare(struct pci_dev *pdev)
 {
-	stop_and_tell(pci_get_drvdata(pdev), false);
+	stop_and_tell(pci_get_drvdata(pdev), true, false);
 }
 
 static void vgpu_reset_done(struct pci_dev *pdev)
 {
-	stop_and_tell(pci_get_drvdata(pdev), true);
+	stop_and_tell(pci_get_drvdata(pdev), true, true);
 }
 
 static const struct pci_error_handlers vgpu_error_handlers = {

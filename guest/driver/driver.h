@@ -5,7 +5,8 @@
  *
  *   device.c      PCI, interrupts, reset, /dev/vgpuN comes and goes
  *   slot.c        the device's slots: who has one, its commands, its end
- *   memory.c      a channel's pages and the tables by which the device finds them
+ *   memory.c      a relayed channel's pages and the tables by which the device finds them
+ *   window.c      the other channels' memory: parts of the device's window
  *   file.c        an open file: ioctl, mmap, read, poll
  *   monitor.c     what the VM may know of its GPUs, asked without a channel
  *   attributes.c  sysfs
@@ -14,12 +15,12 @@
  * may go earlier. Whoever touches a register, the command area or a struct vgpu_memory holds
  * `alive` for reading and has seen `dead` false; remove() sets `dead`, wakes all who wait, takes
  * `alive` for writing, and then frees all of that. A struct vgpu_file lives as long as the open
- * file. A slot's memory is freed when the device has answered CLOSE or has been reset, by a work
- * item: the process that had it need not wait.
+ * file, and with it its part of the window. A slot's memory is freed when the device has answered
+ * CLOSE or has been reset, by a work item: the process that had it need not wait.
  *
- * Locks, outermost first: mmap_lock, vgpu_device.alive, vgpu_file.lock, vgpu_memory.lock,
- * vgpu_device.lock (a spin lock, taken in interrupts). Nothing copies to or from user memory with
- * any of them held.
+ * Locks, outermost first: mmap_lock, vgpu_device.alive, vgpu_device.window_lock, vgpu_file.lock,
+ * vgpu_memory.lock, vgpu_device.lock (a spin lock, taken in interrupts). Nothing copies to or from
+ * user memory with any of them held.
  */
 #ifndef VGPU_DRIVER_H
 #define VGPU_DRIVER_H
@@ -48,10 +49,13 @@ static_assert(PAGE_SIZE == 4096, "vgpu needs a kernel with pages of 4096 bytes")
 #define VGPU_ANSWER_JIFFIES (10 * HZ)
 /* How long OPEN waits for a slot whose last user has just left. */
 #define VGPU_SLOT_JIFFIES (5 * HZ)
+/* How long it waits for room in the window, if that may come. */
+#define VGPU_ROOM_JIFFIES HZ
 
 struct vgpu_device;
 struct vgpu_file;
 struct vgpu_memory;
+struct vgpu_window;
 
 struct vgpu_vector {
 	struct vgpu_device *vdev;
@@ -62,10 +66,13 @@ struct vgpu_slot {
 	struct vgpu_device *vdev;
 	u32 index;
 	u32 tag; /* of the last command */
+	u32 place; /* in the window, as in struct vgpu_device_command */
 	u32 epoch; /* of the device when the channel was opened */
 	wait_queue_head_t wait; /* for an answer */
 	struct work_struct close;
-	struct vgpu_memory *memory; /* what ATTACH told of; freed with the slot */
+	struct vgpu_memory
+		*memory; /* what ATTACH told of; freed with the slot. NULL: in the window */
+	struct vgpu_window *window; /* the file's part of it; under vgpu_device.window_lock */
 	/* Under vgpu_device.lock. */
 	struct vgpu_file *file; /* whom interrupts reach */
 	struct vgpu_channel_notice *notice; /* in `memory` */
@@ -79,6 +86,9 @@ struct vgpu_device {
 	resource_size_t doorbells;
 	struct vgpu_device_command *commands;
 	dma_addr_t commands_dma;
+	void *window; /* NULL: there is none, or it is not used */
+	u64 window_bytes;
+	unsigned long window_pfn;
 	u32 vectors;
 	struct vgpu_vector vector[VGPU_MSIX_VECTORS];
 	struct workqueue_struct *workqueue;
@@ -86,6 +96,9 @@ struct vgpu_device {
 
 	struct rw_semaphore alive;
 	bool dead; /* written once; also read without a lock, to stop waiting */
+	/* For writing by who resets the device, so that no part of the window is mapped meanwhile.
+	 */
+	struct rw_semaphore window_lock;
 
 	spinlock_t lock;
 	u32 epoch; /* resets so far */
@@ -116,6 +129,7 @@ struct vgpu_file {
 	struct mutex lock;
 	enum vgpu_file_phase phase; /* OPEN is published by store-release and stays */
 	struct vgpu_slot *slot;
+	struct vgpu_window *window; /* NULL: the channel is relayed */
 	struct vgpu_channel_geometry geometry;
 	u32 channel;
 	struct page *scratch; /* in the doorbell's place when the device has gone; under `lock` */
@@ -186,6 +200,10 @@ void vgpu_slot_kick(struct vgpu_slot *slot);
 void vgpu_slots_answered(struct vgpu_device *vdev);
 /* The device has forgotten all channels; under vgpu_device.lock. */
 void vgpu_slots_reset(struct vgpu_device *vdev);
+/* Whoever waits for an answer looks again. */
+void vgpu_slots_wake(struct vgpu_device *vdev);
+/* Before a reset, with window_lock for writing: no program has the window mapped afterwards. */
+void vgpu_slots_revoke(struct vgpu_device *vdev, bool keep_contents);
 /* The device touches no memory any more, and nobody is within vgpu_enter(). */
 void vgpu_slots_remove(struct vgpu_device *vdev);
 /* Why a file's channel is gone. */
@@ -199,6 +217,22 @@ int vgpu_memory_populate(struct vgpu_memory *memory, u64 first, u64 count);
 /* One page, made if it is not there yet, with a reference for the caller. NULL: no memory. */
 struct page *vgpu_memory_page(struct vgpu_memory *memory, u64 index);
 dma_addr_t vgpu_memory_directory(struct vgpu_memory *memory);
+/* A page more, or one less, of what all channels together may have. */
+bool vgpu_memory_allow(struct vgpu_device *vdev);
+void vgpu_memory_disallow(struct vgpu_device *vdev);
+
+/* window.c */
+/* At probe: the device has a window from then on, or it has not. */
+void vgpu_window_find(struct vgpu_device *vdev);
+void vgpu_window_lose(struct vgpu_device *vdev);
+/* Whether total_bytes from a page on lie in it. */
+bool vgpu_window_has(struct vgpu_device *vdev, u64 first, u64 total_bytes);
+/* A part for a file, which frees it when nobody maps it any more. */
+struct vgpu_window *vgpu_window_new(struct vgpu_file *file, u64 first, u64 total_bytes);
+void vgpu_window_free(struct vgpu_window *part);
+/* Pages of the driver's own take its place; window_lock is held for writing. */
+void vgpu_window_revoke(struct vgpu_window *part, bool keep_contents);
+void vgpu_window_mmap(struct vgpu_window *part, struct vm_area_struct *vma);
 
 /* monitor.c; within vgpu_enter() */
 /* Fills the answer in. Killable. -EOPNOTSUPP: the device cannot be asked. */

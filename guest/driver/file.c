@@ -23,7 +23,9 @@ static bool is_open(struct vgpu_file *file)
 
 static u64 channel_pages(const struct vgpu_file *file)
 {
-	return file->geometry.total_bytes / PAGE_SIZE + 1;
+	u64 pages = file->geometry.total_bytes / PAGE_SIZE;
+
+	return file->window ? pages : pages + 1; /* and the page of transfers */
 }
 
 /* ioctl */
@@ -148,8 +150,9 @@ static long ioctl_populate(struct vgpu_file *file, void __user *arg)
 	err = vgpu_enter(file->vdev);
 	if (err)
 		return err;
-	err = vgpu_memory_populate(file->slot->memory, part.offset / PAGE_SIZE,
-				   part.bytes / PAGE_SIZE);
+	if (!file->window)
+		err = vgpu_memory_populate(file->slot->memory, part.offset / PAGE_SIZE,
+					   part.bytes / PAGE_SIZE);
 	vgpu_leave(file->vdev);
 	return err;
 }
@@ -293,6 +296,7 @@ static int vgpu_mmap(struct file *filp, struct vm_area_struct *vma)
 	struct vgpu_file *file = filp->private_data;
 	u64 first = vma->vm_pgoff, count = vma_pages(vma);
 	bool doorbell = first == VGPU_MMAP_DOORBELL >> PAGE_SHIFT;
+	unsigned long frames = VM_IO | VM_PFNMAP; /* pages without a struct page */
 
 	if (!is_open(file))
 		return -ENOTCONN;
@@ -307,12 +311,13 @@ static int vgpu_mmap(struct file *filp, struct vm_area_struct *vma)
 	if (doorbell) {
 		vma->vm_page_prot = pgprot_noncached(vma->vm_page_prot);
 		vma->vm_ops = &doorbell_vm_operations;
+	} else if (file->window) {
+		vgpu_window_mmap(file->window, vma);
 	} else {
 		vma->vm_ops = &channel_vm_operations;
+		frames = 0;
 	}
-	vgpu_vma_flags(
-		vma, VM_DONTCOPY | VM_DONTEXPAND | VM_DONTDUMP | (doorbell ? VM_IO | VM_PFNMAP : 0),
-		VM_MAYEXEC);
+	vgpu_vma_flags(vma, VM_DONTCOPY | VM_DONTEXPAND | VM_DONTDUMP | frames, VM_MAYEXEC);
 	return 0;
 }
 

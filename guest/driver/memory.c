@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
- * A channel's memory in the guest: pages, and the two levels of tables by which the device finds
- * them. Used by slot.c and file.c.
+ * A relayed channel's memory in the guest: pages, and the two levels of tables by which the device
+ * finds them. Used by slot.c and file.c.
  *
  * Pages are added at any time and never taken away before the whole is freed, which is when the
  * device has let go of it. A page has a reference of this structure's; mappings and pinned uses
@@ -38,7 +38,7 @@ struct vgpu_memory {
 };
 
 /* All channels together have at most half of the machine's memory. */
-static bool take_allowance(struct vgpu_device *vdev)
+bool vgpu_memory_allow(struct vgpu_device *vdev)
 {
 	if (atomic_long_inc_return(&vdev->pages) <= (long)(totalram_pages() / 2))
 		return true;
@@ -46,15 +46,20 @@ static bool take_allowance(struct vgpu_device *vdev)
 	return false;
 }
 
+void vgpu_memory_disallow(struct vgpu_device *vdev)
+{
+	atomic_long_dec(&vdev->pages);
+}
+
 /* The page is zeroed: dma_alloc_pages() promises that. */
 static int page_make(struct vgpu_memory *memory, struct vgpu_dma_page *ret)
 {
-	if (!take_allowance(memory->vdev))
+	if (!vgpu_memory_allow(memory->vdev))
 		return -ENOMEM;
 	ret->page = dma_alloc_pages(&memory->vdev->pdev->dev, PAGE_SIZE, &ret->dma,
 				    DMA_BIDIRECTIONAL, MEMORY_GFP);
 	if (!ret->page) {
-		atomic_long_dec(&memory->vdev->pages);
+		vgpu_memory_disallow(memory->vdev);
 		return -ENOMEM;
 	}
 	return 0;
@@ -66,7 +71,7 @@ static void page_free(struct vgpu_memory *memory, struct vgpu_dma_page *page)
 		return;
 	dma_free_pages(&memory->vdev->pdev->dev, PAGE_SIZE, page->page, page->dma,
 		       DMA_BIDIRECTIONAL);
-	atomic_long_dec(&memory->vdev->pages);
+	vgpu_memory_disallow(memory->vdev);
 	page->page = NULL;
 }
 

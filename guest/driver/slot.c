@@ -36,6 +36,7 @@ static int send(struct vgpu_slot *slot, enum vgpu_command_op op)
 	if (++slot->tag == 0)
 		slot->tag = 1;
 	command->op = vgpu_le32(op);
+	command->flags = op == VGPU_COMMAND_OPEN && vdev->window ? vgpu_le32(VGPU_OPEN_WINDOW) : 0;
 	command->tag = vgpu_le32(slot->tag);
 	spin_lock_irqsave(&vdev->lock, flags);
 	/* A reset has forgotten what this command builds on. */
@@ -186,18 +187,22 @@ static u64 default_data_bytes(u64 max)
 	return round_down(min(bytes, max), PAGE_SIZE);
 }
 
-/* False: refused. A device without a mediator does not know the limit, and says so to OPEN. */
+/*
+ * False: refused. A device without a mediator does not know the limit, and says so to OPEN. With a
+ * window the host knows best what a channel gets that asks for no size.
+ */
 static bool choose_sizes(struct vgpu_device *vdev, struct vgpu_ioc_open *open)
 {
+	u64 most = vdev->window ? VGPU_DATA_MAX_BYTES : VGPU_RELAY_MAX_DATA_BYTES;
 	u64 max = (u64)vgpu_read(vdev, VGPU_REG_MAX_DATA) * 4096;
 
-	if (!max || max > VGPU_RELAY_MAX_DATA_BYTES)
-		max = VGPU_RELAY_MAX_DATA_BYTES;
+	if (!max || max > most)
+		max = most;
 	if (!open->sub_granules)
 		open->sub_granules = DEFAULT_SUB_GRANULES;
 	if (!open->comp_granules)
 		open->comp_granules = DEFAULT_COMP_GRANULES;
-	if (!open->data_bytes)
+	if (!open->data_bytes && !vdev->window)
 		open->data_bytes = default_data_bytes(max);
 	if (open->data_bytes <= max)
 		return true;
@@ -212,12 +217,19 @@ static bool part_ok(u64 offset, u32 granules, u64 end)
 	return offset >= VGPU_CHANNEL_PAGE_BYTES && offset <= end && bytes <= end - offset;
 }
 
-static bool geometry_ok(const struct vgpu_channel_geometry *g)
+static bool place_ok(const struct vgpu_slot *slot, const struct vgpu_channel_geometry *g)
+{
+	if (slot->place)
+		return vgpu_window_has(slot->vdev, slot->place - 1, g->total_bytes);
+	return g->data_bytes <= VGPU_RELAY_MAX_DATA_BYTES &&
+	       g->total_bytes / PAGE_SIZE < (u64)VGPU_TABLE_ENTRIES * VGPU_TABLE_ENTRIES;
+}
+
+static bool geometry_ok(const struct vgpu_slot *slot, const struct vgpu_channel_geometry *g)
 {
 	return !((g->data_offset | g->data_bytes | g->total_bytes) % PAGE_SIZE) &&
-	       g->data_offset <= MAX_DATA_OFFSET && g->data_bytes <= VGPU_RELAY_MAX_DATA_BYTES &&
-	       g->total_bytes >= g->data_offset + g->data_bytes &&
-	       g->total_bytes / PAGE_SIZE < (u64)VGPU_TABLE_ENTRIES * VGPU_TABLE_ENTRIES &&
+	       g->data_offset <= MAX_DATA_OFFSET && g->data_bytes <= VGPU_DATA_MAX_BYTES &&
+	       g->total_bytes >= g->data_offset + g->data_bytes && place_ok(slot, g) &&
 	       part_ok(g->sub_offset, g->sub_granules, g->data_offset) &&
 	       part_ok(g->comp_offset, g->comp_granules, g->data_offset);
 }
@@ -264,6 +276,8 @@ static int command_open(struct vgpu_slot *slot, struct vgpu_ioc_open *open)
 	if (open->status == VGPU_OK) {
 		open->channel = vgpu_le32(command->channel);
 		open->geometry = geometry_read(&command->geometry);
+		slot->place = vgpu_le32(READ_ONCE(command->window));
+		open->flags = slot->place ? VGPU_OPENED_WINDOW : 0;
 	}
 	return 0;
 }
@@ -300,7 +314,7 @@ static int command_attach(struct vgpu_slot *slot, struct vgpu_ioc_open *open)
 	struct vgpu_device *vdev = slot->vdev;
 	int err;
 
-	command->directory = vgpu_le64(vgpu_memory_directory(slot->memory));
+	command->directory = slot->memory ? vgpu_le64(vgpu_memory_directory(slot->memory)) : 0;
 	command->vector = vgpu_le32(vdev->vectors > 1 ? 1 + slot->index % (vdev->vectors - 1) : 0);
 	err = send(slot, VGPU_COMMAND_ATTACH);
 	if (!err)
@@ -328,6 +342,7 @@ static void hand_over(struct vgpu_slot *slot, struct vgpu_file *file,
 	file->slot = slot;
 	file->geometry = open->geometry;
 	file->channel = open->channel;
+	down_write(&vdev->window_lock);
 	spin_lock_irqsave(&vdev->lock, flags);
 	file->kicks = 0;
 	file->reset = vdev->epoch != slot->epoch;
@@ -335,49 +350,108 @@ static void hand_over(struct vgpu_slot *slot, struct vgpu_file *file,
 	file->news = file->gone;
 	slot->file = file;
 	spin_unlock_irqrestore(&vdev->lock, flags);
+	slot->window = file->window;
+	if (slot->window && file->reset)
+		vgpu_window_revoke(slot->window, false);
+	up_write(&vdev->window_lock);
+}
+
+/* No program maps it: none was told of it yet, or all mappings are gone. */
+static void drop_window(struct vgpu_file *file)
+{
+	vgpu_window_free(file->window);
+	file->window = NULL;
+}
+
+/* The file's part of the window, or the slot's memory. */
+static int make_channel(struct vgpu_slot *slot, struct vgpu_file *file,
+			const struct vgpu_channel_geometry *g)
+{
+	if (!slot->place)
+		return make_memory(slot, g);
+	file->window = vgpu_window_new(file, slot->place - 1, g->total_bytes);
+	return file->window ? 0 : -ENOMEM;
 }
 
 static int open_in(struct vgpu_slot *slot, struct vgpu_file *file, struct vgpu_ioc_open *open)
 {
 	int err;
 
-	if (!geometry_ok(&open->geometry)) {
+	if (!geometry_ok(slot, &open->geometry)) {
 		refuse(open, VGPU_BAD_MESSAGE, "the device told a layout that cannot be");
 		return 0;
 	}
-	err = make_memory(slot, &open->geometry);
+	err = make_channel(slot, file, &open->geometry);
 	if (!err)
 		err = command_attach(slot, open);
-	if (!err && open->status == VGPU_OK)
+	if (!err && open->status == VGPU_OK) {
 		hand_over(slot, file, open);
+		return 0;
+	}
+	drop_window(file);
 	return err;
 }
 
-int vgpu_slot_open(struct vgpu_file *file, struct vgpu_ioc_open *open)
+static bool any_closing(struct vgpu_device *vdev)
+{
+	return READ_ONCE(vdev->closing) > 0;
+}
+
+/* Whether the window had no room while channels that were given up had yet to leave it. */
+static bool worth_another_try(struct vgpu_slot *slot, const struct vgpu_ioc_open *open)
+{
+	struct vgpu_device *vdev = slot->vdev;
+
+	if (!vdev->window || (open->status == VGPU_OK ? slot->place : open->status != VGPU_LIMIT))
+		return false;
+	return wait_event_killable_timeout(vdev->slot_wait,
+					   !any_closing(vdev) || READ_ONCE(vdev->dead),
+					   VGPU_ROOM_JIFFIES) > 0;
+}
+
+/* *again: whether there may be another try, then whether it is wanted; then nothing was opened. */
+static int try_open(struct vgpu_file *file, struct vgpu_ioc_open *open, bool *again)
 {
 	struct vgpu_device *vdev = file->vdev;
-	struct vgpu_slot *slot;
+	bool closing = any_closing(vdev);
+	struct vgpu_slot *slot = take(vdev);
 	int err;
 
-	if (!choose_sizes(vdev, open))
-		return 0;
-	slot = take(vdev);
 	if (!slot) {
+		*again = false;
 		if (fatal_signal_pending(current))
 			return -EINTR;
 		refuse(open, VGPU_LIMIT, "all channels of this device are in use");
 		return 0;
 	}
 	err = command_open(slot, open);
+	*again = !err && *again && closing && worth_another_try(slot, open);
 	if (!err && open->status != VGPU_OK) {
 		make_free(slot, false);
 		return 0;
 	}
-	if (!err)
+	if (!err && !*again)
 		err = open_in(slot, file, open);
-	if (err || open->status != VGPU_OK)
+	if (err || open->status != VGPU_OK || *again)
 		close_later(slot);
 	return err;
+}
+
+int vgpu_slot_open(struct vgpu_file *file, struct vgpu_ioc_open *open)
+{
+	const struct vgpu_ioc_open ask = *open;
+	bool again = true;
+	int err;
+
+	if (!choose_sizes(file->vdev, open))
+		return 0;
+	err = try_open(file, open, &again);
+	if (err || !again)
+		return err;
+	*open = ask;
+	choose_sizes(file->vdev, open);
+	again = false;
+	return try_open(file, open, &again);
 }
 
 void vgpu_slot_release(struct vgpu_file *file)
@@ -387,6 +461,10 @@ void vgpu_slot_release(struct vgpu_file *file)
 	unsigned long flags;
 
 	file->slot = NULL;
+	down_write(&vdev->window_lock);
+	slot->window = NULL;
+	up_write(&vdev->window_lock);
+	drop_window(file);
 	down_read(&vdev->alive);
 	if (!vdev->dead) {
 		close_later(slot);
@@ -461,6 +539,23 @@ void vgpu_slots_reset(struct vgpu_device *vdev)
 		}
 		wake_up(&slot->wait);
 	}
+}
+
+void vgpu_slots_wake(struct vgpu_device *vdev)
+{
+	u32 i;
+
+	for (i = 0; i < VGPU_SLOTS; i++)
+		wake_up(&vdev->slot[i].wait);
+}
+
+void vgpu_slots_revoke(struct vgpu_device *vdev, bool keep_contents)
+{
+	u32 i;
+
+	for (i = 0; i < VGPU_SLOTS; i++)
+		if (vdev->slot[i].window)
+			vgpu_window_revoke(vdev->slot[i].window, keep_contents);
 }
 
 void vgpu_slots_remove(struct vgpu_device *vdev)

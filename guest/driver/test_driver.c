@@ -52,7 +52,8 @@ static void test_driver_open_close(void)
 
 		CHECK(page_of(&c)->magic == VGPU_MAGIC &&
 		      page_of(&c)->layout == VGPU_LAYOUT_VERSION);
-		CHECK(page_of(&c)->flags & VGPU_CHANNEL_MIRRORED);
+		CHECK(in_window(&c) == (window_bytes() > 0));
+		CHECK(!(page_of(&c)->flags & VGPU_CHANNEL_MIRRORED) == in_window(&c));
 		CHECK(g.sub_granules == 64 && g.comp_granules == 64 && g.data_bytes == 1 << 20);
 		CHECK(c.open.channel && state.channel == c.open.channel);
 		channel_close(&c);
@@ -65,9 +66,14 @@ static void test_driver_default_sizes(void)
 	uint64_t eighth = memory_line("MemTotal") * 1024 / 8;
 
 	CHECK(c.open.geometry.sub_granules == 8192 && c.open.geometry.comp_granules == 2048);
-	CHECK(c.open.geometry.data_bytes <= 64 << 20);
-	CHECK(c.open.geometry.data_bytes <= eighth + (1 << 20));
-	CHECK(c.open.geometry.data_bytes >= 8 << 20);
+	if (in_window(&c)) {
+		CHECK(c.open.geometry.total_bytes <= window_bytes() / 8);
+		CHECK(c.open.geometry.data_bytes > window_bytes() / 16);
+	} else {
+		CHECK(c.open.geometry.data_bytes <= 64 << 20);
+		CHECK(c.open.geometry.data_bytes <= eighth + (1 << 20));
+		CHECK(c.open.geometry.data_bytes >= 8 << 20);
+	}
 	channel_close(&c);
 }
 
@@ -108,7 +114,7 @@ static void test_driver_mmap_bounds(void)
 	CHECK_ERRNO(mmap(NULL, PAGE, rw, MAP_SHARED, c.fd, (off_t)0x7ffffffffffff000), EINVAL);
 	at = mmap(NULL, PAGE, rw, MAP_SHARED, c.fd, (off_t)(c.bytes - PAGE));
 	CHECK(at != MAP_FAILED);
-	CHECK(((volatile struct vgpu_transfer_page *)at)->tail == 0);
+	CHECK(*(volatile uint32_t *)at == 0);
 	CHECK(munmap(at, PAGE) == 0);
 	at = mremap(c.memory, c.bytes, c.bytes + PAGE, MREMAP_MAYMOVE);
 	CHECK(at == MAP_FAILED);
@@ -182,6 +188,7 @@ static void test_driver_hostile_open(void)
 	struct vgpu_ioc_open open = { 0 };
 	struct channel c;
 	int fd = open_node();
+	uint64_t max;
 
 	for (size_t i = 0; i < sizeof(granules) / sizeof(granules[0]); i++) {
 		open = (struct vgpu_ioc_open){ .sub_granules = granules[i] };
@@ -194,7 +201,10 @@ static void test_driver_hostile_open(void)
 	open = (struct vgpu_ioc_open){ .data_bytes = PAGE };
 	memset(open.process, 'x', sizeof(open.process));
 	CHECK_ERRNO(ioctl(fd, VGPU_IOC_OPEN, &open), EINVAL);
-	open = (struct vgpu_ioc_open){ .data_bytes = VGPU_RELAY_MAX_DATA_BYTES + PAGE };
+	max = state_of(fd).max_data_bytes;
+	if (!window_bytes() && max > VGPU_RELAY_MAX_DATA_BYTES)
+		max = VGPU_RELAY_MAX_DATA_BYTES;
+	open = (struct vgpu_ioc_open){ .data_bytes = max + PAGE };
 	CHECK(ioctl(fd, VGPU_IOC_OPEN, &open) == 0);
 	CHECK(open.status == VGPU_LIMIT && open.text[0]);
 	open = (struct vgpu_ioc_open){ .data_bytes = UINT64_MAX - PAGE + 1 };
@@ -399,7 +409,7 @@ static void test_driver_gone_is_told(void)
 	uint64_t kicks;
 
 	push_nonsense(&c);
-	CHECK(poll_now(c.fd, 10000) & POLLPRI);
+	CHECK(poll_news(c.fd) & POLLPRI);
 	CHECK(poll_now(c.fd, 0) & POLLHUP);
 	state = state_of(c.fd);
 	CHECK(state.gone == 1 && state.gone_status == VGPU_BAD_RECORD && state.gone_text[0]);
@@ -471,7 +481,9 @@ static void test_driver_users_reach_only_the_node(void)
 		CHECK(setgid(NOBODY) == 0 && setuid(NOBODY) == 0);
 		c = channel_open(64, 1 << 20);
 		channel_close(&c);
-		for (int bar = 0; bar < 3; bar++) {
+		for (int bar = 0; bar < (window_bytes() ? 5 : 3); bar++) {
+			if (bar == 3)
+				continue; /* the second half of none: bar 2 has 32 bits, bar 4 64 */
 			snprintf(path, sizeof(path), "/sys/bus/pci/devices/%s/resource%d", name,
 				 bar);
 			CHECK_ERRNO(open(path, O_RDWR), EACCES);
@@ -580,7 +592,7 @@ static void test_driver_all_channels_and_one_more(void)
 
 /* Tests: pages */
 
-/* A block device reads straight into the channel's pages. */
+/* A block device reads straight into a relayed channel's pages; those of the window it cannot. */
 static void test_driver_direct_io(void)
 {
 	static uint8_t pattern[64 << 10];
@@ -592,6 +604,12 @@ static void test_driver_direct_io(void)
 	for (size_t i = 0; i < sizeof(pattern); i++)
 		pattern[i] = (uint8_t)(i * 31 + i / 251);
 	memcpy(into, pattern, sizeof(pattern));
+	if (in_window(&c)) {
+		CHECK_ERRNO(pwrite(fd, into, sizeof(pattern), 0), EFAULT);
+		CHECK_ERRNO(pread(fd, into, sizeof(pattern), 0), EFAULT);
+		close(fd);
+		fd = open("/dev/ram0", O_RDWR | O_CLOEXEC); /* copies: nothing is pinned */
+	}
 	CHECK(pwrite(fd, into, sizeof(pattern), 0) == sizeof(pattern));
 	memset(into, 0, sizeof(pattern));
 	CHECK(pread(fd, into + (256 << 10), sizeof(pattern), 0) == sizeof(pattern));
@@ -611,6 +629,11 @@ static void test_driver_pinned_pages_outlive_the_channel(void)
 
 	CHECK(pipe(ends) == 0);
 	memset(data_of(&c), 0x3c, 8 * PAGE);
+	if (in_window(&c)) {
+		CHECK_ERRNO(vmsplice(ends[1], &part, 1, 0), EFAULT);
+		channel_close(&c);
+		return;
+	}
 	CHECK(vmsplice(ends[1], &part, 1, 0) == (ssize_t)part.iov_len);
 	channel_close(&c);
 	next = channel_open(64, 8 << 20);
@@ -621,7 +644,7 @@ static void test_driver_pinned_pages_outlive_the_channel(void)
 	channel_close(&next);
 }
 
-/* Pages are charged to whom they are for. */
+/* Pages are charged to whom they are for; those of the window are the host's. */
 static void test_driver_memory_is_charged(void)
 {
 	const char *group = "/tmp/cgroup/vgpu-test";
@@ -643,6 +666,10 @@ static void test_driver_memory_is_charged(void)
 		snprintf(text, sizeof(text), "%d", getpid());
 		CHECK(write_text(path, text));
 		c = channel_open(64, 24 << 20);
+		if (in_window(&c)) {
+			memset(data_of(&c), 1, 24 << 20);
+			_exit(0);
+		}
 		if (populate(&c, 0, c.open.geometry.total_bytes) == 0)
 			_exit(7);
 		_exit(errno == ENOMEM ? 0 : 8);
@@ -651,6 +678,63 @@ static void test_driver_memory_is_charged(void)
 	CHECK(rmdir(group) == 0);
 	CHECK(umount("/tmp/cgroup") == 0);
 	CHECK(WIFEXITED(status) && WEXITSTATUS(status) == 0);
+}
+
+/* Tests: the window */
+
+/* The same part of the file at two places, moved about: one memory. */
+static void test_driver_window_mappings_move(void)
+{
+	struct channel c = channel_open(64, 8 << 20);
+	uint64_t at = c.open.geometry.data_offset + (1 << 20);
+	int rw = PROT_READ | PROT_WRITE;
+	uint8_t *second, *moved;
+
+	second = mmap(NULL, 1 << 20, rw, MAP_SHARED, c.fd, (off_t)at);
+	CHECK(second != MAP_FAILED);
+	memset(second, 0x11, 1 << 20);
+	CHECK(c.memory[at] == 0x11 && c.memory[at + (1 << 20) - 1] == 0x11);
+	CHECK(c.memory[at - 1] == 0 && c.memory[at + (1 << 20)] == 0);
+	moved = mremap(second, 1 << 20, 1 << 20, MREMAP_MAYMOVE | MREMAP_FIXED,
+		       data_of(&c) + (4 << 20));
+	CHECK(moved == data_of(&c) + (4 << 20));
+	moved[5 * PAGE] = 0x22;
+	CHECK(c.memory[at + 5 * PAGE] == 0x22);
+	CHECK(fault_of(second) == SIGSEGV);
+	channel_close(&c);
+}
+
+/* When there is no more room, channels are relayed; what is given back is used again. */
+static void test_driver_window_full_is_relayed(void)
+{
+	uint64_t half = window_bytes() / 2 - (64 << 20);
+	struct channel big[2], relayed, small;
+	struct vgpu_ioc_open open;
+	int fd = open_node();
+
+	if (!window_bytes()) {
+		close(fd);
+		return;
+	}
+	for (int i = 0; i < 2; i++) {
+		big[i] = channel_open(64, half);
+		CHECK(in_window(&big[i]));
+		data_of(&big[i])[half - 1] = (uint8_t)(i + 1);
+	}
+	relayed = channel_open(64, 256 << 20);
+	CHECK(!in_window(&relayed));
+	small = channel_open(64, 1 << 20);
+	CHECK(in_window(&small));
+	/* Too large to be relayed. */
+	CHECK(ask_open(fd, &open, 64, half) == 0 && open.status == VGPU_LIMIT && open.text[0]);
+	CHECK(data_of(&big[0])[half - 1] == 1 && data_of(&big[1])[half - 1] == 2);
+	channel_close(&big[0]);
+	CHECK(ask_open(fd, &open, 64, half) == 0 && open.status == VGPU_OK);
+	CHECK(open.flags & VGPU_OPENED_WINDOW);
+	close(fd);
+	channel_close(&big[1]);
+	channel_close(&relayed);
+	channel_close(&small);
 }
 
 /* Tests: the device goes away */
@@ -690,6 +774,8 @@ static void test_driver_unbind_with_an_open_channel(void)
 	CHECK(errno == ENODEV);
 	CHECK(page_of(&c)->notice.state == VGPU_CHANNEL_ENDED && data_of(&c)[0] == 0x42);
 	CHECK(data_of(&c)[100 * PAGE] == 0); /* a page that was never touched */
+	data_of(&c)[101 * PAGE] = 0x43;
+	CHECK(data_of(&c)[101 * PAGE] == 0x43);
 	*(volatile uint32_t *)c.doorbell = 0x1234;
 	CHECK(*(volatile uint32_t *)c.doorbell ==
 	      0x1234); /* a page of our own: no device answers */
@@ -700,6 +786,46 @@ static void test_driver_unbind_with_an_open_channel(void)
 	CHECK_ERRNO(ioctl(c.fd, VGPU_IOC_STATE, &state), ENODEV);
 	close(idle);
 	channel_close(&c);
+}
+
+static void *touch_until_told(void *opaque)
+{
+	struct channel *c = opaque;
+	uint64_t seed = 1;
+
+	/* Ends when its channel has. */
+	while (page_of(c)->notice.state != VGPU_CHANNEL_ENDED) {
+		seed = seed * 6364136223846793005ull + 1442695040888963407ull;
+		data_of(c)[seed >> 33 & ((8 << 20) - 1)] = 1;
+	}
+	return NULL;
+}
+
+/* No access finds the place of a channel empty, whenever the device goes. */
+static void test_driver_unbind_while_programs_touch(void)
+{
+	char name[64];
+
+	bus_name(name);
+	for (int round = 0; round < 6; round++) {
+		struct channel c[2] = { channel_open(64, 8 << 20), channel_open(64, 8 << 20) };
+		pthread_t thread[2];
+
+		for (int i = 0; i < 2; i++) {
+			data_of(&c[i])[0] = 1;
+			CHECK(pthread_create(&thread[i], NULL, touch_until_told, &c[i]) == 0);
+		}
+		pause_ms(5 + round * 17);
+		unbind(name);
+		for (int i = 0; i < 2; i++) {
+			pthread_join(thread[i], NULL);
+			CHECK(data_of(&c[i])[0] == 1);
+			for (uint64_t at = 0; at < 8 << 20; at++)
+				CHECK(data_of(&c[i])[at] <= 1);
+			channel_close(&c[i]);
+		}
+		bind_again(name);
+	}
 }
 
 static void open_and_ring(int fd)
@@ -737,9 +863,31 @@ static void *open_until_told(void *opaque)
 	return NULL;
 }
 
+/* On one file as long as its device is there: then each question answers ENODEV. */
+static void *ask_until_told(void *opaque)
+{
+	int *stop = opaque;
+
+	while (!__atomic_load_n(stop, __ATOMIC_ACQUIRE)) {
+		struct vgpu_ioc_monitor ask = { .gpu = 0 };
+		int fd = open(NODE, O_RDWR | O_CLOEXEC);
+
+		if (fd < 0) {
+			pause_ms(1);
+			continue;
+		}
+		while (!__atomic_load_n(stop, __ATOMIC_ACQUIRE) &&
+		       ioctl(fd, VGPU_IOC_MONITOR, &ask) == 0)
+			CHECK(ask.status == VGPU_OK || ask.status == VGPU_STARTING);
+		CHECK(errno == ENODEV || errno == EIO || __atomic_load_n(stop, __ATOMIC_ACQUIRE));
+		close(fd);
+	}
+	return NULL;
+}
+
 static void test_driver_unbind_while_programs_open(void)
 {
-	pthread_t thread[3];
+	pthread_t thread[3], asker;
 	int stop = 0;
 	char name[64];
 	struct channel c;
@@ -747,6 +895,7 @@ static void test_driver_unbind_while_programs_open(void)
 	bus_name(name);
 	for (int i = 0; i < 3; i++)
 		CHECK(pthread_create(&thread[i], NULL, open_until_told, &stop) == 0);
+	CHECK(pthread_create(&asker, NULL, ask_until_told, &stop) == 0);
 	for (int i = 0; i < 8; i++) {
 		pause_ms(30 + i * 27);
 		unbind(name);
@@ -755,14 +904,45 @@ static void test_driver_unbind_while_programs_open(void)
 	__atomic_store_n(&stop, 1, __ATOMIC_RELEASE);
 	for (int i = 0; i < 3; i++)
 		pthread_join(thread[i], NULL);
+	pthread_join(asker, NULL);
 	c = channel_open(64, 1 << 20);
 	channel_close(&c);
+}
+
+static void module_load(const char *words)
+{
+	int module = open(MODULE, O_RDONLY | O_CLOEXEC);
+	struct channel c;
+
+	CHECK(module >= 0 && syscall(SYS_finit_module, module, words, 0) == 0);
+	close(module);
+	wait_node(true);
+	c.fd = open_node();
+	while (state_of(c.fd).device_state != VGPU_DEVICE_READY)
+		pause_ms(20);
+	close(c.fd);
+}
+
+/* With the parameter there is no window; the next time there is one again. */
+static void test_driver_module_without_the_window(void)
+{
+	uint64_t bytes = window_bytes();
+	struct channel c;
+
+	CHECK(syscall(SYS_delete_module, "vgpu", O_NONBLOCK) == 0);
+	module_load("window=0");
+	CHECK(window_bytes() == 0);
+	c = channel_open(64, 1 << 20);
+	CHECK(!in_window(&c));
+	channel_close(&c);
+	CHECK(syscall(SYS_delete_module, "vgpu", O_NONBLOCK) == 0);
+	module_load("");
+	CHECK(window_bytes() == bytes);
 }
 
 static void test_driver_module_comes_and_goes(void)
 {
 	struct channel c = channel_open(64, 1 << 20);
-	int module;
 
 	CHECK_ERRNO(syscall(SYS_delete_module, "vgpu", O_NONBLOCK), EWOULDBLOCK);
 	channel_close(&c);
@@ -773,14 +953,7 @@ static void test_driver_module_comes_and_goes(void)
 		channel_close(&c);
 		CHECK(syscall(SYS_delete_module, "vgpu", O_NONBLOCK) == 0);
 		CHECK(access(NODE, F_OK) == -1);
-		module = open(MODULE, O_RDONLY | O_CLOEXEC);
-		CHECK(module >= 0 && syscall(SYS_finit_module, module, "", 0) == 0);
-		close(module);
-		wait_node(true);
-		c.fd = open_node();
-		while (state_of(c.fd).device_state != VGPU_DEVICE_READY)
-			pause_ms(20);
-		close(c.fd);
+		module_load("");
 	}
 }
 
@@ -805,7 +978,7 @@ static void test_driver_silent_device_is_reset(void)
 	regs[VGPU_REG_CONTROL / 4] = VGPU_CONTROL_RESET;
 	CHECK(state_of(victim.fd).gone == 0); /* the driver cannot know yet */
 	channel_close(&closed);
-	CHECK(poll_now(victim.fd, 20000) & POLLPRI);
+	CHECK(poll_news(victim.fd) & POLLPRI);
 	CHECK(state_of(victim.fd).gone == 1 && state_of(victim.fd).gone_status == VGPU_GONE);
 	CHECK(page_of(&victim)->notice.state == VGPU_CHANNEL_ENDED);
 	again = channel_open(64, 1 << 20);
@@ -852,9 +1025,13 @@ static const struct test {
 	TEST(direct_io, false),
 	TEST(pinned_pages_outlive_the_channel, false),
 	TEST(memory_is_charged, false),
+	TEST(window_mappings_move, false),
+	TEST(window_full_is_relayed, false),
 	TEST(unbind_with_an_open_channel, false),
+	TEST(unbind_while_programs_touch, false),
 	TEST(unbind_while_programs_open, false),
 	TEST(module_comes_and_goes, false),
+	TEST(module_without_the_window, false),
 	TEST(all_channels_and_one_more, true),
 	TEST(silent_device_is_reset, true),
 #undef TEST

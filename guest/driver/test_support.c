@@ -69,6 +69,17 @@ int ask_open(int fd, struct vgpu_ioc_open *open, uint32_t granules, uint64_t dat
 	}
 }
 
+/* What the administrator reads in sysfs. */
+uint64_t window_bytes(void)
+{
+	char text[32] = "";
+	int fd = open(CLASS "/window_bytes", O_RDONLY | O_CLOEXEC);
+
+	CHECK(fd >= 0 && read(fd, text, sizeof(text) - 1) > 0);
+	close(fd);
+	return strtoull(text, NULL, 10);
+}
+
 struct channel channel_open(uint32_t granules, uint64_t data_bytes)
 {
 	struct channel c = { .fd = open_node() };
@@ -77,7 +88,7 @@ struct channel channel_open(uint32_t granules, uint64_t data_bytes)
 	CHECK(ask_open(c.fd, &c.open, granules, data_bytes) == 0);
 	if (c.open.status != VGPU_OK)
 		fail(__FILE__, __LINE__, "OPEN: status %u, %s", c.open.status, c.open.text);
-	c.bytes = c.open.geometry.total_bytes + PAGE;
+	c.bytes = c.open.geometry.total_bytes + (in_window(&c) ? 0 : PAGE);
 	at = mmap(NULL, c.bytes, PROT_READ | PROT_WRITE, MAP_SHARED, c.fd, VGPU_MMAP_CHANNEL);
 	CHECK(at != MAP_FAILED);
 	c.memory = at;
@@ -92,6 +103,11 @@ void channel_close(struct channel *c)
 	CHECK(munmap(c->memory, c->bytes) == 0);
 	CHECK(munmap(c->doorbell, PAGE) == 0);
 	CHECK(close(c->fd) == 0);
+}
+
+bool in_window(const struct channel *c)
+{
+	return c->open.flags & VGPU_OPENED_WINDOW;
 }
 
 volatile struct vgpu_channel_page *page_of(const struct channel *c)
@@ -132,6 +148,15 @@ short poll_now(int fd, int timeout_ms)
 	return p.revents;
 }
 
+/* What there is besides kicks, which may come before. */
+short poll_news(int fd)
+{
+	struct pollfd p = { .fd = fd, .events = POLLPRI };
+
+	CHECK(poll(&p, 1, 20000) >= 0);
+	return p.revents;
+}
+
 /*
  * One record that skips to the end of the ring: the worker consumes it, and says nothing. With
  * `waiting` set the driver has a kick to tell of.
@@ -159,7 +184,7 @@ void wait_consumed(const struct channel *c, uint32_t tail)
 	}
 }
 
-/* A head that runs ahead of the ring: the device ends the channel. */
+/* A head that runs ahead of the ring: who reads it ends the channel. */
 void push_nonsense(struct channel *c)
 {
 	page_of(c)->submission.producer.head += 0x40000000;

@@ -24,7 +24,7 @@
 struct channel {
 	int fd;
 	struct vgpu_ioc_open open;
-	uint8_t *memory; /* all of it, and the page of transfers; NULL without ATTACHED */
+	uint8_t *memory; /* all of it, and the page of transfers if it is relayed */
 	void *doorbell;
 	uint64_t bytes;
 };
@@ -49,12 +49,15 @@ int open_node(void);
 int ask_open(int fd, struct vgpu_ioc_open *open, uint32_t granules, uint64_t data_bytes);
 struct channel channel_open(uint32_t granules, uint64_t data_bytes);
 void channel_close(struct channel *c);
+bool in_window(const struct channel *c);
+uint64_t window_bytes(void);
 volatile struct vgpu_channel_page *page_of(const struct channel *c);
 void ring(struct channel *c);
 uint8_t *data_of(const struct channel *c);
 int populate(const struct channel *c, uint64_t offset, uint64_t bytes);
 struct vgpu_ioc_state state_of(int fd);
 short poll_now(int fd, int timeout_ms);
+short poll_news(int fd);
 void push_pad(struct channel *c);
 void wait_consumed(const struct channel *c, uint32_t tail);
 void push_nonsense(struct channel *c);

@@ -288,6 +288,8 @@ CUresult cuCtxDestroy_v2(CUcontext ctx)
         return result;
     if (context.primary)
         return CUDA_ERROR_INVALID_CONTEXT;
+    if (capture_any())
+        capture_context_gone(ctx);
     result = cuda_send_context_destroy(
         guest_sender(), &(struct cuda_args_context_destroy){.context = context.head.handle});
     forget_context(context.head.handle);

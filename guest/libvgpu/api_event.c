@@ -127,7 +127,7 @@ CUresult cuEventRecord(CUevent hEvent, CUstream hStream)
 
 CUresult cuEventQuery(CUevent hEvent)
 {
-    CAPTURED(capture_refuse_event(hEvent));
+    CAPTURED(capture_refuse_query_event(hEvent));
     struct guest_thread *thread;
     struct sender *sender = guest_sender();
     struct event_object event;

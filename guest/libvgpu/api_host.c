@@ -8,6 +8,7 @@
 #include <string.h>
 #include <sys/mman.h>
 
+#include "cuda/capture.h"
 #include "cuda/cuda_api.h"
 #include "cuda/cuda_send.h"
 #include "cuda/exports.h"
@@ -140,6 +141,7 @@ CUresult cuMemAllocHost_v2(void **pp, size_t bytesize)
 
 CUresult cuMemHostAlloc(void **pp, size_t bytesize, unsigned int Flags)
 {
+    CAPTURED(capture_refuse());
     return alloc(pp, bytesize, Flags);
 }
 
@@ -165,6 +167,7 @@ static bool take_range(const void *p, enum range_what what, bool managed, struct
 
 CUresult cuMemFreeHost(void *p)
 {
+    CAPTURED(capture_refuse());
     struct range range;
     CUresult result = guest_enter_context(NULL);
 
@@ -248,7 +251,7 @@ static CUresult register_moved(struct range *range)
 
     if (result != CUDA_SUCCESS)
         return result;
-    file = mirror_file(guest_sender(), area.offset);
+    file = data_file(guest_sender(), area.offset);
     range->what = RANGE_MOVED;
     range->area = area.offset;
     if (range->other)

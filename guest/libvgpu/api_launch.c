@@ -10,14 +10,15 @@
 #include "cuda/cuda_api.h"
 #include "cuda/cuda_send.h"
 #include "cuda/exports.h"
+#include "cuda/launch_attributes.h"
 #include "guest/libvgpu/callback.h"
 #include "guest/libvgpu/lookup.h"
+#include "guest/libvgpu/occupancy.h"
 
 struct launch {
     uint32_t grid[3], block[3];
     uint32_t shared_bytes;
-    bool cooperative;
-    int priority;
+    struct vgpu_launch_attributes attributes;
 };
 
 static bool within(const uint32_t size[3], CUdevice_attribute first)
@@ -95,6 +96,48 @@ static CUresult check_cooperative(const struct launch *launch, uint32_t function
     return CUDA_SUCCESS;
 }
 
+static void note_proved(uint32_t handle, const struct proved_launch *proved)
+{
+    struct function_object *function;
+
+    guest_lock();
+    function = object_at(CUDA_KIND_FUNCTION, handle);
+    if (function)
+        function->proved = *proved;
+    guest_unlock();
+}
+
+/*
+ * The driver says whether clusters of that size and shape can run; a loop that launches the same
+ * again is not kept waiting.
+ */
+static CUresult check_clusters(const struct launch *launch, const struct function_object *function)
+{
+    struct proved_launch proved = {.shared_bytes = launch->shared_bytes, .known = 1};
+    struct cuda_out_occupancy_clusters out;
+    uint64_t blocks = launch_cluster_blocks(&launch->attributes);
+    CUresult result;
+
+    if (blocks == 1)
+        return CUDA_SUCCESS;
+    if (guest_attribute(CU_DEVICE_ATTRIBUTE_CLUSTER_LAUNCH) <= 0)
+        return cuda_unsupported("cuLaunchKernelEx with clusters on this device");
+    for (int i = 0; i < 3; i++)
+        if (launch->grid[i] % launch->attributes.cluster[i])
+            return CUDA_ERROR_INVALID_CLUSTER_SIZE;
+    memcpy(proved.grid, launch->grid, sizeof(proved.grid));
+    memcpy(proved.block, launch->block, sizeof(proved.block));
+    proved.attributes = launch->attributes;
+    if (memcmp(&proved, &function->proved, sizeof(proved)) == 0)
+        return CUDA_SUCCESS;
+    result = occupancy_ask_clusters(function->head.handle, &proved, false, &out);
+    if (result == CUDA_SUCCESS && out.clusters <= 0)
+        return CUDA_ERROR_INVALID_CLUSTER_SIZE;
+    if (result == CUDA_SUCCESS)
+        note_proved(function->head.handle, &proved);
+    return result;
+}
+
 /* The buffer that `extra` names, until its END. */
 static CUresult find_buffer(void **extra, const void **ret_buffer, size_t *ret_bytes)
 {
@@ -157,10 +200,7 @@ static CUresult pack(const struct function_object *function, void **params, void
 static CUresult capture_launch(const struct launch *launch, CUfunction f, CUstream stream,
                                void **params, void **extra)
 {
-    CUlaunchAttribute attributes[] = {
-        {.id = CU_LAUNCH_ATTRIBUTE_COOPERATIVE, .value.cooperative = launch->cooperative},
-        {.id = CU_LAUNCH_ATTRIBUTE_PRIORITY, .value.priority = launch->priority},
-    };
+    CUlaunchAttribute attributes[LAUNCH_MAX_ATTRIBUTES];
     const CUlaunchConfig config = {
         .gridDimX = launch->grid[0],
         .gridDimY = launch->grid[1],
@@ -171,10 +211,55 @@ static CUresult capture_launch(const struct launch *launch, CUfunction f, CUstre
         .sharedMemBytes = launch->shared_bytes,
         .hStream = stream,
         .attrs = attributes,
-        .numAttrs = sizeof(attributes) / sizeof(attributes[0]),
+        .numAttrs = launch_attributes_write(&launch->attributes, attributes),
     };
 
     return capture_kernel(&config, f, params, extra);
+}
+
+/* What plain and cooperative launches need goes in the smaller record. */
+static bool is_plain(const struct vgpu_launch_attributes *attributes)
+{
+    return !(attributes->given & ~(VGPU_LAUNCH_COOPERATIVE | VGPU_LAUNCH_PRIORITY)) &&
+           (!(attributes->given & VGPU_LAUNCH_PRIORITY) || attributes->priority != 0);
+}
+
+static CUresult send_launch(const struct launch *launch, uint32_t function, uint32_t stream,
+                            const void *params, uint32_t params_bytes)
+{
+    if (is_plain(&launch->attributes))
+        return cuda_send_launch(guest_sender(), 0,
+                                &(struct cuda_args_launch){
+                                    .function = function,
+                                    .stream = stream,
+                                    .grid_x = launch->grid[0],
+                                    .grid_y = launch->grid[1],
+                                    .grid_z = launch->grid[2],
+                                    .block_x = launch->block[0],
+                                    .block_y = launch->block[1],
+                                    .block_z = launch->block[2],
+                                    .shared_bytes = launch->shared_bytes,
+                                    .cooperative = launch->attributes.cooperative,
+                                    .priority = launch->attributes.priority,
+                                    .params = params,
+                                    .params_bytes = params_bytes,
+                                });
+    return cuda_send_launch_ex(guest_sender(), 0,
+                               &(struct cuda_args_launch_ex){
+                                   .function = function,
+                                   .stream = stream,
+                                   .grid_x = launch->grid[0],
+                                   .grid_y = launch->grid[1],
+                                   .grid_z = launch->grid[2],
+                                   .block_x = launch->block[0],
+                                   .block_y = launch->block[1],
+                                   .block_z = launch->block[2],
+                                   .shared_bytes = launch->shared_bytes,
+                                   .attributes = &launch->attributes,
+                                   .attributes_bytes = sizeof(launch->attributes),
+                                   .params = params,
+                                   .params_bytes = params_bytes,
+                               });
 }
 
 static CUresult launch_function(const struct launch *launch, CUfunction f, CUstream stream,
@@ -184,7 +269,7 @@ static CUresult launch_function(const struct launch *launch, CUfunction f, CUstr
     _Alignas(16) uint8_t buffer[VGPU_LAUNCH_PARAM_BYTES];
     struct guest_thread *thread;
     struct function_object function;
-    struct cuda_args_launch args = {.params = buffer};
+    uint32_t stream_handle, bytes = 0;
     CUresult result = guest_enter_context(&thread);
 
     if (result == CUDA_SUCCESS)
@@ -192,26 +277,18 @@ static CUresult launch_function(const struct launch *launch, CUfunction f, CUstr
     if (result == CUDA_SUCCESS && function.head.context != thread_context(thread))
         result = CUDA_ERROR_INVALID_HANDLE;
     if (result == CUDA_SUCCESS)
-        result = lookup_stream(thread, stream, &args.stream);
+        result = lookup_stream(thread, stream, &stream_handle);
     if (result == CUDA_SUCCESS)
         result = check_shape(launch, &function);
     if (result == CUDA_SUCCESS)
-        result = pack(&function, params, extra, buffer, &args.params_bytes);
-    if (result == CUDA_SUCCESS && launch->cooperative)
+        result = pack(&function, params, extra, buffer, &bytes);
+    if (result == CUDA_SUCCESS && launch->attributes.cooperative)
         result = check_cooperative(launch, function.head.handle);
+    if (result == CUDA_SUCCESS)
+        result = check_clusters(launch, &function);
     if (result != CUDA_SUCCESS)
         return result;
-    args.function = function.head.handle;
-    args.grid_x = launch->grid[0];
-    args.grid_y = launch->grid[1];
-    args.grid_z = launch->grid[2];
-    args.block_x = launch->block[0];
-    args.block_y = launch->block[1];
-    args.block_z = launch->block[2];
-    args.shared_bytes = launch->shared_bytes;
-    args.cooperative = launch->cooperative;
-    args.priority = launch->priority;
-    return cuda_send_launch(guest_sender(), 0, &args);
+    return send_launch(launch, function.head.handle, stream_handle, buffer, bytes);
 }
 
 CUresult cuLaunchKernel(CUfunction f, unsigned int gridDimX, unsigned int gridDimY,
@@ -238,45 +315,10 @@ CUresult cuLaunchCooperativeKernel(CUfunction f, unsigned int gridDimX, unsigned
         .grid = {gridDimX, gridDimY, gridDimZ},
         .block = {blockDimX, blockDimY, blockDimZ},
         .shared_bytes = sharedMemBytes,
-        .cooperative = true,
+        .attributes = {.given = VGPU_LAUNCH_COOPERATIVE, .cooperative = 1},
     };
 
     return launch_function(&launch, f, hStream, kernelParams, NULL);
-}
-
-/* Attributes that only hint at speed, or permit what need not be, are without effect. */
-static CUresult take_attribute(struct launch *launch, const CUlaunchAttribute *attribute)
-{
-    switch (attribute->id) {
-    case CU_LAUNCH_ATTRIBUTE_COOPERATIVE:
-        launch->cooperative = attribute->value.cooperative != 0;
-        return CUDA_SUCCESS;
-    case CU_LAUNCH_ATTRIBUTE_PRIORITY:
-        launch->priority = attribute->value.priority;
-        return CUDA_SUCCESS;
-    case CU_LAUNCH_ATTRIBUTE_CLUSTER_DIMENSION:
-        if (attribute->value.clusterDim.x == 1 && attribute->value.clusterDim.y == 1 &&
-            attribute->value.clusterDim.z == 1)
-            return CUDA_SUCCESS;
-        return cuda_unsupported("cuLaunchKernelEx with clusters");
-    case CU_LAUNCH_ATTRIBUTE_IGNORE:
-    case CU_LAUNCH_ATTRIBUTE_ACCESS_POLICY_WINDOW:
-    case CU_LAUNCH_ATTRIBUTE_SYNCHRONIZATION_POLICY:
-    case CU_LAUNCH_ATTRIBUTE_CLUSTER_SCHEDULING_POLICY_PREFERENCE:
-    case CU_LAUNCH_ATTRIBUTE_PROGRAMMATIC_STREAM_SERIALIZATION:
-    case CU_LAUNCH_ATTRIBUTE_MEM_SYNC_DOMAIN_MAP:
-    case CU_LAUNCH_ATTRIBUTE_MEM_SYNC_DOMAIN:
-    case CU_LAUNCH_ATTRIBUTE_PREFERRED_SHARED_MEMORY_CARVEOUT:
-    case CU_LAUNCH_ATTRIBUTE_NVLINK_UTIL_CENTRIC_SCHEDULING:
-        return CUDA_SUCCESS;
-    case CU_LAUNCH_ATTRIBUTE_PROGRAMMATIC_EVENT:
-    case CU_LAUNCH_ATTRIBUTE_PREFERRED_CLUSTER_DIMENSION:
-    case CU_LAUNCH_ATTRIBUTE_LAUNCH_COMPLETION_EVENT:
-    case CU_LAUNCH_ATTRIBUTE_DEVICE_UPDATABLE_KERNEL_NODE:
-        return cuda_unsupported("cuLaunchKernelEx with an attribute that is not carried");
-    default:
-        return CUDA_ERROR_INVALID_VALUE;
-    }
 }
 
 CUresult cuLaunchKernelEx(const CUlaunchConfig *config, CUfunction f, void **kernelParams,
@@ -295,7 +337,10 @@ CUresult cuLaunchKernelEx(const CUlaunchConfig *config, CUfunction f, void **ker
         .shared_bytes = config->sharedMemBytes,
     };
     for (unsigned int i = 0; i < config->numAttrs && result == CUDA_SUCCESS; i++)
-        result = take_attribute(&launch, &config->attrs[i]);
+        result =
+            launch_attribute_read(config->attrs[i].id, &config->attrs[i].value, &launch.attributes);
+    if (result == LAUNCH_NOT_CARRIED)
+        return cuda_unsupported("cuLaunchKernelEx with an attribute that is not carried");
     if (result != CUDA_SUCCESS)
         return result;
     return launch_function(&launch, f, config->hStream, kernelParams, extra);

@@ -3,6 +3,7 @@
  * The driver API: managed memory. It is there where host and device pointers are the same; what can
  * be done with it afterwards is in cuda/managed.c.
  */
+#include "cuda/capture.h"
 #include "cuda/cuda_api.h"
 #include "cuda/exports.h"
 #include "guest/libvgpu/host.h"
@@ -10,6 +11,7 @@
 
 CUresult cuMemAllocManaged(CUdeviceptr *dptr, size_t bytesize, unsigned int flags)
 {
+    CAPTURED(capture_refuse());
     struct guest_thread *thread;
     CUresult result = guest_enter_context(&thread);
 

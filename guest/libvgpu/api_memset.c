@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The driver API: memset. All variants are one record, and asynchronous to the host as in CUDA: but
- * those without a stream wait when they set page-locked or managed memory, which the program reads.
+ * The driver API: memset, and single writes in a stream. All variants are one record, and
+ * asynchronous to the host as in CUDA: but memsets without a stream wait when they set page-locked
+ * or managed memory, which the program reads.
  */
 #include "cuda/capture.h"
 #include "cuda/cuda_api.h"
@@ -110,4 +111,35 @@ CUresult cuMemsetD2D32Async(CUdeviceptr dstDevice, size_t dstPitch, unsigned int
                             size_t Height, CUstream hStream)
 {
     return fill(dstDevice, dstPitch, 4, ui, Width, Height, hStream, ANY_TIME);
+}
+
+/* NO_MEMORY_BARRIER permits what need not be: not every driver takes it. */
+static CUresult write_value(CUstream stream, CUdeviceptr address, uint64_t value, uint32_t bytes,
+                            unsigned int flags)
+{
+    CAPTURED(capture_refuse_stream(stream));
+    struct guest_thread *thread;
+    struct cuda_args_stream_write_value args = {.address = address, .value = value, .bytes = bytes};
+    CUresult result = guest_enter_context(&thread);
+
+    if (result == CUDA_SUCCESS)
+        result = lookup_stream(thread, stream, &args.stream);
+    if (result != CUDA_SUCCESS)
+        return result;
+    if ((flags & ~(unsigned)CU_STREAM_WRITE_VALUE_NO_MEMORY_BARRIER) || address % bytes)
+        return CUDA_ERROR_INVALID_VALUE;
+    result = lookup_device_range(address, bytes, NULL);
+    return result == CUDA_SUCCESS ? cuda_send_stream_write_value(guest_sender(), 0, &args) : result;
+}
+
+CUresult cuStreamWriteValue32_v2(CUstream stream, CUdeviceptr addr, cuuint32_t value,
+                                 unsigned int flags)
+{
+    return write_value(stream, addr, value, 4, flags);
+}
+
+CUresult cuStreamWriteValue64_v2(CUstream stream, CUdeviceptr addr, cuuint64_t value,
+                                 unsigned int flags)
+{
+    return write_value(stream, addr, value, 8, flags);
 }

@@ -2,7 +2,10 @@
 /* The driver API: occupancy. How many blocks fit, the driver says; the best size is sought here. */
 #include "cuda/cuda_api.h"
 #include "cuda/cuda_send.h"
+#include "cuda/exports.h"
+#include "cuda/launch_attributes.h"
 #include "guest/libvgpu/lookup.h"
+#include "guest/libvgpu/occupancy.h"
 
 static CUresult ask_blocks(uint32_t function, int block_size, size_t dynamic_bytes, unsigned flags,
                            int *ret_blocks)
@@ -130,4 +133,63 @@ CUresult cuOccupancyAvailableDynamicSMemPerBlock(size_t *dynamicSmemSize, CUfunc
     if (result == CUDA_SUCCESS)
         *dynamicSmemSize = out.dynamic_shared_bytes;
     return result;
+}
+
+CUresult occupancy_ask_clusters(uint32_t function, const struct proved_launch *launch, bool largest,
+                                struct cuda_out_occupancy_clusters *ret)
+{
+    return cuda_send_occupancy_clusters(
+        guest_sender(),
+        &(struct cuda_args_occupancy_clusters){.function = function,
+                                               .largest = largest,
+                                               .grid_x = launch->grid[0],
+                                               .grid_y = launch->grid[1],
+                                               .grid_z = launch->grid[2],
+                                               .block_x = launch->block[0],
+                                               .block_y = launch->block[1],
+                                               .block_z = launch->block[2],
+                                               .shared_bytes = launch->shared_bytes,
+                                               .attributes = &launch->attributes,
+                                               .attributes_bytes = sizeof(launch->attributes)},
+        ret);
+}
+
+static CUresult ask_clusters(int *count, CUfunction func, const CUlaunchConfig *config,
+                             bool largest)
+{
+    struct cuda_out_occupancy_clusters out;
+    struct function_object function;
+    struct proved_launch launch;
+    CUresult result = enter_function(
+        func, count && config && (config->numAttrs == 0 || config->attrs), 0, &function);
+
+    if (result != CUDA_SUCCESS)
+        return result;
+    if (guest_attribute(CU_DEVICE_ATTRIBUTE_CLUSTER_LAUNCH) <= 0)
+        return cuda_unsupported("occupancy of clusters on this device");
+    launch = (struct proved_launch){
+        .grid = {config->gridDimX, config->gridDimY, config->gridDimZ},
+        .block = {config->blockDimX, config->blockDimY, config->blockDimZ},
+        .shared_bytes = config->sharedMemBytes,
+    };
+    for (unsigned int i = 0; i < config->numAttrs && result == CUDA_SUCCESS; i++)
+        result =
+            launch_attribute_read(config->attrs[i].id, &config->attrs[i].value, &launch.attributes);
+    if (result == CUDA_SUCCESS)
+        result = occupancy_ask_clusters(function.head.handle, &launch, largest, &out);
+    if (result == CUDA_SUCCESS)
+        *count = out.clusters;
+    return result;
+}
+
+CUresult cuOccupancyMaxActiveClusters(int *numClusters, CUfunction func,
+                                      const CUlaunchConfig *config)
+{
+    return ask_clusters(numClusters, func, config, false);
+}
+
+CUresult cuOccupancyMaxPotentialClusterSize(int *clusterSize, CUfunction func,
+                                            const CUlaunchConfig *config)
+{
+    return ask_clusters(clusterSize, func, config, true);
 }

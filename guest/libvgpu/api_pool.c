@@ -6,6 +6,7 @@
  */
 #include <string.h>
 
+#include "cuda/capture.h"
 #include "cuda/cuda_api.h"
 #include "cuda/cuda_send.h"
 #include "guest/libvgpu/lookup.h"
@@ -84,6 +85,7 @@ static bool keep(uint64_t address, uint64_t bytes, uint32_t context, uint32_t po
 
 static CUresult alloc_from(CUdeviceptr *dptr, size_t bytesize, CUmemoryPool pool, CUstream stream)
 {
+    CAPTURED(capture_refuse_stream(stream));
     struct guest_thread *thread;
     struct pool_object found;
     struct cuda_args_pool_alloc args = {.bytes = bytesize};
@@ -126,6 +128,7 @@ CUresult cuMemAllocFromPoolAsync(CUdeviceptr *dptr, size_t bytesize, CUmemoryPoo
 
 CUresult cuMemFreeAsync(CUdeviceptr dptr, CUstream hStream)
 {
+    CAPTURED(capture_refuse_stream(hStream));
     struct guest_thread *thread;
     struct cuda_args_pool_free args = {.address = dptr};
     const struct range *range;

@@ -73,6 +73,8 @@ CUresult cuStreamDestroy_v2(CUstream hStream)
     guest_unlock();
     if (!handle)
         return CUDA_ERROR_INVALID_HANDLE;
+    if (capture_any())
+        capture_stream_gone(hStream);
     /* The index is free for others only once the record that frees it is on its way. */
     result = cuda_send_stream_destroy(guest_sender(),
                                       &(struct cuda_args_stream_destroy){.stream = handle});
@@ -173,7 +175,7 @@ CUresult cuStreamWaitEvent(CUstream hStream, CUevent hEvent, unsigned int Flags)
 
 CUresult cuStreamQuery(CUstream hStream)
 {
-    CAPTURED(capture_refuse_stream(hStream));
+    CAPTURED(capture_refuse_query_stream(hStream));
     struct guest_thread *thread;
     struct sender *sender = guest_sender();
     struct cuda_args_stream_query args;

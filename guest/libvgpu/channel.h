@@ -65,7 +65,9 @@ struct mirror;
 
 struct sender {
     struct channel_mapping map;
-    int submit_kick;       /* eventfd: wakes the worker; -1 where there is a mirror's doorbell */
+    int submit_kick;       /* eventfd: wakes the worker; -1 where there is a doorbell */
+    uint32_t *doorbell;    /* of a virtual machine's device; the owner unmaps it. NULL: none */
+    int device;            /* the driver's file, which maps parts anew; -1: mappings can be moved */
     int completion_kick;   /* read like an eventfd: the worker wakes the leader */
     int own_kick;          /* eventfd: threads of this process wake the leader */
     struct mirror *mirror; /* NULL: the worker sees this very memory */
@@ -111,6 +113,11 @@ struct sender {
 /* Takes map and descriptors over on success. Returns 0 or -errno. */
 int sender_init(struct sender *sender, const struct channel_mapping *map, int submit_kick,
                 int completion_kick);
+
+/* The same by the driver of a virtual machine: its file, and the doorbell, which stays the
+ * caller's. */
+int sender_init_device(struct sender *sender, const struct channel_mapping *map, int device,
+                       uint32_t *doorbell);
 
 /* Wakes who reads the submission ring. */
 void sender_kick(struct sender *sender);

@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <string.h>
+#include <vgpu/ioctl.h>
 
 #include "common/clock.h"
 #include "common/flag.h"
@@ -283,4 +284,12 @@ void data_give_host(struct sender *sender, uint64_t offset, uint64_t bytes)
     area_give(&sender->area, offset, bytes);
     pthread_mutex_unlock(&sender->data_lock);
     receive_note_progress(sender);
+}
+
+struct move_file data_file(const struct sender *sender, uint64_t offset)
+{
+    return (struct move_file){
+        .fd = sender->device,
+        .offset = VGPU_MMAP_CHANNEL + sender->map.geometry.data_offset + offset,
+    };
 }

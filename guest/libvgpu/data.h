@@ -9,6 +9,7 @@
 #define VGPU_LIBVGPU_DATA_H
 
 #include "guest/libvgpu/channel.h"
+#include "guest/libvgpu/move.h"
 
 int data_init(struct sender *sender);
 void data_release(struct sender *sender);
@@ -55,5 +56,8 @@ uint64_t data_host_bytes(uint64_t bytes);
 /* Page-locked memory; page-aligned, and rounded up to whole pages in both. */
 CUresult data_take_host(struct sender *sender, uint64_t bytes, uint64_t *ret_offset);
 void data_give_host(struct sender *sender, uint64_t offset, uint64_t bytes);
+
+/* Where a part of the data area can be mapped once more. */
+struct move_file data_file(const struct sender *sender, uint64_t offset);
 
 #endif

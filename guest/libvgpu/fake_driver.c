@@ -11,6 +11,7 @@
 #include <sys/mman.h>
 
 #include "common/flag.h"
+#include "guest/libvgpu/fake_host.h"
 #include "guest/libvgpu/fake_relay.h"
 
 /* The linker's names. */
@@ -52,7 +53,7 @@ int __wrap_ioctl(int fd, unsigned long request, ...)
                  : __real_ioctl(fd, request, argument);
 }
 
-/* The channel's memory, the transfers behind it, and behind these the doorbell. */
+/* The channel's memory, the transfers behind it, and behind these, or elsewhere, the doorbell. */
 void *__wrap_mmap64(void *at, size_t bytes, int access, int flags, int fd, off64_t offset)
 {
     struct fake_relay *relay = fake_relay_at(fd);
@@ -67,8 +68,9 @@ void *__wrap_mmap64(void *at, size_t bytes, int access, int flags, int fd, off64
         return MAP_FAILED;
     }
     if ((uint64_t)offset == VGPU_MMAP_DOORBELL)
-        offset = (off64_t)(relay->geometry.total_bytes + sizeof(struct vgpu_transfer_page));
-    return __real_mmap64(at, bytes, access, flags, relay->memory, offset);
+        return __real_mmap64(at, bytes, access, flags, relay->memory, (off64_t)relay->doorbell_at);
+    fd = relay->window ? relay->host->memory : relay->memory;
+    return __real_mmap64(at, bytes, access, flags, fd, offset);
 }
 
 void *__wrap_mmap(void *at, size_t bytes, int access, int flags, int fd, off64_t offset)

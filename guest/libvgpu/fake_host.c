@@ -20,7 +20,7 @@
 #include "guest/libvgpu/fake_relay.h"
 #include "ring/pages.h"
 
-bool fake_mirrored;
+bool fake_mirrored, fake_window;
 
 static void check(bool good, const char *what)
 {
@@ -119,6 +119,8 @@ static void reply_device(struct fake_host *host, const struct vgpu_record *recor
     info.attributes[CU_DEVICE_ATTRIBUTE_MAX_GRID_DIM_Z] = 65535;
     info.attributes[CU_DEVICE_ATTRIBUTE_WARP_SIZE] = 32;
     info.attributes[CU_DEVICE_ATTRIBUTE_MAX_PITCH] = INT32_MAX;
+    info.attributes[CU_DEVICE_ATTRIBUTE_CLUSTER_LAUNCH] = host->clusters;
+    info.attributes[CU_DEVICE_ATTRIBUTE_TENSOR_MAP_ACCESS_SUPPORTED] = host->clusters;
     info.attributes[CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT] = 4;
     info.attributes[CU_DEVICE_ATTRIBUTE_MAX_THREADS_PER_MULTIPROCESSOR] = 2048;
     info.attributes[CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR] = 9;
@@ -368,6 +370,7 @@ static bool carry_out(struct fake_host *host, const struct vgpu_record *record)
         reply_sum(host, record);
         return true;
     case CUDA_OP_OCCUPANCY_BLOCKS:
+    case CUDA_OP_OCCUPANCY_CLUSTERS:
         reply_u64(host, record, 2, 0, false);
         return true;
     case CUDA_OP_LINK_COMPLETE:
@@ -387,16 +390,18 @@ void fake_carry_out(struct fake_host *host, const struct vgpu_record *record)
 
 static void take_record(struct fake_host *host, const struct vgpu_record *record)
 {
-    bool job = record->op == CUDA_OP_LAUNCH || record->op == CUDA_OP_COPY ||
-               record->op == CUDA_OP_COPY_3D || record->op == CUDA_OP_FILL ||
-               record->op == CUDA_OP_UPLOAD || record->op == CUDA_OP_JOB_VECTOR_ADD;
+    bool job = record->op == CUDA_OP_LAUNCH || record->op == CUDA_OP_LAUNCH_EX ||
+               record->op == CUDA_OP_COPY || record->op == CUDA_OP_COPY_3D ||
+               record->op == CUDA_OP_FILL || record->op == CUDA_OP_UPLOAD ||
+               record->op == CUDA_OP_JOB_VECTOR_ADD;
 
     pthread_mutex_lock(&host->lock);
     check(record->seq == host->seen_count + 1, "a sequence number is wrong");
     host->seen[host->seen_count++ % FAKE_MAX_RECORDS] = record->op;
     host->last_thread = record->thread;
     host->jobs += job;
-    if (record->op == CUDA_OP_LAUNCH)
+    if (record->op == CUDA_OP_LAUNCH || record->op == CUDA_OP_LAUNCH_EX ||
+        record->op == CUDA_OP_STREAM_SET_ATTRIBUTE)
         memcpy(host->last_launch, record, record->size_bytes);
     pthread_cond_broadcast(&host->changed);
     pthread_mutex_unlock(&host->lock);
@@ -654,7 +659,7 @@ void fake_host_start(struct fake_host *host)
     pthread_cond_init(&host->changed, NULL);
     host->device = calloc(1, FAKE_DEVICE_BYTES);
     make_channel(host);
-    if (fake_mirrored)
+    if (fake_mirrored || fake_window)
         host->relay = fake_relay_start(host);
     check(pthread_create(&host->worker, NULL, worker_main, host) == 0, "worker thread");
     if (host->relay)

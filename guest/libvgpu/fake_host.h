@@ -22,8 +22,11 @@
 #define FAKE_UNIFIED_AT   (VGPU_BAND_START + (4ull << 32))
 #define FAKE_MAX_RECORDS  65536
 
-/* Hosts that are started are behind a device that copies (fake_relay.h). Set before. */
-extern bool fake_mirrored;
+/*
+ * Hosts that are started are behind a device that copies, or behind one with a window
+ * (fake_relay.h). Set before.
+ */
+extern bool fake_mirrored, fake_window;
 
 struct fake_host;
 struct fake_relay;
@@ -40,9 +43,10 @@ struct fake_host {
     bool unified;           /* answers the data area's address, as a worker does */
     uint32_t bad_addresses; /* so many allocations lie where the test's process has something */
     bool large_params;      /* functions take as many bytes as a launch can have */
+    bool clusters;          /* the device takes launches in clusters, and maps of tensors */
     fake_record_fn on_record;
 
-    struct fake_relay *relay; /* NULL: the library sees this very memory */
+    struct fake_relay *relay; /* NULL: there is a socket */
 
     int listener, connection;
     int memory, submit_kick, completion_kick;

@@ -215,6 +215,16 @@ static void turns(struct fake_relay *relay)
     __atomic_add_fetch(&relay->turns, 1, __ATOMIC_SEQ_CST);
 }
 
+/* Of a window: who sleeps is woken, and nothing is copied. */
+static void pass_on(struct fake_relay *relay)
+{
+    if (relay->rung)
+        kick(relay->host->submit_kick);
+    if (relay->woken)
+        kick(relay->interrupt);
+    __atomic_add_fetch(&relay->turns, 1, __ATOMIC_SEQ_CST);
+}
+
 /* Sleeps until somebody wants a turn. */
 static void await_wish(struct fake_relay *relay)
 {
@@ -223,18 +233,19 @@ static void await_wish(struct fake_relay *relay)
 
     while (!vgpu_flag_get(&relay->stopping)) {
         uint64_t count;
-        bool rung = __atomic_exchange_n(relay->doorbell, 0, __ATOMIC_ACQ_REL) != 0;
 
-        if (rung)
+        relay->rung = __atomic_exchange_n(relay->doorbell, 0, __ATOMIC_ACQ_REL) != 0;
+        if (relay->rung)
             __atomic_add_fetch(&relay->rings, 1, __ATOMIC_SEQ_CST);
         vgpu_flag_set(&relay->is_paused, vgpu_flag_get(&relay->paused));
         if (vgpu_flag_get(&relay->is_paused)) {
             nanosleep(&look, NULL);
-        } else if (read(event.fd, &count, sizeof(count)) == sizeof(count) || rung) {
-            return;
-        } else {
-            ppoll(&event, 1, &look, NULL);
+            continue;
         }
+        relay->woken = read(event.fd, &count, sizeof(count)) == sizeof(count);
+        if (relay->rung || relay->woken)
+            return;
+        ppoll(&event, 1, &look, NULL);
     }
 }
 
@@ -243,7 +254,9 @@ static void *relay_main(void *argument)
     struct fake_relay *relay = argument;
 
     while (!vgpu_flag_get(&relay->stopping)) {
-        if (!vgpu_flag_get(&relay->ended))
+        if (relay->window)
+            pass_on(relay);
+        else if (!vgpu_flag_get(&relay->ended))
             turns(relay);
         await_wish(relay);
     }
@@ -252,16 +265,21 @@ static void *relay_main(void *argument)
 
 static void make_memory(struct fake_relay *relay)
 {
-    uint64_t total = relay->geometry.total_bytes, bytes = total + 2 * PAGE_BYTES;
+    uint64_t total = relay->geometry.total_bytes, bytes;
 
+    relay->doorbell_at = relay->window ? 0 : total + PAGE_BYTES;
+    bytes = relay->doorbell_at + PAGE_BYTES;
     relay->memory = memfd_create("fake guest", MFD_CLOEXEC);
     check(ftruncate(relay->memory, (off_t)bytes) == 0, "ftruncate");
     relay->base = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, relay->memory, 0);
     check(relay->base != MAP_FAILED, "mmap");
+    relay->doorbell = (uint32_t *)(void *)(relay->base + relay->doorbell_at);
+    relay->page = relay->host->page;
+    if (relay->window)
+        return;
     relay->page = (struct vgpu_channel_page *)(void *)relay->base;
     *relay->page = *relay->host->page;
     relay->transfers = (struct vgpu_transfer_page *)(void *)(relay->base + total);
-    relay->doorbell = (uint32_t *)(void *)(relay->base + total + PAGE_BYTES);
     relay->populated = calloc(relay->geometry.data_bytes / PAGE_BYTES, sizeof(uint32_t));
 }
 
@@ -271,6 +289,7 @@ struct fake_relay *fake_relay_start(struct fake_host *host)
 
     check(relay && !current, "one relay at a time");
     relay->host = host;
+    relay->window = fake_window;
     relay->geometry = host->geometry;
     relay->file = -1;
     relay->priority = 1;
@@ -288,7 +307,7 @@ void fake_relay_stop(struct fake_relay *relay)
     vgpu_flag_set(&relay->stopping, 1);
     pthread_join(relay->thread, NULL);
     current = NULL;
-    munmap(relay->base, relay->geometry.total_bytes + 2 * PAGE_BYTES);
+    munmap(relay->base, relay->doorbell_at + PAGE_BYTES);
     close(relay->memory);
     close(relay->interrupt);
     close(relay->news);
@@ -360,6 +379,7 @@ static int open_channel(struct fake_relay *relay, struct vgpu_ioc_open *open)
     open->retry_ns = open->status ? 5 : 0;
     open->channel = 9;
     open->geometry = relay->geometry;
+    open->flags = relay->window ? VGPU_OPENED_WINDOW : 0;
     snprintf(open->text, sizeof(open->text), "%s", open->status ? "refused by the test" : "");
     return 0;
 }
@@ -392,6 +412,7 @@ static int populate(struct fake_relay *relay, const struct vgpu_ioc_populate *as
 {
     uint64_t first = (ask->offset - relay->geometry.data_offset) / PAGE_BYTES;
 
+    check(!relay->window, "memory for what the window has");
     check((ask->offset | ask->bytes) % PAGE_BYTES == 0 &&
               ask->offset >= relay->geometry.data_offset &&
               ask->bytes <= relay->geometry.total_bytes - ask->offset,

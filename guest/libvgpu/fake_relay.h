@@ -6,6 +6,9 @@
  * forgets to ring waits for ever. What the library may not do (a transfer of memory that it did not
  * ask for, of a part beyond the data area) ends the test.
  *
+ * With a window the guest's side is the worker's memory, and the thread only passes doorbells and
+ * wake-ups on.
+ *
  * fake_driver.c puts the library's system calls on the driver's file here: the executable is linked
  * with --wrap for each of them.
  */
@@ -25,8 +28,10 @@ struct fake_host;
 struct fake_relay {
     struct fake_host *host;
     struct vgpu_channel_geometry geometry;
-    int memory; /* the channel's, the transfers and a doorbell */
-    uint8_t *base;
+    bool window;
+    int memory; /* the channel's and the transfers, unless there is a window; and a doorbell */
+    uint64_t doorbell_at;
+    uint8_t *base; /* of memory */
     struct vgpu_channel_page *page;
     struct vgpu_transfer_page *transfers;
     uint32_t *doorbell;
@@ -36,6 +41,7 @@ struct fake_relay {
     int file;            /* the library's; -1: not open */
 
     pthread_t thread;
+    bool rung, woken; /* what the turn began with */
     uint32_t sub_copied, comp_copied, transfer_tail;
     bool news_moved, room_moved; /* in this turn: what a sleeping library waits for */
 

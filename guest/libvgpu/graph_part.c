@@ -68,9 +68,8 @@ static CUresult add_kernel(struct graph_buffer *buffer, const struct graph_kerne
         .grid = {kernel->grid[0], kernel->grid[1], kernel->grid[2]},
         .block = {kernel->block[0], kernel->block[1], kernel->block[2]},
         .shared_bytes = kernel->shared_bytes,
-        .cooperative = kernel->cooperative,
-        .priority = kernel->priority,
         .params_bytes = kernel->params_bytes,
+        .attributes = kernel->attributes,
     };
     return CUDA_SUCCESS;
 }

@@ -17,8 +17,7 @@
 /* How soon to look again while the transfers are full. */
 #define TAIL_LOOK_NS VGPU_NS_PER_MS
 
-int mirror_init(struct sender *sender, struct vgpu_transfer_page *page, uint32_t *doorbell,
-                int device)
+int mirror_init(struct sender *sender, struct vgpu_transfer_page *page)
 {
     struct mirror *mirror = calloc(1, sizeof(*mirror));
     uint64_t blocks = sender->map.geometry.data_bytes / BLOCK_BYTES + 1;
@@ -30,8 +29,6 @@ int mirror_init(struct sender *sender, struct vgpu_transfer_page *page, uint32_t
         return -ENOMEM;
     }
     mirror->page = page;
-    mirror->doorbell = doorbell;
-    mirror->device = device;
     pthread_mutex_init(&mirror->push_lock, NULL);
     pthread_mutex_init(&mirror->expected_lock, NULL);
     sender->mirror = mirror;
@@ -162,20 +159,12 @@ bool mirror_is_expected(struct sender *sender, uint64_t offset, uint64_t bytes)
     return found;
 }
 
-struct move_file mirror_file(const struct sender *sender, uint64_t offset)
-{
-    return (struct move_file){
-        .fd = sender->mirror ? sender->mirror->device : -1,
-        .offset = VGPU_MMAP_CHANNEL + sender->map.geometry.data_offset + offset,
-    };
-}
-
 bool mirror_populate_locked(struct sender *sender, uint64_t offset, uint64_t bytes)
 {
     struct mirror *mirror = sender->mirror;
     uint64_t data_bytes = sender->map.geometry.data_bytes;
 
-    if (!mirror || mirror->device < 0 || bytes == 0)
+    if (!mirror || bytes == 0)
         return true;
     for (uint64_t i = offset / BLOCK_BYTES; i <= (offset + bytes - 1) / BLOCK_BYTES; i++) {
         uint64_t start = i * BLOCK_BYTES;
@@ -183,7 +172,7 @@ bool mirror_populate_locked(struct sender *sender, uint64_t offset, uint64_t byt
 
         if (mirror->populated[i / 8] & (1u << i % 8))
             continue;
-        if (device_populate(mirror->device, &sender->map.geometry, start, part) < 0)
+        if (device_populate(sender->device, &sender->map.geometry, start, part) < 0)
             return false;
         mirror->populated[i / 8] |= (uint8_t)(1u << i % 8);
     }

@@ -16,14 +16,10 @@
 
 #include "cuda/cuda_abi.h"
 
-#include "guest/libvgpu/move.h"
-
 struct sender;
 
 struct mirror {
     struct vgpu_transfer_page *page;
-    uint32_t *doorbell;
-    int device;                /* the driver's file, for memory; -1: none is needed */
     uint8_t *populated;        /* a bit for each block of the data area; data_lock */
     pthread_mutex_t push_lock; /* held while waiting for room, too */
     uint32_t head;
@@ -33,9 +29,8 @@ struct mirror {
     size_t expected_count, expected_room;
 };
 
-/* Makes the sender a mirrored one. 0 or -ENOMEM. */
-int mirror_init(struct sender *sender, struct vgpu_transfer_page *page, uint32_t *doorbell,
-                int device);
+/* Makes the sender, which a device has, a mirrored one. 0 or -ENOMEM. */
+int mirror_init(struct sender *sender, struct vgpu_transfer_page *page);
 void mirror_release(struct sender *sender);
 
 /* The rows of a rectangle of the data area, pitch bytes apart, to the worker's side. */
@@ -52,9 +47,6 @@ CUresult mirror_expect(struct sender *sender, uint64_t offset, uint64_t bytes);
 void mirror_expect_no_more(struct sender *sender, uint64_t offset);
 /* True if a posted copy is yet to write there. */
 bool mirror_is_expected(struct sender *sender, uint64_t offset, uint64_t bytes);
-
-/* Where a part of the data area can be mapped anew; fd -1: by moving the mapping. */
-struct move_file mirror_file(const struct sender *sender, uint64_t offset);
 
 /* Memory for a part of the data area, with data_lock held. False: there is none. */
 bool mirror_populate_locked(struct sender *sender, uint64_t offset, uint64_t bytes);

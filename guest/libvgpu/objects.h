@@ -15,6 +15,7 @@
 
 #include "cuda/cuda_abi.h"
 #include "cuda/cuda_ops.h"
+#include "cuda/stream_attributes.h"
 
 /* Opens each object. */
 struct object {
@@ -29,6 +30,8 @@ struct context_object {
     bool primary;
     CUfunc_cache cache_config;
     CUsharedconfig shared_config;
+    struct stream_attributes null_attributes; /* of its legacy default stream */
+    int null_priority;
 };
 
 /* A variable that was asked for before. */
@@ -43,12 +46,21 @@ struct module_object {
     struct module_global *globals;
 };
 
+/* The last launch in clusters that the device was found to take; bytes of it are compared. */
+struct proved_launch {
+    uint32_t grid[3], block[3];
+    uint32_t shared_bytes;
+    uint32_t known;
+    struct vgpu_launch_attributes attributes;
+};
+
 struct function_object {
     struct object head;
     uint32_t module;
     char *name;
     struct cuda_function_info info;
     struct cuda_param_info *params;
+    struct proved_launch proved;
 };
 
 struct stream_object {
@@ -56,6 +68,7 @@ struct stream_object {
     unsigned flags;
     int priority;
     uint64_t id;
+    struct stream_attributes attributes;
 };
 
 struct event_object {

@@ -36,8 +36,7 @@ static struct session {
     struct local_link link;
     char path[108];
     int device; /* the driver's file in a virtual machine; -1: there is a socket */
-    uint32_t *doorbell;
-    int stop; /* eventfd: ends the watcher */
+    int stop;   /* eventfd: ends the watcher */
     pthread_t watcher;
     uint8_t token[VGPU_TOKEN_BYTES];
 
@@ -374,24 +373,22 @@ static int open_device(const char *path, const struct vgpu_msg_open *ask,
     if (status < 0)
         return status;
     madvise(device.map.base, device.map.bytes, MADV_DONTFORK);
-    status = sender_init(&session.sender, &device.map, -1, device.fd);
+    status = sender_init_device(&session.sender, &device.map, device.fd, device.doorbell);
     if (status < 0) {
         release_device(&device);
         return no_channel(refusal, VGPU_NO_MEMORY, strerror(-status));
     }
-    status = mirror_init(&session.sender, device.transfers, device.doorbell, device.fd);
-    if (status < 0) {
+    if (device.transfers && (status = mirror_init(&session.sender, device.transfers)) < 0) {
         device_release_doorbell(device.doorbell);
         sender_release(&session.sender);
         return no_channel(refusal, VGPU_NO_MEMORY, strerror(-status));
     }
     session.device = device.fd;
-    session.doorbell = device.doorbell;
     if (device_state(device.fd, &state) == 0)
         take_driver_state(&state);
     status = start_session(device.channel, refusal);
     if (status < 0) {
-        device_release_doorbell(session.doorbell);
+        device_release_doorbell(device.doorbell);
         session.device = -1;
     }
     return status;
@@ -475,9 +472,8 @@ void vgpu_disconnect(void)
         callback_stop(&session.sender);
         vgpu_flag_set(&session.open, 0);
         guest_reset();
+        device_release_doorbell(session.sender.doorbell);
         sender_release(&session.sender);
-        if (session.device >= 0)
-            device_release_doorbell(session.doorbell);
         session.device = -1;
         memset(&session.identity, 0, sizeof(session.identity));
     }

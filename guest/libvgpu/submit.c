@@ -40,6 +40,7 @@ int sender_init(struct sender *sender, const struct channel_mapping *map, int su
         return -errno;
     sender->map = *map;
     sender->submit_kick = submit_kick;
+    sender->device = -1;
     sender->completion_kick = completion_kick;
     sender->spins = sysconf(_SC_NPROCESSORS_ONLN) > 1;
     ring_producer_init(&sender->submission, &map->page->submission, map->submission,
@@ -53,6 +54,18 @@ int sender_init(struct sender *sender, const struct channel_mapping *map, int su
     }
     pthread_mutex_init(&sender->submit_lock, NULL);
     pthread_mutex_init(&sender->wait_lock, NULL);
+    return 0;
+}
+
+int sender_init_device(struct sender *sender, const struct channel_mapping *map, int device,
+                       uint32_t *doorbell)
+{
+    int status = sender_init(sender, map, -1, device);
+
+    if (status < 0)
+        return status;
+    sender->device = device;
+    sender->doorbell = doorbell;
     return 0;
 }
 
@@ -74,9 +87,9 @@ void sender_kick(struct sender *sender)
     uint64_t one = 1;
     ssize_t n;
 
-    if (sender->mirror) {
+    if (sender->doorbell) {
         /* Behind what it tells of. */
-        page_store_u32(sender->mirror->doorbell, 1);
+        page_store_u32(sender->doorbell, 1);
         return;
     }
     n = write(sender->submit_kick, &one, sizeof(one));

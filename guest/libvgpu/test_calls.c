@@ -243,39 +243,6 @@ static void test_launch_large_parameters_come_back(void **state)
     end(&host);
 }
 
-static void test_launch_attributes(void **state)
-{
-    struct fake_host host = {0};
-    CUcontext context;
-    CUdeviceptr pointer = 1;
-    void *params[] = {&pointer, &pointer};
-    CUlaunchAttribute attribute = {.id = CU_LAUNCH_ATTRIBUTE_CLUSTER_DIMENSION};
-    CUlaunchConfig config = {.gridDimX = 1,
-                             .gridDimY = 1,
-                             .gridDimZ = 1,
-                             .blockDimX = 1,
-                             .blockDimY = 1,
-                             .blockDimZ = 1,
-                             .attrs = &attribute,
-                             .numAttrs = 1};
-    CUfunction function;
-    const struct cuda_op_launch *op = (const void *)host.last_launch;
-
-    begin(&host, &context);
-    function = load_function();
-    attribute.value.clusterDim.x = 2;
-    attribute.value.clusterDim.y = attribute.value.clusterDim.z = 1;
-    assert_int_equal(cuLaunchKernelEx(&config, function, params, NULL), CUDA_ERROR_NOT_SUPPORTED);
-    attribute.value.clusterDim.x = 1;
-    assert_ok(cuLaunchKernelEx(&config, function, params, NULL));
-    attribute.id = CU_LAUNCH_ATTRIBUTE_PRIORITY;
-    attribute.value.priority = -2;
-    assert_ok(cuLaunchKernelEx(&config, function, params, NULL));
-    fake_await_op(&host, CUDA_OP_LAUNCH, 2);
-    assert_int_equal(op->priority, -2);
-    end(&host);
-}
-
 static void test_module_functions_and_globals_are_kept(void **state)
 {
     struct fake_host host = {0};
@@ -744,7 +711,6 @@ int main(int argc, char **argv)
         cmocka_unit_test(test_launch_wrong_shapes_are_told_at_once),
         cmocka_unit_test(test_launch_extra_buffer_and_its_limit),
         cmocka_unit_test(test_launch_large_parameters_come_back),
-        cmocka_unit_test(test_launch_attributes),
         cmocka_unit_test(test_module_functions_and_globals_are_kept),
         cmocka_unit_test(test_library_kernel_is_launched_as_a_function),
         cmocka_unit_test(test_module_functions_are_enumerated),

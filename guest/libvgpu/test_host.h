@@ -21,8 +21,9 @@
 #define assert_ok(call) assert_int_equal((call), CUDA_SUCCESS)
 
 /*
- * Runs `both`, with the argument "mirrored" on channels that a device copies; without it `local`
- * as well, whose tests need memory that the worker shares, or a mediator to talk to.
+ * Runs `both`, with the argument "mirrored" on channels that a device copies, with "window" on those
+ * that lie in one's window; without them `local` as well, whose tests need memory that the worker
+ * shares, or a mediator to talk to.
  */
 static inline int run_both(int argc, char **argv, const struct CMUnitTest *both, size_t n_both,
                            const struct CMUnitTest *local, size_t n_local)
@@ -30,8 +31,9 @@ static inline int run_both(int argc, char **argv, const struct CMUnitTest *both,
     int failed;
 
     fake_mirrored = argc > 1 && strcmp(argv[1], "mirrored") == 0;
+    fake_window = argc > 1 && strcmp(argv[1], "window") == 0;
     failed = _cmocka_run_group_tests("both", both, n_both, NULL, NULL);
-    if (!fake_mirrored)
+    if (!fake_mirrored && !fake_window)
         failed += _cmocka_run_group_tests("local", local, n_local, NULL, NULL);
     return failed;
 }

@@ -287,5 +287,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(test_unified_data_area_is_not_the_childs),
     };
 
-    return run_both(argc, argv, NULL, 0, local, VGPU_ARRAY_SIZE(local));
+    /* Memory that the worker shares, both ways to it. */
+    return run_both(argc, argv, local, argc > 1 ? VGPU_ARRAY_SIZE(local) : 0, local,
+                    VGPU_ARRAY_SIZE(local));
 }

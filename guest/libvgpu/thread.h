@@ -8,6 +8,7 @@
 #define VGPU_LIBVGPU_THREAD_H
 
 #include "cuda/sender.h"
+#include "cuda/stream_attributes.h"
 #include "guest/libvgpu/channel.h"
 #include "guest/libvgpu/snapshot.h"
 
@@ -18,6 +19,9 @@ struct guest_thread {
     bool in_callback;
     uint32_t *contexts; /* handles, the current one last */
     size_t context_count, context_room;
+    struct stream_attributes attributes; /* of its default stream in one context */
+    int priority;
+    uint32_t attributes_context;
     uint32_t context_override; /* for one record: another context than the current; 0: none */
 
     struct waiter waiter;

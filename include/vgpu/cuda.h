@@ -67,6 +67,53 @@ struct cuda_param_info {
 VGPU_ASSERT_SIZE(struct cuda_param_info, 8);
 
 /*
+ * How a kernel is to be launched beyond its shape, of launch_ex and of graphs' kernels. given: 1 <<
+ * CUlaunchAttributeID for each attribute that is set; what is not set is 0.
+ */
+#define VGPU_LAUNCH_COOPERATIVE       (1u << 2)
+#define VGPU_LAUNCH_CLUSTER           (1u << 4)
+#define VGPU_LAUNCH_CLUSTER_POLICY    (1u << 5)
+#define VGPU_LAUNCH_SERIALIZATION     (1u << 6)
+#define VGPU_LAUNCH_PRIORITY          (1u << 8)
+#define VGPU_LAUNCH_DOMAIN_MAP        (1u << 9)
+#define VGPU_LAUNCH_DOMAIN            (1u << 10)
+#define VGPU_LAUNCH_PREFERRED_CLUSTER (1u << 11)
+#define VGPU_LAUNCH_CARVEOUT          (1u << 14)
+#define VGPU_LAUNCH_ATTRIBUTES        0x4f74u /* all of these */
+struct vgpu_launch_attributes {
+    uint32_t given;
+    uint32_t cooperative; /* 1 */
+    int32_t priority;
+    uint32_t cluster[3], preferred_cluster[3]; /* blocks; at least 1 each */
+    uint32_t cluster_policy;                   /* CUclusterSchedulingPolicy */
+    uint32_t serialization;                    /* 1: programmatic stream serialization */
+    uint32_t domain;                           /* CUlaunchMemSyncDomain */
+    uint32_t domain_default, domain_remote;    /* the map of domains: below 256 */
+    int32_t carveout;                          /* per cent, or -1 */
+    uint32_t reserved;
+};
+VGPU_ASSERT_SIZE(struct vgpu_launch_attributes, 64);
+
+/* Of tensor_map_encode: what cuTensorMapEncode* takes; what its kind does not use is 0. */
+#define VGPU_TENSOR_TILED       0
+#define VGPU_TENSOR_IM2COL      1
+#define VGPU_TENSOR_IM2COL_WIDE 2
+#define VGPU_TENSOR_MAX_RANK    5
+struct vgpu_tensor {
+    uint32_t kind, data_type, rank;
+    uint32_t interleave, swizzle, l2_promotion, oob_fill;
+    uint32_t mode; /* of IM2COL_WIDE */
+    uint64_t address;
+    uint64_t dims[VGPU_TENSOR_MAX_RANK];
+    uint64_t strides[VGPU_TENSOR_MAX_RANK - 1];
+    uint32_t box[VGPU_TENSOR_MAX_RANK]; /* of TILED */
+    uint32_t element_strides[VGPU_TENSOR_MAX_RANK];
+    int32_t lower[3], upper[3]; /* corners; of IM2COL_WIDE the first of each */
+    uint32_t channels, pixels;
+};
+VGPU_ASSERT_SIZE(struct vgpu_tensor, 184);
+
+/*
  * The nodes of graph_create, one behind the other, each at a multiple of 8: this head, the body of
  * its type, need_count u32 indices of earlier nodes, for kernels the packed parameters; each part
  * padded to a multiple of 8 with zeros. graph_set_node carries one node without needs.
@@ -89,12 +136,11 @@ struct vgpu_graph_kernel {
     uint32_t function; /* a handle */
     uint32_t grid[3], block[3];
     uint32_t shared_bytes;
-    uint32_t cooperative; /* 0 or 1 */
-    int32_t priority;
     uint32_t params_bytes;
     uint32_t reserved;
+    struct vgpu_launch_attributes attributes;
 };
-VGPU_ASSERT_SIZE(struct vgpu_graph_kernel, 48);
+VGPU_ASSERT_SIZE(struct vgpu_graph_kernel, 104);
 
 /* From device memory to device memory; as copy_3d. */
 struct vgpu_graph_copy {

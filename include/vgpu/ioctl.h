@@ -4,13 +4,12 @@
  * text. An open file is one channel at most, from VGPU_IOC_OPEN to the last close of file and
  * mappings.
  *
- *   mmap at VGPU_MMAP_CHANNEL + x    channel memory from x on, as the geometry says, and behind it
- *                                    the page of transfers; shared, read and write
- *   mmap at VGPU_MMAP_DOORBELL       one page; a 32-bit write to its start is the submission kick
- *   read                             8 bytes: completion kicks since the last read; blocks until
- *                                    there is one, or EAGAIN with O_NONBLOCK
- *   poll                             POLLIN: read has something. POLLPRI: VGPU_IOC_STATE has news.
- *                                    POLLHUP: the channel is gone
+ *   mmap at VGPU_MMAP_CHANNEL + x    channel memory from x on, as the geometry says, and behind it,
+ *                                    without VGPU_OPENED_WINDOW, the page of transfers; shared,
+ * read and write mmap at VGPU_MMAP_DOORBELL       one page; a 32-bit write to its start is the
+ * submission kick read                             8 bytes: completion kicks since the last read;
+ * blocks until there is one, or EAGAIN with O_NONBLOCK poll                             POLLIN:
+ * read has something. POLLPRI: VGPU_IOC_STATE has news. POLLHUP: the channel is gone
  */
 #ifndef VGPU_IOCTL_H
 #define VGPU_IOCTL_H
@@ -49,7 +48,10 @@ struct vgpu_ioc_state {
 };
 VGPU_ASSERT_SIZE(struct vgpu_ioc_state, 576);
 
-/* Opens this file's channel. Sizes of 0: the driver's defaults. */
+/* vgpu_ioc_open.flags: the memory is the worker's own; else the device copies (relayed). */
+#define VGPU_OPENED_WINDOW (1u << 0)
+
+/* Opens this file's channel. Sizes of 0: defaults. */
 struct vgpu_ioc_open {
     /* in */
     uint32_t sub_granules;
@@ -60,10 +62,12 @@ struct vgpu_ioc_open {
     uint32_t status; /* enum vgpu_status; VGPU_OK: the channel is there */
     uint32_t channel;
     uint64_t retry_ns;
+    uint32_t flags; /* VGPU_OPENED_* */
+    uint32_t reserved;
     struct vgpu_channel_geometry geometry;
     char text[VGPU_STATUS_TEXT_BYTES];
 };
-VGPU_ASSERT_SIZE(struct vgpu_ioc_open, 312);
+VGPU_ASSERT_SIZE(struct vgpu_ioc_open, 320);
 
 /* Makes memory for this part of the data area, so that the device finds it: ENOMEM if it cannot. */
 struct vgpu_ioc_populate {

@@ -98,10 +98,9 @@ enum vgpu_device_counter {
 #define VGPU_JOB_VECTOR_ADD   1u
 
 /* VGPU_REG_FEATURES */
-#define VGPU_DEVICE_JOB    (1u << 0) /* the job window */
-#define VGPU_DEVICE_RELAY  (1u << 1) /* channels in the guest's memory, copied by the device */
-#define VGPU_DEVICE_WINDOW (1u << 2) /* channels whose memory is a part of VGPU_BAR_WINDOW */
-
+#define VGPU_DEVICE_JOB     (1u << 0) /* the job window */
+#define VGPU_DEVICE_RELAY   (1u << 1) /* channels in the guest's memory, copied by the device */
+#define VGPU_DEVICE_WINDOW  (1u << 2) /* channels whose memory is a part of VGPU_BAR_WINDOW */
 #define VGPU_DEVICE_MONITOR (1u << 3) /* VGPU_COMMAND_MONITOR */
 
 /* VGPU_REG_STATUS: the state is in the low byte. */

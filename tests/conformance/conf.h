@@ -58,6 +58,7 @@ void conf_virtual_cases(conf_visit visit, void *context);
 void conf_stream_cases(conf_visit visit, void *context);
 void conf_graph_cases(conf_visit visit, void *context);
 void conf_unified_cases(conf_visit visit, void *context);
+void conf_launch_cases(conf_visit visit, void *context);
 
 enum conf_result conf_fail(struct conf *conf, const char *format, ...)
     __attribute__((format(printf, 2, 3)));

@@ -489,7 +489,52 @@ static enum conf_result capture_refusals(struct conf *conf)
     return close_fixture(conf, &f);
 }
 
+/* A stream that captures may be destroyed: nothing is forbidden afterwards. */
+static enum conf_result destroy_capturing(struct conf *conf)
+{
+    CUdeviceptr memory;
+    CUstream stream;
+    CUgraph graph;
+
+    CONF_CALL(conf, cuStreamCreate(&stream, CU_STREAM_NON_BLOCKING));
+    CONF_CALL(conf, cuStreamBeginCapture(stream, CU_STREAM_CAPTURE_MODE_GLOBAL));
+    if (conf->cu->cuStreamDestroy(stream) != CUDA_SUCCESS) {
+        conf->cu->cuStreamEndCapture(stream, &graph);
+        CONF_CALL(conf, cuStreamDestroy(stream));
+    }
+    CONF_CALL(conf, cuMemAlloc(&memory, 64));
+    CONF_CALL(conf, cuMemFree(memory));
+    CONF_CALL(conf, cuCtxSynchronize());
+    return CONF_PASS;
+}
+
+/* A pool's allocation becomes a node, or is refused and the capture with it: it is never made. */
+static enum conf_result pool_in_capture(struct conf *conf)
+{
+    CUdeviceptr memory = 0;
+    CUstream stream;
+    CUgraph graph;
+    CUresult result;
+
+    CONF_CALL(conf, cuStreamCreate(&stream, CU_STREAM_NON_BLOCKING));
+    CONF_CALL(conf, cuStreamBeginCapture(stream, CU_STREAM_CAPTURE_MODE_RELAXED));
+    result = conf->cu->cuMemAllocAsync(&memory, 64, stream);
+    if (result == CUDA_SUCCESS) {
+        CONF_CALL(conf, cuMemFreeAsync(memory, stream));
+        CONF_CALL(conf, cuStreamEndCapture(stream, &graph));
+        CONF_CALL(conf, cuGraphDestroy(graph));
+    } else {
+        CONF_TRUE(conf, result == CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED);
+        CONF_EXPECT(conf, cuStreamEndCapture(stream, &graph),
+                    CUDA_ERROR_STREAM_CAPTURE_INVALIDATED);
+    }
+    CONF_CALL(conf, cuStreamDestroy(stream));
+    return CONF_PASS;
+}
+
 static const struct conf_case cases[] = {
+    {"destroy a stream in capture", destroy_capturing, false},
+    {"pool in a capture", pool_in_capture, false},
     {"a chain, replayed", chain, false},
     {"device nodes", device_nodes, false},
     {"host nodes", host_nodes, false},

@@ -12,14 +12,17 @@ const char *driver_error_name(const struct cuda_driver *cu, CUresult result)
 
 int driver_open(struct cuda_driver *cu, const char *path, struct vgpu_err *err)
 {
-    CUcontext context;
-    CUdevice device;
-    CUresult result;
     int r = cuda_driver_load(cu, path, err);
 
-    if (r < 0)
-        return r;
-    result = cu->cuInit(0);
+    return r < 0 ? r : driver_start(cu, path, err);
+}
+
+int driver_start(struct cuda_driver *cu, const char *path, struct vgpu_err *err)
+{
+    CUcontext context;
+    CUdevice device;
+    CUresult result = cu->cuInit(0);
+
     if (result == CUDA_SUCCESS)
         result = cu->cuDeviceGet(&device, 0);
     if (result != CUDA_SUCCESS)

@@ -9,6 +9,9 @@
 /* Device 0's primary context is retained and current afterwards. 0, -ENOENT, -ENODEV or -EIO. */
 int driver_open(struct cuda_driver *cu, const char *path, struct vgpu_err *err);
 
+/* The same with a driver that is there; path is for messages. */
+int driver_start(struct cuda_driver *cu, const char *path, struct vgpu_err *err);
+
 /* Releases what driver_open retained, once. */
 void driver_close(struct cuda_driver *cu);
 

@@ -44,7 +44,7 @@ static void (*const groups[])(conf_visit visit, void *context) = {
     conf_compare_cases, conf_approx_cases,  conf_atomic_cases,  conf_control_cases,
     conf_memory_cases,  conf_warp_cases,    conf_fault_cases,   conf_module_cases,
     conf_copy_cases,    conf_stream_cases,  conf_unified_cases, conf_pool_cases,
-    conf_graph_cases,   conf_virtual_cases, conf_library_cases,
+    conf_graph_cases,   conf_virtual_cases, conf_library_cases, conf_launch_cases,
 };
 
 static bool wanted(const struct suite *suite, const char *id)

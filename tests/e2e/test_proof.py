@@ -44,6 +44,37 @@ def test_proof_beside_a_neighbour():
         assert flood.poll() is None, 'the neighbour has ended'
 
 
+SMALLEST_DATA = 4 * 4096  # what libvgpu stages through
+
+
+def prove_small(stack, data_bytes, granules):
+    """Order, waits without page-locked memory, pageable copies, in as little room as there is."""
+    parts = ['order.', 'bulk.one', 'bulk.three', 'waits.event_of', 'waits.full_ring',
+             'waits.free_behind', 'waits.chain', 'waits.graph', 'waits.captured']
+    done = subprocess.run(
+        [os.path.join(stack.build, 'tests/proof/proof-channel'), '--driver', stack.vm_socket(1),
+         '--seed', SEED, '--rounds', '300', '--seconds', '1', '--pageable', '--data-bytes',
+         str(data_bytes), '--granules', str(granules), *parts],
+        capture_output=True, text=True, timeout=400, check=False)
+    print(done.stdout, end='')
+    return done
+
+
+def test_proof_in_the_smallest_data_area():
+    with Stack(vms=VMS) as stack:
+        done = prove_small(stack, SMALLEST_DATA, 0)
+        assert done.returncode == 0, (done.stdout[-500:], done.stderr[-3000:])
+        done = prove_small(stack, SMALLEST_DATA - 4096, 0)
+        assert done.returncode == 1 and 'cannot connect' in done.stderr, done
+
+
+def test_proof_in_small_rings():
+    with Stack(vms=VMS) as stack:
+        for granules in (32, 64):
+            done = prove_small(stack, SMALLEST_DATA, granules)
+            assert done.returncode == 0, (done.stdout[-500:], done.stderr[-3000:])
+
+
 if __name__ == '__main__':
     wanted = sys.argv[1:]
     sys.exit(run([f for n, f in sorted(globals().items())

@@ -107,7 +107,9 @@ static void open_area(struct proof *proof, struct area *area, enum kind kind, si
     void *memory = NULL;
 
     *area = (struct area){.kind = kind, .bytes = bytes, .model = malloc(bytes)};
-    switch (kind) {
+    if (proof->pageable && kind != DEVICE)
+        area->kind = PAGEABLE;
+    switch (area->kind) {
     case DEVICE:
         OK(proof, cuMemAlloc(&area->device, bytes));
         OK(proof, cuMemsetD8(area->device, 0x40, bytes));

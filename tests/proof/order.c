@@ -198,11 +198,13 @@ static void wait_somehow(struct actor *actor)
         OK(proof, cuEventRecord(actor->event, stream));
         while ((result = proof->cu->cuEventQuery(actor->event)) == CUDA_ERROR_NOT_READY)
             ;
-        CHECK(result == CUDA_SUCCESS);
+        if (result != CUDA_SUCCESS)
+            proof_fail(__FILE__, __LINE__, "an event's query", result);
         break;
     case 6:
         result = proof->cu->cuStreamQuery(stream);
-        CHECK(result == CUDA_SUCCESS || result == CUDA_ERROR_NOT_READY);
+        if (result != CUDA_SUCCESS && result != CUDA_ERROR_NOT_READY)
+            proof_fail(__FILE__, __LINE__, "the stream's query", result);
         break;
     default:
         break;
@@ -251,17 +253,13 @@ static void *act(void *argument)
 static void open_actor(struct actor *actor, struct order *order, unsigned number)
 {
     struct proof *proof = order->proof;
-    void *memory;
 
     actor->order = order;
     actor->number = number;
     actor->random = proof_seed(proof, number);
-    for (unsigned i = 0; i < SLOTS; i++) {
-        OK(proof, cuMemHostAlloc(&memory, WORDS * 4, 0));
-        actor->slots[i].bytes = memory;
-    }
-    OK(proof, cuMemHostAlloc(&memory, SOURCE_WORDS * 4, 0));
-    actor->source = memory;
+    for (unsigned i = 0; i < SLOTS; i++)
+        actor->slots[i].bytes = proof_host_new(proof, WORDS * 4);
+    actor->source = proof_host_new(proof, SOURCE_WORDS * 4);
     OK(proof, cuEventCreate(&actor->event, CU_EVENT_DISABLE_TIMING));
     OK(proof, cuMemAlloc(&actor->own, 4));
 }
@@ -271,8 +269,8 @@ static void close_actor(struct actor *actor)
     struct proof *proof = actor->order->proof;
 
     for (unsigned i = 0; i < SLOTS; i++)
-        OK(proof, cuMemFreeHost(actor->slots[i].bytes));
-    OK(proof, cuMemFreeHost(actor->source));
+        proof_host_free(proof, actor->slots[i].bytes);
+    proof_host_free(proof, actor->source);
     OK(proof, cuEventDestroy(actor->event));
     OK(proof, cuMemFree(actor->own));
 }

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- *   proof --driver PATH [--seed N] [--rounds N] [--seconds N] [--list] [PART...]
+ *   proof --driver PATH [--seed N] [--rounds N] [--seconds N] [--pageable] [--list] [PART...]
+ *   proof-channel --driver SOCKET [--data-bytes N] [--granules N] ...
  *
  * Prints a line `ok PART` for each part, what it counted before that; exit 1 with a reason
  * otherwise. The seed is printed first and repeats the choices of a run, not its timing.
@@ -75,6 +76,25 @@ uint64_t proof_now_ns(void)
     return (uint64_t)time.tv_sec * 1000000000u + (uint64_t)time.tv_nsec;
 }
 
+void *proof_host_new(struct proof *proof, size_t bytes)
+{
+    void *memory = NULL;
+
+    if (proof->pageable)
+        CHECK((memory = malloc(bytes)) != NULL);
+    else
+        OK(proof, cuMemHostAlloc(&memory, bytes, 0));
+    return memory;
+}
+
+void proof_host_free(struct proof *proof, void *memory)
+{
+    if (proof->pageable)
+        free(memory);
+    else
+        OK(proof, cuMemFreeHost(memory));
+}
+
 CUfunction proof_step_kernel(struct proof *proof, CUmodule *ret_module)
 {
     CUfunction function;
@@ -119,7 +139,8 @@ static unsigned run_parts(struct proof *proof, int argc, char **argv)
 
 static int usage(void)
 {
-    fputs("usage: proof --driver PATH [--seed N] [--rounds N] [--seconds N] [--list] [PART...]\n",
+    fputs("usage: proof --driver PATH [--data-bytes N] [--granules N] [--pageable] [--seed N] "
+          "[--rounds N] [--seconds N] [--list] [PART...]\n",
           stderr);
     return 2;
 }
@@ -134,12 +155,17 @@ static int list(void)
 
 int main(int argc, char **argv)
 {
-    static const struct option longs[] = {
-        {"driver", required_argument, NULL, 'd'}, {"seed", required_argument, NULL, 's'},
-        {"rounds", required_argument, NULL, 'r'}, {"seconds", required_argument, NULL, 't'},
-        {"list", no_argument, NULL, 'l'},         {0}};
+    static const struct option longs[] = {{"driver", required_argument, NULL, 'd'},
+                                          {"seed", required_argument, NULL, 's'},
+                                          {"rounds", required_argument, NULL, 'r'},
+                                          {"seconds", required_argument, NULL, 't'},
+                                          {"list", no_argument, NULL, 'l'},
+                                          {"data-bytes", required_argument, NULL, 'b'},
+                                          {"granules", required_argument, NULL, 'g'},
+                                          {"pageable", no_argument, NULL, 'p'},
+                                          {0}};
     struct proof proof = {.rounds = 2000, .seconds = 3};
-    const char *driver = NULL;
+    struct proof_target target = {0};
     struct cuda_driver cu;
     struct vgpu_err err = {0};
     unsigned count;
@@ -149,7 +175,16 @@ int main(int argc, char **argv)
     while ((option = getopt_long(argc, argv, "", longs, NULL)) != -1) {
         switch (option) {
         case 'd':
-            driver = optarg;
+            target.path = optarg;
+            break;
+        case 'b':
+            target.data_bytes = strtoull(optarg, NULL, 0);
+            break;
+        case 'g':
+            target.granules = (uint32_t)strtoul(optarg, NULL, 0);
+            break;
+        case 'p':
+            proof.pageable = true;
             break;
         case 's':
             proof.seed = strtoull(optarg, NULL, 0);
@@ -166,14 +201,14 @@ int main(int argc, char **argv)
             return usage();
         }
     }
-    if (!driver)
+    if (!target.path)
         return usage();
     seed_shown = proof.seed;
     printf("seed %llu\n", seed_shown);
     fflush(stdout);
     signal(SIGALRM, too_late);
     alarm(PROOF_DEADLINE_S);
-    if (driver_open(&cu, driver, &err) < 0) {
+    if (proof_open(&cu, &target, &err) < 0) {
         fprintf(stderr, "proof: %s\n", err.text);
         return 1;
     }

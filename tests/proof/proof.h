@@ -23,7 +23,22 @@ struct proof {
     uint64_t seed;
     unsigned rounds;  /* of parts that repeat */
     unsigned seconds; /* of parts that go on for a time */
+    bool pageable;    /* no page-locked memory: there may be no room for it */
 };
+
+/* What a run is made on. */
+struct proof_target {
+    const char *path; /* of a driver; for proof-channel, of a VM's socket or a device */
+    uint64_t data_bytes;
+    uint32_t granules; /* of the channel's rings; 0, as data_bytes: the default */
+};
+
+/* Opens it, with a context current. proof_driver.c and proof_channel.c, one for each program. */
+int proof_open(struct cuda_driver *cu, const struct proof_target *target, struct vgpu_err *err);
+
+/* Memory of the host: page-locked, or not. */
+void *proof_host_new(struct proof *proof, size_t bytes);
+void proof_host_free(struct proof *proof, void *memory);
 
 struct proof_part {
     const char *name;

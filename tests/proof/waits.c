@@ -472,6 +472,55 @@ static void copies_behind_a_gate(struct proof *proof)
     close_fixture(&f);
 }
 
+/* Each kind of work that a stream takes; words 0 to 5 show what has been done. */
+static void post_each_kind(struct fixture *f)
+{
+    uint32_t small = 101, *pinned;
+    void *memory;
+
+    OK(f->proof, cuMemHostAlloc(&memory, 4096, 0));
+    pinned = memory;
+    *pinned = 102;
+    OK(f->proof, cuMemcpyHtoDAsync(f->words, &small, 4, f->first));
+    small = 0; /* it was the program's again when the call had returned */
+    OK(f->proof, cuMemcpyHtoDAsync(f->words + 4, pinned, 4, f->first));
+    OK(f->proof, cuMemsetD32Async(f->words + 8, 103, 1, f->first));
+    OK(f->proof, cuMemcpyDtoDAsync(f->words + 12, f->words, 4, f->first));
+    step(f, 4, 0, 3, f->first);
+    OK(f->proof, cuMemcpyDtoHAsync(pinned + 1, f->words + 16, 4, f->first));
+    OK(f->proof, cuMemcpyHtoDAsync(f->words + 20, pinned + 1, 4, f->first));
+    OK(f->proof, cuEventRecord(f->event, f->first));
+    OK(f->proof, cuEventSynchronize(f->event));
+    CHECK(pinned[1] == 104);
+    OK(f->proof, cuMemFreeHost(memory));
+}
+
+/* Nothing of what stands behind a gate is done before it opens, whatever kind of work it is. */
+static void each_kind_behind_a_gate(struct proof *proof)
+{
+    static const uint32_t want[] = {101, 102, 103, 101, 104, 104};
+    struct fixture f;
+    struct waiter a;
+
+    for (unsigned round = 0; round < 10; round++) {
+        uint64_t until;
+
+        open_fixture(&f, proof);
+        OK(proof, cuLaunchHostFunc(f.first, wait_at, &f.gate));
+        waiter_start(&a, &f, post_each_kind);
+        /* No call says that all of it has been posted; a wrong one would be done by then. */
+        for (until = proof_now_ns() + 20u * 1000 * 1000; proof_now_ns() < until;)
+            for (uint32_t i = 0; i < 6; i++)
+                CHECK(word(&f, i) == 0);
+        CHECK(!waiter_done(&a));
+        open_gate(&f.gate);
+        pthread_join(a.thread, NULL);
+        for (uint32_t i = 0; i < 6; i++)
+            CHECK(word(&f, i) == want[i]);
+        close_fixture(&f);
+    }
+}
+
 #define FLOOD 30000 /* more than rings and credit hold, ours or a driver's */
 
 struct flood {
@@ -868,6 +917,7 @@ const struct proof_part proof_wait_parts[] = {
     {"waits.freeing_beside", freeing_beside, DEADLINE_S},
     {"waits.free_behind_a_gate", free_behind_a_gate, DEADLINE_S},
     {"waits.copies_behind_a_gate", copies_behind_a_gate, DEADLINE_S},
+    {"waits.each_kind_behind_a_gate", each_kind_behind_a_gate, DEADLINE_S},
     {"waits.full_ring_behind_a_gate", full_ring_behind_a_gate, DEADLINE_S},
     {"waits.full_ring_and_waits", full_ring_and_waits, DEADLINE_S},
     {"waits.default_stream_beside_a_gate", default_stream_beside_a_gate, DEADLINE_S},
