@@ -245,9 +245,9 @@ class Settings:
         self.firmware = os.path.join(os.path.dirname(os.path.dirname(qemu)), 'firmware')
         self.accel = accel
 
-    def command(self, accel, memory=256, words=''):
-        chosen = {'kvm': ['-accel', 'kvm', '-cpu', 'host'],
-                  'tcg': ['-accel', 'tcg,thread=multi', '-cpu', 'max']}[accel]
+    def command(self, accel, memory=256, words='', cpu=''):
+        chosen = {'kvm': ['-accel', 'kvm', '-cpu', 'host' + cpu],
+                  'tcg': ['-accel', 'tcg,thread=multi', '-cpu', 'max' + cpu]}[accel]
         return [self.qemu, '-L', self.firmware, '-machine', 'pc,usb=off', *chosen, '-m', str(memory),
                 '-smp', '2', '-nodefaults', '-display', 'none', '-kernel', self.kernel,
                 '-initrd', self.initrd, '-append', KERNEL_WORDS + ' ' + words]
@@ -320,9 +320,9 @@ class Guest:
                 '-device', 'vgpu-stub,chardev=vgpu,vm_id=%d,pool_id=%s,priority=%s%s' % (
                     self.number, pool, priority, options)]
 
-    def start(self, settings, device, memory=256, words='', reboots=False):
+    def start(self, settings, device, memory=256, words='', reboots=False, cpu=''):
         os.makedirs(os.path.join(self.directory, 'guests'), exist_ok=True)
-        command = settings.command(settings.accel, memory, words) + [
+        command = settings.command(settings.accel, memory, words, cpu) + [
             '-name', 'vgpu-guest-%d' % self.number,
             '-chardev', 'socket,id=con,path=%s,server=on,wait=off,logfile=%s' % (
                 self.path('console'), self.path('log')), '-serial', 'chardev:con',

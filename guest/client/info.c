@@ -15,6 +15,8 @@ static const char *priority_name(uint32_t priority)
 
 static const char *carrier_name(const struct vgpu_identity *vm)
 {
+    if (vm->window)
+        return "window";
     return vm->relayed ? "relay" : "local";
 }
 

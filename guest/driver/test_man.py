@@ -43,7 +43,7 @@ class Man(unittest.TestCase):
 
     def test_errors_agree(self):
         used = set()
-        for name in ('file.c', 'slot.c', 'memory.c', 'window.c', 'monitor.c', 'driver.h'):
+        for name in ('file.c', 'slot.c', 'memory.c', 'monitor.c', 'window.c', 'driver.h'):
             used |= set(re.findall(r'-(E[A-Z]{2,})\b', read('guest/driver/' + name)))
         told = set(re.findall(r'^\.TP\n\.B (E[A-Z]+)$', self.page, re.MULTILINE))
         self.assertEqual(used - {'ERESTARTSYS'}, told - {'EBADF'})

@@ -41,6 +41,7 @@ struct vgpu_identity {
     uint32_t weight_hundredths;
     bool quarantined;
     bool relayed; /* by a device that copies: page-locked memory is for copies only */
+    bool window;  /* of a device: its memory is the worker's own */
     uint64_t data_bytes;
     char pool[72];
     char name[72];

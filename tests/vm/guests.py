@@ -88,14 +88,16 @@ def memory_files(pid):
 
 class VmStack(Stack):
     """vms as Stack takes them; boot: the numbers of those that get a guest. claims: pool and priority
-    that QEMU's command line gives for a VM instead of the store's."""
+    that QEMU's command line gives for a VM instead of the store's. relayed: the VMs whose device has
+    no window."""
 
-    def __init__(self, vms=None, boot=None, words='', claims=None, **others):
+    def __init__(self, vms=None, boot=None, words='', claims=None, relayed=(), **others):
         super().__init__(build=BUILD, vms=VMS if vms is None else vms, **others)
         self.boot_wanted = [vm for vm, _pool, _priority in self.vms] if boot is None else boot
         self.words = words
         self.claims = {vm: (pool, priority) for vm, pool, priority in self.vms}
         self.claims.update(claims or {})
+        self.relayed = relayed
         self.guests = {}
 
     def __enter__(self):
@@ -110,11 +112,13 @@ class VmStack(Stack):
             raise
         return self
 
-    def start_guest(self, vm, words=None, options='', memory=256, reboots=True):
+    def start_guest(self, vm, words=None, options='', memory=256, reboots=True, cpu=''):
         """Starts QEMU and does not wait. A guest of that number that has ended is forgotten."""
         guest = Guest(self.run_dir, vm)
+        if vm in self.relayed:
+            options += ',window-size=0'
         guest.start(settings(), guest.device(*self.claims[vm], options), memory,
-                    self.words if words is None else words, reboots)
+                    self.words if words is None else words, reboots, cpu)
         self.guests[vm] = guest
         return guest
 
@@ -223,11 +227,12 @@ class VmTest(unittest.TestCase):
     boot = None
     words = ''
     claims = None
+    relayed = ()
     stack_type = VmStack
 
     @classmethod
     def setUpClass(cls):
-        cls.stack = cls.stack_type(cls.vms, cls.boot, cls.words, cls.claims)
+        cls.stack = cls.stack_type(cls.vms, cls.boot, cls.words, cls.claims, cls.relayed)
         cls.stack.__enter__()
         cls.failed = False
 

@@ -39,6 +39,14 @@ class Driver(VmTest):
         self.assertGreaterEqual(len([int(value) for value in shown[5:]]), 2)
 
 
+class DriverRelayed(Driver):
+    """The same without a window."""
+    relayed = (1,)
+
+    def test_vm_driver_all_channels(self):
+        self.assertEqual(self.guest(1).get('/sys/class/vgpu/vgpu0/window_bytes'), b'0\n')
+
+
 class DriverOnThePin(Driver):
     """The same by INTx."""
     words = 'slub_debug=FZPU,kmalloc-* iomem=relaxed pci=nomsi'

@@ -2,20 +2,23 @@
 # SPDX-License-Identifier: Apache-2.0
 """What dies, in two guests: processes, the guest, workers, the mediator; QEMU stops and goes on.
 
-The other guest is at work all the while, and loses nothing. VGPU_LONG=1, in ./check --full: a
-thousand processes, and 30 s for each pause.
+The other guest, whose device has no window, is at work all the while, and loses nothing.
+VGPU_LONG=1, in ./check --full: a thousand processes, 30 s for each pause, five minutes of stress, and
+all of it once more with the two guests' devices exchanged.
 """
 import json
 import os
+import random
 import signal
 import stat
 import time
 
-from guests import VmStack, VmTest, main, settings, wait_for
+from guests import GuestError, VmStack, VmTest, main, settings, wait_for
 
 LONG = os.environ.get('VGPU_LONG') == '1'
 PROCESSES = 1000 if LONG else 40
 PAUSE_SECONDS = 30 if LONG else 3
+STRESS_SECONDS = 300 if LONG else 20
 
 # Starts processes that work, a few at a time, and kills each at a random moment of its life.
 KILL_AT_RANDOM = r'''
@@ -32,8 +35,24 @@ echo all gone
 '''
 
 
+# The same with programs of several threads and streams, for so many seconds.
+STRESS_KILLED = r'''
+end=$(( $(date +%%s) + %d ))
+one() {
+    stress 60 3 2 $1 /dev/vgpu0 >/dev/null 2>&1 &
+    usleep $(( ($(od -An -N2 -tu2 /dev/urandom) * 20) ))
+    kill -9 $! 2>/dev/null
+    wait $! 2>/dev/null
+}
+many() { n=$1; while [ $(date +%%s) -lt $end ]; do one $n; n=$((n + 10)); echo killed; done; }
+for lane in 1 2 3; do many $lane & done
+wait
+'''
+
+
 class Faults(VmTest):
     vms = [(1, 'A', 'high'), (2, 'B', 'medium')]
+    relayed = (2,)
 
     def free_kib(self, vm):
         """Of a guest, with what its page cache holds dropped."""
@@ -70,6 +89,43 @@ class Faults(VmTest):
         """No file of the driver in that guest is open, thus none of its channels."""
         state = self.guest(vm).run('cat /sys/module/vgpu/refcnt').text_output()
         self.assertEqual(state.strip(), '0')
+
+    def test_vm_stress_with_random_kills(self):
+        """Programs with threads and streams; others beside them are killed, and so are workers."""
+        self.client(1, 'run --all')
+        self.stack.settle()
+        free = self.free_kib(1)
+        lasting = [self.guest(1).spawn('stress %d 4 3 %d /dev/vgpu0' % (STRESS_SECONDS, seed), 900)
+                   for seed in (1001, 1002)]
+        neighbour = self.guest(2).spawn('stress %d 2 2 7 /dev/vgpu0' % STRESS_SECONDS, 900)
+        wait_for(lambda: len(self.stack.workers()) == 3, 30, 'all three have a worker')
+        spared = set(self.stack.workers())
+        killed = self.guest(1).spawn(STRESS_KILLED % STRESS_SECONDS, 900)
+        workers = 0
+        while not killed.over():
+            time.sleep(random.uniform(0.2, 1.5))
+            victims = sorted(set(self.stack.workers()) - spared)
+            if victims:
+                workers += self.end(random.choice(victims))
+        self.assertEqual(killed.wait(60), 0)
+        for program in (*lasting, neighbour):
+            self.assertEqual(program.wait(120), 0, program.text_errors())
+            self.assertRegex(program.text_output(), r'^[1-9]\d* rounds verified')
+        print('%s; %d programs and %d workers killed' % (
+            ', '.join(program.text_output().strip() for program in (*lasting, neighbour)),
+            killed.text_output().count('killed'), workers))
+        self.stack.settle()
+        self.assert_nothing_held(1)
+        self.assertLess(free - self.free_kib(1), 4096, 'KiB of the guest that did not come back')
+
+    @staticmethod
+    def end(pid):
+        """Kills a worker; 0 if it had ended by itself."""
+        try:
+            os.kill(pid, signal.SIGKILL)
+        except ProcessLookupError:
+            return 0
+        return 1
 
     def test_vm_worker_killed(self):
         neighbour = self.load(2, 6)
@@ -117,14 +173,31 @@ class Faults(VmTest):
     def test_vm_guest_paused(self):
         self.pause(lambda: self.guest(1).qmp('stop'), lambda: self.guest(1).qmp('cont'))
 
+    def boot_id(self, vm):
+        """Of a guest that may be going down, with its old programs still there, or coming up; or
+        None."""
+        line = self.guest(vm).line
+        command = line.start('cat /proc/sys/kernel/random/boot_id')
+        try:
+            command.wait(5)
+        except GuestError:
+            try:
+                line.greet_again(30)
+            except GuestError:
+                pass
+            return None
+        return command.text_output()
+
     def starts_anew(self, restart):
         """Guest 1 starts anew in mid-work: its channels end, and it works again afterwards."""
         neighbour = self.load(2, 10)
         loads = [self.load(1, 60) for _ in range(2)]
         self.stack.wait_working(1, 2)
+        before = self.boot_id(1)
         restart()
         wait_for(lambda: self.stack.vm_status(1)['channels'] == 0, 30, 'channels of before end')
-        self.guest(1).line.greet_again(90)
+        wait_for(lambda: self.boot_id(1) not in (before, None), 120, 'the guest is up again')
+        self.guest(1).line.greet_again(30)
         self.assertTrue(all(load.failure for load in loads))
         self.client(1, 'run vector_add')
         self.finished(neighbour)
@@ -215,6 +288,12 @@ class Quarantine(VmTest):
         wait_for(lambda: self.client(2, 'run vector_add', check=False).status == 0, 20,
                  'served again')
         self.finished(neighbour)
+
+
+if LONG:
+    class FaultsRelayed(Faults):
+        """The same with the window on the other side."""
+        relayed = (1,)
 
 
 if __name__ == '__main__':

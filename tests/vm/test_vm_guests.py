@@ -7,6 +7,10 @@ from guests import VmTest, main, wait_for
 class Guests(VmTest):
     vms = [(1, 'A', 'high'), (2, 'B', 'low')]
     claims = {2: ('elsewhere', 'high')}  # QEMU's command line says so; the store decides
+    relayed = (2,)
+
+    def test_vm_one_has_a_window_and_the_other_is_relayed(self):
+        self.assertEqual([self.info(vm)['vm']['carrier'] for vm in (1, 2)], ['window', 'relay'])
 
     def test_vm_lspci_shows_a_processing_accelerator(self):
         for vm in (1, 2):
@@ -60,8 +64,9 @@ class Guests(VmTest):
         self.assertIn('intact', victim.text_output())
 
     def test_vm_every_way_of_copying(self):
-        done = self.guest(1).run('copies /dev/vgpu0', 180).text_output()
-        self.assertEqual(done.count('ok '), 9, done)
+        for vm in (1, 2):
+            done = self.guest(vm).run('copies /dev/vgpu0', 180).text_output()
+            self.assertEqual(done.count('ok '), 9, done)
 
     def test_vm_a_job_without_the_driver(self):
         guest = self.guest(1)
@@ -108,6 +113,17 @@ class Guests(VmTest):
         high = self.guest(1).spawn(work, 120)
         self.assertEqual((low.wait(150), high.wait(150)), (0, 0), low.text_errors())
         self.assertLess(high.ended_at, low.ended_at)
+
+
+class WithoutRoom(VmTest):
+    """A window for which the guest's processor has no addresses: it goes without."""
+    vms = [(1, 'A', 'high')]
+    boot = []
+
+    def test_vm_window_without_an_address(self):
+        self.stack.boot(1, options=',window-size=256G', cpu=',phys-bits=36')
+        self.assertEqual(self.info(1)['vm']['carrier'], 'relay')
+        self.assertIn(' verified ', self.client(1, 'run vector_add').text_output())
 
 
 STATUS, VM_ID, PRIORITY, WEIGHT, GENERATION = 0x00c, 0x014, 0x018, 0x01c, 0x028
