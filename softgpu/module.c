@@ -4,6 +4,7 @@
 
 #include <stdlib.h>
 
+#include "cuda/legacy_launch.h"
 #include "softgpu/context.h"
 #include "softgpu/handle.h"
 #include "softgpu/jit.h"
@@ -13,6 +14,7 @@
 
 static void function_free(struct function *function)
 {
+    legacy_launch_forget(function->handle);
     handle_free(function->handle);
     free(function);
 }

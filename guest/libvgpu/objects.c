@@ -4,6 +4,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "cuda/legacy_launch.h"
+
 #define SLAB_OBJECTS 64u
 #define SLABS        1024u
 
@@ -111,6 +113,7 @@ static void release(enum cuda_kind kind, void *object)
     } else if (kind == CUDA_KIND_FUNCTION) {
         struct function_object *function = object;
 
+        legacy_launch_forget(object_handle(function));
         free(function->name);
         free(function->params);
         function->name = NULL;

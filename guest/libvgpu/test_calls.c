@@ -243,6 +243,61 @@ static void test_launch_large_parameters_come_back(void **state)
     end(&host);
 }
 
+static void test_launch_of_old_is_a_launch(void **state)
+{
+    struct fake_host host = {0};
+    const struct cuda_op_launch *op = (const void *)host.last_launch;
+    CUdeviceptr pointer = FAKE_DEVICE_BASE;
+    CUcontext context;
+    CUfunction function;
+    uint32_t count;
+
+    begin(&host, &context);
+    function = load_function();
+    assert_int_equal(cuLaunch(function), CUDA_ERROR_INVALID_VALUE);
+    assert_ok(cuFuncSetBlockShape(function, 64, 2, 1));
+    assert_ok(cuFuncSetSharedSize(function, 16));
+    assert_ok(cuParamSetv(function, 0, &pointer, sizeof(pointer)));
+    assert_ok(cuParamSeti(function, 8, 7));
+    assert_int_equal(cuLaunchGrid(function, 3, 1), CUDA_ERROR_INVALID_VALUE); /* no size yet */
+    assert_ok(cuParamSetSize(function, 12));
+    assert_ok(cuLaunchGrid(function, 3, 4));
+    fake_await_op(&host, CUDA_OP_LAUNCH, 1);
+    assert_int_equal(op->grid_x, 3);
+    assert_int_equal(op->grid_y, 4);
+    assert_int_equal(op->block_x, 64);
+    assert_int_equal(op->block_y, 2);
+    assert_int_equal(op->shared_bytes, 16);
+    assert_int_equal(op->params.size_bytes, 12);
+    memcpy(&count, host.last_launch + op->params.offset + 8, 4);
+    assert_int_equal(count, 7);
+    end(&host);
+}
+
+/* A function's handle comes again when its generations are through. */
+static void test_launch_of_old_ends_with_its_module(void **state)
+{
+    struct fake_host host = {0};
+    CUfunction first, function;
+    CUcontext context;
+    CUmodule module;
+    int rounds = 0;
+
+    begin(&host, &context);
+    function = first = load_function();
+    assert_ok(cuFuncSetBlockShape(first, 1, 1, 1));
+    do {
+        assert_ok(cuFuncGetModule(&module, function));
+        assert_ok(cuModuleUnload(module));
+        assert_int_equal(cuLaunch(function), CUDA_ERROR_INVALID_HANDLE);
+        function = load_function();
+    } while (function != first && ++rounds < 4096);
+    assert_ptr_equal(function, first);
+    assert_ok(cuParamSetSize(function, 12));
+    assert_int_equal(cuLaunch(function), CUDA_ERROR_INVALID_VALUE);
+    end(&host);
+}
+
 static void test_module_functions_and_globals_are_kept(void **state)
 {
     struct fake_host host = {0};
@@ -711,6 +766,8 @@ int main(int argc, char **argv)
         cmocka_unit_test(test_launch_wrong_shapes_are_told_at_once),
         cmocka_unit_test(test_launch_extra_buffer_and_its_limit),
         cmocka_unit_test(test_launch_large_parameters_come_back),
+        cmocka_unit_test(test_launch_of_old_is_a_launch),
+        cmocka_unit_test(test_launch_of_old_ends_with_its_module),
         cmocka_unit_test(test_module_functions_and_globals_are_kept),
         cmocka_unit_test(test_library_kernel_is_launched_as_a_function),
         cmocka_unit_test(test_module_functions_are_enumerated),

@@ -330,6 +330,94 @@ static enum conf_result graph_attributes(struct conf *conf)
     return close_work(conf, &work);
 }
 
+/* old(out, i, f): each thread writes i + its index and, behind those of all threads, f. */
+static const char old_ptx[] =
+    CONF_HEADER ".extern .shared .align 4 .b8 dynamic[];\n"
+                ".visible .entry old(.param .u64 out, .param .u32 i, .param .f32 f)\n{\n"
+                ".reg .b64 %out, %o;\n.reg .b32 %gid, %all, %r<4>;\n.reg .f32 %f;\n"
+                "ld.param.u64 %out, [out];\ncvta.to.global.u64 %out, %out;\n"
+                "ld.param.u32 %r0, [i];\nld.param.f32 %f, [f];\n"
+                "mov.u32 %gid, %ctaid.y;\nmov.u32 %r1, %nctaid.x;\nmov.u32 %r2, %ctaid.x;\n"
+                "mad.lo.u32 %gid, %gid, %r1, %r2;\n"
+                "mov.u32 %r3, %nctaid.y;\nmul.lo.u32 %all, %r1, %r3;\n"
+                "mov.u32 %r1, %ntid.x;\nmov.u32 %r2, %tid.x;\nmad.lo.u32 %gid, %gid, %r1, %r2;\n"
+                "mul.lo.u32 %all, %all, %r1;\n"
+                "mov.u32 %r3, dynamic;\nmad.lo.u32 %r3, %r2, 4, %r3;\n"
+                "add.u32 %r0, %r0, %gid;\nst.shared.u32 [%r3], %r0;\nld.shared.u32 %r0, [%r3];\n"
+                "mad.wide.u32 %o, %gid, 4, %out;\nst.global.u32 [%o], %r0;\n"
+                "mad.wide.u32 %o, %all, 4, %out;\nst.global.f32 [%o], %f;\nret;\n}\n";
+
+#define OLD_THREADS 2u
+#define OLD_MOST    (4 * OLD_THREADS + 1)
+
+/* `threads` threads wrote what they had to, and nobody wrote behind it. */
+static enum conf_result expect_old(struct conf *conf, CUdeviceptr out, unsigned threads, uint32_t i,
+                                   float f)
+{
+    uint32_t words[OLD_MOST], last;
+
+    memcpy(&last, &f, sizeof(last));
+    CONF_CALL(conf, cuMemcpyDtoH(words, out, sizeof(words)));
+    CONF_CALL(conf, cuMemsetD32(out, 0xa5a5a5a5u, OLD_MOST));
+    for (unsigned at = 0; at < OLD_MOST; at++) {
+        uint32_t expected = at < threads ? i + at : at == threads ? last : 0xa5a5a5a5u;
+
+        if (words[at] != expected)
+            return conf_fail(conf, "word %u of %u threads is %x, not %x", at, threads, words[at],
+                             expected);
+    }
+    return CONF_PASS;
+}
+
+/* What programs of before cuLaunchKernel do; what was set stays set. */
+static enum conf_result old_calls(struct conf *conf)
+{
+    CUfunction old;
+    CUmodule module;
+    CUdeviceptr out;
+    CUstream stream;
+
+    CONF_TRY(conf_load(conf, old_ptx, &module));
+    CONF_CALL(conf, cuModuleGetFunction(&old, module, "old"));
+    CONF_CALL(conf, cuMemAlloc(&out, OLD_MOST * 4));
+    CONF_CALL(conf, cuMemsetD32(out, 0xa5a5a5a5u, OLD_MOST));
+    CONF_CALL(conf, cuStreamCreate(&stream, CU_STREAM_NON_BLOCKING));
+    CONF_CALL(conf, cuCtxSynchronize());
+    CONF_CALL(conf, cuFuncSetBlockShape(old, OLD_THREADS, 1, 1));
+    CONF_CALL(conf, cuFuncSetSharedSize(old, OLD_THREADS * 4));
+    CONF_CALL(conf, cuParamSetv(old, 0, &out, sizeof(out)));
+    CONF_CALL(conf, cuParamSeti(old, 8, 100));
+    CONF_CALL(conf, cuParamSetf(old, 12, 1.5f));
+    CONF_CALL(conf, cuParamSetSize(old, 16));
+    CONF_CALL(conf, cuLaunch(old));
+    CONF_TRY(expect_old(conf, out, OLD_THREADS, 100, 1.5f));
+    CONF_CALL(conf, cuParamSeti(old, 8, 200));
+    CONF_CALL(conf, cuLaunchGrid(old, 2, 2));
+    CONF_TRY(expect_old(conf, out, 4 * OLD_THREADS, 200, 1.5f));
+    CONF_CALL(conf, cuCtxSynchronize());
+    CONF_CALL(conf, cuParamSetf(old, 12, -2.0f));
+    CONF_CALL(conf, cuLaunchGridAsync(old, 3, 1, stream));
+    CONF_CALL(conf, cuStreamSynchronize(stream));
+    CONF_TRY(expect_old(conf, out, 3 * OLD_THREADS, 200, -2.0f));
+    CONF_CALL(conf, cuStreamDestroy(stream));
+    CONF_CALL(conf, cuMemFree(out));
+    CONF_CALL(conf, cuModuleUnload(module));
+    return CONF_PASS;
+}
+
+/* Refused, and the context is none the worse for it. */
+static enum conf_result old_calls_refused(struct conf *conf)
+{
+    struct work work;
+
+    CONF_TRY(open_work(conf, blocks_ptx, &work));
+    CONF_EXPECT(conf, cuFuncSetBlockShape(NULL, 1, 1, 1), CUDA_ERROR_INVALID_HANDLE);
+    CONF_EXPECT(conf, cuFuncSetBlockShape(work.function, 0, 1, 1), CUDA_ERROR_INVALID_VALUE);
+    CONF_EXPECT(conf, cuFuncSetBlockShape(work.function, 1, 1, 1025), CUDA_ERROR_INVALID_VALUE);
+    CONF_CALL(conf, cuCtxSynchronize());
+    return close_work(conf, &work);
+}
+
 /* In the order of the stream, of both sizes, and many at once. */
 static enum conf_result write_values(struct conf *conf)
 {
@@ -410,6 +498,8 @@ static const struct conf_case cases[] = {
     {"occupancy of clusters", cluster_occupancy, false},
     {"attributes of streams", stream_attributes, false},
     {"attributes of graph nodes", graph_attributes, false},
+    {"launches of old", old_calls, false},
+    {"launches of old that are refused", old_calls_refused, false},
     {"single writes", write_values, false},
     {"maps of tensors", tensor_maps, false},
 };
