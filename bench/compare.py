@@ -6,7 +6,8 @@ Runs cuda_bench on the driver itself and on the guest's libcuda.so.1 (local carr
 in turn, and prints a table: medians over the rounds, their ratio, and the lowest and highest ratio of
 a round. The driver is softgpu, or the one that VGPU_DRIVER names (libcuda.so.1 where there is a GPU).
 Under it, where the time of a record goes by stage, for each group that misses a target, or for all
-with --stages (man/libvgpu.7). --json FILE keeps all figures, --plot FILE draws the ratios (needs python3-matplotlib). Exits 1 if a
+with --stages (man/libvgpu.7). --json FILE keeps all figures, --plot FILE draws the ratios (needs python3-matplotlib), and
+--from FILE prints and draws what an earlier run kept. Exits 1 if a
 figure is missing on one side.
 """
 import argparse
@@ -115,6 +116,16 @@ def gather(options):
         return os.path.basename(stack.driver), native, mediated, rows, by_group
 
 
+def earlier(path):
+    """The same of an earlier run, which --json kept."""
+    with open(path, encoding='utf-8') as kept:
+        kept = json.load(kept)
+    native, mediated = ([{(row['name'], row['bytes']): row for row in one} for one in kept[way]]
+                        for way in ('native', 'mediated'))
+    rows = compare(native, mediated, {} if 'softgpu' in kept['driver'] else TARGETS)
+    return kept['driver'], native, mediated, rows, kept['stages']
+
+
 def compare(native, mediated, targets):
     """Rows (name, bytes, quantile, native us, mediated us, ratio, lowest, highest, target)."""
     rows = []
@@ -146,6 +157,7 @@ def print_table(rows):
 def plot(rows, path, title):
     import matplotlib  # pylint: disable=import-outside-toplevel
     matplotlib.use('Agg')
+    matplotlib.rcParams.update({'svg.fonttype': 'none', 'svg.hashsalt': 'compare'})
     from matplotlib import pyplot  # pylint: disable=import-outside-toplevel
     rows = [row for row in reversed(rows) if row[2] == 'p50']
     figure, axes = pyplot.subplots(figsize=(9, 0.24 * len(rows) + 1.5))
@@ -178,9 +190,12 @@ def main():
     parser.add_argument('--library', default='libcuda.so.1', help=argparse.SUPPRESS)
     parser.add_argument('--json', metavar='FILE')
     parser.add_argument('--plot', metavar='FILE')
+    parser.add_argument('--from', dest='kept', metavar='FILE',
+                        help='runs nothing: prints and draws what --json kept')
     options = parser.parse_args()
-    driver, native, mediated, rows, by_group = gather(options)
-    print('driver %s, %d rounds, native and mediated in turn\n' % (driver, options.rounds))
+    driver, native, mediated, rows, by_group = (earlier(options.kept) if options.kept
+                                                else gather(options))
+    print('driver %s, %d rounds, native and mediated in turn\n' % (driver, len(native)))
     print_table(rows)
     if by_group:
         print_stages(by_group)
@@ -190,7 +205,7 @@ def main():
                        'mediated': [list(one.values()) for one in mediated],
                        'stages': by_group}, out, indent=1)
     if options.plot:
-        plot(rows, options.plot, 'driver %s, %d rounds' % (driver, options.rounds))
+        plot(rows, options.plot, 'driver %s, %d rounds' % (driver, len(native)))
 
 
 if __name__ == '__main__':

@@ -3,7 +3,7 @@
  * The driver API: calls that are made of its other calls alone, part of every library that
  * implements it. Peers: no device reaches another's memory (cuDeviceCanAccessPeer answers 0), so
  * that there is nothing to enable; copies between contexts work, as all addresses of a process
- * differ.
+ * differ. Pools by location are those of devices.
  */
 #include <stdbool.h>
 #include <string.h>
@@ -280,4 +280,36 @@ CUresult cuLibraryGetUnifiedFunction(void **fptr, CUlibrary library, const char 
     if (result != CUDA_SUCCESS)
         return result;
     return CUDA_ERROR_INVALID_VALUE;
+}
+
+/* The calls by location know devices' pinned memory only. */
+static CUresult check_location(const CUmemLocation *location, CUmemAllocationType type)
+{
+    if (!location)
+        return CUDA_ERROR_INVALID_VALUE;
+    return location->type == CU_MEM_LOCATION_TYPE_DEVICE && type == CU_MEM_ALLOCATION_TYPE_PINNED
+               ? CUDA_SUCCESS
+               : CUDA_ERROR_NOT_SUPPORTED;
+}
+
+CUresult cuMemGetDefaultMemPool(CUmemoryPool *pool_out, CUmemLocation *location,
+                                CUmemAllocationType type)
+{
+    CUresult result = check_location(location, type);
+
+    return result == CUDA_SUCCESS ? cuDeviceGetDefaultMemPool(pool_out, location->id) : result;
+}
+
+CUresult cuMemGetMemPool(CUmemoryPool *pool, CUmemLocation *location, CUmemAllocationType type)
+{
+    CUresult result = check_location(location, type);
+
+    return result == CUDA_SUCCESS ? cuDeviceGetMemPool(pool, location->id) : result;
+}
+
+CUresult cuMemSetMemPool(CUmemLocation *location, CUmemAllocationType type, CUmemoryPool pool)
+{
+    CUresult result = check_location(location, type);
+
+    return result == CUDA_SUCCESS ? cuDeviceSetMemPool(location->id, pool) : result;
 }

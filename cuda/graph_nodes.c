@@ -480,84 +480,76 @@ CUresult cuGraphAddEmptyNode(CUgraphNode *phGraphNode, CUgraph hGraph,
     return add(&scope, phGraphNode, hGraph, dependencies, numDependencies, CUDA_SUCCESS, &params);
 }
 
-CUresult cuGraphAddEventRecordNode(CUgraphNode *phGraphNode, CUgraph hGraph,
-                                   const CUgraphNode *dependencies, size_t numDependencies,
-                                   CUevent event)
+static CUresult add_event(CUgraphNode *node, CUgraph graph, const CUgraphNode *needs, size_t count,
+                          CUevent event, CUgraphNodeType type)
 {
     _graph_scope_ struct graph_scope scope = graph_enter();
     struct graph_params params;
 
     if (scope.result != CUDA_SUCCESS)
         return scope.result;
-    return add(&scope, phGraphNode, hGraph, dependencies, numDependencies,
-               graph_read_event(scope.context, CU_GRAPH_NODE_TYPE_EVENT_RECORD, event, &params),
-               &params);
+    return add(&scope, node, graph, needs, count,
+               graph_read_event(scope.context, type, event, &params), &params);
 }
 
-CUresult cuGraphEventRecordNodeGetEvent(CUgraphNode hNode, CUevent *event_out)
+static CUresult get_event(CUgraphNode node, CUevent *ret_event, CUgraphNodeType type)
 {
     _graph_scope_ struct graph_scope scope = graph_enter();
     const struct graph_params *params;
 
     if (scope.result != CUDA_SUCCESS)
         return scope.result;
-    params = params_of(hNode, CU_GRAPH_NODE_TYPE_EVENT_RECORD);
-    if (!params || !event_out)
+    params = params_of(node, type);
+    if (!params || !ret_event)
         return CUDA_ERROR_INVALID_VALUE;
-    *event_out = params->event;
+    *ret_event = params->event;
     return CUDA_SUCCESS;
 }
 
-CUresult cuGraphEventRecordNodeSetEvent(CUgraphNode hNode, CUevent event)
+static CUresult set_event(CUgraphNode node, CUevent event, CUgraphNodeType type)
 {
     _graph_scope_ struct graph_scope scope = graph_enter();
     struct graph_params params;
 
     if (scope.result != CUDA_SUCCESS)
         return scope.result;
-    return replace(hNode,
-                   graph_read_event(scope.context, CU_GRAPH_NODE_TYPE_EVENT_RECORD, event, &params),
-                   &params);
+    return replace(node, graph_read_event(scope.context, type, event, &params), &params);
+}
+
+CUresult cuGraphAddEventRecordNode(CUgraphNode *phGraphNode, CUgraph hGraph,
+                                   const CUgraphNode *dependencies, size_t numDependencies,
+                                   CUevent event)
+{
+    return add_event(phGraphNode, hGraph, dependencies, numDependencies, event,
+                     CU_GRAPH_NODE_TYPE_EVENT_RECORD);
+}
+
+CUresult cuGraphEventRecordNodeGetEvent(CUgraphNode hNode, CUevent *event_out)
+{
+    return get_event(hNode, event_out, CU_GRAPH_NODE_TYPE_EVENT_RECORD);
+}
+
+CUresult cuGraphEventRecordNodeSetEvent(CUgraphNode hNode, CUevent event)
+{
+    return set_event(hNode, event, CU_GRAPH_NODE_TYPE_EVENT_RECORD);
 }
 
 CUresult cuGraphAddEventWaitNode(CUgraphNode *phGraphNode, CUgraph hGraph,
                                  const CUgraphNode *dependencies, size_t numDependencies,
                                  CUevent event)
 {
-    _graph_scope_ struct graph_scope scope = graph_enter();
-    struct graph_params params;
-
-    if (scope.result != CUDA_SUCCESS)
-        return scope.result;
-    return add(&scope, phGraphNode, hGraph, dependencies, numDependencies,
-               graph_read_event(scope.context, CU_GRAPH_NODE_TYPE_WAIT_EVENT, event, &params),
-               &params);
+    return add_event(phGraphNode, hGraph, dependencies, numDependencies, event,
+                     CU_GRAPH_NODE_TYPE_WAIT_EVENT);
 }
 
 CUresult cuGraphEventWaitNodeGetEvent(CUgraphNode hNode, CUevent *event_out)
 {
-    _graph_scope_ struct graph_scope scope = graph_enter();
-    const struct graph_params *params;
-
-    if (scope.result != CUDA_SUCCESS)
-        return scope.result;
-    params = params_of(hNode, CU_GRAPH_NODE_TYPE_WAIT_EVENT);
-    if (!params || !event_out)
-        return CUDA_ERROR_INVALID_VALUE;
-    *event_out = params->event;
-    return CUDA_SUCCESS;
+    return get_event(hNode, event_out, CU_GRAPH_NODE_TYPE_WAIT_EVENT);
 }
 
 CUresult cuGraphEventWaitNodeSetEvent(CUgraphNode hNode, CUevent event)
 {
-    _graph_scope_ struct graph_scope scope = graph_enter();
-    struct graph_params params;
-
-    if (scope.result != CUDA_SUCCESS)
-        return scope.result;
-    return replace(hNode,
-                   graph_read_event(scope.context, CU_GRAPH_NODE_TYPE_WAIT_EVENT, event, &params),
-                   &params);
+    return set_event(hNode, event, CU_GRAPH_NODE_TYPE_WAIT_EVENT);
 }
 
 CUresult cuGraphAddNode(CUgraphNode *phGraphNode, CUgraph hGraph, const CUgraphNode *dependencies,

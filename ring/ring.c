@@ -88,7 +88,8 @@ int ring_reserve(struct ring_producer *producer, size_t size, void **ret_entry)
     return 0;
 }
 
-bool ring_publish(struct ring_producer *producer)
+/* The consumer's park, or 0. */
+static uint32_t publish(struct ring_producer *producer)
 {
     producer->head += producer->reserved;
     producer->reserved = 0;
@@ -96,7 +97,22 @@ bool ring_publish(struct ring_producer *producer)
     __atomic_store_n(&producer->state->producer.head, producer->head, __ATOMIC_RELEASE);
     /* Full fence: pairs with ring_consumer_arm; head is visible before parked is read. */
     __atomic_thread_fence(__ATOMIC_SEQ_CST);
-    return __atomic_load_n(&producer->state->consumer.parked, __ATOMIC_RELAXED) != 0;
+    return __atomic_load_n(&producer->state->consumer.parked, __ATOMIC_RELAXED);
+}
+
+bool ring_publish(struct ring_producer *producer)
+{
+    return publish(producer) != 0;
+}
+
+bool ring_publish_kick_once(struct ring_producer *producer)
+{
+    uint32_t park = publish(producer);
+
+    if (park == 0 || park == producer->kicked)
+        return false;
+    producer->kicked = park;
+    return true;
 }
 
 /* Granules published and not taken as of now, or -EPROTO. */
@@ -215,7 +231,8 @@ int ring_consume(struct ring_consumer *consumer, void *buffer, size_t size, size
 
 bool ring_consumer_arm(struct ring_consumer *consumer)
 {
-    __atomic_store_n(&consumer->state->consumer.parked, 1, __ATOMIC_RELAXED);
+    consumer->park += consumer->park == UINT32_MAX ? 2 : 1; /* 0 stands for none */
+    __atomic_store_n(&consumer->state->consumer.parked, consumer->park, __ATOMIC_RELAXED);
     /* Full fence: pairs with ring_publish; parked is visible before head is read again. */
     __atomic_thread_fence(__ATOMIC_SEQ_CST);
     if (available(consumer) == 0)

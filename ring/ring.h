@@ -24,6 +24,7 @@ struct ring_producer {
     uint32_t head;     /* private truth */
     uint32_t reserved; /* granules reserved and not yet published */
     uint32_t seen;     /* the peer's tail as it was last loaded and checked */
+    uint32_t kicked;   /* the park for which ring_publish_kick_once last said so */
 };
 
 struct ring_consumer {
@@ -33,6 +34,7 @@ struct ring_consumer {
     uint32_t tail; /* private truth */
     uint32_t seen; /* the peer's head as it was last loaded and checked */
     uint32_t told; /* the tail that the producer knows */
+    uint32_t park; /* number of the last one */
 };
 
 /* The largest entry that a ring of that many granules always takes: half of it, capped. */
@@ -54,6 +56,12 @@ int ring_reserve(struct ring_producer *producer, size_t size, void **ret_entry);
 
 /* Publishes what was reserved. Returns true if the consumer is parked and must be kicked. */
 bool ring_publish(struct ring_producer *producer);
+
+/*
+ * The same, but true only once for each time that the consumer parks: what is on its way need not
+ * be sent again. Not where `parked` is a copy, whose writer does not number them (relay).
+ */
+bool ring_publish_kick_once(struct ring_producer *producer);
 
 /*
  * Copies the next entry to buffer, of size bytes. Returns 1 with *ret_size, the checked size, which

@@ -316,12 +316,41 @@ static void test_ring_arm_looks_again(void **state)
     free(pair);
 }
 
+/* A consumer that has not woken up yet is not kicked again; one that parked again is. */
+static void test_ring_kicks_once_a_park(void **state)
+{
+    struct pair *pair = pair_new(8, 0);
+    uint8_t buffer[VGPU_RECORD_MAX_BYTES];
+    void *entry;
+    size_t size;
+
+    pair->consumer.park = UINT32_MAX - 1;
+    for (uint32_t round = 0; round < 3; round++) {
+        assert_true(ring_consumer_arm(&pair->consumer));
+        assert_int_not_equal(pair->state.consumer.parked, 0);
+        for (uint32_t i = 0; i < 3; i++) {
+            assert_int_equal(ring_reserve(&pair->producer, 64, &entry), 0);
+            fill(entry, 64, i);
+            assert_int_equal(ring_publish_kick_once(&pair->producer), i == 0);
+        }
+        ring_consumer_disarm(&pair->consumer);
+        assert_int_equal(ring_reserve(&pair->producer, 64, &entry), 0);
+        fill(entry, 64, 3);
+        assert_false(ring_publish_kick_once(&pair->producer));
+        for (uint32_t i = 0; i < 4; i++)
+            assert_int_equal(ring_take(&pair->consumer, buffer, sizeof(buffer), &size), 1);
+        ring_release(&pair->consumer);
+    }
+    free(pair);
+}
+
 /* Two threads that sleep on their kicks: each entry arrives once, in order, and nobody hangs. */
 struct threads {
     struct pair *pair;
     int to_consumer, to_producer;
     uint32_t count;
     uint32_t late; /* granules that the consumer keeps though it has taken them */
+    bool once;     /* the producer kicks once a park */
     bool wrong;
 };
 
@@ -359,7 +388,7 @@ static void *produce_main(void *argument)
             continue;
         }
         fill(entry, size, i++);
-        if (ring_publish(&pair->producer))
+        if (threads->once ? ring_publish_kick_once(&pair->producer) : ring_publish(&pair->producer))
             wake(threads->to_consumer);
     }
     return NULL;
@@ -391,7 +420,7 @@ static void *consume_main(void *argument)
     return NULL;
 }
 
-static void run_threads(uint32_t granules, uint32_t start, uint32_t count, uint32_t late)
+static void run_threads(uint32_t granules, uint32_t start, uint32_t count, uint32_t late, bool once)
 {
     struct threads threads = {
         .pair = pair_new(granules, start),
@@ -399,6 +428,7 @@ static void run_threads(uint32_t granules, uint32_t start, uint32_t count, uint3
         .to_producer = eventfd(0, EFD_CLOEXEC),
         .count = count,
         .late = late,
+        .once = once,
     };
     pthread_t producer, consumer;
 
@@ -414,14 +444,16 @@ static void run_threads(uint32_t granules, uint32_t start, uint32_t count, uint3
 
 static void test_ring_threads_never_lose_a_wake_up(void **state)
 {
-    run_threads(4, UINT32_MAX - 100, 20000, 0);
-    run_threads(64, 0, 100000, 0);
+    run_threads(4, UINT32_MAX - 100, 20000, 0, false);
+    run_threads(64, 0, 100000, 0, false);
+    run_threads(4, UINT32_MAX - 100, 20000, 0, true);
+    run_threads(64, 0, 100000, 0, true);
 }
 
 static void test_ring_threads_released_late(void **state)
 {
-    run_threads(4, UINT32_MAX - 100, 20000, 1);
-    run_threads(64, 0, 100000, 16);
+    run_threads(4, UINT32_MAX - 100, 20000, 1, false);
+    run_threads(64, 0, 100000, 16, true);
 }
 
 int main(void)
@@ -438,6 +470,7 @@ int main(void)
         cmocka_unit_test(test_ring_hostile_index_beyond_what_is_released),
         cmocka_unit_test(test_ring_hostile_sizes),
         cmocka_unit_test(test_ring_arm_looks_again),
+        cmocka_unit_test(test_ring_kicks_once_a_park),
         cmocka_unit_test(test_ring_threads_never_lose_a_wake_up),
         cmocka_unit_test(test_ring_threads_released_late),
     };

@@ -332,35 +332,3 @@ CUresult cuDeviceSetMemPool(CUdevice dev, CUmemoryPool pool)
     device->pool = found;
     return CUDA_SUCCESS;
 }
-
-/* The calls by location know devices' pinned memory only. */
-static CUresult check_location(const CUmemLocation *location, CUmemAllocationType type)
-{
-    if (!location)
-        return CUDA_ERROR_INVALID_VALUE;
-    return location->type == CU_MEM_LOCATION_TYPE_DEVICE && type == CU_MEM_ALLOCATION_TYPE_PINNED
-               ? CUDA_SUCCESS
-               : CUDA_ERROR_NOT_SUPPORTED;
-}
-
-CUresult cuMemGetDefaultMemPool(CUmemoryPool *pool_out, CUmemLocation *location,
-                                CUmemAllocationType type)
-{
-    CUresult result = check_location(location, type);
-
-    return result == CUDA_SUCCESS ? cuDeviceGetDefaultMemPool(pool_out, location->id) : result;
-}
-
-CUresult cuMemGetMemPool(CUmemoryPool *pool, CUmemLocation *location, CUmemAllocationType type)
-{
-    CUresult result = check_location(location, type);
-
-    return result == CUDA_SUCCESS ? cuDeviceGetMemPool(pool, location->id) : result;
-}
-
-CUresult cuMemSetMemPool(CUmemLocation *location, CUmemAllocationType type, CUmemoryPool pool)
-{
-    CUresult result = check_location(location, type);
-
-    return result == CUDA_SUCCESS ? cuDeviceSetMemPool(location->id, pool) : result;
-}

@@ -303,7 +303,8 @@ static void publish(struct sender_wait *wait)
     if (wait->flags & SENDER_JOB)
         sender->jobs_sent++;
     stages_end(&sender->stages, wait->began_ns, wait->waited_ns);
-    wake = ring_publish(&sender->submission);
+    wake = sender->mirror ? ring_publish(&sender->submission)
+                          : ring_publish_kick_once(&sender->submission);
     pthread_mutex_unlock(&sender->submit_lock);
     if (wake)
         sender_kick(sender);

@@ -47,7 +47,7 @@ VGPU_ASSERT_SIZE(struct vgpu_ring_producer, 64);
 /* Written by the consumer of a ring. */
 struct vgpu_ring_consumer {
     uint32_t tail;   /* granules consumed, free running */
-    uint32_t parked; /* 1: kick me when there is a record */
+    uint32_t parked; /* not 0: kick me when there is a record; another number at each park */
     uint8_t reserved[56];
 };
 VGPU_ASSERT_SIZE(struct vgpu_ring_consumer, 64);

@@ -151,6 +151,13 @@ static void become(const char *text, const int in[2], const int out[2], const in
     _exit(127);
 }
 
+/* All that it started, or, before it has a group of its own, itself. */
+static void send_signal(const struct command *command, int number)
+{
+    if (kill(-command->pid, number) < 0 && errno == ESRCH)
+        kill(command->pid, number);
+}
+
 static int start(struct command *command, const char *text)
 {
     int in[2] = {-1, -1}, out[2] = {-1, -1}, err[2] = {-1, -1};
@@ -250,7 +257,7 @@ static void ping(const char *payload, size_t bytes)
     for (int i = 0; i < COMMANDS && token != host_token; i++) {
         if (!commands[i].used)
             continue;
-        kill(-commands[i].pid, SIGKILL);
+        send_signal(&commands[i], SIGKILL);
         close_pipe(&commands[i].in);
         close_pipe(&commands[i].out);
         close_pipe(&commands[i].err);
@@ -279,7 +286,7 @@ static void take(const struct frame *frame, const char *payload)
         command = find(frame->id);
         if (command && frame->bytes == sizeof(number)) {
             memcpy(&number, payload, sizeof(number));
-            kill(-command->pid, (int)number);
+            send_signal(command, (int)number);
         }
         break;
     default:
@@ -375,7 +382,7 @@ static int check_times(void)
             continue;
         if (command->deadline_ms <= now) {
             command->timed_out = true;
-            kill(-command->pid, SIGKILL);
+            send_signal(command, SIGKILL);
         } else if (command->deadline_ms < next) {
             next = command->deadline_ms;
         }
