@@ -189,12 +189,14 @@ static void test_attributes_of_streams(void **state)
     assert_ok(cuStreamSetAttribute(stream, CU_LAUNCH_ATTRIBUTE_PRIORITY, &value));
     fake_await_op(&host, CUDA_OP_STREAM_SET_ATTRIBUTE, 1);
     assert_int_equal((int)op->value, -5);
+    fake_settle(&host); /* what was read lies before the next record */
     assert_ok(cuStreamGetPriority(stream, &priority));
     assert_int_equal(priority, -5);
     value.memSyncDomainMap = (CUlaunchMemSyncDomainMap){2, 3};
     assert_ok(cuStreamSetAttribute(stream, CU_LAUNCH_ATTRIBUTE_MEM_SYNC_DOMAIN_MAP, &value));
     fake_await_op(&host, CUDA_OP_STREAM_SET_ATTRIBUTE, 2);
     assert_int_equal(op->value, 0x0302);
+    fake_settle(&host);
     assert_ok(cuStreamCopyAttributes(NULL, stream));
     assert_ok(cuStreamGetAttribute(NULL, CU_LAUNCH_ATTRIBUTE_MEM_SYNC_DOMAIN_MAP, &out));
     assert_int_equal(out.memSyncDomainMap.remote, 3);
