@@ -487,6 +487,23 @@ static enum conf_result tensor_maps(struct conf *conf)
     return CONF_PASS;
 }
 
+/* It goes with its last user. */
+static enum conf_result old_contexts(struct conf *conf)
+{
+    CUcontext before, second, same, now;
+
+    CONF_CALL(conf, cuCtxGetCurrent(&before));
+    CONF_CALL(conf, cuCtxCreate_v2(&second, 0, 0));
+    CONF_CALL(conf, cuCtxAttach(&same, 0));
+    CONF_TRUE(conf, same == second);
+    CONF_CALL(conf, cuCtxDetach(second));
+    CONF_CALL(conf, cuCtxSynchronize());
+    CONF_CALL(conf, cuCtxDetach(second));
+    CONF_CALL(conf, cuCtxGetCurrent(&now));
+    CONF_TRUE(conf, now == before);
+    return CONF_PASS;
+}
+
 static const struct conf_case cases[] = {
     {"harmless attributes", harmless, false},
     {"cooperative", cooperative, false},
@@ -498,6 +515,7 @@ static const struct conf_case cases[] = {
     {"occupancy of clusters", cluster_occupancy, false},
     {"attributes of streams", stream_attributes, false},
     {"attributes of graph nodes", graph_attributes, false},
+    {"contexts of old", old_contexts, false},
     {"launches of old", old_calls, false},
     {"launches of old that are refused", old_calls_refused, false},
     {"single writes", write_values, false},

@@ -25,11 +25,12 @@ class Nvml(VmTest):
         quiet = self.show(2)
         load = self.load(1, 60, 'run spin --no-verify')
         wait_for(lambda: int(self.show(1)[0]['utilization']) > 0, 60, 'utilisation in guest 1')
-        values, processes = self.show(1)
-        self.assertGreater(int(values['used']), 0)
+        # Between two runs it holds nothing for a moment.
+        wait_for(lambda: int(self.show(1)[0]['used']) > 0, 60, 'memory in use in guest 1')
+        _, processes = self.show(1)
         pids = [int(pid) for pid in self.guest(1).run('pidof vgpu-client').text_output().split()]
         self.assertEqual(list(processes), pids)
-        self.assertGreater(processes[pids[0]], 0)
+        wait_for(lambda: self.show(1)[1][pids[0]] > 0, 60, 'memory in use by the process')
         self.assertEqual(self.show(2), quiet)
         load.signal(9)
         wait_for(lambda: self.show(1)[1] == {}, 20, 'the end of the process')
