@@ -682,8 +682,11 @@ CUresult cuStreamEndCapture(CUstream hStream, CUgraph *phGraph)
     if (!phGraph || !stream)
         return phGraph ? CUDA_ERROR_ILLEGAL_STATE : CUDA_ERROR_INVALID_VALUE;
     capture = stream->capture;
-    if (stream != capture->origin)
+    if (stream != capture->origin) {
+        *phGraph = NULL;
+        capture->invalid = true;
         return CUDA_ERROR_STREAM_CAPTURE_UNMATCHED;
+    }
     if (capture->mode != CU_STREAM_CAPTURE_MODE_RELAXED &&
         !pthread_equal(capture->thread, pthread_self()))
         return CUDA_ERROR_STREAM_CAPTURE_WRONG_THREAD;
