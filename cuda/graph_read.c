@@ -99,12 +99,12 @@ static CUresult check_shape(const struct graph_kernel *kernel)
 }
 
 /* A kernel of a library is the function that it stands for now. */
-static CUfunction function_of(const CUDA_KERNEL_NODE_PARAMS *from)
+static CUresult function_of(const CUDA_KERNEL_NODE_PARAMS *from, CUfunction *ret)
 {
-    const void *handle = from->func ? (const void *)from->func : (const void *)from->kern;
-    CUfunction function;
-
-    return library_function(handle, &function) == CUDA_SUCCESS ? function : from->func;
+    if (!from->func && from->kern)
+        return library_function(from->kern, ret);
+    *ret = from->func;
+    return CUDA_SUCCESS;
 }
 
 CUresult graph_read_kernel(CUcontext context, const CUDA_KERNEL_NODE_PARAMS *from,
@@ -116,12 +116,13 @@ CUresult graph_read_kernel(CUcontext context, const CUDA_KERNEL_NODE_PARAMS *fro
     if (!from || (from->kernelParams && from->extra))
         return CUDA_ERROR_INVALID_VALUE;
     kernel = (struct graph_kernel){
-        .function = function_of(from),
         .grid = {from->gridDimX, from->gridDimY, from->gridDimZ},
         .block = {from->blockDimX, from->blockDimY, from->blockDimZ},
         .shared_bytes = from->sharedMemBytes,
     };
-    result = measure(kernel.function, &kernel.params_count, &kernel.params_bytes);
+    result = function_of(from, &kernel.function);
+    if (result == CUDA_SUCCESS)
+        result = measure(kernel.function, &kernel.params_count, &kernel.params_bytes);
     if (result == CUDA_SUCCESS)
         result = check_shape(&kernel);
     if (result == CUDA_SUCCESS && kernel.params_count > 0 && !from->kernelParams && !from->extra)

@@ -284,7 +284,7 @@ static CUresult launch(const struct request *request)
 
     if (scope.result != CUDA_SUCCESS)
         return scope.result;
-    result = function_get(request->function, &function);
+    result = function_get_launched(request->function, &function);
     if (result == CUDA_SUCCESS)
         result = stream_resolve(scope.context, request->stream, &stream);
     if (result != CUDA_SUCCESS)

@@ -273,7 +273,7 @@ static CUresult launch_function(const struct launch *launch, CUfunction f, CUstr
     CUresult result = guest_enter_context(&thread);
 
     if (result == CUDA_SUCCESS)
-        result = lookup_function(f, &function);
+        result = lookup_launched(f, &function);
     if (result == CUDA_SUCCESS && function.head.context != thread_context(thread))
         result = CUDA_ERROR_INVALID_HANDLE;
     if (result == CUDA_SUCCESS)
