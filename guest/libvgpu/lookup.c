@@ -74,15 +74,18 @@ CUresult lookup_event_on(const struct guest_thread *thread, CUevent event, CUstr
 
 CUresult lookup_function(CUfunction function, struct function_object *ret)
 {
-    CUresult result;
-
-    if (find(CUDA_KIND_FUNCTION, function, ret, sizeof(*ret)))
-        return CUDA_SUCCESS;
-    result = library_function(function, &function);
-    if (result != CUDA_SUCCESS)
-        return result;
     return find(CUDA_KIND_FUNCTION, function, ret, sizeof(*ret)) ? CUDA_SUCCESS
                                                                  : CUDA_ERROR_INVALID_HANDLE;
+}
+
+CUresult lookup_launched(CUfunction function, struct function_object *ret)
+{
+    CUresult result = lookup_function(function, ret);
+
+    if (result == CUDA_SUCCESS)
+        return result;
+    result = library_function(function, &function);
+    return result == CUDA_SUCCESS ? lookup_function(function, ret) : result;
 }
 
 CUresult lookup_module(CUmodule module, uint32_t *ret_handle)
