@@ -40,6 +40,8 @@ struct vm {
     struct connection *connections;
     unsigned n_connections;
     struct channel *channels;
+    struct loop_timer memory_timer; /* memory.c's: an ask waits for other channels */
+    uint64_t memory_asks;
     uint64_t faults; /* jobs that timed out, workers that had to be killed */
 };
 
@@ -72,7 +74,7 @@ void vm_disconnect(struct vm *vm, struct connection *connection);
 
 /* What the launcher says of a channel. */
 void vm_adopt(struct vm *vm, struct channel *channel);
-void vm_spawned(struct channel *channel, int error, const char *text);
+void vm_spawned(struct channel *channel, int32_t pid, int error, const char *text);
 void vm_exited(struct channel *channel, const struct vgpu_launch_exited *exited);
 void vm_launcher_lost(struct channel *channel);
 
