@@ -8,7 +8,9 @@
 #include "store/pool_gpu.h"
 #include "store/text.h"
 
-#define COLUMNS "pool, policy, description, created, updated"
+#define COLUMNS                                                                                    \
+    "pool, policy, description, weight_hundredths, slice_us, grace_us, max_wait_ms, urgency_us,"   \
+    " created, updated"
 
 static const char *const policies[] = {"wfq", "strict", NULL};
 
@@ -24,16 +26,10 @@ int pool_check(const struct pool_row *row, struct vgpu_err *err)
 int pool_insert(struct store *store, const struct pool_row *row, struct vgpu_err *err)
 {
     return database_run(store->db, err,
-                        "INSERT INTO pools (" COLUMNS ") VALUES (?1, ?2, ?3, ?4, ?5)", "sssii",
-                        row->pool, row->policy, row->description, row->created, row->updated);
-}
-
-static json_t *row_json(sqlite3_stmt *row)
-{
-    return json_pack("{s:s, s:s, s:s, s:I, s:I}", "pool", statement_text(row, 0), "policy",
-                     statement_text(row, 1), "description", statement_text(row, 2), "created",
-                     (json_int_t)sqlite3_column_int64(row, 3), "updated",
-                     (json_int_t)sqlite3_column_int64(row, 4));
+                        "INSERT INTO pools (pool, policy, description, created, updated)"
+                        " VALUES (?1, ?2, ?3, ?4, ?5)",
+                        "sssii", row->pool, row->policy, row->description, row->created,
+                        row->updated);
 }
 
 /* 1 and *ret_pool, or 0: there is none of that name. */
@@ -47,7 +43,7 @@ static int find(struct store *store, const char *pool, json_t **ret_pool, struct
         rc = statement_step(row, err);
     if (rc <= 0)
         return rc;
-    *ret_pool = row_json(row);
+    *ret_pool = statement_json(row);
     return *ret_pool ? 1 : database_no_memory(err);
 }
 
@@ -104,7 +100,7 @@ int pool_list(struct store *store, bool with_members, json_t **ret_pools, struct
     if (rc < 0)
         return rc;
     while ((rc = statement_step(row, err)) > 0) {
-        json_t *pool = row_json(row);
+        json_t *pool = statement_json(row);
 
         if (!pool || json_array_append_new(pools, pool) < 0)
             return database_no_memory(err);
