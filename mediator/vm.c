@@ -157,7 +157,7 @@ void vm_update(struct vm *vm, const struct config_vm *config)
         struct seat *seat = gpu ? gpu_find_seat(gpu, config->id) : NULL;
 
         if (seat)
-            seat_update(seat, config->priority, config->weight_hundredths);
+            seat_update(seat, config);
     }
     for (struct connection *c = vm->connections; c; c = c->next)
         connection_send_state(c);
@@ -388,9 +388,7 @@ static int join(struct vm *vm, struct channel *channel, struct seat **ret_seat,
 {
     struct mediator *mediator = vm->mediator;
     struct gpu *gpu = mediator_gpu(mediator, channel->gpu_id);
-    struct seat *seat = gpu ? gpu_seat(gpu, vm->config.id, vm->config.priority,
-                                       vm->config.weight_hundredths, &mediator->accounts)
-                            : NULL;
+    struct seat *seat = gpu ? gpu_seat(gpu, &vm->config, &mediator->accounts) : NULL;
 
     channel->vm = vm;
     if (!seat || watch_kicks(channel) < 0)
