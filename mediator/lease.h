@@ -14,11 +14,12 @@
 
 #include "mediator/accounts.h"
 #include "mediator/channel.h"
+#include "mediator/fault.h"
 #include "mediator/loop.h"
 #include "sched/sched.h"
 
 struct lease_settings {
-    uint64_t job_timeout_ns; /* a job that takes longer ends its worker */
+    uint64_t job_timeout_ns; /* a job that takes longer ends its worker; a VM may have its own */
     uint64_t drain_ns;       /* a worker that has nothing in flight gives its turn back within */
     /*
      * How long, by its own GPU time, a VM may go on past its turn while another overruns already,
@@ -26,7 +27,8 @@ struct lease_settings {
      */
     uint64_t overrun_ns;
     /* Ends a worker. Its death is told by lease_channel_gone(). */
-    void (*kill)(void *context, struct channel *channel, enum vgpu_status status, const char *text);
+    void (*kill)(void *context, struct channel *channel, enum fault_kind kind,
+                 enum vgpu_status status, const char *text);
     void *context;
 };
 
@@ -53,6 +55,7 @@ struct seat {
     bool contended;       /* as the turn's lease page says */
     uint64_t mark_ns, idle_ns, idle_since_ns, busy_mark_ns, jobs_mark; /* since the last charge */
     uint64_t granted_ns, overrun_ns;
+    uint64_t job_timeout_ns; /* 0: the settings' */
     struct loop_timer rotate, watchdog;
     struct accounts_slot *slot;
     struct accounts_record account;
@@ -81,6 +84,8 @@ struct seat *gpu_find_seat(const struct gpu *gpu, uint32_t vm_id);
 /* It must have no channels. */
 void seat_free(struct seat *seat);
 void seat_update(struct seat *seat, uint32_t priority, uint32_t weight_hundredths);
+/* 0: the settings'. In force at once, for the job in flight too. */
+void seat_set_timeout(struct seat *seat, uint64_t job_timeout_ns);
 void seat_totals(const struct seat *seat, struct seat_totals *ret);
 /* Brings charges up to now, for status. */
 void seat_charge(struct seat *seat);

@@ -55,7 +55,7 @@ struct vgpu_lease_page {
     uint64_t bytes_max; /* of copies handed to the GPU and not done; 0: no limit. One alone may be
                            larger */
     uint32_t ask;       /* VGPU_WANT_* that the worker tells, once for each value that it used up */
-    uint32_t reserved0;
+    uint32_t grant;     /* counts the changes of what is granted */
     uint8_t reserved[4096 - 80];
 };
 VGPU_ASSERT_SIZE(struct vgpu_lease_page, 4096);
@@ -96,9 +96,11 @@ struct vgpu_report_page {
     uint64_t bytes_in_flight; /* of copies handed to the GPU and not done */
     uint32_t wants;           /* VGPU_WANT_*, as far as the lease page asks */
     uint32_t gpu_faults;      /* contexts that an error of the guest's own work has spoilt */
+    uint32_t grant_seen;      /* the value of grant at the start of the last round */
+    uint32_t reserved0;
     uint64_t refused_by[VGPU_LIMIT_COUNT]; /* explicit jobs; quarantine: posted ones too */
     uint64_t held_by[VGPU_LIMIT_COUNT];    /* times that posted jobs had to wait */
-    uint8_t reserved[4096 - 208 - VGPU_STATUS_TEXT_BYTES];
+    uint8_t reserved[4096 - 216 - VGPU_STATUS_TEXT_BYTES];
 };
 VGPU_ASSERT_SIZE(struct vgpu_report_page, 4096);
 
