@@ -13,6 +13,7 @@ import sys
 import tempfile
 import threading
 import unittest
+from xml.etree import ElementTree
 
 PROGRAM = SCHEMAS = None
 
@@ -132,6 +133,18 @@ class Json(unittest.TestCase):
         self.run_json("unassign-gpu", "--gpu-id=0")
         self.run_json("remove-vm", "web")
         self.run_json("remove-pool", "B")
+
+    def test_simulate_gives_shares_and_draws(self):
+        workload = os.path.join(self.directory.name, "workload")
+        drawing = os.path.join(self.directory.name, "drawing.svg")
+        with open(workload, "w", encoding="utf-8") as file:
+            file.write("duration 1s\nvm a priority high arrive closed 2 job fixed 1ms\n"
+                       "vm b priority low arrive closed 2 job fixed 1ms\n")
+        result = self.run_json("simulate", workload, "--svg=" + drawing)
+        self.assertAlmostEqual(result["vms"][0]["share"], 0.8, delta=0.02)
+        root = ElementTree.parse(drawing).getroot()
+        texts = [element.text for element in root.iter("{http://www.w3.org/2000/svg}text")]
+        self.assertLess({"a", "b", "share of the GPU time"}, set(texts))
 
     def test_lists_of_an_empty_store(self):
         for command in ("list-vms", "list-gpus", "list-pools", "status"):

@@ -153,11 +153,10 @@ static void stored(void *context, json_t *reply)
 
 static json_t *request_for(const struct vm *vm, const struct fault *fault)
 {
-    return json_pack("{s:s, s:s, s:{s:I, s:I, s:s, s:s, s:b, s:s}}", "command", "record-fault",
-                     "who", "vgpu-mediator", "args", "vm_id", (json_int_t)vm->config.id, "time",
+    return json_pack("{s:s, s:s, s:{s:I, s:I, s:s, s:s, s:b}}", "command", "record-fault", "who",
+                     "vgpu-mediator", "args", "vm_id", (json_int_t)vm->config.id, "time",
                      (json_int_t)fault->time_s, "kind", fault_kind_name(fault->kind), "text",
-                     fault->text, "quarantine", fault->quarantine, "reason",
-                     fault->quarantine ? fault->text : "");
+                     fault->text, "quarantine", fault->quarantine);
 }
 
 static void send(void *context)

@@ -8,13 +8,9 @@
 #include "common/clock.h"
 #include "mediator/watch.h"
 
-/* Pools have no weights of their own yet, so all VMs of a GPU are in one queue. */
-#define ONLY_POOL 1
-
 /* The most jobs that one charge is told of: the number is the worker's word. */
 #define JOBS_PER_CHARGE_MAX 1000000
 
-static void carry_out(struct gpu *gpu, const struct sched_actions *actions);
 static void seat_go_on(struct seat *seat);
 
 static uint64_t now_of(const struct gpu *gpu)
@@ -255,7 +251,7 @@ static void release_lease(struct seat *seat, uint64_t busy_ns, uint32_t jobs)
     sched_lease_released(seat->gpu->sched, seat->handle, now_of(seat->gpu), busy_ns, jobs,
                          &actions);
     save(seat);
-    carry_out(seat->gpu, &actions);
+    gpu_carry_out(seat->gpu, &actions);
 }
 
 /* The turn was given back, by the worker or by its death. */
@@ -331,7 +327,7 @@ static void act(struct seat *seat, const struct sched_action *action)
 }
 
 /* The timer first: carrying out may call sched again, whose answer is newer. */
-static void carry_out(struct gpu *gpu, const struct sched_actions *actions)
+void gpu_carry_out(struct gpu *gpu, const struct sched_actions *actions)
 {
     if (actions->next_ns == SCHED_NEVER)
         loop_timer_clear(gpu->loop, &gpu->tick);
@@ -352,7 +348,7 @@ static void tick(void *context)
     struct sched_actions actions;
 
     sched_tick(gpu->sched, now_of(gpu), &actions);
-    carry_out(gpu, &actions);
+    gpu_carry_out(gpu, &actions);
 }
 
 /*
@@ -373,7 +369,7 @@ static void update_work(struct seat *seat)
         sched_vm_has_work(seat->gpu->sched, seat->handle, now_of(seat->gpu), &actions);
     else
         sched_vm_idle(seat->gpu->sched, seat->handle, now_of(seat->gpu), &actions);
-    carry_out(seat->gpu, &actions);
+    gpu_carry_out(seat->gpu, &actions);
 }
 
 /*
@@ -511,7 +507,7 @@ static void adopt_lease(struct seat *seat, struct channel *channel)
         return;
     seat->leased = seat->has_work = true;
     seat->revoking = !granted;
-    carry_out(seat->gpu, &actions);
+    gpu_carry_out(seat->gpu, &actions);
 }
 
 void lease_channel_adopt(struct seat *seat, struct channel *channel)
@@ -580,7 +576,7 @@ static void turn_died(struct seat *seat)
         return;
     lease_over(seat);
     sched_worker_gone(seat->gpu->sched, seat->handle, now_ns, busy_ns, &actions);
-    carry_out(seat->gpu, &actions);
+    gpu_carry_out(seat->gpu, &actions);
 }
 
 void lease_channel_gone(struct channel *channel)
@@ -602,12 +598,12 @@ void lease_channel_gone(struct channel *channel)
 
 /* seats and GPUs */
 
-static struct sched_vm_params params_of(uint32_t vm_id, uint32_t priority, uint32_t weight)
+static struct sched_vm_params params_of(const struct config_vm *vm, const struct pool *pool)
 {
-    return (struct sched_vm_params){.tag = vm_id,
-                                    .pool_id = ONLY_POOL,
-                                    .priority = (enum sched_priority)priority,
-                                    .weight_milli = weight * 10};
+    return (struct sched_vm_params){.tag = vm->id,
+                                    .pool_id = pool->id,
+                                    .priority = (enum sched_priority)vm->priority,
+                                    .weight_milli = vm->weight_hundredths * 10};
 }
 
 struct seat *gpu_find_seat(const struct gpu *gpu, uint32_t vm_id)
@@ -628,25 +624,38 @@ static void load_account(struct seat *seat, struct accounts *accounts)
         sched_vm_load(seat->gpu->sched, seat->handle, &seat->account.sched);
 }
 
-struct seat *gpu_seat(struct gpu *gpu, uint32_t vm_id, uint32_t priority,
-                      uint32_t weight_hundredths, struct accounts *accounts)
+static struct seat *new_seat(struct gpu *gpu, const struct config_vm *vm, struct pool *pool)
 {
-    struct sched_vm_params params = params_of(vm_id, priority, weight_hundredths);
-    struct seat *seat = gpu_find_seat(gpu, vm_id);
+    struct sched_vm_params params = params_of(vm, pool);
+    struct seat *seat = calloc(1, sizeof(*seat));
 
-    if (seat)
-        return seat;
-    seat = calloc(1, sizeof(*seat));
-    if (!seat)
-        return NULL;
-    if (sched_vm_add(gpu->sched, &params, now_of(gpu), &seat->handle) < 0) {
+    if (!seat || sched_vm_add(gpu->sched, &params, now_of(gpu), &seat->handle) < 0) {
         free(seat);
         return NULL;
     }
     seat->gpu = gpu;
-    seat->vm_id = vm_id;
+    seat->vm_id = vm->id;
+    seat->pool = pool;
     seat->rotate = (struct loop_timer){.fire = rotate, .context = seat};
     seat->watchdog = (struct loop_timer){.fire = watchdog, .context = seat};
+    return seat;
+}
+
+struct seat *gpu_seat(struct gpu *gpu, const struct config_vm *vm, struct accounts *accounts)
+{
+    struct seat *seat = gpu_find_seat(gpu, vm->id);
+    struct pool *pool;
+
+    if (seat)
+        return seat;
+    pool = pool_take(gpu, vm->pool);
+    if (!pool)
+        return NULL;
+    seat = new_seat(gpu, vm, pool);
+    if (!seat) {
+        pool_put(gpu, pool);
+        return NULL;
+    }
     load_account(seat, accounts);
     seat->next = gpu->seats;
     gpu->seats = seat;
@@ -670,17 +679,25 @@ void seat_free(struct seat *seat)
     *at = seat->next;
     drop_timers(seat);
     if (sched_vm_remove(gpu->sched, seat->handle, now_of(gpu), &actions) == 0)
-        carry_out(gpu, &actions);
+        gpu_carry_out(gpu, &actions);
+    pool_put(gpu, seat->pool);
     free(seat);
 }
 
-void seat_update(struct seat *seat, uint32_t priority, uint32_t weight_hundredths)
+void seat_update(struct seat *seat, const struct config_vm *vm)
 {
-    struct sched_vm_params params = params_of(seat->vm_id, priority, weight_hundredths);
+    struct pool *old = seat->pool, *pool = old;
+    struct sched_vm_params params;
     struct sched_actions actions;
 
+    if (pool_is_served(seat->gpu, vm->pool))
+        pool = pool_take(seat->gpu, vm->pool);
+    params = params_of(vm, pool);
     if (sched_vm_update(seat->gpu->sched, seat->handle, &params, now_of(seat->gpu), &actions) == 0)
-        carry_out(seat->gpu, &actions);
+        gpu_carry_out(seat->gpu, &actions);
+    seat->pool = pool;
+    if (pool_is_served(seat->gpu, vm->pool))
+        pool_put(seat->gpu, old);
 }
 
 void seat_totals(const struct seat *seat, struct seat_totals *ret)
@@ -707,14 +724,13 @@ struct gpu *gpu_new(struct loop *loop, const struct lease_settings *settings, ui
                     struct vgpu_err *err)
 {
     struct gpu *gpu = calloc(1, sizeof(*gpu));
-    struct sched_actions actions;
-    struct sched_config config;
 
-    sched_config_default(&config);
-    if (settings->overrun_ns)
-        config.second_grace_ns = settings->overrun_ns;
-    if (gpu)
-        gpu->sched = sched_new(&config, err);
+    if (gpu) {
+        sched_config_default(&gpu->base);
+        if (settings->overrun_ns)
+            gpu->base.second_grace_ns = settings->overrun_ns;
+        gpu->sched = sched_new(&gpu->base, err);
+    }
     if (!gpu || !gpu->sched) {
         vgpu_err_set(err, ENOMEM, "out of memory");
         free(gpu);
@@ -724,11 +740,6 @@ struct gpu *gpu_new(struct loop *loop, const struct lease_settings *settings, ui
     gpu->loop = loop;
     gpu->settings = settings;
     gpu->tick = (struct loop_timer){.fire = tick, .context = gpu};
-    if (sched_pool_add(gpu->sched, ONLY_POOL, 0, loop_now(loop), &actions) < 0) {
-        vgpu_err_set(err, ENOMEM, "out of memory");
-        gpu_free(gpu);
-        return NULL;
-    }
     return gpu;
 }
 
@@ -747,6 +758,7 @@ void gpu_free(struct gpu *gpu)
         free(seat);
     }
     loop_timer_clear(gpu->loop, &gpu->tick);
+    pool_free_all(gpu);
     sched_free(gpu->sched);
     free(gpu);
 }
@@ -756,21 +768,38 @@ void gpu_pause(struct gpu *gpu, bool paused)
     struct sched_actions actions;
 
     sched_pause(gpu->sched, paused, now_of(gpu), &actions);
-    carry_out(gpu, &actions);
+    gpu_carry_out(gpu, &actions);
 }
 
-void gpu_set_policy(struct gpu *gpu, bool strict)
+static bool same_scheduling(const struct sched_config *a, const struct sched_config *b)
 {
-    enum sched_policy policy = strict ? SCHED_POLICY_STRICT : SCHED_POLICY_WFQ;
-    struct sched_actions actions;
-    struct sched_config config;
+    return a->policy == b->policy && a->slice_ns == b->slice_ns && a->grace_ns == b->grace_ns &&
+           a->max_wait_ns == b->max_wait_ns && a->urgency_ns == b->urgency_ns;
+}
 
-    sched_get_config(gpu->sched, &config);
-    if (config.policy == policy)
+static void configure_sched(struct gpu *gpu, const struct config *config)
+{
+    struct sched_config wanted, present;
+    struct sched_actions actions;
+
+    pool_merge(config, gpu->id, &gpu->base, &wanted);
+    sched_get_config(gpu->sched, &present);
+    if (same_scheduling(&wanted, &present) ||
+        sched_configure(gpu->sched, &wanted, now_of(gpu), &actions, NULL) < 0)
         return;
-    config.policy = policy;
-    if (sched_configure(gpu->sched, &config, now_of(gpu), &actions, NULL) == 0)
-        carry_out(gpu, &actions);
+    gpu_carry_out(gpu, &actions);
+    for (struct seat *seat = gpu->seats; seat; seat = seat->next) {
+        if (!seat->rotate.place)
+            continue;
+        loop_timer_clear(gpu->loop, &seat->rotate);
+        set_rotation(seat);
+    }
+}
+
+void gpu_configure(struct gpu *gpu, const struct config *config)
+{
+    configure_sched(gpu, config);
+    pool_configure(gpu, config);
 }
 
 uint32_t gpu_holder_vm(const struct gpu *gpu)

@@ -87,10 +87,18 @@ static int teardown(void **state)
     return 0;
 }
 
+static struct seat *seat_of_vm(struct bench *bench, uint32_t vm_id)
+{
+    const struct config_vm vm = {
+        .id = vm_id, .priority = 1, .weight_hundredths = 5000, .pool = "A"};
+
+    return gpu_seat(bench->gpu, &vm, &bench->accounts);
+}
+
 /* Channel i on the seat of a VM. */
 static void seat_at(struct bench *bench, int i, uint32_t vm_id)
 {
-    struct seat *seat = gpu_seat(bench->gpu, vm_id, 1, 5000, &bench->accounts);
+    struct seat *seat = seat_of_vm(bench, vm_id);
 
     assert_non_null(seat);
     lease_channel_add(seat, bench->channels[i]);
@@ -380,10 +388,10 @@ static void test_lease_holder_is_adopted(void **state)
     bench->reports[0]->turn_done = bench->channels[0]->turn;
     bench->reports[0]->need = bench->reports[1]->need = VGPU_NEED_GPU;
     gpu_pause(bench->gpu, true);
-    seat = gpu_seat(bench->gpu, 2, 1, 5000, &bench->accounts);
+    seat = seat_of_vm(bench, 2);
     lease_channel_adopt(seat, bench->channels[1]);
     assert_false(granted(bench, 1));
-    seat = gpu_seat(bench->gpu, 1, 1, 5000, &bench->accounts);
+    seat = seat_of_vm(bench, 1);
     lease_channel_adopt(seat, bench->channels[0]);
     gpu_pause(bench->gpu, false);
     assert_true(granted(bench, 0) && contended(bench, 0));
@@ -402,9 +410,9 @@ static void test_lease_draining_worker_is_adopted(void **state)
     channel_set_turn(bench->channels[0], false); /* and not carried out yet */
     bench->reports[0]->need = bench->reports[1]->need = VGPU_NEED_GPU;
     gpu_pause(bench->gpu, true);
-    seat = gpu_seat(bench->gpu, 1, 1, 5000, &bench->accounts);
+    seat = seat_of_vm(bench, 1);
     lease_channel_adopt(seat, bench->channels[0]);
-    seat = gpu_seat(bench->gpu, 2, 1, 5000, &bench->accounts);
+    seat = seat_of_vm(bench, 2);
     lease_channel_adopt(seat, bench->channels[1]);
     gpu_pause(bench->gpu, false);
     assert_true(granted(bench, 1));

@@ -216,7 +216,7 @@ void vm_update(struct vm *vm, const struct config_vm *config)
 
         if (!seat)
             continue;
-        seat_update(seat, config->priority, config->weight_hundredths);
+        seat_update(seat, config);
         seat_set_timeout(seat, job_timeout_ns(vm));
     }
     tell_state(vm);
@@ -451,9 +451,7 @@ static int join(struct vm *vm, struct channel *channel, struct seat **ret_seat,
 {
     struct mediator *mediator = vm->mediator;
     struct gpu *gpu = mediator_gpu(mediator, channel->gpu_id);
-    struct seat *seat = gpu ? gpu_seat(gpu, vm->config.id, vm->config.priority,
-                                       vm->config.weight_hundredths, &mediator->accounts)
-                            : NULL;
+    struct seat *seat = gpu ? gpu_seat(gpu, &vm->config, &mediator->accounts) : NULL;
 
     channel->vm = vm;
     if (!seat || watch_kicks(channel) < 0)
