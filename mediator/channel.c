@@ -354,11 +354,14 @@ void channel_offer(struct channel *channel, const struct channel_offer *offer)
 void channel_grant_seen(struct channel *channel, const struct channel_report *report)
 {
     struct channel_grant *grant = &channel->grant;
+    uint64_t most;
 
     if (report->grant_seen != grant->count)
         return;
     /* What it has taken before that round stays its own until it is done. */
-    grant->jobs_most = grant->jobs > report->jobs_taken ? grant->jobs : report->jobs_taken;
+    most = grant->jobs > report->jobs_taken ? grant->jobs : report->jobs_taken;
+    if (most < grant->jobs_most)
+        grant->jobs_most = most;
     if (report->depth <= grant->depth)
         grant->depth_most = grant->depth;
 }

@@ -63,14 +63,12 @@ static void audit(struct channel *channel)
 static void configure_budget(struct vm *vm)
 {
     const struct config_vm *config = &vm->config;
-    struct budget_limits limits;
+    const struct budget_limits limits = {
+        .rate = {config->rate_per_s, config->rate_per_s ? config->burst : 0},
+        .depth = config->depth,
+        .bytes = config->bytes_in_flight,
+    };
 
-    /* It is compared as bytes. */
-    memset(&limits, 0, sizeof(limits));
-    limits.rate.rate_per_s = config->rate_per_s;
-    limits.rate.burst = config->rate_per_s ? config->burst : 0;
-    limits.depth = config->depth;
-    limits.bytes = config->bytes_in_flight;
     budget_configure(&vm->budget, &limits);
 }
 
