@@ -395,13 +395,13 @@ static void check(struct channel *channel)
         part->over_since_ns = now_ns;
     if (now_ns - part->over_since_ns < settings->grace_ns ||
         channel_next(channel->state, CHANNEL_EV_KILL) == CHANNEL_N_STATES)
-        return;
+        return; /* not yet, or on its way */
     if (mediator_may_log(channel->vm->mediator))
         vgpu_log(VGPU_LOG_WARN, "memory-over",
                  "vm=%" PRIu32 " channel=%" PRIu32 " nvml_bytes=%" PRIu64 " allowed_bytes=%" PRIu64,
                  channel->vm->config.id, channel->number, part->nvml_bytes, allowed(channel));
-    vm_kill_channel(channel, VGPU_KILLED,
-                    "the worker was killed: it held more GPU memory than it was given");
+    vm_fault_channel(channel, FAULT_QUOTA, VGPU_KILLED,
+                     "the worker was killed: it held more GPU memory than it was given");
 }
 
 /* A process that is not listed holds nothing. False: NVML does not know. */

@@ -15,6 +15,7 @@
 #include <cmocka.h>
 
 #include "common/clock.h"
+#include "mediator/fault.h"
 #include "mediator/mediator.h"
 
 #define MS         VGPU_NS_PER_MS
@@ -86,6 +87,7 @@ static int setup(void **state)
     bench->mediator =
         (struct mediator){.settings = &bench->settings, .loop = bench->loop, .vms = &bench->vm};
     link_init(&bench->mediator.link, bench->loop, "/nonexistent", &no_hooks, &bench->mediator);
+    bench->mediator.store.stream.fd = -1; /* nobody is told of faults */
     memory_init(&bench->mediator);
     bench->vm = (struct vm){.mediator = &bench->mediator, .config = {.id = 7}};
     memory_init_vm(&bench->vm);
@@ -100,6 +102,7 @@ static int teardown(void **state)
     for (int i = 0; i < N_CHANNELS; i++)
         if (bench->channels[i])
             close_channel(bench, i);
+    faults_free(&bench->vm);
     assert_int_equal(loop_next_due(bench->loop), UINT64_MAX);
     loop_free(bench->loop);
     free(bench);
@@ -442,7 +445,7 @@ static void test_memory_over_for_the_grace_is_ended(void **state)
     nvml_shows(bench, 0, most + 1);
     assert_int_equal(bench->channels[0]->state, CHANNEL_KILLING);
     assert_int_equal(bench->channels[0]->end_status, VGPU_KILLED);
-    assert_int_equal(bench->vm.faults, 1);
+    assert_int_equal(faults_counted(&bench->vm), 1);
 }
 
 static void test_memory_without_a_quota_nobody_is_ended(void **state)

@@ -27,6 +27,7 @@ bool turn_load(struct channel *channel)
     const struct vgpu_lease_page *lease = channel->map.lease;
     struct turn *turn = &channel->turn;
     uint64_t seen = page_load_u64(&lease->turn);
+    uint32_t grant = page_load_u32(&lease->grant); /* before anything is taken by it */
     uint32_t flags = page_load_u32(&lease->flags);
     bool contended = page_load_u32(&lease->contended) != 0;
     bool changed = seen != turn->seen || flags != turn->flags || contended != turn->contended;
@@ -36,6 +37,7 @@ bool turn_load(struct channel *channel)
     channel->hold.dirty |= changed;
     turn->seen = seen;
     turn->flags = flags;
+    turn->grant = grant;
     turn->contended = contended;
     if (changed && contended)
         streams_cover(channel);
@@ -238,6 +240,7 @@ static void publish_counters(struct channel *channel)
     page_store_u64(&report->wait_ns, turn->wait_ns);
     page_store_u64(&report->oldest_issued_ns, streams_oldest_ns(channel));
     page_store_u64(&report->bytes_in_flight, turn->bytes);
+    page_store_u32(&report->grant_seen, turn->grant);
     for (int limit = 0; limit < VGPU_LIMIT_COUNT; limit++) {
         page_store_u64(&report->refused_by[limit], turn->refused_by[limit]);
         page_store_u64(&report->held_by[limit], turn->held_by[limit]);

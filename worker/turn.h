@@ -22,7 +22,7 @@ enum admission { ADMIT, ADMIT_LATER, REFUSE_BUSY, REFUSE_QUARANTINED };
 struct turn {
     uint64_t seen;      /* lease->turn at the start of this round */
     uint64_t done_told; /* report->turn_done */
-    uint32_t flags;
+    uint32_t flags, grant;
     bool contended;
     bool wants; /* a job waits for the turn */
     uint32_t need;

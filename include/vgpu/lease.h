@@ -55,7 +55,7 @@ struct vgpu_lease_page {
     uint64_t bytes_max; /* of copies handed to the GPU and not done; 0: no limit. One alone may be
                            larger */
     uint32_t ask;       /* VGPU_WANT_* that the worker tells, once for each value that it used up */
-    uint32_t reserved0;
+    uint32_t grant;     /* counts the changes of what is granted */
     uint8_t reserved[1024 - 80];
     /*
      * Device memory, while memory_quota_bytes is not 0. What the VM may hold is split among its
@@ -107,19 +107,21 @@ struct vgpu_report_page {
     uint64_t bytes_in_flight; /* of copies handed to the GPU and not done */
     uint32_t wants;           /* VGPU_WANT_*, as far as the lease page asks */
     uint32_t gpu_faults;      /* contexts that an error of the guest's own work has spoilt */
+    uint32_t grant_seen;      /* the value of grant at the start of the last round */
+    uint32_t reserved0;
     uint64_t refused_by[VGPU_LIMIT_COUNT]; /* explicit jobs; quarantine: posted ones too */
     uint64_t held_by[VGPU_LIMIT_COUNT];    /* times that posted jobs had to wait */
-    uint8_t reserved[1024 - 208 - VGPU_STATUS_TEXT_BYTES];
+    uint8_t reserved[1024 - 216 - VGPU_STATUS_TEXT_BYTES];
     /*
      * Device memory. It keeps within memory_bound_bytes, which follows from the grant at
      * memory_seen; more than the grant only while it held more when that fell. An ask is there
      * while memory_ask is not what was answered.
      */
     uint64_t memory_bound_bytes;
-    uint64_t memory_seen;         /* memory_change, as it was when the bound was made */
-    uint64_t memory_wanted_bytes; /* wants to hold this much; 0: only wants the ceiling */
-    uint64_t memory_ask;          /* counts the asks */
-    uint64_t memory_spare_bytes;  /* of memory_bytes, what pools keep and is not in use */
+    uint64_t memory_seen;          /* memory_change, as it was when the bound was made */
+    uint64_t memory_wanted_bytes;  /* wants to hold this much; 0: only wants the ceiling */
+    uint64_t memory_ask;           /* counts the asks */
+    uint64_t memory_spare_bytes;   /* of memory_bytes, what pools keep and is not in use */
     uint64_t memory_context_bytes; /* predicted beside memory_bytes: contexts and their growth, */
     uint64_t memory_module_bytes;  /* code and variables of modules, */
     uint64_t memory_graph_bytes;   /* executable graphs */
