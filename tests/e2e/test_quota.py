@@ -3,6 +3,7 @@
 """A VM's memory quota, end to end: each path to the last byte, what guests see, live changes, two
 processes that race for the last bytes, what the ledger and NVML say, and the way back after a kill.
 """
+import contextlib
 import os
 import random
 import signal
@@ -59,6 +60,17 @@ def vm_status(stack, vm):
 def set_quota(stack, vm, whole, process=0):
     reply = stack.request('set-memory', vm_id=vm, memory_bytes=whole, process_memory_bytes=process)
     assert reply['ok'], reply
+
+
+@contextlib.contextmanager
+def shared_device():
+    """Settings by which softgpu's processes, and its NVML, know of each other's memory."""
+    with tempfile.TemporaryDirectory() as state:
+        usage = os.path.join(state, 'usage')
+        with open(usage, 'wb'):
+            os.chmod(state, 0o777)
+            os.chmod(usage, 0o666)  # workers are users of their own
+        yield {'SOFTGPU_STATE_DIR': state}
 
 
 def used(program, total):
@@ -212,12 +224,7 @@ def test_quota_random_walk_of_two_programs():
 
 
 def test_quota_ledger_and_nvml_agree():
-    with tempfile.TemporaryDirectory() as state:
-        usage = os.path.join(state, 'usage')
-        with open(usage, 'wb'):
-            os.chmod(state, 0o777)
-            os.chmod(usage, 0o666)  # workers are users of their own
-        environment = {'SOFTGPU_STATE_DIR': state}
+    with shared_device() as environment:
         with Stack(vms=[(1, 'A', 'medium')], environment=environment) as stack:
             set_quota(stack, 1, 256 * MIB)
             program = Program(stack, 1)
