@@ -276,6 +276,9 @@ static void serve(struct vm *vm)
 {
     struct channel *channel;
 
+    /* Until all are adopted it is not known what the VM holds. */
+    if (!vm->mediator->in_charge)
+        return;
     while ((channel = first_asking(vm)))
         if (!decide(channel)) {
             /* Acknowledgements kick; that a grant is no longer kept does not. */
@@ -339,11 +342,24 @@ static void update_channel(struct channel *channel)
 
 void memory_update(struct vm *vm)
 {
+    if (!vm->mediator->in_charge)
+        return; /* memory_adopted() comes */
     for (struct channel *c = vm->channels; c; c = c->next)
         if (channel_has_worker(c))
             update_channel(c);
     memory_gone(vm);
     memory_watch(vm->mediator);
+}
+
+void memory_adopted(struct mediator *mediator)
+{
+    for (struct vm *vm = mediator->vms; vm; vm = vm->next) {
+        memory_update(vm);
+        /* Asks that came while there was no mediator, whose kick the last one may have taken. */
+        for (struct channel *c = vm->channels; c; c = c->next)
+            if (channel_has_worker(c))
+                memory_reported(c);
+    }
 }
 
 void memory_sum(const struct vm *vm, struct memory_sum *ret)

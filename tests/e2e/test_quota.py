@@ -255,6 +255,25 @@ def test_quota_ledger_and_nvml_agree():
             program.end()
 
 
+def test_quota_asks_outlive_the_mediator():
+    with Stack(vms=[(1, 'A', 'medium')]) as stack:
+        set_quota(stack, 1, 64 * MIB)
+        first, second = Program(stack, 1), Program(stack, 1)
+        assert first.take('plain', 40 * MIB) == 0
+        stack.kill_mediator()
+        second.send('plain %d' % (20 * MIB))
+        first.send('plain %d' % (32 * MIB))
+        stack.start_mediator()
+        assert second.answer() == '0'
+        assert first.answer() == str(OUT_OF_MEMORY)
+        memory = vm_status(stack, 1)['memory']
+        assert memory['held_bytes'] == 60 * MIB + 2 * FIRST, memory
+        assert memory['granted_bytes'] <= 64 * MIB, memory
+        for program in (first, second):
+            assert program.take('check') == 0
+            program.end()
+
+
 def nvml_known(stack):
     memory = vm_status(stack, 1)['memory']
     return memory if memory['nvml_bytes'] else None
@@ -282,4 +301,5 @@ if __name__ == '__main__':
                   test_quota_counts_contexts_where_that_is_said, test_quota_is_what_programs_see,
                   test_quota_changes_live, test_quota_race_for_the_last_bytes,
                   test_quota_random_walk_of_two_programs, test_quota_ledger_and_nvml_agree,
+                  test_quota_asks_outlive_the_mediator,
                   test_quota_is_back_after_a_kill]))
