@@ -174,10 +174,34 @@ static uint64_t vm_memory(const struct vm *vm)
     return bytes;
 }
 
+/* By the words of its workers; those that have ended are not counted any more. */
+static json_t *by_limit(const struct vm *vm, bool refused)
+{
+    static const char *const names[VGPU_LIMIT_COUNT] = {"rate", "depth", "bytes", "quarantine"};
+    json_t *counts = json_object();
+
+    for (int limit = 0; limit < VGPU_LIMIT_COUNT; limit++) {
+        uint64_t sum = 0;
+
+        for (const struct channel *c = vm ? vm->channels : NULL; c; c = c->next)
+            sum += channel_counted(c, (enum vgpu_limit)limit, refused);
+        json_object_set_new(counts, names[limit], count(sum));
+    }
+    return counts;
+}
+
+static void add_limits(const struct vm *vm, json_t *row)
+{
+    json_object_set_new(row, "faults", count(vm ? faults_counted(vm) : 0));
+    json_object_set_new(row, "refused_by", by_limit(vm, true));
+    json_object_set_new(row, "held_by", by_limit(vm, false));
+}
+
 static json_t *vm_json(struct mediator *mediator, const struct config_vm *config)
 {
     const struct vm *vm = vm_find(mediator, config->id);
     struct vm_sum sum = {.gpu_id = -1};
+    json_t *row;
 
     for (unsigned i = 0; i < MEDIATOR_GPUS_MAX; i++) {
         struct gpu *gpu = mediator->gpus[i];
@@ -186,7 +210,7 @@ static json_t *vm_json(struct mediator *mediator, const struct config_vm *config
         if (seat)
             add_seat(&sum, seat, loop_now(mediator->loop));
     }
-    return json_pack(
+    row = json_pack(
         "{s:I, s:o, s:o, s:s, s:s, s:f, s:s, s:o, s:i, s:i, s:o, s:o, s:o, s:o, s:o, s:o, s:o, "
         "s:o, s:o}",
         "vm_id", (json_int_t)config->id, "uuid", text_or_null(config->uuid), "name",
@@ -202,6 +226,9 @@ static json_t *vm_json(struct mediator *mediator, const struct config_vm *config
         sum.has_seat ? json_real(part((double)sum.window_ns, (double)sum.all_ns)) : json_null(),
         "entitlement",
         sum.has_seat ? json_real(part(sum.entitled_ns, (double)sum.all_ns)) : json_null());
+    if (row)
+        add_limits(vm, row);
+    return row;
 }
 
 json_t *status_json(struct mediator *mediator)
