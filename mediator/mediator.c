@@ -366,7 +366,7 @@ static void link_spawned(void *context, const struct vgpu_launch_answer *answer)
     memcpy(text, answer->text, sizeof(answer->text));
     text[sizeof(answer->text)] = '\0';
     if (channel)
-        vm_spawned(channel, answer->result, text);
+        vm_spawned(channel, answer->pid, answer->result, text);
     mediator_check_stopped(mediator);
 }
 
@@ -574,6 +574,7 @@ int mediator_init(struct mediator *mediator, const struct mediator_settings *set
                                   .started_ns = loop_now(loop),
                                   .admin = {.listener = -1},
                                   .stop_timer = {.fire = stop_late, .context = mediator}};
+    memory_init(mediator);
     link_init(&mediator->link, loop, settings->launcher_socket, &link_hooks, mediator);
     rc = make_directories(settings, err);
     if (rc == 0)
@@ -598,6 +599,7 @@ void mediator_release(struct mediator *mediator)
     }
     while (mediator->vms)
         vm_abandon(mediator->vms);
+    memory_release(mediator);
     accounts_release(&mediator->accounts);
     config_free(mediator->config);
     loop_timer_clear(mediator->loop, &mediator->stop_timer);
