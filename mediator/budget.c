@@ -435,6 +435,7 @@ void budget_add(struct budget *budget, struct channel *channel)
         offer_all(budget);
     else
         offer_rest(budget, channel);
+    channel_grant_known(channel);
 }
 
 void budget_adopt(struct budget *budget, struct channel *channel)

@@ -252,6 +252,13 @@ void channel_report(const struct channel *channel, struct channel_report *ret)
     ret->gpu_faults = page_load_u32(&page->gpu_faults);
 }
 
+uint64_t channel_counted(const struct channel *channel, enum vgpu_limit limit, bool refused)
+{
+    const struct vgpu_report_page *page = channel->report;
+
+    return page_load_u64(refused ? &page->refused_by[limit] : &page->held_by[limit]);
+}
+
 void channel_blame(struct channel *channel, enum vgpu_status status, const char *text)
 {
     if (channel->end_status != VGPU_OK)
@@ -348,6 +355,12 @@ void channel_grant_begin(struct channel *channel)
                                             .depth_most = UINT32_MAX};
 }
 
+void channel_grant_known(struct channel *channel)
+{
+    channel->grant.jobs_most = channel->grant.jobs;
+    channel->grant.depth_most = channel->grant.depth;
+}
+
 struct channel_offer channel_offered(const struct channel *channel)
 {
     const struct channel_grant *grant = &channel->grant;
@@ -392,6 +405,7 @@ void channel_grant_seen(struct channel *channel, const struct channel_report *re
 {
     struct channel_grant *grant = &channel->grant;
     uint64_t most;
+    uint32_t deepest;
 
     if (report->grant_seen != grant->count)
         return;
@@ -399,6 +413,7 @@ void channel_grant_seen(struct channel *channel, const struct channel_report *re
     most = grant->jobs > report->jobs_taken ? grant->jobs : report->jobs_taken;
     if (most < grant->jobs_most)
         grant->jobs_most = most;
-    if (report->depth <= grant->depth)
-        grant->depth_most = grant->depth;
+    deepest = grant->depth > report->depth ? grant->depth : report->depth;
+    if (deepest < grant->depth_most)
+        grant->depth_most = deepest;
 }

@@ -142,6 +142,9 @@ struct channel_report {
 };
 void channel_report(const struct channel *channel, struct channel_report *ret);
 
+/* Explicit jobs that the worker refused for a limit, or times that posted ones had to wait. */
+uint64_t channel_counted(const struct channel *channel, enum vgpu_limit limit, bool refused);
+
 /* Notes why the channel ends, if nobody has before. */
 void channel_blame(struct channel *channel, enum vgpu_status status, const char *text);
 /* What the worker says of its end, if it says so; its text is cleaned. */
@@ -159,6 +162,8 @@ void channel_answer_memory(struct channel *channel, uint64_t answer, uint64_t ce
 
 /* Takes what the lease page grants for what is granted. */
 void channel_grant_begin(struct channel *channel);
+/* No worker has seen another page than this one. */
+void channel_grant_known(struct channel *channel);
 struct channel_offer channel_offered(const struct channel *channel);
 /* Makes it so, where it differs. */
 void channel_offer(struct channel *channel, const struct channel_offer *offer);

@@ -194,13 +194,23 @@ static uint64_t job_timeout_ns(const struct vm *vm)
     return vm->config.job_timeout_ms * VGPU_NS_PER_MS;
 }
 
+static void set_timeouts(struct vm *vm)
+{
+    for (unsigned i = 0; i < MEDIATOR_GPUS_MAX; i++) {
+        struct gpu *gpu = vm->mediator->gpus[i];
+        struct seat *seat = gpu ? gpu_find_seat(gpu, vm->config.id) : NULL;
+
+        if (seat)
+            seat_set_timeout(seat, job_timeout_ns(vm));
+    }
+}
+
 void vm_update(struct vm *vm, const struct config_vm *config)
 {
     bool quarantined = config->quarantined || vm->quarantine_due;
     bool same = vm->config.priority == config->priority &&
                 vm->config.weight_hundredths == config->weight_hundredths &&
                 (vm->state == VM_QUARANTINED) == quarantined &&
-                vm->config.job_timeout_ms == config->job_timeout_ms &&
                 strcmp(vm->config.pool, config->pool) == 0;
 
     if ((vm->state == VM_QUARANTINED) != quarantined)
@@ -208,6 +218,7 @@ void vm_update(struct vm *vm, const struct config_vm *config)
     vm->config = *config;
     configure_budget(vm);
     faults_configured(vm, false);
+    set_timeouts(vm);
     memory_update(vm);
     if (same)
         return;
@@ -215,10 +226,8 @@ void vm_update(struct vm *vm, const struct config_vm *config)
         struct gpu *gpu = vm->mediator->gpus[i];
         struct seat *seat = gpu ? gpu_find_seat(gpu, config->id) : NULL;
 
-        if (!seat)
-            continue;
-        seat_update(seat, config);
-        seat_set_timeout(seat, job_timeout_ns(vm));
+        if (seat)
+            seat_update(seat, config);
     }
     tell_state(vm);
 }
