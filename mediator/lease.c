@@ -645,6 +645,8 @@ static struct seat *new_seat(struct gpu *gpu, const struct config_vm *vm, struct
     seat->gpu = gpu;
     seat->vm_id = vm->id;
     seat->pool = pool;
+    seat->priority = vm->priority;
+    seat->weight_hundredths = vm->weight_hundredths;
     seat->rotate = (struct loop_timer){.fire = rotate, .context = seat};
     seat->watchdog = (struct loop_timer){.fire = watchdog, .context = seat};
     return seat;
@@ -695,18 +697,25 @@ void seat_free(struct seat *seat)
 
 void seat_update(struct seat *seat, const struct config_vm *vm)
 {
-    struct pool *old = seat->pool, *pool = old;
+    struct gpu *gpu = seat->gpu;
+    struct pool *old = seat->pool, *pool = pool_find_served(gpu, vm->pool);
     struct sched_vm_params params;
     struct sched_actions actions;
 
-    if (pool_is_served(seat->gpu, vm->pool))
-        pool = pool_take(seat->gpu, vm->pool);
+    if (!pool)
+        pool = old;
+    if (pool == old && vm->priority == seat->priority &&
+        vm->weight_hundredths == seat->weight_hundredths)
+        return;
     params = params_of(vm, pool);
-    if (sched_vm_update(seat->gpu->sched, seat->handle, &params, now_of(seat->gpu), &actions) == 0)
-        gpu_carry_out(seat->gpu, &actions);
+    if (sched_vm_update(gpu->sched, seat->handle, &params, now_of(gpu), &actions) < 0)
+        return;
+    gpu_carry_out(gpu, &actions);
+    seat->priority = vm->priority;
+    seat->weight_hundredths = vm->weight_hundredths;
     seat->pool = pool;
-    if (pool_is_served(seat->gpu, vm->pool))
-        pool_put(seat->gpu, old);
+    pool->seats++;
+    pool_put(gpu, old);
 }
 
 void seat_totals(const struct seat *seat, struct seat_totals *ret)

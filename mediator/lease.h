@@ -49,6 +49,7 @@ struct seat {
     struct gpu *gpu;
     uint32_t vm_id, handle; /* handle: sched's */
     struct pool *pool;
+    uint32_t priority, weight_hundredths; /* as sched has them */
     struct channel *channels;
     struct channel *turn; /* the channel that has the turn, or has not given it back yet */
     struct channel *last; /* that had it before, for taking turns; only compared */
@@ -89,7 +90,7 @@ struct seat *gpu_find_seat(const struct gpu *gpu, uint32_t vm_id);
 void seat_free(struct seat *seat);
 /*
  * Priority, weight and pool as they are now. Where the GPU does not serve the new pool, what still
- * runs there stays in the old one.
+ * runs there stays in the old one. After each gpu_configure(): it may serve another now.
  */
 void seat_update(struct seat *seat, const struct config_vm *vm);
 void seat_totals(const struct seat *seat, struct seat_totals *ret);

@@ -269,6 +269,15 @@ static void test_pool_elsewhere_leaves_what_runs(void **state)
     run(bench, 4000);
     assert_in_range(percent(bench, 2), 31, 35); /* its priority counts all the same */
     assert_in_range(percent(bench, 3), 15, 18);
+    /* Once the GPU serves that pool too, it goes there. */
+    bench->pools[2].gpus = 1;
+    bench->pools[2].weight_hundredths = 5000;
+    reconfigure(bench);
+    seat_update(seat_of(bench, 2), &bench->vms[2]);
+    assert_string_equal(seat_of(bench, 2)->pool->name, "C");
+    run(bench, 4000);
+    assert_in_range(percent(bench, 2), 31, 35);
+    assert_in_range(percent(bench, 3), 31, 35);
 }
 
 /* A pool that the GPU no longer serves stays until its last VM goes, at the least weight. */

@@ -147,8 +147,7 @@ void vm_update(struct vm *vm, const struct config_vm *config)
     if (vm->config.quarantined != config->quarantined)
         set_quarantine(vm, config->quarantined);
     vm->config = *config;
-    if (same)
-        return;
+    /* Each time: which pools a GPU serves may have changed as well. */
     for (unsigned i = 0; i < MEDIATOR_GPUS_MAX; i++) {
         struct gpu *gpu = vm->mediator->gpus[i];
         struct seat *seat = gpu ? gpu_find_seat(gpu, config->id) : NULL;
@@ -156,7 +155,7 @@ void vm_update(struct vm *vm, const struct config_vm *config)
         if (seat)
             seat_update(seat, config);
     }
-    for (struct connection *c = vm->connections; c; c = c->next)
+    for (struct connection *c = vm->connections; c && !same; c = c->next)
         connection_send_state(c);
 }
 
