@@ -64,7 +64,7 @@ static uint64_t urgency(const struct sched *sched, const struct sched_vm *vm)
         ns += vm->depth >= full ? part_ns : part_ns / full * vm->depth;
     if (vm->long_wait)
         ns += part_ns;
-    return fairq_distance(ns, registered);
+    return ns ? fairq_distance(ns, registered) : 0;
 }
 
 static uint64_t deadline(const struct sched *sched, const struct sched_vm *vm, uint64_t v)
