@@ -23,23 +23,25 @@
 #define STORE_APPLICATION_ID 0x76475055 /* PRAGMA application_id: "vGPU" */
 
 /* Named maxima; the CHECK constraints of the schema repeat those of single values. */
-#define STORE_GPUS_MAX          64   /* rows, missing ones included; gpu_id 0..63 */
-#define STORE_POOLS_MAX         64   /* rows */
-#define STORE_VMS_MAX           1024 /* rows */
-#define STORE_VM_ID_MIN         1
-#define STORE_VM_ID_MAX         2147483647
-#define STORE_NAME_BYTES        64  /* pool, VM and GPU model names: UTF-8, no control characters */
-#define STORE_DESCRIPTION_BYTES 256 /* UTF-8, no control characters */
-#define STORE_GPU_UUID_BYTES    64
-#define STORE_PCI_BYTES         32
-#define STORE_UUID_BYTES        36  /* of a VM: 8-4-4-4-12 hexadecimal digits, kept in lower case */
-#define STORE_WHO_BYTES         128 /* longer ones are cut */
-#define STORE_AUDIT_ROWS_MAX    100000 /* the oldest rows make room */
-#define STORE_WEIGHT_MIN        1.0
-#define STORE_WEIGHT_MAX        100.0
-#define STORE_WEIGHT_DEFAULT    50.0 /* weights are kept to hundredths */
-#define STORE_REASON_BYTES      256  /* of a quarantine or a fault: UTF-8, no control characters */
-#define STORE_FAULT_KIND_BYTES  32   /* a-z, 0-9 and '-' */
+#define STORE_GPUS_MAX             64   /* rows, missing ones included; gpu_id 0..63 */
+#define STORE_POOLS_MAX            64   /* rows */
+#define STORE_VMS_MAX              1024 /* rows */
+#define STORE_VM_ID_MIN            1
+#define STORE_VM_ID_MAX            2147483647
+#define STORE_NAME_BYTES           64 /* pool, VM and GPU model names: UTF-8, no control characters */
+#define STORE_DESCRIPTION_BYTES    256 /* UTF-8, no control characters */
+#define STORE_GPU_UUID_BYTES       64
+#define STORE_PCI_BYTES            32
+#define STORE_UUID_BYTES           36 /* of a VM: 8-4-4-4-12 hexadecimal digits, kept in lower case */
+#define STORE_WHO_BYTES            128    /* longer ones are cut */
+#define STORE_AUDIT_ROWS_MAX       100000 /* the oldest rows make room */
+#define STORE_AUDIT_FAULT_ROWS_MAX 10000  /* of those, what record-fault wrote */
+#define STORE_FAULTS_KEPT_MIN      16     /* per VM; more where its threshold is higher */
+#define STORE_WEIGHT_MIN           1.0
+#define STORE_WEIGHT_MAX           100.0
+#define STORE_WEIGHT_DEFAULT       50.0 /* weights are kept to hundredths */
+#define STORE_REASON_BYTES         256 /* of a quarantine or a fault: UTF-8, no control characters */
+#define STORE_FAULT_KIND_BYTES     32  /* a-z, 0-9 and '-' */
 
 /* Ranges and defaults of the settings (setting.c); 0 is allowed besides and means the default. */
 #define STORE_RATE_MAX                1000000000

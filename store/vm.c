@@ -7,6 +7,7 @@
 #include "store/args.h"
 #include "store/audit.h"
 #include "store/pool.h"
+#include "store/setting.h"
 #include "store/text.h"
 
 #define TEXT_OF(number) #number
@@ -33,6 +34,7 @@
     " FROM vms LEFT JOIN vm_faults last ON last.fault_id ="                                        \
     " (SELECT max(fault_id) FROM vm_faults f WHERE f.vm_id = vms.vm_id) "
 
+const char *const vm_naming[] = {"vm", "vm_id", "uuid", "name", NULL};
 const char *const vm_priorities[] = {"low", "medium", "high", NULL};
 
 int64_t vm_weight_hundredths(double weight)
@@ -138,12 +140,11 @@ static bool is_given(const json_t *args, const char *key)
 
 static int read_selector(const json_t *args, struct selector *ret, struct vgpu_err *err)
 {
-    static const char *const keys[] = {"vm", "vm_id", "uuid", "name"};
     int given = 0, rc;
 
     *ret = (struct selector){.vm_id = -1};
-    for (size_t i = 0; i < VGPU_ARRAY_SIZE(keys); i++)
-        given += is_given(args, keys[i]);
+    for (size_t i = 0; vm_naming[i]; i++)
+        given += is_given(args, vm_naming[i]);
     if (given != 1)
         return vgpu_err_set(err, EINVAL, "%s: name it by exactly one of vm, vm_id, uuid, name",
                             given ? "the VM is named more than once" : "which VM is missing");
@@ -250,7 +251,7 @@ static int check_free(struct store *store, const struct vm_row *vm, struct vgpu_
     if (rc > 0)
         return vgpu_err_set(err, EEXIST,
                             "VM %lld exists already, in pool '%s'; change it with "
-                            "set-pool, set-priority and set-weight",
+                            "set-pool, set-priority, set-weight and the like",
                             (long long)vm->vm_id, json_string_value(json_object_get(same, "pool")));
     if (rc == 0 && vm->uuid)
         rc = database_integer(store->db, &owner, err, "SELECT vm_id FROM vms WHERE uuid = ?1", "s",
@@ -316,11 +317,11 @@ int vm_command_register(struct store_call *call, struct vgpu_err *err)
 
 int vm_command_remove(struct store_call *call, struct vgpu_err *err)
 {
-    static const char *const known[] = {"vm", "vm_id", "uuid", "name", NULL};
     _cleanup_json_ json_t *vm = NULL;
     int rc;
 
-    if ((rc = args_known(call->args, known, err)) < 0 || (rc = vm_resolve(call, &vm, err)) < 0 ||
+    if ((rc = args_known(call->args, vm_naming, err)) < 0 ||
+        (rc = vm_resolve(call, &vm, err)) < 0 ||
         (rc = database_run(call->store->db, err, "DELETE FROM vms WHERE vm_id = ?1", "i",
                            (int64_t)json_integer_value(json_object_get(vm, "vm_id")))) < 0)
         return rc;
@@ -407,4 +408,27 @@ int vm_command_set_pool(struct store_call *call, struct vgpu_err *err)
     return set_column(call,
                       "UPDATE vms SET pool = ?2, updated = ?3 WHERE vm_id = ?1 AND pool <> ?2",
                       pool, 0, err);
+}
+
+int vm_command_set(struct store_call *call, struct vgpu_err *err)
+{
+    const struct setting_command *command =
+        setting_command_find(vm_setting_commands, call->command);
+    char changes[SETTING_SQL_BYTES], sql[SETTING_SQL_BYTES + 64];
+    _cleanup_json_ json_t *old = NULL;
+    _cleanup_json_ json_t *new = NULL;
+    int64_t vm_id;
+    int rc = vm_resolve(call, &old, err);
+
+    if (rc < 0 ||
+        (rc = setting_read(vm_settings, command, vm_naming, call->args, old, changes, err)) < 0)
+        return rc;
+    if (!changes[0])
+        return vm_give(call, old, old, old, err);
+    vm_id = json_integer_value(json_object_get(old, "vm_id"));
+    snprintf(sql, sizeof(sql), "UPDATE vms SET %s, updated = ?2 WHERE vm_id = ?1", changes);
+    if ((rc = database_run(call->store->db, err, sql, "ii", vm_id, call->now)) < 0 ||
+        (rc = vm_find(call->store, vm_id, &new, err)) < 0)
+        return rc;
+    return vm_give(call, new, old, new, err);
 }
