@@ -17,7 +17,7 @@
 #include "common/overflow.h"
 #include "ring/pages.h"
 
-/* In flight per channel while others wait, and taken in: until the store has limits per VM. */
+/* In flight per channel while others wait, and taken in by a channel without limits. */
 #define INFLIGHT_MAX_JOBS 256
 #define INFLIGHT_MAX_NS   (5 * VGPU_NS_PER_MS)
 #define DEPTH_MAX         4096
@@ -218,15 +218,17 @@ void channel_report(const struct channel *channel, struct channel_report *ret)
 {
     const struct vgpu_report_page *page = channel->report;
 
-    /* turn_done before need: a worker that gives the turn back has stored its need before. */
+    /* turn_done before need: a worker that gives the turn back has stored its need before. What is
+     * done before what is taken, likewise, and the grant before both. */
     ret->turn_done = page_load_u64(&page->turn_done);
     ret->state = page_load_u32(&page->state);
     ret->reason = page_load_u32(&page->reason);
     ret->need = page_load_u32(&page->need);
-    ret->depth = page_load_u32(&page->depth);
-    ret->jobs_taken = page_load_u64(&page->jobs_taken);
-    ret->jobs_done = page_load_u64(&page->jobs_done);
+    ret->grant_seen = page_load_u32(&page->grant_seen);
     ret->jobs_failed = page_load_u64(&page->jobs_failed);
+    ret->jobs_done = page_load_u64(&page->jobs_done);
+    ret->jobs_taken = page_load_u64(&page->jobs_taken);
+    ret->depth = page_load_u32(&page->depth);
     ret->jobs_refused = page_load_u64(&page->jobs_refused);
     ret->busy_ns = page_load_u64(&page->busy_ns);
     ret->wait_ns = page_load_u64(&page->wait_ns);
@@ -234,6 +236,10 @@ void channel_report(const struct channel *channel, struct channel_report *ret)
     ret->oldest_issued_ns = page_load_u64(&page->oldest_issued_ns);
     ret->guest_process = page_load_u64(&page->guest_process);
     ret->guest_pid_namespace = page_load_u64(&page->guest_pid_namespace);
+    ret->bytes_in_flight = page_load_u64(&page->bytes_in_flight);
+    ret->refused_rate = page_load_u64(&page->refused_by[VGPU_LIMIT_RATE]);
+    ret->wants = page_load_u32(&page->wants);
+    ret->gpu_faults = page_load_u32(&page->gpu_faults);
 }
 
 void channel_blame(struct channel *channel, enum vgpu_status status, const char *text)
@@ -289,4 +295,70 @@ void channel_set_flags(struct channel *channel, uint32_t flags)
 {
     page_store_u32(&channel->lease->flags, flags);
     kick(channel);
+}
+
+void channel_grant_begin(struct channel *channel)
+{
+    const struct vgpu_lease_page *lease = channel->lease;
+
+    channel->grant = (struct channel_grant){.jobs = lease->jobs_allowed,
+                                            .bytes = lease->bytes_max,
+                                            .retry_ns = lease->retry_ns,
+                                            .depth = lease->depth_max,
+                                            .ask = lease->ask,
+                                            .count = lease->grant,
+                                            .jobs_most = UINT64_MAX,
+                                            .depth_most = UINT32_MAX};
+}
+
+struct channel_offer channel_offered(const struct channel *channel)
+{
+    const struct channel_grant *grant = &channel->grant;
+
+    return (struct channel_offer){.jobs = grant->jobs,
+                                  .bytes = grant->bytes,
+                                  .retry_ns = grant->retry_ns,
+                                  .depth = grant->depth,
+                                  .ask = grant->ask};
+}
+
+void channel_offer(struct channel *channel, const struct channel_offer *offer)
+{
+    const struct channel_offer before = channel_offered(channel);
+    struct vgpu_lease_page *lease = channel->lease;
+    struct channel_grant *grant = &channel->grant;
+
+    if (offer->jobs == before.jobs && offer->bytes == before.bytes &&
+        offer->retry_ns == before.retry_ns && offer->depth == before.depth &&
+        offer->ask == before.ask)
+        return;
+    grant->jobs = offer->jobs;
+    grant->bytes = offer->bytes;
+    grant->retry_ns = offer->retry_ns;
+    grant->depth = offer->depth;
+    grant->ask = offer->ask;
+    if (grant->jobs_most < offer->jobs)
+        grant->jobs_most = offer->jobs;
+    if (grant->depth_most < offer->depth)
+        grant->depth_most = offer->depth;
+    /* Ask first: who uses up a new value at once must know that it is to be told. */
+    page_store_u32(&lease->ask, offer->ask);
+    page_store_u64(&lease->retry_ns, offer->retry_ns);
+    page_store_u64(&lease->bytes_max, offer->bytes);
+    page_store_u32(&lease->depth_max, offer->depth);
+    page_store_u64(&lease->jobs_allowed, offer->jobs);
+    page_store_u32(&lease->grant, ++grant->count);
+    kick(channel);
+}
+
+void channel_grant_seen(struct channel *channel, const struct channel_report *report)
+{
+    struct channel_grant *grant = &channel->grant;
+
+    if (report->grant_seen != grant->count)
+        return;
+    /* What it has taken before that round stays its own until it is done. */
+    grant->jobs_most = grant->jobs > report->jobs_taken ? grant->jobs : report->jobs_taken;
+    if (report->depth <= grant->depth)
+        grant->depth_most = grant->depth;
 }

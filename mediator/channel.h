@@ -45,6 +45,24 @@ enum channel_event {
 /* The state after event, or CHANNEL_N_STATES where the move is illegal. */
 enum channel_state channel_next(enum channel_state state, enum channel_event event);
 
+/* What its lease page grants it, and what is known of how it keeps to that. budget.c decides. */
+struct channel_offer {
+    uint64_t jobs; /* jobs_allowed */
+    uint64_t bytes, retry_ns;
+    uint32_t depth, ask;
+};
+
+struct channel_grant {
+    uint64_t jobs, bytes, retry_ns; /* as in the page */
+    uint32_t depth, ask, count;
+    /* The most that an honest worker can have gone by: it may not have seen the page since. */
+    uint64_t jobs_most;
+    uint32_t depth_most; /* UINT32_MAX: not known, so not held against it */
+    uint64_t spent;      /* jobs taken, as it said last */
+    uint64_t refused, moved_ns;
+    bool sleeps; /* what it was granted went to others, and it has not asked for more */
+};
+
 struct channel {
     struct channel *next; /* of the VM */
     struct vm *vm;
@@ -70,7 +88,14 @@ struct channel {
     struct channel *seat_next;
     uint64_t turn; /* what the lease page says */
     bool need, revoked;
+    bool drain_busy; /* something was in flight when it was last looked at */
     uint64_t revoked_ns, jobs_checked;
+
+    /* budget.c's */
+    struct channel *budget_next;
+    struct channel_grant grant;
+
+    uint32_t gpu_faults; /* that were counted; fault.h */
 };
 
 /* What a new channel is to be like. */
@@ -106,6 +131,8 @@ struct channel_report {
     uint32_t state, reason, need, depth;
     uint64_t turn_done, jobs_taken, jobs_done, jobs_failed, jobs_refused, busy_ns, wait_ns;
     uint64_t memory_bytes, oldest_issued_ns, guest_process, guest_pid_namespace;
+    uint64_t bytes_in_flight, refused_rate;
+    uint32_t wants, gpu_faults, grant_seen;
 };
 void channel_report(const struct channel *channel, struct channel_report *ret);
 
@@ -118,5 +145,13 @@ void channel_blame_report(struct channel *channel);
 void channel_set_turn(struct channel *channel, bool granted);
 void channel_set_contended(struct channel *channel, bool contended);
 void channel_set_flags(struct channel *channel, uint32_t flags);
+
+/* Takes what the lease page grants for what is granted. */
+void channel_grant_begin(struct channel *channel);
+struct channel_offer channel_offered(const struct channel *channel);
+/* Makes it so, where it differs. */
+void channel_offer(struct channel *channel, const struct channel_offer *offer);
+/* The worker says which grants it goes by. */
+void channel_grant_seen(struct channel *channel, const struct channel_report *report);
 
 #endif

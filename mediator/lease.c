@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "common/clock.h"
+#include "mediator/watch.h"
 
 /* The most jobs that one charge is told of: the number is the worker's word. */
 #define JOBS_PER_CHARGE_MAX 1000000
@@ -136,6 +137,11 @@ static void set_watchdog(struct seat *seat, uint64_t due_ns)
     loop_timer_set(seat->gpu->loop, &seat->watchdog, due_ns);
 }
 
+static uint64_t job_timeout_ns(const struct seat *seat)
+{
+    return seat->job_timeout_ns ? seat->job_timeout_ns : seat->gpu->settings->job_timeout_ns;
+}
+
 static void give_turn(struct seat *seat, struct channel *channel)
 {
     uint64_t now_ns = now_of(seat->gpu);
@@ -152,18 +158,21 @@ static void give_turn(struct seat *seat, struct channel *channel)
     /* The flag is in the page before the turn is; one kick is enough for both, two do no harm. */
     channel_set_contended(channel, seat->contended);
     channel_set_turn(channel, true);
-    set_watchdog(seat, now_ns + seat->gpu->settings->job_timeout_ns);
+    set_watchdog(seat, now_ns + job_timeout_ns(seat));
 }
 
 static void take_turn_back(struct seat *seat)
 {
     struct channel *channel = seat->turn;
+    struct channel_report report;
 
     loop_timer_clear(seat->gpu->loop, &seat->rotate);
     if (channel->revoked)
         return;
+    channel_report(channel, &report);
     channel->revoked = true;
     channel->revoked_ns = now_of(seat->gpu);
+    channel->drain_busy = report.oldest_issued_ns != 0;
     channel_set_turn(channel, false);
     set_watchdog(seat, channel->revoked_ns + seat->gpu->settings->drain_ns);
 }
@@ -275,12 +284,13 @@ static void revoke_lease(struct seat *seat)
         release_lease(seat, 0, 0);
 }
 
-static void kill_turn(struct seat *seat, enum vgpu_status status, const char *text)
+static void kill_turn(struct seat *seat, enum fault_kind kind, enum vgpu_status status,
+                      const char *text)
 {
     const struct lease_settings *settings = seat->gpu->settings;
 
     if (seat->turn)
-        settings->kill(settings->context, seat->turn, status, text);
+        settings->kill(settings->context, seat->turn, kind, status, text);
 }
 
 static struct seat *seat_of(const struct gpu *gpu, uint32_t handle)
@@ -310,7 +320,7 @@ static void act(struct seat *seat, const struct sched_action *action)
         seat->overrun_ns = now_of(seat->gpu);
         break;
     case SCHED_KILL:
-        kill_turn(seat, VGPU_KILLED,
+        kill_turn(seat, FAULT_OVERRUN, VGPU_KILLED,
                   "the worker was killed: it kept the GPU while another overran its turn");
         break;
     }
@@ -400,78 +410,59 @@ void lease_channel_reported(struct channel *channel)
 
 /* watching what has the turn */
 
-static uint64_t min_u64(uint64_t a, uint64_t b)
+static void carry_out_watch(struct seat *seat, const struct watch_answer *answer)
 {
-    return a < b ? a : b;
-}
-
-/* For how long the oldest job has run, as far as it is known; beside another VM it has half. */
-static uint64_t job_age(const struct seat *seat, uint64_t oldest_ns, uint64_t now_ns)
-{
-    uint64_t age = oldest_ns && oldest_ns < now_ns ? now_ns - oldest_ns : 0;
-
-    if (seat->overrun_ns && oldest_ns)
-        age -= min_u64(age, (now_ns - seat->overrun_ns) / 2);
-    return age;
-}
-
-/* A turn was taken back, and the worker has not said that it has carried that out. */
-static void watch_drain(struct seat *seat, const struct channel_report *report, uint64_t now_ns)
-{
-    const struct lease_settings *settings = seat->gpu->settings;
-    uint64_t asked_ns = now_ns - seat->turn->revoked_ns;
-    uint64_t backstop_ns = 2 * settings->job_timeout_ns;
-
-    if (report->oldest_issued_ns == 0 || report->need == VGPU_NEED_NOTHING) {
-        kill_turn(seat, VGPU_KILLED, "the worker was killed: it did not give back the GPU");
-        return;
-    }
-    /* What is in flight may run to its end, but no longer than a job may: the backstop is for a
-     * worker that says of each moment that a new job has begun. */
-    if (job_age(seat, report->oldest_issued_ns, now_ns) >= settings->job_timeout_ns ||
-        asked_ns >= backstop_ns) {
-        kill_turn(seat, VGPU_TIMEOUT, "a job ran over its time limit and was killed");
-        return;
-    }
-    set_watchdog(seat, now_ns + min_u64(settings->drain_ns, backstop_ns - asked_ns));
-}
-
-static void watch_turn(struct seat *seat, const struct channel_report *report, uint64_t now_ns)
-{
-    const struct lease_settings *settings = seat->gpu->settings;
-    struct channel *channel = seat->turn;
-    uint64_t age = job_age(seat, report->oldest_issued_ns, now_ns);
-
-    if (age >= settings->job_timeout_ns) {
-        kill_turn(seat, VGPU_TIMEOUT, "a job ran over its time limit and was killed");
-        return;
-    }
-    if (report->need == VGPU_NEED_NOTHING && report->jobs_taken == channel->jobs_checked) {
-        /* Idle for a whole period: without a turn nothing has to be watched any more. */
-        set_need(seat, channel, false);
+    switch (answer->verdict) {
+    case WATCH_ON:
+        set_watchdog(seat, answer->due_ns);
+        break;
+    case WATCH_IDLE:
+        set_need(seat, seat->turn, false);
         take_turn_back(seat);
         update_work(seat);
-        return;
+        break;
+    case WATCH_KILL:
+        kill_turn(seat, answer->kind, answer->status, answer->text);
+        break;
     }
-    channel->jobs_checked = report->jobs_taken;
-    set_watchdog(seat, now_ns + settings->job_timeout_ns - age);
 }
 
 static void watchdog(void *context)
 {
     struct seat *seat = context;
-    uint64_t now_ns = now_of(seat->gpu);
+    struct channel *channel = seat->turn;
+    struct watch_answer answer;
     struct channel_report report;
+    struct watch_view view;
 
-    if (!seat->turn)
+    if (!channel)
         return;
-    channel_report(seat->turn, &report);
-    if (!seat->turn->revoked)
-        watch_turn(seat, &report, now_ns);
-    else if (report.turn_done == seat->turn->turn)
-        lease_channel_reported(seat->turn);
-    else
-        watch_drain(seat, &report, now_ns);
+    channel_report(channel, &report);
+    if (channel->revoked && report.turn_done == channel->turn) {
+        lease_channel_reported(channel);
+        return;
+    }
+    view = (struct watch_view){.now_ns = now_of(seat->gpu),
+                               .job_timeout_ns = job_timeout_ns(seat),
+                               .drain_ns = seat->gpu->settings->drain_ns,
+                               .overrun_ns = seat->overrun_ns,
+                               .revoked = channel->revoked,
+                               .revoked_ns = channel->revoked_ns,
+                               .jobs_checked = channel->jobs_checked,
+                               .was_busy = channel->drain_busy};
+    answer = watch_look(&view, &report);
+    channel->jobs_checked = report.jobs_taken;
+    channel->drain_busy = report.oldest_issued_ns != 0 && report.need != VGPU_NEED_NOTHING;
+    carry_out_watch(seat, &answer);
+}
+
+void seat_set_timeout(struct seat *seat, uint64_t timeout_ns)
+{
+    if (seat->job_timeout_ns == timeout_ns)
+        return;
+    seat->job_timeout_ns = timeout_ns;
+    if (seat->turn)
+        set_watchdog(seat, now_of(seat->gpu));
 }
 
 /* channels come and go */
@@ -538,7 +529,7 @@ void lease_channel_adopt(struct seat *seat, struct channel *channel)
         channel->revoked = !(channel->turn & VGPU_TURN_GRANTED);
         channel->revoked_ns = now_ns;
         set_watchdog(seat, now_ns + (channel->revoked ? seat->gpu->settings->drain_ns
-                                                      : seat->gpu->settings->job_timeout_ns));
+                                                      : job_timeout_ns(seat)));
         if (!seat->leased)
             take_turn_back(seat);
     } else if (channel->turn & VGPU_TURN_GRANTED) {

@@ -14,12 +14,13 @@
 
 #include "mediator/accounts.h"
 #include "mediator/channel.h"
+#include "mediator/fault.h"
 #include "mediator/loop.h"
 #include "mediator/pool.h"
 #include "sched/sched.h"
 
 struct lease_settings {
-    uint64_t job_timeout_ns; /* a job that takes longer ends its worker */
+    uint64_t job_timeout_ns; /* a job that takes longer ends its worker; a VM may have its own */
     uint64_t drain_ns;       /* a worker that has nothing in flight gives its turn back within */
     /*
      * How long, by its own GPU time, a VM may go on past its turn while another overruns already,
@@ -27,7 +28,8 @@ struct lease_settings {
      */
     uint64_t overrun_ns;
     /* Ends a worker. Its death is told by lease_channel_gone(). */
-    void (*kill)(void *context, struct channel *channel, enum vgpu_status status, const char *text);
+    void (*kill)(void *context, struct channel *channel, enum fault_kind kind,
+                 enum vgpu_status status, const char *text);
     void *context;
 };
 
@@ -59,6 +61,7 @@ struct seat {
     bool contended;       /* as the turn's lease page says */
     uint64_t mark_ns, idle_ns, idle_since_ns, busy_mark_ns, jobs_mark; /* since the last charge */
     uint64_t granted_ns, overrun_ns;
+    uint64_t job_timeout_ns; /* 0: the settings' */
     struct loop_timer rotate, watchdog;
     struct accounts_slot *slot;
     struct accounts_record account;
@@ -93,6 +96,8 @@ void seat_free(struct seat *seat);
  * runs there stays in the old one. After each gpu_configure(): it may serve another now.
  */
 void seat_update(struct seat *seat, const struct config_vm *vm);
+/* 0: the settings'. In force at once, for the job in flight too. */
+void seat_set_timeout(struct seat *seat, uint64_t job_timeout_ns);
 void seat_totals(const struct seat *seat, struct seat_totals *ret);
 /* Brings charges up to now, for status. */
 void seat_charge(struct seat *seat);

@@ -343,10 +343,10 @@ static int watch_signals(struct signals *signals, struct loop *loop)
     return loop_watch_add(loop, &signals->watch, signals->fd, EPOLLIN, signalled, signals);
 }
 
-static void kill_hook(void *context, struct channel *channel, enum vgpu_status status,
-                      const char *text)
+static void kill_hook(void *context, struct channel *channel, enum fault_kind kind,
+                      enum vgpu_status status, const char *text)
 {
-    vm_kill_channel(channel, status, text);
+    vm_fault_channel(channel, kind, status, text);
 }
 
 static int run(const struct mediator_settings *settings)

@@ -307,6 +307,9 @@ static void link_welcome(void *context, int accounts)
             s->slot = NULL; /* of a page that is unmapped now */
     if (accounts_init(&mediator->accounts, accounts, &err) < 0)
         vgpu_log(VGPU_LOG_ERROR, "accounts", "reason=\"%s\"", err.text);
+    for (struct vm *vm = mediator->vms; vm; vm = vm->next)
+        if (vm->state != VM_REMOVED)
+            faults_recover(vm);
 }
 
 static void link_entry(void *context, const struct vgpu_launch_entry *entry, const int *fds)

@@ -36,8 +36,8 @@ static uint64_t clock_of(void *context)
     return ((struct bench *)context)->now_ns;
 }
 
-static void note_kill(void *context, struct channel *channel, enum vgpu_status status,
-                      const char *text)
+static void note_kill(void *context, struct channel *channel, enum fault_kind kind,
+                      enum vgpu_status status, const char *text)
 {
     struct bench *bench = context;
 

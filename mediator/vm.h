@@ -9,9 +9,11 @@
 #ifndef VGPU_MEDIATOR_VM_H
 #define VGPU_MEDIATOR_VM_H
 
+#include "mediator/budget.h"
 #include "mediator/channel.h"
 #include "mediator/config.h"
 #include "mediator/connection.h"
+#include "mediator/fault.h"
 #include "mediator/loop.h"
 #include "mediator/request.h"
 
@@ -40,7 +42,9 @@ struct vm {
     struct connection *connections;
     unsigned n_connections;
     struct channel *channels;
-    uint64_t faults; /* jobs that timed out, workers that had to be killed */
+    struct budget budget;
+    struct faults *faults; /* NULL: there were none */
+    bool quarantine_due;   /* in force here; the store has not answered yet */
 };
 
 /* Added to the mediator's list. Without a socket yet. NULL when out of memory. */
@@ -58,6 +62,8 @@ struct vm *vm_find(struct mediator *mediator, uint32_t vm_id);
 int vm_listen(struct vm *vm, struct vgpu_err *err);
 /* Another configuration of the same VM; its guests are told. */
 void vm_update(struct vm *vm, const struct config_vm *config);
+/* In force at once, until the store has it and says otherwise. */
+void vm_quarantine(struct vm *vm);
 /* Ends its connections and channels; it is freed when the last worker is gone. */
 void vm_remove(struct vm *vm);
 /* Removed, and nothing of it left? Then frees it. */
@@ -79,6 +85,10 @@ void vm_launcher_lost(struct channel *channel);
 /* Tells the worker to end, kills it if it does not, and notes why. */
 void vm_end_channel(struct channel *channel, enum vgpu_status status, const char *text);
 void vm_kill_channel(struct channel *channel, enum vgpu_status status, const char *text);
+
+/* The same, and it is held against the VM. */
+void vm_fault_channel(struct channel *channel, enum fault_kind kind, enum vgpu_status status,
+                      const char *text);
 
 struct channel *vm_channel(const struct vm *vm, uint32_t number);
 /* Channels with a worker. */

@@ -77,6 +77,7 @@ struct channel {
     CUcontext entered;        /* current in the consumer's thread */
     CUresult posted_error;    /* of posted calls without a living context */
     uint32_t thread_streams;
+    uint32_t gpu_faults; /* contexts that the guest's work has spoilt */
 
     struct stream *active; /* streams with something uncovered or with marks */
     struct graph *graphs;  /* executable ones */

@@ -42,6 +42,7 @@ struct item {
     CUresult lost;       /* held, and what it named is gone: its answer */
     bool counted;        /* in the channel's depth */
     bool batched;        /* its job ends with a batch */
+    bool delayed;        /* a copy that was allowed to begin, and had to wait for bytes */
     uint32_t small_used;
     uint64_t owned_bytes; /* of blobs that are not in `small` */
     /* From here on a new item is not cleared: all is written before it is read. */

@@ -158,7 +158,7 @@ void stream_add_unit(struct channel *channel, struct stream *stream, struct func
     batch->jobs += ends_job;
     batch->copy_bytes += copy_bytes;
     batch->estimate_ns += estimate_ns;
-    turn_issued(channel, estimate_ns);
+    turn_issued(channel, estimate_ns, copy_bytes);
     if (batch_is_full(channel, batch))
         stream_cover(channel, stream);
 }

@@ -21,6 +21,20 @@
 #define VGPU_LEASE_QUARANTINED 0x1u /* take no job */
 #define VGPU_LEASE_STOP        0x2u /* end: drain, answer, exit */
 
+/* What a channel has used up of what it was granted. */
+#define VGPU_WANT_JOBS  0x1u /* jobs_allowed are taken */
+#define VGPU_WANT_DEPTH 0x2u /* depth_max are taken and not done */
+#define VGPU_WANT_BYTES 0x4u /* a copy waits for bytes_max */
+
+/* Limits that hold jobs back, for counters. */
+enum vgpu_limit {
+    VGPU_LIMIT_RATE = 0,
+    VGPU_LIMIT_DEPTH = 1,
+    VGPU_LIMIT_BYTES = 2,
+    VGPU_LIMIT_QUARANTINE = 3,
+    VGPU_LIMIT_COUNT = 4
+};
+
 struct vgpu_lease_page {
     uint32_t magic;
     uint32_t layout;
@@ -38,7 +52,11 @@ struct vgpu_lease_page {
     uint64_t jobs_allowed;       /* explicit and posted jobs in all, free running (rate limit) */
     uint64_t memory_quota_bytes; /* device memory of this channel; 0: no limit */
     uint64_t retry_ns;           /* hint that goes with BUSY */
-    uint8_t reserved[4096 - 64];
+    uint64_t bytes_max; /* of copies handed to the GPU and not done; 0: no limit. One alone may be
+                           larger */
+    uint32_t ask;       /* VGPU_WANT_* that the worker tells, once for each value that it used up */
+    uint32_t grant;     /* counts the changes of what is granted */
+    uint8_t reserved[4096 - 80];
 };
 VGPU_ASSERT_SIZE(struct vgpu_lease_page, 4096);
 
@@ -75,7 +93,14 @@ struct vgpu_report_page {
     char text[VGPU_STATUS_TEXT_BYTES];
     uint64_t guest_process; /* its number as the guest process says; 0: it did not */
     uint64_t guest_pid_namespace;
-    uint8_t reserved[4096 - 128 - VGPU_STATUS_TEXT_BYTES];
+    uint64_t bytes_in_flight; /* of copies handed to the GPU and not done */
+    uint32_t wants;           /* VGPU_WANT_*, as far as the lease page asks */
+    uint32_t gpu_faults;      /* contexts that an error of the guest's own work has spoilt */
+    uint32_t grant_seen;      /* the value of grant at the start of the last round */
+    uint32_t reserved0;
+    uint64_t refused_by[VGPU_LIMIT_COUNT]; /* explicit jobs; quarantine: posted ones too */
+    uint64_t held_by[VGPU_LIMIT_COUNT];    /* times that posted jobs had to wait */
+    uint8_t reserved[4096 - 216 - VGPU_STATUS_TEXT_BYTES];
 };
 VGPU_ASSERT_SIZE(struct vgpu_report_page, 4096);
 
