@@ -44,6 +44,7 @@ struct gpu {
     uint32_t last_pool; /* ids */
     struct loop_timer tick;
     struct seat *seats;
+    struct seat *look; /* whose backlog is looked at next */
 };
 
 struct seat {
@@ -61,6 +62,7 @@ struct seat {
     bool contended;       /* as the turn's lease page says */
     uint64_t mark_ns, idle_ns, idle_since_ns, busy_mark_ns, jobs_mark; /* since the last charge */
     uint64_t granted_ns, overrun_ns;
+    uint64_t queued_ns;      /* when it began to wait */
     uint64_t job_timeout_ns; /* 0: the settings' */
     struct loop_timer rotate, watchdog;
     struct accounts_slot *slot;

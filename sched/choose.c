@@ -424,7 +424,7 @@ static bool successor_strict(struct sched *sched, const struct sched_vm *holder,
         return true;
     if (vm->params.priority != holder->params.priority)
         return vm->params.priority > holder->params.priority;
-    return !holder->oldest_ns || vm->arrival_ns <= holder->oldest_ns;
+    return !holder->oldest_ns || vm->arrival_ns < holder->oldest_ns;
 }
 
 bool choose_successor(struct sched *sched, struct sched_vm *holder, uint64_t now_ns)
