@@ -322,7 +322,7 @@ def measure_wait(crowd, options, result):
                         bound + (SLICE + IN_FLIGHT + KERNEL_US * 1000 + HAND_OVER) / MS,
                         'max-wait + the turn in hand; %d waits' % len(logs[1])))
     crowd.stack.admin('set-policy', '--pool=A', '--policy=wfq')
-    crowd.stack.admin('set-slice', '--pool=A', '--max-wait=0')
+    crowd.stack.admin('set-slice', '--pool=A', '--max-wait=default')
     return rows
 
 

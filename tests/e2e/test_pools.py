@@ -28,7 +28,7 @@ class Program:
 
     def busy(self, seconds=100):
         now = time.monotonic_ns()
-        self.process.stdin.write('busy 20000 4 %d %d /dev/null\n' % (now, now + seconds * 10**9))
+        self.process.stdin.write('busy 20000 64 %d %d /dev/null\n' % (now, now + seconds * 10**9))
         self.process.stdin.flush()
         return self
 
@@ -49,7 +49,12 @@ def status_of(stack, vm):
 
 
 def gpus_of(stack, vms):
-    return [status_of(stack, vm)['gpu_id'] for vm in vms]
+    """Of VMs that keep their GPU busy: between two jobs they are on none for an instant."""
+    def busy(vm):
+        gpu = status_of(stack, vm)['gpu_id']
+        return gpu is not None and 'GPU %d' % gpu
+
+    return [int(wait_for(lambda vm=vm: busy(vm), 10, 'VM %d works' % vm)[4:]) for vm in vms]
 
 
 def times(stack, vms):
@@ -76,7 +81,7 @@ def test_e2e_pools_on_gpus_of_their_own():
     with two_gpus() as stack:
         start(stack, {'A': [0], 'B': [1]}, {1: 'A', 2: 'B', 3: 'A', 4: 'B'})
         programs = [Program(stack, vm).busy() for vm in (1, 2, 3, 4)]
-        wait_for(lambda: gpus_of(stack, (1, 2, 3, 4)) == [0, 1, 0, 1], 10, 'all work')
+        assert gpus_of(stack, (1, 2, 3, 4)) == [0, 1, 0, 1]
         close(shares(stack, (1, 3), 2), (0.5, 0.5))
         close(shares(stack, (2, 4), 2), (0.5, 0.5))
         # Whoever is alone in its pool has its GPU to itself.
@@ -91,7 +96,6 @@ def test_e2e_pool_over_two_gpus():
     with two_gpus() as stack:
         start(stack, {'A': [0, 1]}, {vm: 'A' for vm in (1, 2, 3, 4)})
         programs = [Program(stack, vm).busy() for vm in (1, 2, 3, 4)]
-        wait_for(lambda: None not in gpus_of(stack, (1, 2, 3, 4)), 10, 'all work')
         gpus = gpus_of(stack, (1, 2, 3, 4))
         assert sorted(gpus) == [0, 0, 1, 1], gpus
         # One GPU empties: the next one comes there.
@@ -100,8 +104,44 @@ def test_e2e_pool_over_two_gpus():
             programs[vm - 1].process.kill()
         wait_for(lambda: all(status_of(stack, vm)['channels'] == 0 for vm in gone), 10, 'ended')
         again = Program(stack, gone[0]).busy()
-        wait_for(lambda: gpus_of(stack, gone[:1]) == [0], 10, 'the next one is on GPU 0')
+        assert gpus_of(stack, gone[:1]) == [0]
         again.process.kill()
+
+
+def test_e2e_pools_with_weights_on_one_gpu():
+    with two_gpus() as stack:
+        start(stack, {'A': [0], 'B': [0]}, {1: 'A', 2: 'A', 3: 'B'})
+        programs = [Program(stack, vm).busy() for vm in (1, 2, 3)]
+        assert len(programs) == 3
+        close(shares(stack, (1, 2, 3), 3), (1 / 3, 1 / 3, 1 / 3))
+        stack.admin('set-pool-weight', 'A', '--weight=25')
+        stack.admin('set-pool-weight', 'B', '--weight=75')
+        close(shares(stack, (1, 2, 3), 3), (1 / 8, 1 / 8, 3 / 4))
+        # To the other pool, live.
+        stack.admin('set-pool', '--vm=2', '--pool=B')
+        close(shares(stack, (1, 2, 3), 3), (1 / 4, 3 / 8, 3 / 8))
+        stack.admin('set-pool-weight', 'B', '--weight=none')
+        close(shares(stack, (1, 2, 3), 3), (1 / 3, 1 / 3, 1 / 3))
+
+
+def test_e2e_slice_and_policy_change_while_programs_run():
+    with two_gpus() as stack:
+        start(stack, {'A': [0]}, {1: 'A', 2: 'A'})
+        stack.admin('set-slice', 'A', '10s')
+        programs = [Program(stack, vm).busy() for vm in (1, 2)]
+        assert len(programs) == 2
+        time.sleep(0.2)
+        # Without the change, whoever has the GPU now would have it for 10 s.
+        stack.admin('set-slice', 'A', '5ms')
+        close(shares(stack, (1, 2), 2), (1 / 2, 1 / 2))
+        stack.admin('set-priority', '2', '--priority=high')
+        close(shares(stack, (1, 2), 2), (1 / 3, 2 / 3))
+        stack.admin('set-policy', 'A', 'strict')
+        close(shares(stack, (1, 2), 2), (0, 1))
+        # Low runs all the same, once it has waited for as long as is set.
+        stack.admin('set-slice', 'A', '5ms', '--max-wait=200ms')
+        before = times(stack, (1,))[0]
+        wait_for(lambda: times(stack, (1,))[0] > before, 10, 'low runs')
 
 
 def test_e2e_pool_of_another_gpu_gets_new_programs_only():
@@ -109,13 +149,13 @@ def test_e2e_pool_of_another_gpu_gets_new_programs_only():
         start(stack, {'A': [0], 'B': [1]}, {1: 'A'})
         old = Program(stack, 1).busy()
         stack.admin('set-pool', '--vm=1', '--pool=B')
-        wait_for(lambda: gpus_of(stack, (1,)) == [0], 10, 'it goes on where it was')
+        assert gpus_of(stack, (1,)) == [0]
         before = times(stack, (1,))[0]
         wait_for(lambda: times(stack, (1,))[0] > before + 10**8, 10, 'the old program goes on')
         old.process.kill()
         wait_for(lambda: status_of(stack, 1)['channels'] == 0, 10, 'the channel ends')
         new = Program(stack, 1).busy()
-        wait_for(lambda: gpus_of(stack, (1,)) == [1], 10, 'the new program is on GPU 1')
+        assert gpus_of(stack, (1,)) == [1]
         new.process.kill()
 
 
