@@ -34,6 +34,7 @@ S = 1000000000
 # What is configured: the scheduler's defaults, and the mediator's cap on work in flight.
 SLICE, SLICE_MIN, IN_FLIGHT, URGENCY, HAND_OVER = 10 * MS, 2 * MS, 5 * MS, 10 * MS, 140000
 KERNEL_US = 1000
+DEPTH = 32  # more than a slice's worth, so that who is to have work always has it
 MULTIPLIER = {'low': 1, 'medium': 2, 'high': 4}
 MEASURES = ['shares', 'latency', 'switching', 'lone', 'stall', 'wait', 'restart']
 
@@ -201,7 +202,7 @@ def measure_shares(crowd, options, result):
         sleep_until(start + int(options.seconds * S))
         accounts.append(crowd.charged())
 
-    logs, _start, stop = crowd.run({vm: ('busy', lengths[vm], 8) for vm in crowd.loads},
+    logs, _start, stop = crowd.run({vm: ('busy', lengths[vm], DEPTH) for vm in crowd.loads},
                                    options.seconds, during)
     charged = {vm: accounts[1][vm] - accounts[0][vm] for vm in crowd.loads}
     weights = {vm: MULTIPLIER[priority] * weight for vm, (priority, weight) in wanted.items()}
@@ -237,7 +238,7 @@ def measure_latency(crowd, options, result):
     crowd.configure({1: ('high', 50), **{vm: ('low', 50) for vm in others}})
     seconds = max(2, options.seconds / 3)
     alone = crowd.run({1: ('light', 1, 20000)}, seconds)[0][1]
-    beside = crowd.run({1: ('light', 1, 20000), **{vm: ('busy', 1, 8) for vm in others}},
+    beside = crowd.run({1: ('light', 1, 20000), **{vm: ('busy', 1, DEPTH) for vm in others}},
                        seconds)[0][1]
     alone, beside = ([took / MS for _end, took in log] for log in (alone, beside))
     result['latency_ms'] = {'alone': sorted(alone), 'beside': sorted(beside)}
@@ -256,9 +257,9 @@ def measure_switching(crowd, options, result):
     seconds = max(2, options.seconds / 10)
     lost = []
     for _ in range(options.rounds):
-        logs, start, stop = crowd.run({four[0]: ('busy', 1, 8)}, seconds)
+        logs, start, stop = crowd.run({four[0]: ('busy', 1, DEPTH)}, seconds)
         alone = rate(logs[four[0]], start + S // 2, stop)
-        logs, start, stop = crowd.run({vm: ('busy', 1, 8) for vm in four}, seconds)
+        logs, start, stop = crowd.run({vm: ('busy', 1, DEPTH) for vm in four}, seconds)
         together = rate(sorted(sum(logs.values(), [])), start + S // 2, stop)
         lost.append((1 - together / alone) * 100)
     result['switching_lost_percent'] = lost
@@ -271,13 +272,13 @@ def measure_lone(crowd, options, result):
     seconds = max(2, options.seconds / 10)
     cost = []
     for _ in range(options.rounds):
-        logs, start, stop = crowd.run({1: ('busy', 1, 8)}, seconds)
+        logs, start, stop = crowd.run({1: ('busy', 1, DEPTH)}, seconds)
         mediated = rate(logs[1], start + S // 2, stop)
         native = crowd.native()
         crowd.check(0, native.answer())
         start = time.monotonic_ns()
         stop = start + int(seconds * S)
-        native.busy(crowd.loops, 8, start, stop)
+        native.busy(crowd.loops, DEPTH, start, stop)
         crowd.check(0, native.answer())
         cost.append((1 - mediated / rate(native.log(), start + S // 2, stop)) * 100)
         native.end()
@@ -331,7 +332,7 @@ def measure_wait(crowd, options, result):
     crowd.stack.admin('set-slice', 'A', 'default', '--max-wait=%dms' % bound)
     for policy in ('wfq', 'strict'):
         crowd.stack.admin('set-policy', 'A', policy)
-        logs = crowd.run({last: ('busy', 1, 1), **{vm: ('busy', 1, 8) for vm in others}},
+        logs = crowd.run({last: ('busy', 1, 1), **{vm: ('busy', 1, DEPTH) for vm in others}},
                          max(options.seconds / 3, 3.5 * bound / 1000))[0]
         wait = max(took for _end, took in logs[last]) / MS - KERNEL_US / 1000
         result['wait_%s_ms' % policy] = [took / MS for _end, took in logs[last]]
@@ -356,7 +357,7 @@ def measure_restart(crowd, options, result):
         marks.append(time.monotonic_ns())
 
     before = len(crowd.errors)
-    logs = crowd.run({vm: ('busy', 1, 8) for vm in crowd.loads}, max(4, options.seconds / 10),
+    logs = crowd.run({vm: ('busy', 1, DEPTH) for vm in crowd.loads}, max(4, options.seconds / 10),
                      during)[0]
     killed, answers = marks
     ends = sorted((end, vm) for vm, log in logs.items() for end, _took in log)
@@ -416,28 +417,38 @@ def measure_misbehave(crowd, options, result):
     rogues, good = vms[:len(vms) // 3], vms[len(vms) // 3:]
     for vm in rogues:
         crowd.loads.pop(vm).end()
+        # So that it goes on misbehaving: its faults are not what is measured, nor a GPU that is full.
         crowd.stack.admin('set-timeout', '--vm-id=%d' % vm, '--timeout=2s')
+        crowd.stack.admin('set-faults', '--vm-id=%d' % vm, '--threshold=1000', '--window=60s')
+        crowd.stack.admin('set-memory', '--vm-id=%d' % vm, '--memory=4G')
     dice = random.Random(options.seed)
     wanted = {vm: (dice.choice(['low', 'medium', 'high']), dice.randint(20, 100)) for vm in good}
     crowd.configure(wanted)
     weights = {vm: MULTIPLIER[priority] * weight for vm, (priority, weight) in wanted.items()}
-    threads = []
+    threads, accounts = [], []
 
     def during(start):
         threads.append(Rogues(crowd, rogues, start + int(options.seconds * S)))
+        sleep_until(start)
+        accounts.append(crowd.charged())
         threads[0].start()
+        threads[0].join()
+        accounts.append(crowd.charged())
 
     before = len(crowd.errors)
-    logs, _start, stop = crowd.run({vm: ('busy', 1, 8) for vm in good}, options.seconds, during)
-    threads[0].join()
+    logs, _start, stop = crowd.run({vm: ('busy', 1, DEPTH) for vm in good}, options.seconds, during)
     served, total = account(logs, dict.fromkeys(good, KERNEL_US * 1000), weights, stop)
     worst = max(abs(vm['served'] / (vm['due'] * total) - 1) for vm in served.values())
+    charged = {vm: accounts[1][vm] - accounts[0][vm] for vm in good}
+    by_account = max(abs(charged[number] / sum(charged.values()) / vm['due'] - 1)
+                     for number, vm in served.items())
     result['misbehaved'] = threads[0].done
     return [
         row('errors seen by %d well-behaved VMs in %g s' % (len(good), options.seconds),
             len(crowd.errors) - before, '', 0,
             ', '.join('%s %d' % one for one in threads[0].done.items())),
-        row('their largest deviation from their share', worst * 100, '%', 2),
+        row('their largest deviation from their share', worst * 100, '%', 2,
+            'by what the mediator charged, %.2f %%' % (by_account * 100)),
     ]
 
 
