@@ -83,7 +83,9 @@ STATUS = {
              "weight": 50.0, "quarantine_reason": None, "state": "running", "gpu_id": 0, "channels": 1,
              "connections": 1, "memory_bytes": 6, "queue_depth": 2,
              "jobs_done": 3, "jobs_failed": 0, "jobs_refused": 0, "gpu_time_ns": 4, "wait_ns": 5,
-             "share": 1.0, "entitlement": 1.0}],
+             "share": 1.0, "entitlement": 1.0, "faults": 2,
+             "refused_by": {"rate": 1, "depth": 0, "bytes": 0, "quarantine": 0},
+             "held_by": {"rate": 0, "depth": 3, "bytes": 0, "quarantine": 0}}],
 }
 
 SCAN = """#!/bin/sh

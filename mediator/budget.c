@@ -3,7 +3,6 @@
 
 #include <assert.h>
 #include <stdlib.h>
-#include <string.h>
 #include <vgpu/wire.h>
 
 #include "common/clock.h"
@@ -74,36 +73,43 @@ static void set_jobs(struct budget *budget, struct channel *channel, uint64_t jo
     channel_offer(channel, &offer);
 }
 
+/* It took jobs, or was granted some, a moment ago: one of what it holds is its own. */
+static bool is_moving(const struct budget *budget, const struct channel_grant *grant)
+{
+    return held(grant) > 0 && loop_now(budget->loop) - grant->moved_ns < STILL_NS;
+}
+
 /* What a channel would have of all that there is. scarce: not all who have none would get one. */
 static uint64_t wanted(const struct budget *budget, const struct channel_grant *grant, bool scarce,
                        bool wake)
 {
-    uint64_t now_ns = loop_now(budget->loop);
-
-    if (grant->sleeps)
-        return wake || held(grant) ? 1 : 0;
+    if (held(grant) == 0 && grant->sleeps)
+        return wake;
     if (held(grant) == 0)
         return budget->limits.rate.burst;
-    return !scarce || now_ns - grant->moved_ns < STILL_NS ? held(grant) : 0;
+    return !scarce || is_moving(budget, grant) ? held(grant) : 0;
 }
 
 /* Divides what is in the bucket and what is granted and not spent. */
 static void divide_jobs(struct budget *budget, unsigned hungry, bool wake)
 {
     uint64_t want[CHANNELS_MAX], part[CHANNELS_MAX], all, now_ns = loop_now(budget->loop);
+    uint32_t n = 0, next = budget->first;
     bool scarce;
-    uint32_t n = 0;
 
     all = limits_take(&budget->rate, now_ns, UINT64_MAX);
     limits_untake(&budget->rate, now_ns, all);
     scarce = all < hungry;
     for (struct channel *c = budget->channels; c; c = c->budget_next) {
-        all += held(&c->grant);
-        want[n++] = wanted(budget, &c->grant, scarce, wake);
+        uint64_t own = is_moving(budget, &c->grant);
+
+        all += held(&c->grant) - own;
+        want[n++] = wanted(budget, &c->grant, scarce, wake) - own;
     }
-    limits_split(all, want, part, n, budget->first++);
+    limits_split(all, want, part, n, budget->first);
     n = 0;
     for (struct channel *c = budget->channels; c; c = c->budget_next, n++) {
+        part[n] += is_moving(budget, &c->grant);
         if (part[n] >= held(&c->grant))
             continue;
         limits_untake(&budget->rate, now_ns, held(&c->grant) - part[n]);
@@ -114,9 +120,14 @@ static void divide_jobs(struct budget *budget, unsigned hungry, bool wake)
     for (struct channel *c = budget->channels; c; c = c->budget_next, n++) {
         uint64_t has = held(&c->grant);
 
-        if (part[n] > has)
-            set_jobs(budget, c, has + limits_take(&budget->rate, now_ns, part[n] - has));
+        if (part[n] <= has)
+            continue;
+        set_jobs(budget, c, has + limits_take(&budget->rate, now_ns, part[n] - has));
+        c->grant.moved_ns = now_ns;
+        next = n + 1;
     }
+    /* Whoever had the odd one is last the next time. */
+    budget->first = next;
 }
 
 /* Channels by what they have: none and they wait for more, none and they sleep, some. */
@@ -377,9 +388,15 @@ static void begin_counting(struct budget *budget)
     }
 }
 
+static bool same(const struct budget_limits *a, const struct budget_limits *b)
+{
+    return a->rate.rate_per_s == b->rate.rate_per_s && a->rate.burst == b->rate.burst &&
+           a->depth == b->depth && a->bytes == b->bytes;
+}
+
 void budget_configure(struct budget *budget, const struct budget_limits *limits)
 {
-    if (memcmp(limits, &budget->limits, sizeof(*limits)) == 0)
+    if (same(limits, &budget->limits))
         return;
     if (budget->limits.rate.rate_per_s == 0)
         begin_counting(budget);
@@ -418,6 +435,7 @@ void budget_add(struct budget *budget, struct channel *channel)
         offer_all(budget);
     else
         offer_rest(budget, channel);
+    channel_grant_known(channel);
 }
 
 void budget_adopt(struct budget *budget, struct channel *channel)
@@ -441,6 +459,7 @@ void budget_adopt(struct budget *budget, struct channel *channel)
 void budget_remove(struct budget *budget, struct channel *channel)
 {
     struct channel **at = &budget->channels;
+    struct channel_report report;
 
     while (*at && *at != channel)
         at = &(*at)->budget_next;
@@ -450,6 +469,7 @@ void budget_remove(struct budget *budget, struct channel *channel)
     budget->n_channels--;
     if (!limited(budget))
         return;
+    look(budget, channel, &report);
     if (channel->grant.jobs != UINT64_MAX)
         limits_untake(&budget->rate, loop_now(budget->loop), held(&channel->grant));
     offer_all(budget);

@@ -251,6 +251,13 @@ void channel_queue(const struct channel *channel, struct channel_queue *ret)
     ret->over = page_load_u64(&page->jobs_done) + page_load_u64(&page->jobs_failed);
 }
 
+uint64_t channel_counted(const struct channel *channel, enum vgpu_limit limit, bool refused)
+{
+    const struct vgpu_report_page *page = channel->report;
+
+    return page_load_u64(refused ? &page->refused_by[limit] : &page->held_by[limit]);
+}
+
 void channel_blame(struct channel *channel, enum vgpu_status status, const char *text)
 {
     if (channel->end_status != VGPU_OK)
@@ -320,6 +327,12 @@ void channel_grant_begin(struct channel *channel)
                                             .depth_most = UINT32_MAX};
 }
 
+void channel_grant_known(struct channel *channel)
+{
+    channel->grant.jobs_most = channel->grant.jobs;
+    channel->grant.depth_most = channel->grant.depth;
+}
+
 struct channel_offer channel_offered(const struct channel *channel)
 {
     const struct channel_grant *grant = &channel->grant;
@@ -363,11 +376,16 @@ void channel_offer(struct channel *channel, const struct channel_offer *offer)
 void channel_grant_seen(struct channel *channel, const struct channel_report *report)
 {
     struct channel_grant *grant = &channel->grant;
+    uint64_t most;
+    uint32_t deepest;
 
     if (report->grant_seen != grant->count)
         return;
     /* What it has taken before that round stays its own until it is done. */
-    grant->jobs_most = grant->jobs > report->jobs_taken ? grant->jobs : report->jobs_taken;
-    if (report->depth <= grant->depth)
-        grant->depth_most = grant->depth;
+    most = grant->jobs > report->jobs_taken ? grant->jobs : report->jobs_taken;
+    if (most < grant->jobs_most)
+        grant->jobs_most = most;
+    deepest = grant->depth > report->depth ? grant->depth : report->depth;
+    if (deepest < grant->depth_most)
+        grant->depth_most = deepest;
 }

@@ -145,6 +145,9 @@ struct channel_queue {
 };
 void channel_queue(const struct channel *channel, struct channel_queue *ret);
 
+/* Explicit jobs that the worker refused for a limit, or times that posted ones had to wait. */
+uint64_t channel_counted(const struct channel *channel, enum vgpu_limit limit, bool refused);
+
 /* Notes why the channel ends, if nobody has before. */
 void channel_blame(struct channel *channel, enum vgpu_status status, const char *text);
 /* What the worker says of its end, if it says so; its text is cleaned. */
@@ -157,6 +160,8 @@ void channel_set_flags(struct channel *channel, uint32_t flags);
 
 /* Takes what the lease page grants for what is granted. */
 void channel_grant_begin(struct channel *channel);
+/* No worker has seen another page than this one. */
+void channel_grant_known(struct channel *channel);
 struct channel_offer channel_offered(const struct channel *channel);
 /* Makes it so, where it differs. */
 void channel_offer(struct channel *channel, const struct channel_offer *offer);

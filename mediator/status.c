@@ -175,6 +175,29 @@ static uint64_t vm_memory(const struct vm *vm)
     return bytes;
 }
 
+/* By the words of its workers; those that have ended are not counted any more. */
+static json_t *by_limit(const struct vm *vm, bool refused)
+{
+    static const char *const names[VGPU_LIMIT_COUNT] = {"rate", "depth", "bytes", "quarantine"};
+    json_t *counts = json_object();
+
+    for (int limit = 0; limit < VGPU_LIMIT_COUNT; limit++) {
+        uint64_t sum = 0;
+
+        for (const struct channel *c = vm ? vm->channels : NULL; c; c = c->next)
+            sum += channel_counted(c, (enum vgpu_limit)limit, refused);
+        json_object_set_new(counts, names[limit], count(sum));
+    }
+    return counts;
+}
+
+static void add_limits(const struct vm *vm, json_t *row)
+{
+    json_object_set_new(row, "faults", count(vm ? faults_counted(vm) : 0));
+    json_object_set_new(row, "refused_by", by_limit(vm, true));
+    json_object_set_new(row, "held_by", by_limit(vm, false));
+}
+
 static void add_seats(struct mediator *mediator, uint32_t vm_id, struct vm_sum *sum)
 {
     for (unsigned i = 0; i < MEDIATOR_GPUS_MAX; i++) {
@@ -191,9 +214,10 @@ static json_t *live_json(struct mediator *mediator, uint32_t vm_id)
 {
     const struct vm *vm = vm_find(mediator, vm_id);
     struct vm_sum sum = {.gpu_id = -1};
+    json_t *row;
 
     add_seats(mediator, vm_id, &sum);
-    return json_pack(
+    row = json_pack(
         "{s:s, s:o, s:i, s:i, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "state",
         vm_state_name(vm, &sum), "gpu_id", sum.gpu_id >= 0 ? json_integer(sum.gpu_id) : json_null(),
         "channels", vm ? (int)vm_living(vm) : 0, "connections", vm ? (int)vm->n_connections : 0,
@@ -204,6 +228,9 @@ static json_t *live_json(struct mediator *mediator, uint32_t vm_id)
         sum.has_seat ? json_real(part((double)sum.window_ns, (double)sum.all_ns)) : json_null(),
         "entitlement",
         sum.has_seat ? json_real(part(sum.entitled_ns, (double)sum.all_ns)) : json_null());
+    if (row)
+        add_limits(vm, row);
+    return row;
 }
 
 json_t *status_vm_live(struct mediator *mediator, uint32_t vm_id)

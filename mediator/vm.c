@@ -63,14 +63,12 @@ static void audit(struct channel *channel)
 static void configure_budget(struct vm *vm)
 {
     const struct config_vm *config = &vm->config;
-    struct budget_limits limits;
+    const struct budget_limits limits = {
+        .rate = {config->rate_per_s, config->rate_per_s ? config->burst : 0},
+        .depth = config->depth,
+        .bytes = config->bytes_in_flight,
+    };
 
-    /* It is compared as bytes. */
-    memset(&limits, 0, sizeof(limits));
-    limits.rate.rate_per_s = config->rate_per_s;
-    limits.rate.burst = config->rate_per_s ? config->burst : 0;
-    limits.depth = config->depth;
-    limits.bytes = config->bytes_in_flight;
     budget_configure(&vm->budget, &limits);
 }
 
@@ -194,13 +192,23 @@ static uint64_t job_timeout_ns(const struct vm *vm)
     return vm->config.job_timeout_ms * VGPU_NS_PER_MS;
 }
 
+static void set_timeouts(struct vm *vm)
+{
+    for (unsigned i = 0; i < MEDIATOR_GPUS_MAX; i++) {
+        struct gpu *gpu = vm->mediator->gpus[i];
+        struct seat *seat = gpu ? gpu_find_seat(gpu, vm->config.id) : NULL;
+
+        if (seat)
+            seat_set_timeout(seat, job_timeout_ns(vm));
+    }
+}
+
 void vm_update(struct vm *vm, const struct config_vm *config)
 {
     bool quarantined = config->quarantined || vm->quarantine_due;
     bool same = vm->config.priority == config->priority &&
                 vm->config.weight_hundredths == config->weight_hundredths &&
                 (vm->state == VM_QUARANTINED) == quarantined &&
-                vm->config.job_timeout_ms == config->job_timeout_ms &&
                 strcmp(vm->config.pool, config->pool) == 0;
 
     if ((vm->state == VM_QUARANTINED) != quarantined)
@@ -208,15 +216,14 @@ void vm_update(struct vm *vm, const struct config_vm *config)
     vm->config = *config;
     configure_budget(vm);
     faults_configured(vm, false);
+    set_timeouts(vm);
     /* Each time: which pools a GPU serves may have changed as well. */
     for (unsigned i = 0; i < MEDIATOR_GPUS_MAX; i++) {
         struct gpu *gpu = vm->mediator->gpus[i];
         struct seat *seat = gpu ? gpu_find_seat(gpu, config->id) : NULL;
 
-        if (!seat)
-            continue;
-        seat_update(seat, config);
-        seat_set_timeout(seat, job_timeout_ns(vm));
+        if (seat)
+            seat_update(seat, config);
     }
     if (!same)
         tell_state(vm);

@@ -229,6 +229,27 @@ static void test_budget_depth_used_up_is_told(void **state)
     close_client(client);
 }
 
+/* A job's age is its own, not that of those before it: each of an unknown length has a mark. */
+static void test_budget_oldest_job_begins_when_the_one_before_it_ends(void **state)
+{
+    struct client *client = open_client();
+    uint64_t first_ns;
+
+    for (int i = 0; i < 3; i++)
+        client_launch(client, KERNEL, VGPU_STREAM_DEFAULT);
+    client_run(client);
+    first_ns = client->report->oldest_issued_ns;
+    assert_true(first_ns > 0);
+    test_driver_step(1);
+    client_run(client);
+    assert_true(client->report->oldest_issued_ns > first_ns);
+    assert_int_equal(client->report->jobs_done, 1);
+    test_driver_release();
+    client_run(client);
+    assert_int_equal(client->report->oldest_issued_ns, 0);
+    close_client(client);
+}
+
 static uint32_t faults_after(CUresult result)
 {
     struct client *client = open_client();
@@ -270,6 +291,7 @@ int main(void)
         cmocka_unit_test(test_budget_used_up_is_told_once_for_each_grant),
         cmocka_unit_test(test_budget_without_limits_tells_nothing),
         cmocka_unit_test(test_budget_depth_used_up_is_told),
+        cmocka_unit_test(test_budget_oldest_job_begins_when_the_one_before_it_ends),
         cmocka_unit_test(test_budget_gpu_fault_is_told),
         cmocka_unit_test(test_budget_fault_of_the_gpu_itself_is_not_the_guests),
     };
