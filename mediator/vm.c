@@ -217,8 +217,7 @@ void vm_update(struct vm *vm, const struct config_vm *config)
     configure_budget(vm);
     faults_configured(vm, false);
     set_timeouts(vm);
-    if (same)
-        return;
+    /* Each time: which pools a GPU serves may have changed as well. */
     for (unsigned i = 0; i < MEDIATOR_GPUS_MAX; i++) {
         struct gpu *gpu = vm->mediator->gpus[i];
         struct seat *seat = gpu ? gpu_find_seat(gpu, config->id) : NULL;
@@ -226,7 +225,8 @@ void vm_update(struct vm *vm, const struct config_vm *config)
         if (seat)
             seat_update(seat, config);
     }
-    tell_state(vm);
+    if (!same)
+        tell_state(vm);
 }
 
 /* Takes an ended channel out of the VM. */

@@ -72,7 +72,8 @@ def library_path(name):
 
 
 class Stack:
-    def __init__(self, build=None, driver=None, nvml=None, vms=None, start=True, spares=0):
+    def __init__(self, build=None, driver=None, nvml=None, vms=None, start=True, spares=0,
+                 configure=True, devices=1):
         self.build = build or os.environ.get('VGPU_BUILD', os.path.join(ROOT, 'build/check'))
         self.driver = driver or os.environ.get(
             'VGPU_DRIVER', os.path.join(self.build, 'softgpu/libsoftgpu.so'))
@@ -89,6 +90,8 @@ class Stack:
         self.vms = [] if vms is None else vms
         self.start_wanted = start
         self.spares = spares  # workers() counts them; tests of them ask for some
+        self.configure_wanted = configure
+        self.devices = devices  # of softgpu
         self.shown = False  # the log has been printed already
 
     def path(self, name):
@@ -104,7 +107,8 @@ class Stack:
             if self.start_wanted:
                 self.start_launcher()
                 self.start_mediator()
-                self.configure()
+                if self.configure_wanted:
+                    self.configure()
         except BaseException as error:
             self.__exit__(type(error), error, None)
             raise
@@ -124,7 +128,8 @@ class Stack:
         user = ['--base-uid', '880000'] if os.getuid() == 0 else []
         self.launcher = subprocess.Popen(
             [self.program('vgpu-launcher'), '--socket', self.path('launcher.sock'), *user,
-             '--worker', self.path('bin/vgpu-worker'), '--driver', self.driver],
+             '--worker', self.path('bin/vgpu-worker'), '--driver', self.driver,
+             '--env', 'SOFTGPU_DEVICES=%d' % self.devices],
             stderr=self.log, stdin=subprocess.DEVNULL)
         wait_for(lambda: os.path.exists(self.path('launcher.sock')), 10, 'launcher socket')
 
@@ -136,8 +141,9 @@ class Stack:
                 '--spares', str(self.spares)]
 
     def start_mediator(self):
-        self.mediator = subprocess.Popen(self.mediator_command(), stderr=self.log,
-                                         stdin=subprocess.DEVNULL)
+        self.mediator = subprocess.Popen(
+            self.mediator_command(), stderr=self.log, stdin=subprocess.DEVNULL,
+            env={**os.environ, 'SOFTGPU_DEVICES': str(self.devices)})
         wait_for(self.admin_answers, 10, 'admin socket')
 
     def admin_answers(self):
