@@ -252,6 +252,15 @@ void channel_report(const struct channel *channel, struct channel_report *ret)
     ret->gpu_faults = page_load_u32(&page->gpu_faults);
 }
 
+void channel_queue(const struct channel *channel, struct channel_queue *ret)
+{
+    const struct vgpu_report_page *page = channel->report;
+
+    ret->depth = page_load_u32(&page->depth);
+    ret->taken = page_load_u64(&page->jobs_taken);
+    ret->over = page_load_u64(&page->jobs_done) + page_load_u64(&page->jobs_failed);
+}
+
 uint64_t channel_counted(const struct channel *channel, enum vgpu_limit limit, bool refused)
 {
     const struct vgpu_report_page *page = channel->report;
