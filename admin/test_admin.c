@@ -561,8 +561,8 @@ static void test_admin_online_show_vm_shows_each_live_member(void **state)
     assert_has(fixture->out, "since 2023-11-14 22:13:20 UTC by vgpu-mediator: r?\n");
     assert_has(fixture->out, "\n  2023-11-14 22:13:20 UTC  timeout: t\n");
     assert_has(fixture->out, "\nnow:\n  state                  idle\n");
-    assert_has(fixture->out, "  memory_bytes           2.0 MiB\n");
-    assert_has(fixture->out, "  wait_ns                1.500 s\n");
+    assert_has(fixture->out, "  memory                 2.0 MiB\n");
+    assert_has(fixture->out, "  wait                   1.500 s\n");
     assert_has(fixture->out, "  share                  -\n");
     assert_has(fixture->out, "  refused.rate           3\n  refused.depth          4\n");
 }
