@@ -15,6 +15,7 @@
 
 #include "common/err.h"
 #include "mediator/loop.h"
+#include "mediator/stray.h"
 #include "mediator/memory.h"
 
 struct vm;
@@ -100,6 +101,7 @@ struct channel {
     struct channel_grant grant;
 
     uint32_t gpu_faults; /* that were counted; fault.h */
+    struct stray stray;
 };
 
 /* What a new channel is to be like. */
