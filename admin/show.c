@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "admin/show.h"
 
+#include <math.h>
 #include <stdio.h>
 
 #include "admin/table.h"
@@ -25,6 +26,13 @@ const char *show_member(const json_t *object, const char *key, char text[SHOW_BY
     return text;
 }
 
+const char *show_sentence(const json_t *object, const char *key, char text[SHOW_SENTENCE_BYTES])
+{
+    table_format_json(json_object_get(object, key), text, SHOW_SENTENCE_BYTES);
+    table_clean(text);
+    return text;
+}
+
 const char *show_bytes(const json_t *value, char text[SHOW_BYTES])
 {
     static const char *const units[] = {"B", "KiB", "MiB", "GiB", "TiB"};
@@ -35,7 +43,7 @@ const char *show_bytes(const json_t *value, char text[SHOW_BYTES])
         snprintf(text, SHOW_BYTES, "-");
         return text;
     }
-    while (amount >= UNIT_STEP && unit + 1 < sizeof(units) / sizeof(units[0])) {
+    while (fabs(amount) >= UNIT_STEP && unit + 1 < sizeof(units) / sizeof(units[0])) {
         amount /= UNIT_STEP;
         unit++;
     }

@@ -28,6 +28,7 @@ struct store_call {
     const json_t *args; /* an object */
     json_t *result;     /* an object, to be filled */
     json_t *changes;    /* an array, filled by audit_record() */
+    bool is_history;    /* what changed is no configuration: a fault */
 };
 
 /* Sets err from what SQLite says of db; what: "read the table of pools". Returns -errno. */
@@ -52,6 +53,9 @@ int database_integer(sqlite3 *db, int64_t *ret_value, struct vgpu_err *err, cons
 
 /* Text of a column, NULL for SQL NULL; lives until the next step. */
 const char *statement_text(sqlite3_stmt *statement, int column);
+
+/* The row as an object: a member for each column, of the column's name and type; NULL: memory. */
+json_t *statement_json(sqlite3_stmt *row);
 
 static inline void cleanup_statement(sqlite3_stmt **statement)
 {
