@@ -44,6 +44,7 @@ struct mediator_settings {
 /* What NVML last said of a GPU. */
 struct gpu_sample {
     bool known;
+    bool lost; /* it fell off its bus */
     uint64_t memory_used_bytes;
     double utilization, temperature;
     struct gpu_facts facts;
@@ -99,6 +100,8 @@ void mediator_reap(struct mediator *mediator);
 int mediator_configure(struct mediator *mediator, const json_t *snapshot, struct vgpu_err *err);
 
 struct gpu *mediator_gpu(struct mediator *mediator, uint32_t gpu_id);
+/* False: what fails on it is not a VM's fault. */
+bool mediator_gpu_ok(const struct mediator *mediator, uint32_t gpu_id);
 /* The GPU for a new channel of the VM: 0, or -ENODEV with the cause for the guest. */
 int mediator_place(struct mediator *mediator, const struct vm *vm, uint32_t *ret_gpu_id,
                    struct vgpu_err *err);
