@@ -228,35 +228,39 @@ static void answer(struct channel *channel, bool granted)
     channel_answer_memory(channel, channel->memory.ask << 1 | granted, least(cap, left));
 }
 
+/* Grants that if the VM has it left. */
+static bool try_grant(struct channel *channel, uint64_t wanted)
+{
+    const struct vm *vm = channel->vm;
+    uint64_t quota = memory_quota(vm), others = counted_others(vm, channel);
+
+    if (others > quota || wanted > quota - others)
+        return false;
+    if (wanted > channel->memory.grant)
+        set_grant(channel, wanted + slack(least(quota - others, cap_of(vm)) - wanted));
+    channel->memory.kept_bytes = wanted;
+    channel->memory.kept_ns = loop_now(loop_of(vm)) + KEEP_NS;
+    return true;
+}
+
 /* False: it waits for others. */
 static bool decide(struct channel *channel)
 {
     const struct vm *vm = channel->vm;
-    uint64_t cap = cap_of(vm), quota = memory_quota(vm), others, left;
     struct channel_report report;
     uint64_t wanted;
-    bool waits;
+    bool granted, waits = false;
 
     channel_report(channel, &report);
     wanted = report.memory_wanted_bytes;
-    if (wanted > cap || quota == 0) {
-        answer(channel, wanted <= cap);
-        return true;
+    granted = wanted <= cap_of(vm) && (memory_quota(vm) == 0 || try_grant(channel, wanted));
+    if (!granted && wanted <= cap_of(vm)) {
+        waits = reclaim(vm, channel);
+        granted = try_grant(channel, wanted); /* some may have acknowledged by now */
     }
-    others = counted_others(vm, channel);
-    if (others <= quota && wanted <= quota - others) {
-        left = least(quota - others, cap) - wanted;
-        if (wanted > channel->memory.grant)
-            set_grant(channel, wanted + slack(left));
-        channel->memory.kept_bytes = wanted;
-        channel->memory.kept_ns = loop_now(loop_of(vm)) + KEEP_NS;
-        answer(channel, true);
-        return true;
-    }
-    waits = reclaim(vm, channel);
-    if (waits && loop_now(loop_of(vm)) < channel->memory.asked_ns + RECLAIM_NS)
+    if (!granted && waits && loop_now(loop_of(vm)) < channel->memory.asked_ns + RECLAIM_NS)
         return false;
-    answer(channel, false);
+    answer(channel, granted);
     return true;
 }
 
