@@ -20,8 +20,12 @@
 /* How long workers have to acknowledge that a grant was lowered, before an ask is refused. */
 #define RECLAIM_NS (200 * VGPU_NS_PER_MS)
 
-/* What was granted for a call stays for so long, or two that want the last bytes never end. */
-#define KEEP_NS (5 * VGPU_NS_PER_MS)
+/*
+ * What was granted for a call stays until that has gone on, or two that want the last bytes never
+ * end; and so long at most. As often is looked whether it has.
+ */
+#define KEEP_NS (50 * VGPU_NS_PER_MS)
+#define LOOK_NS (1 * VGPU_NS_PER_MS)
 
 static uint64_t add(uint64_t a, uint64_t b)
 {
@@ -195,9 +199,12 @@ void memory_adopt(struct channel *channel)
 static uint64_t needed(const struct channel *channel)
 {
     const struct memory_part *part = &channel->memory;
-    uint64_t bytes = held(channel);
+    struct channel_report report;
+    bool kept;
 
-    return loop_now(loop_of(channel->vm)) < part->kept_ns ? most(bytes, part->kept_bytes) : bytes;
+    channel_report(channel, &report);
+    kept = report.memory_done != part->ask && loop_now(loop_of(channel->vm)) < part->kept_ns;
+    return kept ? most(memory_held(&report), part->kept_bytes) : memory_held(&report);
 }
 
 /* Others give up what they have and do not hold. True if there may be more of it soon. */
@@ -286,7 +293,7 @@ static void serve(struct vm *vm)
     while ((channel = first_asking(vm)))
         if (!decide(channel)) {
             /* Acknowledgements kick; that a grant is no longer kept does not. */
-            loop_timer_set(loop_of(vm), &vm->memory_timer, loop_now(loop_of(vm)) + KEEP_NS);
+            loop_timer_set(loop_of(vm), &vm->memory_timer, loop_now(loop_of(vm)) + LOOK_NS);
             return;
         }
     loop_timer_clear(loop_of(vm), &vm->memory_timer);

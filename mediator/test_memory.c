@@ -542,6 +542,37 @@ static void test_memory_race_for_the_last_bytes(void **state)
     assert_true(answer_of(bench, 0) != WAITS && answer_of(bench, 1) != WAITS);
 }
 
+static void test_memory_granted_is_kept_until_the_call_goes_on(void **state)
+{
+    struct bench *bench = *state;
+
+    set_quota(bench, 64 * MIB, 0);
+    open_channel(bench, 0);
+    open_channel(bench, 1);
+    look(bench, 1);
+    look(bench, 0);
+    ask(bench, 0, 60 * MIB);
+    assert_int_equal(answer_of(bench, 0), YES);
+    ask(bench, 1, 60 * MIB);
+    for (int i = 0; i < 10; i++) {
+        advance(bench, 2 * MS);
+        look(bench, 0);
+    }
+    assert_int_equal(answer_of(bench, 1), WAITS);
+    bench->reports[0]->memory_done = bench->reports[0]->memory_ask; /* and took nothing */
+    advance(bench, 2 * MS);
+    look(bench, 0);
+    assert_int_equal(answer_of(bench, 1), YES);
+    /* Who never goes on has it for a while only. */
+    look(bench, 1);
+    ask(bench, 0, 60 * MIB);
+    for (int i = 0; i < 60 && answer_of(bench, 0) == WAITS; i++) {
+        advance(bench, 1 * MS);
+        look(bench, 1);
+    }
+    assert_int_equal(answer_of(bench, 0), YES);
+}
+
 /* What it acknowledges: as fast as it can, whatever the mediator does meanwhile. */
 static void *acknowledge(void *context)
 {
@@ -672,6 +703,7 @@ int main(void)
         CASE(test_memory_over_a_lowered_quota_is_what_nvml_has_shown),
         CASE(test_memory_sum_explains),
         CASE(test_memory_race_for_the_last_bytes),
+        CASE(test_memory_granted_is_kept_until_the_call_goes_on),
         CASE(test_memory_acknowledged_meanwhile_is_not_refused),
         CASE(test_memory_never_more_than_the_quota),
     };
