@@ -16,6 +16,7 @@
 #include "common/err.h"
 #include "mediator/backlog.h"
 #include "mediator/loop.h"
+#include "mediator/stray.h"
 #include "mediator/memory.h"
 
 struct vm;
@@ -102,6 +103,7 @@ struct channel {
     struct channel_grant grant;
 
     uint32_t gpu_faults; /* that were counted; fault.h */
+    struct stray stray;
 };
 
 /* What a new channel is to be like. */

@@ -319,6 +319,7 @@ static void turn_ended(struct seat *seat)
     loop_timer_clear(seat->gpu->loop, &seat->watchdog);
     loop_timer_clear(seat->gpu->loop, &seat->rotate);
     seat->turn->revoked = false;
+    seat->turn->stray.off_ns = now_ns;
     seat->turn = NULL;
     if (seat->revoking) {
         release_lease(seat, busy_ns, jobs);

@@ -576,6 +576,7 @@ int mediator_init(struct mediator *mediator, const struct mediator_settings *set
                                   .admin = {.listener = -1},
                                   .stop_timer = {.fire = stop_late, .context = mediator}};
     memory_init(mediator);
+    stray_init(mediator);
     link_init(&mediator->link, loop, settings->launcher_socket, &link_hooks, mediator);
     rc = make_directories(settings, err);
     if (rc == 0)
@@ -601,6 +602,7 @@ void mediator_release(struct mediator *mediator)
     while (mediator->vms)
         vm_abandon(mediator->vms);
     memory_release(mediator);
+    stray_release(mediator);
     accounts_release(&mediator->accounts);
     config_free(mediator->config);
     loop_timer_clear(mediator->loop, &mediator->stop_timer);

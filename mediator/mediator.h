@@ -68,6 +68,7 @@ struct mediator {
     struct gpu_sample samples[MEDIATOR_GPUS_MAX];
     uint64_t sampled_ns;
     struct loop_timer memory_timer; /* memory.c's: asks NVML */
+    struct loop_timer stray_timer;  /* stray.c's, likewise */
     uint64_t facts_due_ns; /* until then the first word of NVML is waited for; 0: it has come */
     struct gpu_spares spares[MEDIATOR_GPUS_MAX];
     uint64_t spared_gpus; /* a bit per gpu_id: spares are asked for */

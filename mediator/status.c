@@ -294,6 +294,7 @@ static void take_gpu_sample(struct mediator *mediator, const json_t *gpu)
         sample->temperature = json_number_value(json_object_get(gpu, "temperature"));
         monitor_take_facts(&sample->facts, gpu);
         memory_sampled(mediator, config->gpus[i].id, gpu);
+        stray_sampled(mediator, config->gpus[i].id, gpu);
     }
 }
 

@@ -416,6 +416,8 @@ static void ready_late(void *context)
 static void channel_opened(struct channel *channel)
 {
     channel_step(channel, CHANNEL_EV_READY);
+    channel->stray.off_ns = loop_now(loop_of(channel->vm)); /* its start used the GPU */
+    stray_watch(channel->vm->mediator);
     loop_timer_clear(loop_of(channel->vm), &channel->timer);
     if (mediator_may_log(channel->vm->mediator))
         vgpu_log(VGPU_LOG_INFO, "channel-open",
@@ -716,6 +718,8 @@ void vm_resume(struct vm *vm, struct connection *connection, const struct vgpu_m
         return;
     }
     channel_step(channel, CHANNEL_EV_RESUMED);
+    channel->stray.off_ns = loop_now(loop_of(vm));
+    stray_watch(vm->mediator);
     loop_timer_clear(loop_of(vm), &channel->timer);
     channel->connection = connection;
     answer_channel(connection, VGPU_MSG_RESUMED, request->head.tag, channel->number);
