@@ -359,6 +359,7 @@ static void link_listed(void *context)
     for (unsigned i = 0; i < MEDIATOR_GPUS_MAX; i++)
         if (mediator->gpus[i])
             gpu_pause(mediator->gpus[i], false);
+    memory_adopted(mediator);
     for (struct vm *vm = mediator->vms; vm; vm = vm->next) {
         channels += vm_living(vm);
         if (vm->state != VM_REMOVED)

@@ -138,7 +138,8 @@ static void add_seat(struct vm_sum *sum, struct seat *seat, uint64_t now_ns)
     sum->totals.wait_ns += totals.wait_ns;
     sum->charged_ns += stats.charged_ns;
     sum->window_ns += stats.window_ns;
-    sum->all_ns += all.window_ns;
+    if (totals.channels || stats.window_ns) /* not a GPU that it has left */
+        sum->all_ns += all.window_ns;
     sum->entitled_ns += (double)stats.entitled_ppm * (double)all.window_ns / 1e6;
     if (!stats.has_work)
         return;

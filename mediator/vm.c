@@ -220,8 +220,7 @@ void vm_update(struct vm *vm, const struct config_vm *config)
     faults_configured(vm, false);
     set_timeouts(vm);
     memory_update(vm);
-    if (same)
-        return;
+    /* Each time: which pools a GPU serves may have changed as well. */
     for (unsigned i = 0; i < MEDIATOR_GPUS_MAX; i++) {
         struct gpu *gpu = vm->mediator->gpus[i];
         struct seat *seat = gpu ? gpu_find_seat(gpu, config->id) : NULL;
@@ -229,7 +228,8 @@ void vm_update(struct vm *vm, const struct config_vm *config)
         if (seat)
             seat_update(seat, config);
     }
-    tell_state(vm);
+    if (!same)
+        tell_state(vm);
 }
 
 /* Takes an ended channel out of the VM. */

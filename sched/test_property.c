@@ -387,6 +387,39 @@ static void test_property_strict_low_waits_no_longer_than_aging(void **state)
     }
 }
 
+/* The least share there is beside the largest: its own turn would come once in half a minute. */
+static void test_property_least_share_waits_no_longer_than_max_wait(void **state)
+{
+    for (uint64_t seed = 1; seed <= 20; seed++) {
+        const struct recipe recipe = {.vms_min = 30,
+                                      .vms_max = 30,
+                                      .duration_ns = 30 * S,
+                                      .job_max_ns = seed % 2 ? 3 * MS : 30 * MS};
+        struct sim_spec spec;
+        struct sim_result result;
+        uint64_t most;
+
+        make_spec(seed, &recipe, &spec);
+        spec.config.max_wait_ns = 500 * MS;
+        for (uint32_t i = 1; i < spec.n_vms; i++) {
+            spec.vms[i].priority = SCHED_PRIORITY_HIGH;
+            spec.vms[i].weight_milli = SCHED_WEIGHT_MAX;
+        }
+        spec.vms[0].priority = SCHED_PRIORITY_LOW;
+        spec.vms[0].weight_milli = SCHED_WEIGHT_MIN;
+        play(&spec, NULL, &result);
+        /* The turn in hand, and those of others who are due as well: overruns make some wait. */
+        most = spec.config.max_wait_ns + spec.config.slice_max_ns + 4 * result.longest_ns +
+               (seed % 2 ? 0 : 5 * (spec.config.slice_min_ns + result.longest_ns));
+        if (result.vms[0].turn_wait_max_ns > most)
+            fail_msg("seed %llu: waited for %llu ns", (unsigned long long)seed,
+                     (unsigned long long)result.vms[0].turn_wait_max_ns);
+        assert_true(result.vms[0].grants >= 25);
+        sim_result_release(&result);
+        sim_spec_release(&spec);
+    }
+}
+
 /* A change of weight in mid-run: lags stay within the bound of the (new) fluid shares. */
 static void test_property_live_changes_keep_the_bound(void **state)
 {
@@ -569,6 +602,7 @@ int main(void)
         cmocka_unit_test(test_property_order_within_a_vm),
         cmocka_unit_test(test_property_strict_is_fifo_within_a_level),
         cmocka_unit_test(test_property_strict_low_waits_no_longer_than_aging),
+        cmocka_unit_test(test_property_least_share_waits_no_longer_than_max_wait),
         cmocka_unit_test(test_property_live_changes_keep_the_bound),
         cmocka_unit_test(test_property_endless_kernel_beside_others),
         cmocka_unit_test(test_property_ids_decide_nothing),
