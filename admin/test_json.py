@@ -85,7 +85,11 @@ STATUS = {
              "jobs_done": 3, "jobs_failed": 0, "jobs_refused": 0, "gpu_time_ns": 4, "wait_ns": 5,
              "share": 1.0, "entitlement": 1.0, "faults": 2,
              "refused_by": {"rate": 1, "depth": 0, "bytes": 0, "quarantine": 0},
-             "held_by": {"rate": 0, "depth": 3, "bytes": 0, "quarantine": 0}}],
+             "held_by": {"rate": 0, "depth": 3, "bytes": 0, "quarantine": 0},
+             "memory": {"quota_bytes": 8 << 30, "granted_bytes": 5 << 30, "held_bytes": 4 << 30,
+                        "spare_bytes": 1 << 20, "context_bytes": 0, "module_bytes": 4096,
+                        "graph_bytes": 0, "nvml_bytes": 5 << 30,
+                        "unexplained_bytes": (1 << 30) - 4096}}],
 }
 
 SCAN = """#!/bin/sh

@@ -181,6 +181,7 @@ int channel_adopt(const struct vgpu_launch_entry *entry, const int *fds,
     channel->gpu_id = entry->keep.gpu_id;
     channel->window = entry->keep.window;
     channel->geometry = entry->geometry;
+    channel->pid = entry->pid;
     memcpy(channel->token, entry->keep.token, sizeof(channel->token));
     memcpy(channel->process, entry->keep.process, sizeof(channel->process));
     rc = map_pages(channel, err);
@@ -233,6 +234,15 @@ void channel_report(const struct channel *channel, struct channel_report *ret)
     ret->busy_ns = page_load_u64(&page->busy_ns);
     ret->wait_ns = page_load_u64(&page->wait_ns);
     ret->memory_bytes = page_load_u64(&page->memory_bytes);
+    /* memory_seen before the bound: that is then of this change, or of a later one. */
+    ret->memory_seen = page_load_u64(&page->memory_seen);
+    ret->memory_bound_bytes = page_load_u64(&page->memory_bound_bytes);
+    ret->memory_ask = page_load_u64(&page->memory_ask);
+    ret->memory_wanted_bytes = page_load_u64(&page->memory_wanted_bytes);
+    ret->memory_spare_bytes = page_load_u64(&page->memory_spare_bytes);
+    ret->memory_context_bytes = page_load_u64(&page->memory_context_bytes);
+    ret->memory_module_bytes = page_load_u64(&page->memory_module_bytes);
+    ret->memory_graph_bytes = page_load_u64(&page->memory_graph_bytes);
     ret->oldest_issued_ns = page_load_u64(&page->oldest_issued_ns);
     ret->guest_process = page_load_u64(&page->guest_process);
     ret->guest_pid_namespace = page_load_u64(&page->guest_pid_namespace);
@@ -310,6 +320,33 @@ void channel_set_contended(struct channel *channel, bool contended)
 void channel_set_flags(struct channel *channel, uint32_t flags)
 {
     page_store_u32(&channel->lease->flags, flags);
+    kick(channel);
+}
+
+/* The grant before the change: a worker that has seen the change has seen that grant, or a later.
+ */
+void channel_set_memory_grant(struct channel *channel, uint64_t bytes, uint64_t change)
+{
+    page_store_u64(&channel->lease->memory_grant_bytes, bytes);
+    page_store_u64(&channel->lease->memory_change, change);
+    kick(channel);
+}
+
+void channel_set_memory_quota(struct channel *channel, uint64_t quota_bytes, uint64_t context_bytes)
+{
+    struct vgpu_lease_page *lease = channel->lease;
+
+    if (lease->memory_quota_bytes == quota_bytes && lease->memory_context_bytes == context_bytes)
+        return;
+    page_store_u64(&lease->memory_context_bytes, context_bytes);
+    page_store_u64(&lease->memory_quota_bytes, quota_bytes);
+    kick(channel);
+}
+
+void channel_answer_memory(struct channel *channel, uint64_t answer, uint64_t ceiling_bytes)
+{
+    page_store_u64(&channel->lease->memory_ceiling_bytes, ceiling_bytes);
+    page_store_u64(&channel->lease->memory_answer, answer);
     kick(channel);
 }
 

@@ -16,6 +16,8 @@
 #include "common/err.h"
 #include "mediator/backlog.h"
 #include "mediator/loop.h"
+#include "mediator/stray.h"
+#include "mediator/memory.h"
 
 struct vm;
 struct seat;
@@ -70,6 +72,7 @@ struct channel {
     struct connection *connection; /* whose it is; NULL: nobody's now */
     enum channel_state state;
     uint32_t number, gpu_id;
+    int32_t pid; /* of the worker; 0: not known */
     struct vgpu_channel_geometry geometry;
     uint32_t window; /* its place in its guest's window, as in struct vgpu_msg_opened */
     uint8_t token[16];
@@ -83,6 +86,8 @@ struct channel {
     bool spawn_unsent, kill_unsent;
     enum vgpu_status end_status; /* why, once somebody has said so; VGPU_OK: nobody has */
     char end_text[VGPU_STATUS_TEXT_BYTES];
+
+    struct memory_part memory;
 
     /* lease.c's */
     struct seat *seat;
@@ -98,6 +103,7 @@ struct channel {
     struct channel_grant grant;
 
     uint32_t gpu_faults; /* that were counted; fault.h */
+    struct stray stray;
 };
 
 /* What a new channel is to be like. */
@@ -133,6 +139,8 @@ struct channel_report {
     uint32_t state, reason, need, depth;
     uint64_t turn_done, jobs_taken, jobs_done, jobs_failed, jobs_refused, busy_ns, wait_ns;
     uint64_t memory_bytes, oldest_issued_ns, guest_process, guest_pid_namespace;
+    uint64_t memory_seen, memory_bound_bytes, memory_ask, memory_wanted_bytes, memory_spare_bytes;
+    uint64_t memory_context_bytes, memory_module_bytes, memory_graph_bytes;
     uint64_t bytes_in_flight, refused_rate;
     uint32_t wants, gpu_faults, grant_seen;
 };
@@ -157,6 +165,11 @@ void channel_blame_report(struct channel *channel);
 void channel_set_turn(struct channel *channel, bool granted);
 void channel_set_contended(struct channel *channel, bool contended);
 void channel_set_flags(struct channel *channel, uint32_t flags);
+void channel_set_memory_grant(struct channel *channel, uint64_t bytes, uint64_t change);
+/* quota_bytes 0: none. Kicks if it changes. */
+void channel_set_memory_quota(struct channel *channel, uint64_t quota_bytes,
+                              uint64_t context_bytes);
+void channel_answer_memory(struct channel *channel, uint64_t answer, uint64_t ceiling_bytes);
 
 /* Takes what the lease page grants for what is granted. */
 void channel_grant_begin(struct channel *channel);

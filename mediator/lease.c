@@ -145,12 +145,13 @@ static void look_at_backlogs(struct gpu *gpu)
 
 /* who waits */
 
-static bool gpu_has_waiter(const struct gpu *gpu)
+/* Somebody waits for this GPU, or is on it beside another: then no worker's word is taken. */
+static bool gpu_is_wanted(const struct gpu *gpu)
 {
     struct sched_stats stats;
 
     sched_stats(gpu->sched, now_of(gpu), &stats);
-    return stats.waiting > 0;
+    return stats.waiting > 0 || stats.overrunner != 0;
 }
 
 static struct channel *other_in_need(const struct seat *seat)
@@ -164,14 +165,14 @@ static struct channel *other_in_need(const struct seat *seat)
 /* Tells each worker that has a turn whether others wait, where that has changed. */
 static void update_contended(struct gpu *gpu)
 {
-    bool waiter = gpu_has_waiter(gpu);
+    bool wanted = gpu_is_wanted(gpu);
 
     for (struct seat *seat = gpu->seats; seat; seat = seat->next) {
         bool contended;
 
         if (!seat->turn)
             continue;
-        contended = waiter || other_in_need(seat);
+        contended = wanted || other_in_need(seat);
         if (contended == seat->contended)
             continue;
         seat_charge(seat);
@@ -201,7 +202,7 @@ static void give_turn(struct seat *seat, struct channel *channel)
     seat->turn = seat->last = channel;
     seat->idle_since_ns = 0;
     seat->granted_ns = now_ns;
-    seat->contended = gpu_has_waiter(seat->gpu) || other_in_need(seat);
+    seat->contended = gpu_is_wanted(seat->gpu) || other_in_need(seat);
     channel->revoked = false;
     channel->jobs_checked = report.jobs_taken;
     mark(seat, now_ns);
@@ -318,6 +319,7 @@ static void turn_ended(struct seat *seat)
     loop_timer_clear(seat->gpu->loop, &seat->watchdog);
     loop_timer_clear(seat->gpu->loop, &seat->rotate);
     seat->turn->revoked = false;
+    seat->turn->stray.off_ns = now_ns;
     seat->turn = NULL;
     if (seat->revoking) {
         release_lease(seat, busy_ns, jobs);

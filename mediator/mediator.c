@@ -347,6 +347,7 @@ static void link_listed(void *context)
     for (unsigned i = 0; i < MEDIATOR_GPUS_MAX; i++)
         if (mediator->gpus[i])
             gpu_pause(mediator->gpus[i], false);
+    memory_adopted(mediator);
     for (struct vm *vm = mediator->vms; vm; vm = vm->next) {
         channels += vm_living(vm);
         if (vm->state != VM_REMOVED)
@@ -366,7 +367,7 @@ static void link_spawned(void *context, const struct vgpu_launch_answer *answer)
     memcpy(text, answer->text, sizeof(answer->text));
     text[sizeof(answer->text)] = '\0';
     if (channel)
-        vm_spawned(channel, answer->result, text);
+        vm_spawned(channel, answer->pid, answer->result, text);
     mediator_check_stopped(mediator);
 }
 
@@ -574,6 +575,8 @@ int mediator_init(struct mediator *mediator, const struct mediator_settings *set
                                   .started_ns = loop_now(loop),
                                   .admin = {.listener = -1},
                                   .stop_timer = {.fire = stop_late, .context = mediator}};
+    memory_init(mediator);
+    stray_init(mediator);
     link_init(&mediator->link, loop, settings->launcher_socket, &link_hooks, mediator);
     rc = make_directories(settings, err);
     if (rc == 0)
@@ -598,6 +601,8 @@ void mediator_release(struct mediator *mediator)
     }
     while (mediator->vms)
         vm_abandon(mediator->vms);
+    memory_release(mediator);
+    stray_release(mediator);
     accounts_release(&mediator->accounts);
     config_free(mediator->config);
     loop_timer_clear(mediator->loop, &mediator->stop_timer);

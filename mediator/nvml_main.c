@@ -18,9 +18,10 @@
 #include "store/line.h"
 #include "store/store.h"
 
-#define EXIT_USAGE   2
-#define DEFAULT_NVML "libnvidia-ml.so.1"
-#define GPUS_MAX     64u
+#define EXIT_USAGE    2
+#define DEFAULT_NVML  "libnvidia-ml.so.1"
+#define GPUS_MAX      64u
+#define PROCESSES_MAX 4096u
 
 static const char usage[] =
     "usage: vgpu-nvml [--nvml PATH] [--scan]\n"
@@ -30,6 +31,9 @@ static const char usage[] =
     "  --help, --version\n";
 
 struct nvml {
+    /* Drivers have it from 2018 on; without it nobody is found by what it uses. */
+    nvmlReturn_t (*utilization)(nvmlDevice_t device, nvmlProcessUtilizationSample_t *samples,
+                                unsigned int *count, unsigned long long since);
 #define NVML_MEMBER(result, name, arguments) result(*name) arguments;
     NVML_CALLS(NVML_MEMBER)
 #undef NVML_MEMBER
@@ -54,6 +58,7 @@ static int nvml_load(const char *path, struct nvml *nvml, struct vgpu_err *err)
         return vgpu_err_set(err, ENOENT, "'%s' is not NVML: it lacks %s", path, #name);
     NVML_CALLS(NVML_LOOKUP)
 #undef NVML_LOOKUP
+    *(void **)&nvml->utilization = dlsym(library, "nvmlDeviceGetProcessUtilization");
     result = nvml->nvmlInit_v2();
     return result == NVML_SUCCESS ? 0 : nvml_failed(nvml, "nvmlInit_v2", result, err);
 }
@@ -75,6 +80,29 @@ static void add_live(const struct nvml *nvml, nvmlDevice_t device, json_t *gpu)
     known =
         nvml->nvmlDeviceGetTemperature(device, NVML_TEMPERATURE_GPU, &temperature) == NVML_SUCCESS;
     json_object_set_new(gpu, "temperature", known ? json_integer(temperature) : json_null());
+}
+
+/* Who holds memory of it; null where NVML cannot tell. A size that it does not know is null too. */
+static void add_processes(const struct nvml *nvml, nvmlDevice_t device, json_t *gpu)
+{
+    static nvmlProcessInfo_t infos[PROCESSES_MAX];
+    unsigned int count = PROCESSES_MAX;
+    json_t *processes;
+
+    if (nvml->nvmlDeviceGetComputeRunningProcesses_v3(device, &count, infos) != NVML_SUCCESS) {
+        json_object_set_new(gpu, "processes", json_null());
+        return;
+    }
+    processes = json_array();
+    for (unsigned int i = 0; i < count && i < PROCESSES_MAX; i++) {
+        bool known = infos[i].usedGpuMemory <= INT64_MAX;
+
+        json_array_append_new(
+            processes,
+            json_pack("{s:I, s:o}", "pid", (json_int_t)infos[i].pid, "memory_bytes",
+                      known ? json_integer((json_int_t)infos[i].usedGpuMemory) : json_null()));
+    }
+    json_object_set_new(gpu, "processes", processes);
 }
 
 static void add_number(json_t *gpu, const char *key, bool known, json_int_t number)
@@ -105,6 +133,44 @@ static void add_facts(const struct nvml *nvml, nvmlDevice_t device, const nvmlPc
     add_number(gpu, "ecc_mode", known, ecc);
 }
 
+static json_t *process_of(json_t *processes, unsigned int pid)
+{
+    json_t *process;
+    size_t i;
+
+    json_array_foreach (processes, i, process)
+        if (json_integer_value(json_object_get(process, "pid")) == (json_int_t)pid)
+            return process;
+    return NULL;
+}
+
+/* How much of the multiprocessors' time each had since the last sample: its greatest mean. */
+static void add_utilization(const struct nvml *nvml, nvmlDevice_t device, unsigned int index,
+                            json_t *gpu)
+{
+    static nvmlProcessUtilizationSample_t samples[PROCESSES_MAX];
+    static unsigned long long seen[GPUS_MAX];
+    unsigned long long since = seen[index];
+    unsigned int count = PROCESSES_MAX;
+    json_t *processes = json_object_get(gpu, "processes");
+
+    if (!nvml->utilization || !json_is_array(processes) ||
+        nvml->utilization(device, samples, &count, since) != NVML_SUCCESS)
+        return;
+    for (unsigned int i = 0; i < count && i < PROCESSES_MAX; i++) {
+        json_t *process = process_of(processes, samples[i].pid);
+        json_int_t percent = samples[i].smUtil;
+
+        if (samples[i].timeStamp > seen[index])
+            seen[index] = samples[i].timeStamp;
+        /* The first time it tells of a past that nobody knows anything of. */
+        if (since == 0 || !process || samples[i].timeStamp <= since || percent > 100)
+            continue;
+        if (percent >= json_integer_value(json_object_get(process, "sm_percent")))
+            json_object_set_new(process, "sm_percent", json_integer(percent));
+    }
+}
+
 static int add_gpu(const struct nvml *nvml, unsigned int index, const char *driver, json_t *gpus,
                    struct vgpu_err *err)
 {
@@ -128,6 +194,8 @@ static int add_gpu(const struct nvml *nvml, unsigned int index, const char *driv
     if (!gpu)
         return vgpu_err_set(err, EIO, "GPU %u has a name that is not UTF-8", index);
     add_live(nvml, device, gpu);
+    add_processes(nvml, device, gpu);
+    add_utilization(nvml, device, index, gpu);
     add_facts(nvml, device, &pci, gpu);
     json_array_append_new(gpus, gpu);
     return 0;

@@ -440,6 +440,50 @@ static void test_faults_limited_vm_does_not_wake_the_mediator(void **state)
     guest_close(&other);
 }
 
+static void write_line(const char *path, int pid, int number)
+{
+    FILE *file = fopen(path, "w");
+
+    assert_non_null(file);
+    fprintf(file, "%d %d\n", pid, number);
+    fclose(file);
+}
+
+/* It has no turn, and its process is busy on the GPU all the same. */
+static void test_faults_of_a_worker_that_ignores_its_lease(void **state)
+{
+    struct host *host = *state;
+    struct guest guest, other;
+    struct guest_channel stray, honest;
+    char processes[96], utilization[96];
+    union message message;
+
+    snprintf(processes, sizeof(processes), "%s/processes", host->dir);
+    snprintf(utilization, sizeof(utilization), "%s/utilization", host->dir);
+    setenv("FAKE_NVML_PROCESSES", processes, 1);
+    setenv("FAKE_NVML_UTILIZATION", utilization, 1);
+    host_kill(&host->mediator, SIGTERM);
+    host_start_mediator(host, NULL);
+    unsetenv("FAKE_NVML_PROCESSES");
+    unsetenv("FAKE_NVML_UTILIZATION");
+    guest = guest_hello(host, 1);
+    guest_open(&guest, &stray);
+    write_line(processes, child_of(host->launcher, "mediator-fake-w"), 1000);
+    write_line(utilization, child_of(host->launcher, "mediator-fake-w"), 90);
+    other = guest_hello(host, 2);
+    guest_open(&other, &honest);
+    channel_order(&honest, FAKE_OBEY, UINT64_MAX, 1000);
+    AWAIT(vm_number(host, 1, "faults") == 1);
+    guest_expect(&guest, VGPU_MSG_GONE, &message);
+    assert_int_equal(message.gone.status, VGPU_KILLED);
+    assert_non_null(strstr(message.gone.text, "without its turn"));
+    assert_int_equal(vm_number(host, 2, "faults"), 0);
+    channel_forget(&stray);
+    channel_forget(&honest);
+    guest_close(&guest);
+    guest_close(&other);
+}
+
 #define CASE(name) cmocka_unit_test_setup_teardown(name, host_setup_2, host_teardown)
 
 int main(int argc, char **argv)
@@ -452,6 +496,7 @@ int main(int argc, char **argv)
         CASE(test_faults_quarantine_needs_no_store),
         CASE(test_faults_of_workers_that_misbehave),
         CASE(test_faults_of_a_worker_that_ignores_its_rate),
+        CASE(test_faults_of_a_worker_that_ignores_its_lease),
         CASE(test_faults_of_kernels_are_counted),
         CASE(test_faults_are_not_what_the_host_does),
         CASE(test_faults_job_timeout_is_the_vms_own),

@@ -85,6 +85,7 @@ struct vm *vm_new(struct mediator *mediator, const struct config_vm *config)
     budget_init(&vm->budget, mediator->loop, audit);
     configure_budget(vm);
     faults_configured(vm, true);
+    memory_init_vm(vm);
     vm->next = mediator->vms;
     mediator->vms = vm;
     return vm;
@@ -109,6 +110,7 @@ void vm_free(struct vm *vm)
     while (vm->connections)
         connection_end(vm->connections);
     close_socket(vm);
+    loop_timer_clear(loop_of(vm), &vm->memory_timer);
     for (unsigned i = 0; i < MEDIATOR_GPUS_MAX; i++) {
         struct gpu *gpu = vm->mediator->gpus[i];
         struct seat *seat = gpu ? gpu_find_seat(gpu, vm->config.id) : NULL;
@@ -217,6 +219,7 @@ void vm_update(struct vm *vm, const struct config_vm *config)
     configure_budget(vm);
     faults_configured(vm, false);
     set_timeouts(vm);
+    memory_update(vm);
     /* Each time: which pools a GPU serves may have changed as well. */
     for (unsigned i = 0; i < MEDIATOR_GPUS_MAX; i++) {
         struct gpu *gpu = vm->mediator->gpus[i];
@@ -413,6 +416,8 @@ static void ready_late(void *context)
 static void channel_opened(struct channel *channel)
 {
     channel_step(channel, CHANNEL_EV_READY);
+    channel->stray.off_ns = loop_now(loop_of(channel->vm)); /* its start used the GPU */
+    stray_watch(channel->vm->mediator);
     loop_timer_clear(loop_of(channel->vm), &channel->timer);
     if (mediator_may_log(channel->vm->mediator))
         vgpu_log(VGPU_LOG_INFO, "channel-open",
@@ -432,6 +437,8 @@ static void look(struct channel *channel)
         channel_opened(channel);
     conduct_look(channel, &report);
     budget_reported(&channel->vm->budget, channel);
+    if (channel_has_worker(channel))
+        memory_reported(channel);
     if (channel->seat)
         lease_channel_reported(channel);
 }
@@ -597,6 +604,8 @@ static enum vgpu_status check_open(const struct vm *vm, const struct connection 
     vgpu_err_set(err, EACCES, "%s", vgpu_status_text(VGPU_QUARANTINED));
     if (vm->state == VM_QUARANTINED)
         return VGPU_QUARANTINED;
+    if (memory_admit(vm, err) < 0)
+        return VGPU_NO_MEMORY;
     vgpu_err_set(err, EAGAIN, "the launcher is not there yet");
     if (!link_ready(&vm->mediator->link) || vm->mediator->stopping)
         return VGPU_STARTING;
@@ -625,6 +634,7 @@ static int start_channel(struct vm *vm, struct connection *connection, struct ch
     channel->open_tag = tag;
     channel->spawn_unsent = true;
     budget_add(&vm->budget, channel);
+    memory_join(channel);
     lease_channel_add(seat, channel);
     set_timer(channel, vm->mediator->settings->ready_ns, ready_late);
     mediator_push(vm->mediator, channel);
@@ -708,6 +718,8 @@ void vm_resume(struct vm *vm, struct connection *connection, const struct vgpu_m
         return;
     }
     channel_step(channel, CHANNEL_EV_RESUMED);
+    channel->stray.off_ns = loop_now(loop_of(vm));
+    stray_watch(vm->mediator);
     loop_timer_clear(loop_of(vm), &channel->timer);
     channel->connection = connection;
     answer_channel(connection, VGPU_MSG_RESUMED, request->head.tag, channel->number);
@@ -755,6 +767,7 @@ void vm_adopt(struct vm *vm, struct channel *channel)
     set_timer(channel, vm->mediator->settings->resume_ns, resume_late);
     flag_quarantine(channel); /* it may have changed while no mediator was there */
     budget_adopt(&vm->budget, channel);
+    memory_adopt(channel);
     lease_channel_adopt(seat, channel);
     if ((channel->lease->flags & VGPU_LEASE_STOP) != 0)
         vm_end_channel(channel, VGPU_GONE, "it was being ended");
@@ -776,6 +789,7 @@ static void ended(struct channel *channel, enum channel_event event)
     if (mediator_may_log(vm->mediator))
         vgpu_log(VGPU_LOG_INFO, "channel-end", "vm=%" PRIu32 " channel=%" PRIu32 " status=%s",
                  vm->config.id, channel->number, vgpu_status_name(channel->end_status));
+    memory_gone(vm);
     tell_end(channel);
     if (orphan)
         return; /* until its guest has come back to hear why, or the time for that is over */
@@ -785,7 +799,7 @@ static void ended(struct channel *channel, enum channel_event event)
     vm_collect(vm);
 }
 
-void vm_spawned(struct channel *channel, int error, const char *text)
+void vm_spawned(struct channel *channel, int32_t pid, int error, const char *text)
 {
     char why[VGPU_STATUS_TEXT_BYTES];
 
@@ -793,6 +807,7 @@ void vm_spawned(struct channel *channel, int error, const char *text)
         CHANNEL_N_STATES)
         return;
     if (!error) {
+        channel->pid = pid;
         channel_step(channel, CHANNEL_EV_SPAWNED);
         look(channel); /* its kick may have come before this message */
         return;

@@ -42,6 +42,8 @@ struct vm {
     struct connection *connections;
     unsigned n_connections;
     struct channel *channels;
+    struct loop_timer memory_timer; /* memory.c's: an ask waits for other channels */
+    uint64_t memory_asks;
     struct budget budget;
     struct faults *faults; /* NULL: there were none */
     bool quarantine_due;   /* in force here; the store has not answered yet */
@@ -78,7 +80,7 @@ void vm_disconnect(struct vm *vm, struct connection *connection);
 
 /* What the launcher says of a channel. */
 void vm_adopt(struct vm *vm, struct channel *channel);
-void vm_spawned(struct channel *channel, int error, const char *text);
+void vm_spawned(struct channel *channel, int32_t pid, int error, const char *text);
 void vm_exited(struct channel *channel, const struct vgpu_launch_exited *exited);
 void vm_launcher_lost(struct channel *channel);
 

@@ -223,6 +223,8 @@ void context_unlearn(struct context *context, const struct function *function)
 
 static void free_module(struct channel *channel, struct module *module)
 {
+    quota_lose(channel, module);
+    quota_uncharge(channel, CHARGE_MODULE, module->charged_bytes);
     while (module->functions) {
         struct function *function = module->functions;
 
@@ -326,6 +328,8 @@ void context_forget(struct channel *channel, struct context *context)
     context->posted_error = CUDA_SUCCESS;
     context->failure_counted = false;
     context->may_print = false;
+    quota_uncharge(channel, CHARGE_CONTEXT, context->grown_bytes);
+    context->local_bytes = context->printf_bytes = context->heap_bytes = context->grown_bytes = 0;
     tell_poisoned(channel);
     snapshot_tell_unheard(channel);
     if (context->primary) {
@@ -334,6 +338,7 @@ void context_forget(struct channel *channel, struct context *context)
         data_forget(channel);
         return;
     }
+    quota_uncharge(channel, CHARGE_CONTEXT, channel->quota.context_bytes);
     while (*at != context)
         at = &(*at)->next;
     *at = context->next;

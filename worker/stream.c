@@ -73,6 +73,7 @@ CUresult stream_destroy(struct channel *channel, struct stream *stream)
     result = channel->cu->cuStreamDestroy(stream->cu);
     stream->dead = true;
     hold_lose(channel, stream, CUDA_ERROR_INVALID_HANDLE);
+    quota_lose(channel, stream);
     free_if_over(channel, stream);
     return result;
 }

@@ -50,13 +50,24 @@ struct vgpu_lease_page {
     uint32_t depth_max;          /* jobs taken and not done; explicit ones beyond it are BUSY */
     uint64_t inflight_max_ns;    /* the same by estimated time */
     uint64_t jobs_allowed;       /* explicit and posted jobs in all, free running (rate limit) */
-    uint64_t memory_quota_bytes; /* device memory of this channel; 0: no limit */
+    uint64_t memory_quota_bytes; /* the most device memory that it could ever hold; 0: no limit */
     uint64_t retry_ns;           /* hint that goes with BUSY */
     uint64_t bytes_max; /* of copies handed to the GPU and not done; 0: no limit. One alone may be
                            larger */
     uint32_t ask;       /* VGPU_WANT_* that the worker tells, once for each value that it used up */
     uint32_t grant;     /* counts the changes of what is granted */
-    uint8_t reserved[4096 - 80];
+    uint8_t reserved[1024 - 80];
+    /*
+     * Device memory, while memory_quota_bytes is not 0. What the VM may hold is split among its
+     * channels; one that needs more than its part asks by the report page. A worker loads
+     * memory_change before memory_grant_bytes.
+     */
+    uint64_t memory_grant_bytes;   /* it may hold this much now */
+    uint64_t memory_change;        /* counts the changes of memory_grant_bytes */
+    uint64_t memory_answer;        /* memory_ask << 1 | granted, of the last ask answered */
+    uint64_t memory_ceiling_bytes; /* what it could hold at most, as of that answer */
+    uint64_t memory_context_bytes; /* what each context is counted as */
+    uint8_t reserved_memory[4096 - 1064];
 };
 VGPU_ASSERT_SIZE(struct vgpu_lease_page, 4096);
 
@@ -100,7 +111,21 @@ struct vgpu_report_page {
     uint32_t reserved0;
     uint64_t refused_by[VGPU_LIMIT_COUNT]; /* explicit jobs; quarantine: posted ones too */
     uint64_t held_by[VGPU_LIMIT_COUNT];    /* times that posted jobs had to wait */
-    uint8_t reserved[4096 - 216 - VGPU_STATUS_TEXT_BYTES];
+    uint8_t reserved[1024 - 216 - VGPU_STATUS_TEXT_BYTES];
+    /*
+     * Device memory. It keeps within memory_bound_bytes, which follows from the grant at
+     * memory_seen; more than the grant only while it held more when that fell. An ask is there
+     * while memory_ask is not what was answered.
+     */
+    uint64_t memory_bound_bytes;
+    uint64_t memory_seen;          /* memory_change, as it was when the bound was made */
+    uint64_t memory_wanted_bytes;  /* wants to hold this much; 0: only wants the ceiling */
+    uint64_t memory_ask;           /* counts the asks */
+    uint64_t memory_spare_bytes;   /* of memory_bytes, what pools keep and is not in use */
+    uint64_t memory_context_bytes; /* predicted beside memory_bytes: contexts and their growth, */
+    uint64_t memory_module_bytes;  /* code and variables of modules, */
+    uint64_t memory_graph_bytes;   /* executable graphs */
+    uint8_t reserved_memory[4096 - 1088];
 };
 VGPU_ASSERT_SIZE(struct vgpu_report_page, 4096);
 

@@ -74,7 +74,7 @@ def close(got, wanted, by=0.06):
 
 
 def two_gpus():
-    return Stack(configure=False, environment={'SOFTGPU_DEVICES': '2'})
+    return Stack(configure=False, devices=2)
 
 
 def test_e2e_pools_on_gpus_of_their_own():
