@@ -239,6 +239,7 @@ void channel_report(const struct channel *channel, struct channel_report *ret)
     ret->memory_bound_bytes = page_load_u64(&page->memory_bound_bytes);
     ret->memory_ask = page_load_u64(&page->memory_ask);
     ret->memory_wanted_bytes = page_load_u64(&page->memory_wanted_bytes);
+    ret->memory_done = page_load_u64(&page->memory_done);
     ret->memory_spare_bytes = page_load_u64(&page->memory_spare_bytes);
     ret->memory_context_bytes = page_load_u64(&page->memory_context_bytes);
     ret->memory_module_bytes = page_load_u64(&page->memory_module_bytes);

@@ -140,6 +140,7 @@ struct channel_report {
     uint64_t turn_done, jobs_taken, jobs_done, jobs_failed, jobs_refused, busy_ns, wait_ns;
     uint64_t memory_bytes, oldest_issued_ns, guest_process, guest_pid_namespace;
     uint64_t memory_seen, memory_bound_bytes, memory_ask, memory_wanted_bytes, memory_spare_bytes;
+    uint64_t memory_done;
     uint64_t memory_context_bytes, memory_module_bytes, memory_graph_bytes;
     uint64_t bytes_in_flight, refused_rate;
     uint32_t wants, gpu_faults, grant_seen;

@@ -159,6 +159,18 @@ struct gpu *mediator_gpu(struct mediator *mediator, uint32_t gpu_id)
     return mediator->gpus[gpu_id];
 }
 
+bool mediator_gpu_ok(const struct mediator *mediator, uint32_t gpu_id)
+{
+    const struct config_gpu *gpu;
+
+    if (mediator->samples[gpu_id].lost)
+        return false;
+    if (!mediator->config) /* nothing is known against it */
+        return true;
+    gpu = config_gpu(mediator->config, gpu_id);
+    return gpu && gpu->present;
+}
+
 /* What the placement knows of a GPU. */
 static struct place_gpu weigh(const struct mediator *mediator, const struct config_gpu *config)
 {

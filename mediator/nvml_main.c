@@ -69,6 +69,7 @@ static void add_live(const struct nvml *nvml, nvmlDevice_t device, json_t *gpu)
     nvmlMemory_t memory;
     nvmlUtilization_t utilization;
     unsigned int temperature;
+    nvmlReturn_t result;
     bool known = nvml->nvmlDeviceGetMemoryInfo(device, &memory) == NVML_SUCCESS;
 
     json_object_set_new(gpu, "memory_bytes",
@@ -77,9 +78,10 @@ static void add_live(const struct nvml *nvml, nvmlDevice_t device, json_t *gpu)
                         known ? json_integer((json_int_t)memory.used) : json_null());
     known = nvml->nvmlDeviceGetUtilizationRates(device, &utilization) == NVML_SUCCESS;
     json_object_set_new(gpu, "utilization", known ? json_integer(utilization.gpu) : json_null());
-    known =
-        nvml->nvmlDeviceGetTemperature(device, NVML_TEMPERATURE_GPU, &temperature) == NVML_SUCCESS;
+    result = nvml->nvmlDeviceGetTemperature(device, NVML_TEMPERATURE_GPU, &temperature);
+    known = result == NVML_SUCCESS;
     json_object_set_new(gpu, "temperature", known ? json_integer(temperature) : json_null());
+    json_object_set_new(gpu, "lost", json_boolean(result == NVML_ERROR_GPU_IS_LOST));
 }
 
 /* Who holds memory of it; null where NVML cannot tell. A size that it does not know is null too. */

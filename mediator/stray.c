@@ -9,9 +9,8 @@
 
 /* NVML's numbers are means over up to a second, and may be late: what is younger is not counted. */
 #define SETTLE_NS (3 * VGPU_NS_PER_S)
-/* Samples count once in so long, and so many in a row are too many. */
-#define COUNT_NS  (900 * VGPU_NS_PER_MS)
-#define COUNT_MAX 3
+/* Samples count once in so long. */
+#define COUNT_NS (900 * VGPU_NS_PER_MS)
 /* Less is noise: a context's own upkeep. */
 #define PERCENT_MIN 10
 
@@ -51,7 +50,7 @@ static void judge(struct channel *channel, json_int_t percent)
     if (stray->times > 0 && now_ns - stray->counted_ns < COUNT_NS)
         return;
     stray->counted_ns = now_ns;
-    if (++stray->times < COUNT_MAX)
+    if (++stray->times < channel->vm->mediator->settings->stray_samples)
         return;
     vgpu_log(VGPU_LOG_WARN, "gpu-stray", "vm=%" PRIu32 " channel=%" PRIu32 " percent=%d",
              channel->vm->config.id, channel->number, (int)percent);
@@ -63,6 +62,8 @@ void stray_sampled(struct mediator *mediator, uint32_t gpu_id, const json_t *gpu
 {
     const json_t *processes = json_object_get(gpu, "processes");
 
+    if (mediator->settings->stray_samples == 0)
+        return;
     for (struct vm *vm = mediator->vms; vm; vm = vm->next)
         for (struct channel *c = vm->channels; c; c = c->next)
             if (c->gpu_id == gpu_id && channel_has_worker(c) && c->pid > 0)
@@ -90,7 +91,8 @@ void stray_watch(struct mediator *mediator)
 {
     uint64_t after_ns = UINT64_MAX;
 
-    if (!mediator->has_nvml || mediator->stray_timer.place)
+    if (!mediator->has_nvml || mediator->settings->stray_samples == 0 ||
+        mediator->stray_timer.place)
         return;
     for (unsigned i = 0; i < MEDIATOR_GPUS_MAX; i++) {
         uint64_t ns = mediator->gpus[i] ? look_after(mediator->gpus[i]) : UINT64_MAX;

@@ -16,6 +16,9 @@
 struct channel;
 struct mediator;
 
+#define STRAY_SAMPLES_DEFAULT 3
+#define STRAY_SAMPLES_MAX     1000
+
 /* Of a channel. */
 struct stray {
     uint64_t off_ns;     /* since when it has no turn; while it has one this means nothing */

@@ -37,6 +37,7 @@ static int setup(void **state)
 
     bench->now_ns = 100 * S;
     bench->loop = loop_new(clock_of, bench, NULL);
+    bench->settings.stray_samples = STRAY_SAMPLES_DEFAULT;
     bench->mediator =
         (struct mediator){.settings = &bench->settings, .loop = bench->loop, .vms = &bench->vm};
     link_init(&bench->mediator.link, bench->loop, "/nonexistent", &no_hooks, &bench->mediator);
@@ -149,6 +150,16 @@ static void test_stray_unknown_is_not_held_against_anybody(void **state)
     assert_false(killed(bench));
 }
 
+static void test_stray_may_be_switched_off(void **state)
+{
+    struct bench *bench = *state;
+
+    bench->settings.stray_samples = 0;
+    for (int i = 0; i < 20; i++)
+        shows(bench, 100);
+    assert_false(killed(bench));
+}
+
 #define CASE(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(void)
@@ -159,6 +170,7 @@ int main(void)
         CASE(test_stray_is_not_who_has_the_turn),
         CASE(test_stray_samples_in_a_hurry_count_once),
         CASE(test_stray_unknown_is_not_held_against_anybody),
+        CASE(test_stray_may_be_switched_off),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

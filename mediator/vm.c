@@ -385,7 +385,8 @@ void vm_fault_channel(struct channel *channel, enum fault_kind kind, enum vgpu_s
     if (channel_next(channel->state, CHANNEL_EV_KILL) == CHANNEL_N_STATES)
         return;
     vm_kill_channel(channel, status, text);
-    fault_note(channel->vm, kind, text);
+    if (mediator_gpu_ok(channel->vm->mediator, channel->gpu_id))
+        fault_note(channel->vm, kind, text);
 }
 
 static void stop_late(void *context)

@@ -168,8 +168,11 @@ def test_quota_changes_live():
     with Stack(vms=[(1, 'A', 'medium')]) as stack:
         program = Program(stack, 1)
         assert program.take('plain', 64 * MIB) == 0
-        set_quota(stack, 1, 32 * MIB)
+        stack.admin('set-memory', '1', '32M')
         assert program.take('plain', 512) == OUT_OF_MEMORY
+        shown = stack.admin_json('show-vm', '1')
+        assert shown['vm']['memory_bytes'] == shown['live']['memory']['quota_bytes'] == 32 * MIB
+        assert shown['live']['memory']['held_bytes'] == 64 * MIB + FIRST
         assert program.info()[:2] == [0, 32 * MIB]
         assert program.take('check') == 0  # it goes on
         set_quota(stack, 1, 128 * MIB)
