@@ -43,8 +43,15 @@ class FaultStack(Stack):
             self.page = mmap.mmap(file.fileno(), STATE_BYTES)
         self.arm([])
 
-    def launcher_options(self):
-        return ['--testing-faults', self.path('keep.plan')]
+    def start_launcher(self):
+        self.install()
+        user = ['--base-uid', '880000'] if os.getuid() == 0 else []
+        self.launcher = subprocess.Popen(
+            [self.program('vgpu-launcher'), '--socket', self.path('launcher.sock'), *user,
+             '--worker', self.path('bin/vgpu-worker'), '--driver', self.driver,
+             '--testing-faults', self.path('keep.plan')],
+            stderr=self.log, stdin=subprocess.DEVNULL)
+        wait_for(lambda: os.path.exists(self.path('launcher.sock')), 10, 'launcher socket')
 
     def mediator_command(self):
         timings = [word for name, value in self.timings.items()

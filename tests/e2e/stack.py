@@ -124,14 +124,9 @@ class Stack:
         user = ['--base-uid', '880000'] if os.getuid() == 0 else []
         self.launcher = subprocess.Popen(
             [self.program('vgpu-launcher'), '--socket', self.path('launcher.sock'), *user,
-             '--worker', self.path('bin/vgpu-worker'), '--driver', self.driver,
-             *self.launcher_options()],
+             '--worker', self.path('bin/vgpu-worker'), '--driver', self.driver],
             stderr=self.log, stdin=subprocess.DEVNULL)
         wait_for(lambda: os.path.exists(self.path('launcher.sock')), 10, 'launcher socket')
-
-    def launcher_options(self):
-        """For those who derive: further options."""
-        return []
 
     def mediator_command(self):
         return [self.program('vgpu-mediator'), '--run-dir', self.run_dir,
