@@ -61,7 +61,8 @@ def size_text(count):
 # The groups of cuda_bench whose figures have a target, by how their names begin.
 GROUPS = [('latency', ('launch and synchronise', 'issue of', 'idle', 'event record')),
           ('floods', ('launch in a flood', 'launch, 200,000')), ('graph', ('graph',)),
-          ('copies', ('upload', 'download')), ('programs', ('program',))]
+          ('copies', ('upload', 'download')), ('products', ('program: chain',)),
+          ('stencil', ('program: stencil',)), ('decode', ('program: decode',))]
 STAGES = ['encode', 'room', 'ring', 'take', 'check', 'issue', 'driver', 'mark', 'complete', 'poll',
           'sleep']
 
@@ -184,7 +185,8 @@ def main():
     parser.add_argument('--max-size', type=parse_size, default='64M')
     parser.add_argument('--data-size', type=parse_size, default='4G',
                         help='data area of the mediated channel')
-    parser.add_argument('--only', help='one group: latency, floods, graph, copies, objects, programs')
+    parser.add_argument('--only', help='one group: latency, floods, graph, copies, objects, products, '
+                        'stencil, decode')
     parser.add_argument('--stages', action='store_true',
                         help='show where time goes for every group')
     parser.add_argument('--library', default='libcuda.so.1', help=argparse.SUPPRESS)

@@ -8,6 +8,7 @@
 #include "cuda/cuda_api.h"
 #include "cuda/exports.h"
 #include "cuda/graph_api.h"
+#include "cuda/library.h"
 
 /* Nodes that what comes next depends on. */
 struct frontier {
@@ -247,6 +248,17 @@ static CUresult add(struct captured_stream *stream, CUresult read, struct graph_
     return frontier_set(&stream->frontier, (CUgraphNode[]){node->handle}, 1);
 }
 
+/* A launch takes a kernel of a library, which a node's parameters have a place of its own for. */
+static bool is_kernel(const void *handle)
+{
+    bool found;
+
+    library_lock();
+    found = kernel_find(handle);
+    library_unlock();
+    return found;
+}
+
 CUresult capture_kernel(const CUlaunchConfig *config, CUfunction function, void **params,
                         void **extra)
 {
@@ -261,7 +273,8 @@ CUresult capture_kernel(const CUlaunchConfig *config, CUfunction function, void 
     result = enter(&scope, config->hStream, &stream);
     if (result != CUDA_SUCCESS)
         return result;
-    kernel = (CUDA_KERNEL_NODE_PARAMS){.func = function,
+    kernel = (CUDA_KERNEL_NODE_PARAMS){.func = is_kernel(function) ? NULL : function,
+                                       .kern = (CUkernel)function,
                                        .gridDimX = config->gridDimX,
                                        .gridDimY = config->gridDimY,
                                        .gridDimZ = config->gridDimZ,
@@ -682,8 +695,11 @@ CUresult cuStreamEndCapture(CUstream hStream, CUgraph *phGraph)
     if (!phGraph || !stream)
         return phGraph ? CUDA_ERROR_ILLEGAL_STATE : CUDA_ERROR_INVALID_VALUE;
     capture = stream->capture;
-    if (stream != capture->origin)
+    if (stream != capture->origin) {
+        *phGraph = NULL;
+        capture->invalid = true;
         return CUDA_ERROR_STREAM_CAPTURE_UNMATCHED;
+    }
     if (capture->mode != CU_STREAM_CAPTURE_MODE_RELAXED &&
         !pthread_equal(capture->thread, pthread_self()))
         return CUDA_ERROR_STREAM_CAPTURE_WRONG_THREAD;

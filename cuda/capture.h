@@ -4,9 +4,10 @@
  * a stream add nodes to a graph instead. Each such function of a library asks here first, with
  * CAPTURED; while nothing captures that costs one load.
  *
- * States of a capture: active; invalidated (by a call that cannot be captured: every later one
- * answers INVALIDATED); ended. Streams join a capture by waiting for an event that was recorded in
- * it, and must be joined back to its first stream before it ends.
+ * States of a capture: active; invalidated (by a call that cannot be captured, or by an end that
+ * another than its first stream asks for: every later call answers INVALIDATED); ended. Streams
+ * join a capture by waiting for an event that was recorded in it, and must be joined back to its
+ * first stream before it ends.
  */
 #ifndef VGPU_CUDA_CAPTURE_H
 #define VGPU_CUDA_CAPTURE_H

@@ -14,11 +14,9 @@
 
 #include "cuda/launch_attributes.h"
 
-#define GRAPH_MAX_NODES       16384u /* in one graph, those of its children included */
-#define GRAPH_MAX_EDGES       65536u
-#define GRAPH_MAX_DEPTH       8u /* of child graphs within each other */
-#define GRAPH_MAX_PARAM_BYTES 32764u
-#define GRAPH_MAX_PARAMS      480u
+#define GRAPH_MAX_NODES 16384u /* in one graph, those of its children included */
+#define GRAPH_MAX_EDGES 65536u
+#define GRAPH_MAX_DEPTH 8u /* of child graphs within each other */
 
 struct graph;
 struct graph_node;

@@ -186,17 +186,6 @@ static void kernel_from_v1(const CUDA_KERNEL_NODE_PARAMS_v1 *from, CUDA_KERNEL_N
     memcpy(to, from, sizeof(*from));
 }
 
-static CUresult read_kernel_v1(CUcontext context, const CUDA_KERNEL_NODE_PARAMS_v1 *from,
-                               struct graph_params *ret)
-{
-    CUDA_KERNEL_NODE_PARAMS params;
-
-    if (!from)
-        return CUDA_ERROR_INVALID_VALUE;
-    kernel_from_v1(from, &params);
-    return graph_read_kernel(context, &params, ret);
-}
-
 static void write_kernel(const struct graph_params *params, CUDA_KERNEL_NODE_PARAMS_v1 *to)
 {
     const struct graph_kernel *kernel = &params->kernel;
@@ -214,64 +203,125 @@ static void write_kernel(const struct graph_params *params, CUDA_KERNEL_NODE_PAR
     };
 }
 
-CUresult cuGraphAddKernelNode_v2(CUgraphNode *phGraphNode, CUgraph hGraph,
-                                 const CUgraphNode *dependencies, size_t numDependencies,
-                                 const CUDA_KERNEL_NODE_PARAMS *nodeParams)
+/* What a program passes for a node of that type, by address; a child graph and an event too. */
+static CUresult read_params(CUcontext context, CUgraphNodeType type, const void *from,
+                            struct graph_params *ret)
+{
+    switch (type) {
+    case CU_GRAPH_NODE_TYPE_KERNEL:
+        return graph_read_kernel(context, from, ret);
+    case CU_GRAPH_NODE_TYPE_MEMCPY:
+        return graph_read_copy(context, from, ret);
+    case CU_GRAPH_NODE_TYPE_MEMSET:
+        return graph_read_fill(context, from, ret);
+    case CU_GRAPH_NODE_TYPE_HOST:
+        return graph_read_host(context, from, ret);
+    case CU_GRAPH_NODE_TYPE_GRAPH:
+        return graph_read_child(context, *(const CUgraph *)from, ret);
+    default:
+        return graph_read_event(context, type, *(const CUevent *)from, ret);
+    }
+}
+
+/* The other way; the parameters of a kernel in their first version. */
+static void write_params(const struct graph_params *params, void *to)
+{
+    switch (params->type) {
+    case CU_GRAPH_NODE_TYPE_KERNEL:
+        write_kernel(params, to);
+        break;
+    case CU_GRAPH_NODE_TYPE_MEMCPY:
+        *(CUDA_MEMCPY3D *)to = params->copy;
+        break;
+    case CU_GRAPH_NODE_TYPE_MEMSET:
+        *(CUDA_MEMSET_NODE_PARAMS *)to = params->fill;
+        break;
+    case CU_GRAPH_NODE_TYPE_HOST:
+        *(CUDA_HOST_NODE_PARAMS *)to = params->host;
+        break;
+    case CU_GRAPH_NODE_TYPE_GRAPH:
+        *(CUgraph *)to = params->child->handle;
+        break;
+    default:
+        *(CUevent *)to = params->event;
+        break;
+    }
+}
+
+/* A context of NULL is the current one. */
+static CUresult add_node(CUgraphNode *node, CUgraph graph, const CUgraphNode *needs, size_t count,
+                         CUgraphNodeType type, const void *from, CUcontext context)
 {
     _graph_scope_ struct graph_scope scope = graph_enter();
     struct graph_params params;
 
     if (scope.result != CUDA_SUCCESS)
         return scope.result;
-    return add(&scope, phGraphNode, hGraph, dependencies, numDependencies,
-               graph_read_kernel(scope.context, nodeParams, &params), &params);
+    return add(&scope, node, graph, needs, count,
+               read_params(context ? context : scope.context, type, from, &params), &params);
 }
 
-CUresult cuGraphAddKernelNode(CUgraphNode *phGraphNode, CUgraph hGraph,
-                              const CUgraphNode *dependencies, size_t numDependencies,
-                              const CUDA_KERNEL_NODE_PARAMS_v1 *nodeParams)
-{
-    _graph_scope_ struct graph_scope scope = graph_enter();
-    struct graph_params params;
-
-    if (scope.result != CUDA_SUCCESS)
-        return scope.result;
-    return add(&scope, phGraphNode, hGraph, dependencies, numDependencies,
-               read_kernel_v1(scope.context, nodeParams, &params), &params);
-}
-
-CUresult cuGraphKernelNodeSetParams_v2(CUgraphNode hNode, const CUDA_KERNEL_NODE_PARAMS *nodeParams)
-{
-    _graph_scope_ struct graph_scope scope = graph_enter();
-    struct graph_params params;
-
-    if (scope.result != CUDA_SUCCESS)
-        return scope.result;
-    return replace(hNode, graph_read_kernel(scope.context, nodeParams, &params), &params);
-}
-
-CUresult cuGraphKernelNodeSetParams(CUgraphNode hNode, const CUDA_KERNEL_NODE_PARAMS_v1 *nodeParams)
-{
-    _graph_scope_ struct graph_scope scope = graph_enter();
-    struct graph_params params;
-
-    if (scope.result != CUDA_SUCCESS)
-        return scope.result;
-    return replace(hNode, read_kernel_v1(scope.context, nodeParams, &params), &params);
-}
-
-CUresult cuGraphKernelNodeGetParams(CUgraphNode hNode, CUDA_KERNEL_NODE_PARAMS_v1 *nodeParams)
+static CUresult get_params(CUgraphNode node, CUgraphNodeType type, void *to)
 {
     _graph_scope_ struct graph_scope scope = graph_enter();
     const struct graph_params *params;
 
     if (scope.result != CUDA_SUCCESS)
         return scope.result;
-    params = params_of(hNode, CU_GRAPH_NODE_TYPE_KERNEL);
-    if (!params || !nodeParams)
+    params = params_of(node, type);
+    if (!params || !to)
         return CUDA_ERROR_INVALID_VALUE;
-    write_kernel(params, nodeParams);
+    write_params(params, to);
     return CUDA_SUCCESS;
+}
+
+static CUresult set_params(CUgraphNode node, CUgraphNodeType type, const void *from)
+{
+    _graph_scope_ struct graph_scope scope = graph_enter();
+    struct graph_params params;
+
+    if (scope.result != CUDA_SUCCESS)
+        return scope.result;
+    return replace(node, read_params(scope.context, type, from, &params), &params);
+}
+
+CUresult cuGraphAddKernelNode_v2(CUgraphNode *phGraphNode, CUgraph hGraph,
+                                 const CUgraphNode *dependencies, size_t numDependencies,
+                                 const CUDA_KERNEL_NODE_PARAMS *nodeParams)
+{
+    return add_node(phGraphNode, hGraph, dependencies, numDependencies, CU_GRAPH_NODE_TYPE_KERNEL,
+                    nodeParams, NULL);
+}
+
+CUresult cuGraphAddKernelNode(CUgraphNode *phGraphNode, CUgraph hGraph,
+                              const CUgraphNode *dependencies, size_t numDependencies,
+                              const CUDA_KERNEL_NODE_PARAMS_v1 *nodeParams)
+{
+    CUDA_KERNEL_NODE_PARAMS params;
+
+    if (nodeParams)
+        kernel_from_v1(nodeParams, &params);
+    return cuGraphAddKernelNode_v2(phGraphNode, hGraph, dependencies, numDependencies,
+                                   nodeParams ? &params : NULL);
+}
+
+CUresult cuGraphKernelNodeSetParams_v2(CUgraphNode hNode, const CUDA_KERNEL_NODE_PARAMS *nodeParams)
+{
+    return set_params(hNode, CU_GRAPH_NODE_TYPE_KERNEL, nodeParams);
+}
+
+CUresult cuGraphKernelNodeSetParams(CUgraphNode hNode, const CUDA_KERNEL_NODE_PARAMS_v1 *nodeParams)
+{
+    CUDA_KERNEL_NODE_PARAMS params;
+
+    if (nodeParams)
+        kernel_from_v1(nodeParams, &params);
+    return cuGraphKernelNodeSetParams_v2(hNode, nodeParams ? &params : NULL);
+}
+
+CUresult cuGraphKernelNodeGetParams(CUgraphNode hNode, CUDA_KERNEL_NODE_PARAMS_v1 *nodeParams)
+{
+    return get_params(hNode, CU_GRAPH_NODE_TYPE_KERNEL, nodeParams);
 }
 
 CUresult cuGraphKernelNodeGetParams_v2(CUgraphNode hNode, CUDA_KERNEL_NODE_PARAMS *nodeParams)
@@ -335,138 +385,67 @@ CUresult cuGraphAddMemcpyNode(CUgraphNode *phGraphNode, CUgraph hGraph,
                               const CUgraphNode *dependencies, size_t numDependencies,
                               const CUDA_MEMCPY3D *copyParams, CUcontext ctx)
 {
-    _graph_scope_ struct graph_scope scope = graph_enter();
-    struct graph_params params;
-
-    if (scope.result != CUDA_SUCCESS)
-        return scope.result;
-    return add(&scope, phGraphNode, hGraph, dependencies, numDependencies,
-               graph_read_copy(ctx ? ctx : scope.context, copyParams, &params), &params);
+    return add_node(phGraphNode, hGraph, dependencies, numDependencies, CU_GRAPH_NODE_TYPE_MEMCPY,
+                    copyParams, ctx);
 }
 
 CUresult cuGraphMemcpyNodeGetParams(CUgraphNode hNode, CUDA_MEMCPY3D *nodeParams)
 {
-    _graph_scope_ struct graph_scope scope = graph_enter();
-    const struct graph_params *params;
-
-    if (scope.result != CUDA_SUCCESS)
-        return scope.result;
-    params = params_of(hNode, CU_GRAPH_NODE_TYPE_MEMCPY);
-    if (!params || !nodeParams)
-        return CUDA_ERROR_INVALID_VALUE;
-    *nodeParams = params->copy;
-    return CUDA_SUCCESS;
+    return get_params(hNode, CU_GRAPH_NODE_TYPE_MEMCPY, nodeParams);
 }
 
 CUresult cuGraphMemcpyNodeSetParams(CUgraphNode hNode, const CUDA_MEMCPY3D *nodeParams)
 {
-    _graph_scope_ struct graph_scope scope = graph_enter();
-    struct graph_params params;
-
-    if (scope.result != CUDA_SUCCESS)
-        return scope.result;
-    return replace(hNode, graph_read_copy(scope.context, nodeParams, &params), &params);
+    return set_params(hNode, CU_GRAPH_NODE_TYPE_MEMCPY, nodeParams);
 }
 
 CUresult cuGraphAddMemsetNode(CUgraphNode *phGraphNode, CUgraph hGraph,
                               const CUgraphNode *dependencies, size_t numDependencies,
                               const CUDA_MEMSET_NODE_PARAMS *memsetParams, CUcontext ctx)
 {
-    _graph_scope_ struct graph_scope scope = graph_enter();
-    struct graph_params params;
-
-    if (scope.result != CUDA_SUCCESS)
-        return scope.result;
-    return add(&scope, phGraphNode, hGraph, dependencies, numDependencies,
-               graph_read_fill(ctx ? ctx : scope.context, memsetParams, &params), &params);
+    return add_node(phGraphNode, hGraph, dependencies, numDependencies, CU_GRAPH_NODE_TYPE_MEMSET,
+                    memsetParams, ctx);
 }
 
 CUresult cuGraphMemsetNodeGetParams(CUgraphNode hNode, CUDA_MEMSET_NODE_PARAMS *nodeParams)
 {
-    _graph_scope_ struct graph_scope scope = graph_enter();
-    const struct graph_params *params;
-
-    if (scope.result != CUDA_SUCCESS)
-        return scope.result;
-    params = params_of(hNode, CU_GRAPH_NODE_TYPE_MEMSET);
-    if (!params || !nodeParams)
-        return CUDA_ERROR_INVALID_VALUE;
-    *nodeParams = params->fill;
-    return CUDA_SUCCESS;
+    return get_params(hNode, CU_GRAPH_NODE_TYPE_MEMSET, nodeParams);
 }
 
 CUresult cuGraphMemsetNodeSetParams(CUgraphNode hNode, const CUDA_MEMSET_NODE_PARAMS *nodeParams)
 {
-    _graph_scope_ struct graph_scope scope = graph_enter();
-    struct graph_params params;
-
-    if (scope.result != CUDA_SUCCESS)
-        return scope.result;
-    return replace(hNode, graph_read_fill(scope.context, nodeParams, &params), &params);
+    return set_params(hNode, CU_GRAPH_NODE_TYPE_MEMSET, nodeParams);
 }
 
 CUresult cuGraphAddHostNode(CUgraphNode *phGraphNode, CUgraph hGraph,
                             const CUgraphNode *dependencies, size_t numDependencies,
                             const CUDA_HOST_NODE_PARAMS *nodeParams)
 {
-    _graph_scope_ struct graph_scope scope = graph_enter();
-    struct graph_params params;
-
-    if (scope.result != CUDA_SUCCESS)
-        return scope.result;
-    return add(&scope, phGraphNode, hGraph, dependencies, numDependencies,
-               graph_read_host(scope.context, nodeParams, &params), &params);
+    return add_node(phGraphNode, hGraph, dependencies, numDependencies, CU_GRAPH_NODE_TYPE_HOST,
+                    nodeParams, NULL);
 }
 
 CUresult cuGraphHostNodeGetParams(CUgraphNode hNode, CUDA_HOST_NODE_PARAMS *nodeParams)
 {
-    _graph_scope_ struct graph_scope scope = graph_enter();
-    const struct graph_params *params;
-
-    if (scope.result != CUDA_SUCCESS)
-        return scope.result;
-    params = params_of(hNode, CU_GRAPH_NODE_TYPE_HOST);
-    if (!params || !nodeParams)
-        return CUDA_ERROR_INVALID_VALUE;
-    *nodeParams = params->host;
-    return CUDA_SUCCESS;
+    return get_params(hNode, CU_GRAPH_NODE_TYPE_HOST, nodeParams);
 }
 
 CUresult cuGraphHostNodeSetParams(CUgraphNode hNode, const CUDA_HOST_NODE_PARAMS *nodeParams)
 {
-    _graph_scope_ struct graph_scope scope = graph_enter();
-    struct graph_params params;
-
-    if (scope.result != CUDA_SUCCESS)
-        return scope.result;
-    return replace(hNode, graph_read_host(scope.context, nodeParams, &params), &params);
+    return set_params(hNode, CU_GRAPH_NODE_TYPE_HOST, nodeParams);
 }
 
 CUresult cuGraphAddChildGraphNode(CUgraphNode *phGraphNode, CUgraph hGraph,
                                   const CUgraphNode *dependencies, size_t numDependencies,
                                   CUgraph childGraph)
 {
-    _graph_scope_ struct graph_scope scope = graph_enter();
-    struct graph_params params;
-
-    if (scope.result != CUDA_SUCCESS)
-        return scope.result;
-    return add(&scope, phGraphNode, hGraph, dependencies, numDependencies,
-               graph_read_child(scope.context, childGraph, &params), &params);
+    return add_node(phGraphNode, hGraph, dependencies, numDependencies, CU_GRAPH_NODE_TYPE_GRAPH,
+                    &childGraph, NULL);
 }
 
 CUresult cuGraphChildGraphNodeGetGraph(CUgraphNode hNode, CUgraph *phGraph)
 {
-    _graph_scope_ struct graph_scope scope = graph_enter();
-    const struct graph_params *params;
-
-    if (scope.result != CUDA_SUCCESS)
-        return scope.result;
-    params = params_of(hNode, CU_GRAPH_NODE_TYPE_GRAPH);
-    if (!params || !phGraph)
-        return CUDA_ERROR_INVALID_VALUE;
-    *phGraph = params->child->handle;
-    return CUDA_SUCCESS;
+    return get_params(hNode, CU_GRAPH_NODE_TYPE_GRAPH, phGraph);
 }
 
 CUresult cuGraphAddEmptyNode(CUgraphNode *phGraphNode, CUgraph hGraph,
@@ -480,76 +459,40 @@ CUresult cuGraphAddEmptyNode(CUgraphNode *phGraphNode, CUgraph hGraph,
     return add(&scope, phGraphNode, hGraph, dependencies, numDependencies, CUDA_SUCCESS, &params);
 }
 
-static CUresult add_event(CUgraphNode *node, CUgraph graph, const CUgraphNode *needs, size_t count,
-                          CUevent event, CUgraphNodeType type)
-{
-    _graph_scope_ struct graph_scope scope = graph_enter();
-    struct graph_params params;
-
-    if (scope.result != CUDA_SUCCESS)
-        return scope.result;
-    return add(&scope, node, graph, needs, count,
-               graph_read_event(scope.context, type, event, &params), &params);
-}
-
-static CUresult get_event(CUgraphNode node, CUevent *ret_event, CUgraphNodeType type)
-{
-    _graph_scope_ struct graph_scope scope = graph_enter();
-    const struct graph_params *params;
-
-    if (scope.result != CUDA_SUCCESS)
-        return scope.result;
-    params = params_of(node, type);
-    if (!params || !ret_event)
-        return CUDA_ERROR_INVALID_VALUE;
-    *ret_event = params->event;
-    return CUDA_SUCCESS;
-}
-
-static CUresult set_event(CUgraphNode node, CUevent event, CUgraphNodeType type)
-{
-    _graph_scope_ struct graph_scope scope = graph_enter();
-    struct graph_params params;
-
-    if (scope.result != CUDA_SUCCESS)
-        return scope.result;
-    return replace(node, graph_read_event(scope.context, type, event, &params), &params);
-}
-
 CUresult cuGraphAddEventRecordNode(CUgraphNode *phGraphNode, CUgraph hGraph,
                                    const CUgraphNode *dependencies, size_t numDependencies,
                                    CUevent event)
 {
-    return add_event(phGraphNode, hGraph, dependencies, numDependencies, event,
-                     CU_GRAPH_NODE_TYPE_EVENT_RECORD);
+    return add_node(phGraphNode, hGraph, dependencies, numDependencies,
+                    CU_GRAPH_NODE_TYPE_EVENT_RECORD, &event, NULL);
 }
 
 CUresult cuGraphEventRecordNodeGetEvent(CUgraphNode hNode, CUevent *event_out)
 {
-    return get_event(hNode, event_out, CU_GRAPH_NODE_TYPE_EVENT_RECORD);
+    return get_params(hNode, CU_GRAPH_NODE_TYPE_EVENT_RECORD, event_out);
 }
 
 CUresult cuGraphEventRecordNodeSetEvent(CUgraphNode hNode, CUevent event)
 {
-    return set_event(hNode, event, CU_GRAPH_NODE_TYPE_EVENT_RECORD);
+    return set_params(hNode, CU_GRAPH_NODE_TYPE_EVENT_RECORD, &event);
 }
 
 CUresult cuGraphAddEventWaitNode(CUgraphNode *phGraphNode, CUgraph hGraph,
                                  const CUgraphNode *dependencies, size_t numDependencies,
                                  CUevent event)
 {
-    return add_event(phGraphNode, hGraph, dependencies, numDependencies, event,
-                     CU_GRAPH_NODE_TYPE_WAIT_EVENT);
+    return add_node(phGraphNode, hGraph, dependencies, numDependencies,
+                    CU_GRAPH_NODE_TYPE_WAIT_EVENT, &event, NULL);
 }
 
 CUresult cuGraphEventWaitNodeGetEvent(CUgraphNode hNode, CUevent *event_out)
 {
-    return get_event(hNode, event_out, CU_GRAPH_NODE_TYPE_WAIT_EVENT);
+    return get_params(hNode, CU_GRAPH_NODE_TYPE_WAIT_EVENT, event_out);
 }
 
 CUresult cuGraphEventWaitNodeSetEvent(CUgraphNode hNode, CUevent event)
 {
-    return set_event(hNode, event, CU_GRAPH_NODE_TYPE_WAIT_EVENT);
+    return set_params(hNode, CU_GRAPH_NODE_TYPE_WAIT_EVENT, &event);
 }
 
 CUresult cuGraphAddNode(CUgraphNode *phGraphNode, CUgraph hGraph, const CUgraphNode *dependencies,

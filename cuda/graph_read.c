@@ -9,28 +9,8 @@
 #include "cuda/cuda_api.h"
 #include "cuda/exports.h"
 #include "cuda/graph_api.h"
+#include "cuda/launch_extra.h"
 #include "cuda/library.h"
-
-/* A launch parameter buffer as `extra` gives it. */
-static CUresult read_extra(void **extra, const void **ret_buffer, size_t *ret_bytes)
-{
-    const void *buffer = NULL;
-    const size_t *bytes = NULL;
-
-    for (int i = 0; i < 4 && extra[i] != CU_LAUNCH_PARAM_END; i += 2) {
-        if (extra[i] == CU_LAUNCH_PARAM_BUFFER_POINTER)
-            buffer = extra[i + 1];
-        else if (extra[i] == CU_LAUNCH_PARAM_BUFFER_SIZE)
-            bytes = extra[i + 1];
-        else
-            return CUDA_ERROR_INVALID_VALUE;
-    }
-    if (!buffer || !bytes || *bytes > GRAPH_MAX_PARAM_BYTES)
-        return CUDA_ERROR_INVALID_VALUE;
-    *ret_buffer = buffer;
-    *ret_bytes = *bytes;
-    return CUDA_SUCCESS;
-}
 
 /* The function's parameters: their number, and the size of all. */
 static CUresult measure(CUfunction function, uint32_t *ret_count, uint32_t *ret_bytes)
@@ -40,8 +20,8 @@ static CUresult measure(CUfunction function, uint32_t *ret_count, uint32_t *ret_
     CUresult result;
 
     while ((result = cuFuncGetParamInfo(function, count, &offset, &size)) == CUDA_SUCCESS) {
-        if (count == GRAPH_MAX_PARAMS || offset > GRAPH_MAX_PARAM_BYTES ||
-            size > GRAPH_MAX_PARAM_BYTES - offset)
+        if (count == VGPU_FUNCTION_MAX_PARAMS || offset > VGPU_LAUNCH_PARAM_BYTES ||
+            size > VGPU_LAUNCH_PARAM_BYTES - offset)
             return CUDA_ERROR_NOT_SUPPORTED;
         if (offset + size > bytes)
             bytes = offset + size;
@@ -72,10 +52,11 @@ static CUresult fill_params(struct graph_kernel *kernel, void **params, void **e
     }
     if (params || !extra)
         return CUDA_SUCCESS;
-    result = read_extra(extra, &buffer, &size);
-    if (result == CUDA_SUCCESS && size > kernel->params_bytes)
+    result = launch_extra_read(extra, &buffer, &size);
+    if (result == CUDA_SUCCESS &&
+        (size > kernel->params_bytes || (size == 0 && kernel->params_bytes > 0)))
         return CUDA_ERROR_INVALID_VALUE;
-    if (result == CUDA_SUCCESS)
+    if (result == CUDA_SUCCESS && size > 0)
         memcpy(kernel->params, buffer, size);
     return result;
 }
@@ -99,12 +80,12 @@ static CUresult check_shape(const struct graph_kernel *kernel)
 }
 
 /* A kernel of a library is the function that it stands for now. */
-static CUfunction function_of(const CUDA_KERNEL_NODE_PARAMS *from)
+static CUresult function_of(const CUDA_KERNEL_NODE_PARAMS *from, CUfunction *ret)
 {
-    const void *handle = from->func ? (const void *)from->func : (const void *)from->kern;
-    CUfunction function;
-
-    return library_function(handle, &function) == CUDA_SUCCESS ? function : from->func;
+    if (!from->func && from->kern)
+        return library_function(from->kern, ret);
+    *ret = from->func;
+    return CUDA_SUCCESS;
 }
 
 CUresult graph_read_kernel(CUcontext context, const CUDA_KERNEL_NODE_PARAMS *from,
@@ -116,12 +97,13 @@ CUresult graph_read_kernel(CUcontext context, const CUDA_KERNEL_NODE_PARAMS *fro
     if (!from || (from->kernelParams && from->extra))
         return CUDA_ERROR_INVALID_VALUE;
     kernel = (struct graph_kernel){
-        .function = function_of(from),
         .grid = {from->gridDimX, from->gridDimY, from->gridDimZ},
         .block = {from->blockDimX, from->blockDimY, from->blockDimZ},
         .shared_bytes = from->sharedMemBytes,
     };
-    result = measure(kernel.function, &kernel.params_count, &kernel.params_bytes);
+    result = function_of(from, &kernel.function);
+    if (result == CUDA_SUCCESS)
+        result = measure(kernel.function, &kernel.params_count, &kernel.params_bytes);
     if (result == CUDA_SUCCESS)
         result = check_shape(&kernel);
     if (result == CUDA_SUCCESS && kernel.params_count > 0 && !from->kernelParams && !from->extra)

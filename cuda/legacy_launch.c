@@ -89,21 +89,10 @@ static CUresult check_function(CUfunction function)
     return cuFuncGetModule(&module, function);
 }
 
-/* A kernel of a library is the function that it stands for in the current context. */
-static CUresult resolve(CUfunction *function)
-{
-    CUfunction own;
-    CUresult result = check_function(*function);
-
-    if (result == CUDA_SUCCESS && cuKernelGetFunction(&own, (CUkernel)*function) == CUDA_SUCCESS)
-        *function = own;
-    return result;
-}
-
 /* The function's state, made if there is none; with CUDA_SUCCESS, the lock is held. */
 static CUresult begin(CUfunction function, struct legacy_launch **ret)
 {
-    CUresult result = resolve(&function);
+    CUresult result = check_function(function);
 
     if (result == CUDA_SUCCESS)
         result = make(function);
@@ -230,7 +219,7 @@ CUresult cuParamSetv(CUfunction hfunc, int offset, void *ptr, unsigned int numby
 static CUresult copy_state(CUfunction function, struct legacy_launch *ret)
 {
     const struct legacy_launch *state;
-    CUresult result = resolve(&function);
+    CUresult result = check_function(function);
 
     if (result != CUDA_SUCCESS)
         return result;

@@ -111,7 +111,8 @@ void library_forget(struct library *library, unsigned long long context_id);
 
 /*
  * The function that a kernel's handle stands for in the current context. CUDA_ERROR_INVALID_HANDLE
- * if it is no kernel. For the calls that take a CUfunction; called without any lock.
+ * if it is no kernel. For launches and occupancy, which take a kernel in place of a function: no
+ * other call does. Called without any lock.
  */
 CUresult library_function(const void *handle, CUfunction *ret_function);
 

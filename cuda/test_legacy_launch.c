@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The old launch calls on top of a driver of two functions and a kernel that stands for the first.
- */
+/* The old launch calls on top of a driver of two functions. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdbool.h>
@@ -14,7 +13,6 @@
 
 #define FIRST  ((CUfunction)0x10)
 #define SECOND ((CUfunction)0x110) /* of the same bucket */
-#define KERNEL ((CUfunction)0x30)
 #define STREAM ((CUstream)0x40)
 
 /* What the driver was given last. */
@@ -32,7 +30,7 @@ static int ends_after; /* checks of a function until it has ended; negative: nev
 
 CUresult cuFuncGetModule(CUmodule *module, CUfunction function)
 {
-    if (function != FIRST && function != SECOND && function != KERNEL)
+    if (function != FIRST && function != SECOND)
         return CUDA_ERROR_INVALID_HANDLE;
     if (ends_after == 0) {
         legacy_launch_forget(function);
@@ -41,14 +39,6 @@ CUresult cuFuncGetModule(CUmodule *module, CUfunction function)
     if (ends_after > 0)
         ends_after--;
     *module = (CUmodule)0x50;
-    return CUDA_SUCCESS;
-}
-
-CUresult cuKernelGetFunction(CUfunction *function, CUkernel kernel)
-{
-    if ((CUfunction)kernel != KERNEL)
-        return CUDA_ERROR_INVALID_HANDLE;
-    *function = FIRST;
     return CUDA_SUCCESS;
 }
 
@@ -260,17 +250,6 @@ static void test_legacy_launch_ending_meanwhile_leaves_nothing(void **state)
     }
 }
 
-static void test_legacy_launch_kernel_is_its_function(void **state)
-{
-    (void)state;
-    assert_ok(cuFuncSetBlockShape(KERNEL, 8, 1, 1));
-    assert_ok(cuLaunch(FIRST));
-    assert_int_equal(launched.block[0], 8);
-    assert_ok(cuLaunch(KERNEL));
-    legacy_launch_forget(FIRST);
-    assert_invalid(cuLaunch(KERNEL));
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -283,7 +262,6 @@ int main(void)
         cmocka_unit_test_setup(test_legacy_launch_wrong_handles_are_told, fresh),
         cmocka_unit_test_setup(test_legacy_launch_forgotten_is_as_new, fresh),
         cmocka_unit_test_setup(test_legacy_launch_ending_meanwhile_leaves_nothing, fresh),
-        cmocka_unit_test_setup(test_legacy_launch_kernel_is_its_function, fresh),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -9,20 +9,25 @@
 CUresult function_get(CUfunction handle, struct function **ret_function)
 {
     struct function *function = handle_get(HANDLE_FUNCTION, handle);
+
+    if (!function)
+        return CUDA_ERROR_INVALID_HANDLE;
+    *ret_function = function;
+    return function->module->context->error;
+}
+
+CUresult function_get_launched(CUfunction handle, struct function **ret_function)
+{
     CUresult result;
 
-    if (!function) {
+    if (!handle_get(HANDLE_FUNCTION, handle)) {
         pthread_mutex_unlock(&gpu.lock);
         result = library_function(handle, &handle);
         pthread_mutex_lock(&gpu.lock);
         if (result != CUDA_SUCCESS)
             return result;
-        function = handle_get(HANDLE_FUNCTION, handle);
     }
-    if (!function)
-        return CUDA_ERROR_INVALID_HANDLE;
-    *ret_function = function;
-    return function->module->context->error;
+    return function_get(handle, ret_function);
 }
 
 uint32_t function_default_dynamic(const struct ptx_function_info *info)

@@ -10,6 +10,7 @@
 #include "common/clock.h"
 #include "cuda/capture.h"
 #include "cuda/launch_attributes.h"
+#include "cuda/launch_extra.h"
 #include "softgpu/context.h"
 #include "softgpu/capability.h"
 #include "softgpu/memory.h"
@@ -145,27 +146,6 @@ static CUresult check_cooperative(const struct function *function, const struct 
                : CUDA_SUCCESS;
 }
 
-/* Reads the buffer form of parameters. */
-static CUresult params_from_extra(void **extra, const void **ret_buffer, size_t *ret_size)
-{
-    const void *buffer = NULL;
-    size_t size = 0;
-
-    for (int i = 0; extra[i] != CU_LAUNCH_PARAM_END; i += 2) {
-        if (i > 2 || !extra[i + 1])
-            return CUDA_ERROR_INVALID_VALUE;
-        if (extra[i] == CU_LAUNCH_PARAM_BUFFER_POINTER)
-            buffer = extra[i + 1];
-        else if (extra[i] == CU_LAUNCH_PARAM_BUFFER_SIZE)
-            size = *(size_t *)extra[i + 1];
-        else
-            return CUDA_ERROR_INVALID_VALUE;
-    }
-    *ret_buffer = buffer;
-    *ret_size = size;
-    return CUDA_SUCCESS;
-}
-
 /* Copies the parameters to where the engine wants them. */
 static CUresult copy_params(const struct function *function, const struct request *request,
                             uint8_t *ret_params)
@@ -178,10 +158,10 @@ static CUresult copy_params(const struct function *function, const struct reques
     if (request->params && request->extra)
         return CUDA_ERROR_INVALID_VALUE;
     if (request->extra) {
-        result = params_from_extra(request->extra, &buffer, &size);
+        result = launch_extra_read(request->extra, &buffer, &size);
         if (result != CUDA_SUCCESS)
             return result;
-        if (info->params_bytes > 0 && (!buffer || size == 0))
+        if (info->params_bytes > 0 && size == 0)
             return CUDA_ERROR_INVALID_VALUE;
         if (size > info->params_bytes)
             return CUDA_ERROR_LAUNCH_OUT_OF_RESOURCES;
@@ -284,7 +264,7 @@ static CUresult launch(const struct request *request)
 
     if (scope.result != CUDA_SUCCESS)
         return scope.result;
-    result = function_get(request->function, &function);
+    result = function_get_launched(request->function, &function);
     if (result == CUDA_SUCCESS)
         result = stream_resolve(scope.context, request->stream, &stream);
     if (result != CUDA_SUCCESS)

@@ -33,11 +33,14 @@ struct module {
 /* Ends all modules of a context, which is idle. */
 void module_end_all(struct context *context);
 
-/*
- * The function of a handle; INVALID_HANDLE, or its context's sticky error. A kernel of a library is
- * the function that it stands for in the current context: to find it, the lock may be released.
- */
+/* The function of a handle; INVALID_HANDLE, or its context's sticky error. */
 CUresult function_get(CUfunction handle, struct function **ret_function);
+
+/*
+ * For launches and occupancy: a kernel of a library too, as the function that it stands for in the
+ * current context. To find that, the lock may be released.
+ */
+CUresult function_get_launched(CUfunction handle, struct function **ret_function);
 
 /* Bytes of dynamic shared memory that a launch may have without more being allowed. */
 uint32_t function_default_dynamic(const struct ptx_function_info *info);

@@ -46,7 +46,7 @@ CUresult cuOccupancyMaxActiveBlocksPerMultiprocessorWithFlags(int *numBlocks, CU
         return scope.result;
     if (!numBlocks || blockSize <= 0 || (flags & ~(unsigned)CU_OCCUPANCY_DISABLE_CACHING_OVERRIDE))
         return CUDA_ERROR_INVALID_VALUE;
-    result = function_get(func, &function);
+    result = function_get_launched(func, &function);
     if (result == CUDA_SUCCESS)
         *numBlocks = occupancy_blocks(function, (unsigned)blockSize, dynamicSMemSize);
     return result;
@@ -95,7 +95,7 @@ CUresult cuOccupancyMaxPotentialBlockSizeWithFlags(int *minGridSize, int *blockS
     if (!minGridSize || !blockSize || blockSizeLimit < 0 ||
         (flags & ~(unsigned)CU_OCCUPANCY_DISABLE_CACHING_OVERRIDE))
         return CUDA_ERROR_INVALID_VALUE;
-    result = function_get(func, &function);
+    result = function_get_launched(func, &function);
     if (result != CUDA_SUCCESS)
         return result;
     limit = function->info.max_threads;
@@ -130,7 +130,7 @@ CUresult cuOccupancyAvailableDynamicSMemPerBlock(size_t *dynamicSmemSize, CUfunc
         return scope.result;
     if (!dynamicSmemSize || numBlocks <= 0 || blockSize <= 0)
         return CUDA_ERROR_INVALID_VALUE;
-    result = function_get(func, &function);
+    result = function_get_launched(func, &function);
     if (result != CUDA_SUCCESS)
         return result;
     if (occupancy_blocks(function, (unsigned)blockSize, 0) < numBlocks)
@@ -153,7 +153,7 @@ static CUresult refuse_clusters(const int *count, CUfunction func, const CUlaunc
         return scope.result;
     if (!count || !config)
         return CUDA_ERROR_INVALID_VALUE;
-    result = function_get(func, &function);
+    result = function_get_launched(func, &function);
     return result == CUDA_SUCCESS ? CUDA_ERROR_NOT_SUPPORTED : result;
 }
 

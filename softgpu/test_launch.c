@@ -79,6 +79,7 @@ static void test_launch_parameters_come_as_a_buffer(void **state)
     assert_ok(cu.cuMemcpyDtoH(&value, buffer.p, 4));
     assert_int_equal(value, 99);
     assert_int_equal(launch_buffer(&buffer, 16), CUDA_ERROR_LAUNCH_OUT_OF_RESOURCES);
+    assert_int_equal(launch_buffer(&buffer, 0), CUDA_ERROR_INVALID_VALUE);
     assert_int_equal(
         cu.cuLaunchKernel(testing_function("store"), 1, 1, 1, 1, 1, 1, 0, NULL, NULL, no_size),
         CUDA_ERROR_INVALID_VALUE);

@@ -172,9 +172,11 @@ static void test_virtual_bad_arguments_are_refused(void **state)
     assert_int_equal(cu.cuMemAddressFree(p, g), CUDA_ERROR_INVALID_VALUE);
     assert_int_equal(cu.cuMemMap(p + 1, g, 0, a, 0), CUDA_ERROR_INVALID_VALUE);
     assert_int_equal(cu.cuMemMap(p + 3 * g, 2 * g, 0, a, 0), CUDA_ERROR_INVALID_VALUE);
-    assert_int_equal(cu.cuMemMap(p, 3 * g, 0, a, 0), CUDA_ERROR_INVALID_VALUE);
+    assert_int_equal(cu.cuMemMap(p, 3 * g, 0, a, 0), CUDA_ERROR_NOT_SUPPORTED);
+    assert_int_equal(cu.cuMemMap(p, g, 0, a, 0), CUDA_ERROR_NOT_SUPPORTED);
+    assert_int_equal(cu.cuMemMap(p, g, g, a, 0), CUDA_ERROR_NOT_SUPPORTED);
     assert_ok(cu.cuMemMap(p, 2 * g, 0, a, 0));
-    assert_int_equal(cu.cuMemMap(p + g, g, 0, a, 0), CUDA_ERROR_INVALID_VALUE);
+    assert_int_equal(cu.cuMemMap(p + g, 2 * g, 0, a, 0), CUDA_ERROR_INVALID_VALUE);
     assert_int_equal(cu.cuMemAddressFree(p, 4 * g), CUDA_ERROR_INVALID_VALUE);
     assert_int_equal(cu.cuMemUnmap(p, g), CUDA_ERROR_INVALID_VALUE);
     assert_int_equal(cu.cuMemSetAccess(p, 3 * g, &access_all, 1), CUDA_ERROR_INVALID_VALUE);

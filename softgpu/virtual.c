@@ -263,14 +263,17 @@ CUresult cuMemMap(CUdeviceptr ptr, size_t size, size_t offset, CUmemGenericAlloc
     if (scope.result != CUDA_SUCCESS)
         return scope.result;
     reservation = reservation_at(ptr);
-    if (!reservation || flags != 0 || size == 0 || !is_granular(ptr | size | offset) ||
-        !vgpu_range_within(ptr - reservation->base, size, reservation->size_bytes) ||
-        !vgpu_range_within(offset, size, block->size_bytes) || memory_touches(ptr, size))
+    if (!reservation || flags != 0 || size == 0 || !is_granular(ptr))
+        return CUDA_ERROR_INVALID_VALUE;
+    /* NVIDIA's driver maps no parts either. */
+    if (offset != 0 || size != block->size_bytes)
+        return CUDA_ERROR_NOT_SUPPORTED;
+    if (!vgpu_range_within(ptr - reservation->base, size, reservation->size_bytes) ||
+        memory_touches(ptr, size))
         return CUDA_ERROR_INVALID_VALUE;
     host = reservation->shadow + (ptr - reservation->base);
     /* Of a shared mapping, a move of no bytes makes a second one. */
-    if (mremap((uint8_t *)block->host + offset, 0, size, MREMAP_MAYMOVE | MREMAP_FIXED, host) !=
-        host)
+    if (mremap(block->host, 0, size, MREMAP_MAYMOVE | MREMAP_FIXED, host) != host)
         return CUDA_ERROR_OUT_OF_MEMORY;
     result = memory_add_mapped(block, ptr, host, size);
     if (result == CUDA_SUCCESS)

@@ -13,6 +13,7 @@ import sys
 import tempfile
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+HEADERS = ['cuda/cuda_abi.h', 'cuda/cuda_attribute.h', 'cuda/cuda_result.h']
 STRUCTS = ['CUdevprop', 'CUDA_MEMCPY2D', 'CUDA_MEMCPY3D', 'CUDA_MEMCPY3D_PEER', 'CUlaunchAttribute', 'CUlaunchConfig',
            'CUctxCreateParams', 'CUuuid', 'CUlaunchAttributeValue', 'CUaccessPolicyWindow', 'CUmemLocation',
            'CUmemAccessDesc', 'CUmemAllocationProp', 'CUmemPoolProps',
@@ -37,7 +38,10 @@ def find_header():
 
 
 def names_and_fields():
-    text = open(os.path.join(ROOT, 'cuda/cuda_abi.h'), encoding='utf-8').read()
+    text = ''
+    for name in HEADERS:
+        with open(os.path.join(ROOT, name), encoding='utf-8') as header:
+            text += header.read()
     names = re.findall(r'^\s*(CU_[A-Z0-9_a-z]+)\s*=', text, re.M)
     names += re.findall(r'X\((CUDA_\w+),', text)
     names += re.findall(r'#define (CU_(?:MEMHOST|EVENT_)\w+)\s+0x', text)

@@ -25,7 +25,8 @@ static uint64_t segment_start(uint64_t index)
     return (index - 2) * WORKER_CHUNK_BYTES;
 }
 
-uint64_t data_to_segment_end(uint64_t offset)
+/* Bytes from offset to the end of its segment. */
+static uint64_t to_segment_end(uint64_t offset)
 {
     return segment_start(segment_at(offset) + 1) - offset;
 }
@@ -34,7 +35,7 @@ uint64_t data_reach(const struct channel *channel, uint64_t address)
 {
     uint64_t offset = address - (uint64_t)(uintptr_t)channel->map.data;
 
-    return offset < channel->map.geometry.data_bytes ? data_to_segment_end(offset) : UINT64_MAX;
+    return offset < channel->map.geometry.data_bytes ? to_segment_end(offset) : UINT64_MAX;
 }
 
 int data_init(struct channel *channel)

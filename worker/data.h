@@ -39,9 +39,6 @@ CUresult data_map(struct channel *channel, uint64_t offset, uint64_t bytes,
 /* The primary context was reset: nothing is locked any more. */
 void data_forget(struct channel *channel);
 
-/* Bytes from offset to the end of its segment. */
-uint64_t data_to_segment_end(uint64_t offset);
-
 /*
  * How far one call to the driver may go from an address of the device, or of this process: to the
  * end of its segment if it lies in the data area, as each is locked apart; else UINT64_MAX.

@@ -241,9 +241,11 @@ CUresult exec_upload(struct channel *channel, const struct cuda_call *call,
     const struct side source = {.place = {.device = false}};
     CUresult result = CUDA_SUCCESS;
 
+    stages_note(&channel->stages, &channel->stages.sum.issue_ns);
     if (in->data_bytes > 0)
         result =
             channel->cu->cuMemcpyHtoDAsync(in->target, in->data, in->data_bytes, item->stream->cu);
+    stages_note(&channel->stages, &channel->stages.sum.driver_ns);
     if (result != CUDA_SUCCESS)
         return result;
     item->batched = true;

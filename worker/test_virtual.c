@@ -156,11 +156,14 @@ static void test_virtual_maps_stay_in_reservation_and_memory(void **state)
     uint64_t address = open_mapped(client);
     uint64_t plain = client_alloc(client, 4 * G);
 
-    assert_int_equal(map(client, address + 3 * G, 2 * G, 0, MEMORY(0)), CUDA_ERROR_INVALID_VALUE);
-    assert_int_equal(map(client, address + 2 * G, 2 * G, 0, MEMORY(0)), CUDA_ERROR_INVALID_VALUE);
-    assert_int_equal(map(client, address + 2 * G, G, G, MEMORY(0)), CUDA_ERROR_INVALID_VALUE);
+    assert_int_equal(create(client, MEMORY(2), 2 * G), CUDA_SUCCESS);
+    assert_int_equal(map(client, address + 3 * G, 2 * G, 0, MEMORY(2)), CUDA_ERROR_INVALID_VALUE);
+    assert_int_equal(map(client, address + 4 * G, 2 * G, 0, MEMORY(2)), CUDA_ERROR_INVALID_VALUE);
+    assert_int_equal(map(client, address + 2 * G, 2 * G, 0, MEMORY(0)), CUDA_ERROR_NOT_SUPPORTED);
+    assert_int_equal(map(client, address + 2 * G, G, 0, MEMORY(2)), CUDA_ERROR_NOT_SUPPORTED);
+    assert_int_equal(map(client, address + 2 * G, G, G, MEMORY(2)), CUDA_ERROR_NOT_SUPPORTED);
     assert_int_equal(map(client, address + 2 * G, G, UINT64_MAX, MEMORY(0)),
-                     CUDA_ERROR_INVALID_VALUE);
+                     CUDA_ERROR_NOT_SUPPORTED);
     assert_int_equal(map(client, address + G, G, 0, MEMORY(0)), CUDA_ERROR_INVALID_VALUE);
     assert_int_equal(map(client, plain, G, 0, MEMORY(0)), CUDA_ERROR_INVALID_VALUE);
     assert_int_equal(map(client, (uintptr_t)client->channel, G, 0, MEMORY(0)),

@@ -164,8 +164,12 @@ CUresult exec_memory_map(struct channel *channel, const struct cuda_call *call,
     struct ledger_range removed;
     CUresult result;
 
-    if (!ledger_find(&channel->virtual.reserved, in->address, in->bytes) ||
-        !vgpu_range_within(in->offset, in->bytes, memory->bytes))
+    if (!ledger_find(&channel->virtual.reserved, in->address, 1))
+        return CUDA_ERROR_INVALID_VALUE;
+    /* No driver maps parts: the answer does not depend on it. */
+    if (in->offset != 0 || in->bytes != memory->bytes)
+        return CUDA_ERROR_NOT_SUPPORTED;
+    if (!ledger_find(&channel->virtual.reserved, in->address, in->bytes))
         return CUDA_ERROR_INVALID_VALUE;
     switch (ledger_add(&channel->virtual.mapped, &range)) {
     case 0:
@@ -175,7 +179,7 @@ CUresult exec_memory_map(struct channel *channel, const struct cuda_call *call,
     default:
         return CUDA_ERROR_INVALID_VALUE;
     }
-    result = channel->cu->cuMemMap(in->address, in->bytes, in->offset, in->memory, 0);
+    result = channel->cu->cuMemMap(in->address, in->bytes, 0, in->memory, 0);
     if (result == CUDA_SUCCESS)
         memory->maps++;
     else

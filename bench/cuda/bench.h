@@ -55,7 +55,9 @@ void bench_floods(struct bench *bench);
 void bench_graph(struct bench *bench);
 void bench_copies(struct bench *bench);
 void bench_objects(struct bench *bench);
-void bench_programs(struct bench *bench);
+void bench_products(struct bench *bench);
+void bench_stencil(struct bench *bench);
+void bench_decode(struct bench *bench);
 
 extern const char bench_ptx[];
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * cuda_bench [--samples N] [--max-size BYTES] [--quick] [--only GROUP] DRIVER: measures a driver
- * and prints JSON. Groups: latency, floods, graph, copies, objects, programs.
+ * and prints JSON. Groups: latency, floods, graph, copies, objects, products, stencil, decode.
  */
 #include "bench/cuda/bench.h"
 
@@ -20,7 +20,8 @@ static const struct {
     void (*run)(struct bench *bench);
 } groups[] = {
     {"latency", bench_latency}, {"floods", bench_floods},   {"graph", bench_graph},
-    {"copies", bench_copies},   {"objects", bench_objects}, {"programs", bench_programs},
+    {"copies", bench_copies},   {"objects", bench_objects}, {"products", bench_products},
+    {"stencil", bench_stencil}, {"decode", bench_decode},
 };
 
 void bench_must(CUresult result, const char *what)

@@ -76,26 +76,10 @@ CUresult cuEventDestroy_v2(CUevent hEvent)
     return result == CUDA_SUCCESS ? guest_poison() : result;
 }
 
-/* An event can be recorded only in a stream of its own context. */
-static CUresult check_context(const struct guest_thread *thread, uint32_t stream,
-                              const struct event_object *event)
-{
-    const struct stream_object *found;
-    uint32_t context = thread_context(thread);
-
-    guest_lock();
-    found = object_at(CUDA_KIND_STREAM, stream);
-    if (found)
-        context = found->head.context;
-    guest_unlock();
-    return context == event->head.context ? CUDA_SUCCESS : CUDA_ERROR_INVALID_HANDLE;
-}
-
 CUresult cuEventRecordWithFlags(CUevent hEvent, CUstream hStream, unsigned int flags)
 {
     CAPTURED(capture_record(hEvent, hStream, flags));
     struct guest_thread *thread;
-    struct event_object event;
     struct cuda_args_event_record args = {.flags = 0};
     CUresult result = guest_enter_context(&thread);
 
@@ -106,17 +90,11 @@ CUresult cuEventRecordWithFlags(CUevent hEvent, CUstream hStream, unsigned int f
         return CUDA_ERROR_ILLEGAL_STATE;
     if (flags != CU_EVENT_RECORD_DEFAULT)
         return CUDA_ERROR_INVALID_VALUE;
-    result = lookup_event(hEvent, &event);
+    result = lookup_event_on(thread, hEvent, hStream, &args.event, &args.stream);
     if (result == CUDA_SUCCESS)
-        result = lookup_stream(thread, hStream, &args.stream);
+        result = cuda_send_event_record(guest_sender(), &args);
     if (result == CUDA_SUCCESS)
-        result = check_context(thread, args.stream, &event);
-    if (result != CUDA_SUCCESS)
-        return result;
-    args.event = event.head.handle;
-    result = cuda_send_event_record(guest_sender(), &args);
-    if (result == CUDA_SUCCESS)
-        note_seq(event.head.handle, true);
+        note_seq(args.event, true);
     return result;
 }
 

@@ -11,6 +11,7 @@
 #include "cuda/cuda_send.h"
 #include "cuda/exports.h"
 #include "cuda/launch_attributes.h"
+#include "cuda/launch_extra.h"
 #include "guest/libvgpu/callback.h"
 #include "guest/libvgpu/lookup.h"
 #include "guest/libvgpu/occupancy.h"
@@ -138,27 +139,6 @@ static CUresult check_clusters(const struct launch *launch, const struct functio
     return result;
 }
 
-/* The buffer that `extra` names, until its END. */
-static CUresult find_buffer(void **extra, const void **ret_buffer, size_t *ret_bytes)
-{
-    const void *buffer = NULL;
-    const size_t *bytes = NULL;
-
-    for (int i = 0; extra[i] != CU_LAUNCH_PARAM_END; i += 2) {
-        if (extra[i] == CU_LAUNCH_PARAM_BUFFER_POINTER)
-            buffer = extra[i + 1];
-        else if (extra[i] == CU_LAUNCH_PARAM_BUFFER_SIZE)
-            bytes = extra[i + 1];
-        else
-            return CUDA_ERROR_INVALID_VALUE;
-    }
-    if (!buffer || !bytes || *bytes > VGPU_LAUNCH_PARAM_BYTES)
-        return CUDA_ERROR_INVALID_VALUE;
-    *ret_buffer = buffer;
-    *ret_bytes = *bytes;
-    return CUDA_SUCCESS;
-}
-
 /* Packs kernelParams, or takes `extra`, into buffer, of VGPU_LAUNCH_PARAM_BYTES. */
 static CUresult pack(const struct function_object *function, void **params, void **extra,
                      uint8_t *buffer, uint32_t *ret_bytes)
@@ -171,12 +151,15 @@ static CUresult pack(const struct function_object *function, void **params, void
     if (params && extra)
         return CUDA_ERROR_INVALID_VALUE;
     if (extra) {
-        result = find_buffer(extra, &given, &bytes);
+        result = launch_extra_read(extra, &given, &bytes);
         if (result != CUDA_SUCCESS)
             return result;
+        if (info->params_known && info->param_bytes > 0 && bytes == 0)
+            return CUDA_ERROR_INVALID_VALUE;
         if (info->params_known && bytes > info->param_bytes)
             return CUDA_ERROR_LAUNCH_OUT_OF_RESOURCES;
-        memcpy(buffer, given, bytes);
+        if (bytes > 0)
+            memcpy(buffer, given, bytes);
         /* What a shorter buffer leaves out is zero. */
         if (info->params_known)
             memset(buffer + bytes, 0, info->param_bytes - bytes);
@@ -273,7 +256,7 @@ static CUresult launch_function(const struct launch *launch, CUfunction f, CUstr
     CUresult result = guest_enter_context(&thread);
 
     if (result == CUDA_SUCCESS)
-        result = lookup_function(f, &function);
+        result = lookup_launched(f, &function);
     if (result == CUDA_SUCCESS && function.head.context != thread_context(thread))
         result = CUDA_ERROR_INVALID_HANDLE;
     if (result == CUDA_SUCCESS)

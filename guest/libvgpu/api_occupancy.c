@@ -33,7 +33,7 @@ static CUresult enter_function(CUfunction func, bool arguments, unsigned flags,
         return result;
     if (!arguments || (flags & ~(unsigned)CU_OCCUPANCY_DISABLE_CACHING_OVERRIDE))
         return CUDA_ERROR_INVALID_VALUE;
-    return lookup_function(func, ret);
+    return lookup_launched(func, ret);
 }
 
 CUresult cuOccupancyMaxActiveBlocksPerMultiprocessorWithFlags(int *numBlocks, CUfunction func,

@@ -241,6 +241,20 @@ CUresult cuMemAddressFree(CUdeviceptr ptr, size_t size)
                                   &(struct cuda_args_address_free){.address = ptr, .bytes = size});
 }
 
+/* Whether all of a handle's memory may be mapped there; with the guest's lock. */
+static CUresult check_map(CUdeviceptr ptr, size_t size, size_t offset,
+                          const struct memory_object *memory, unsigned long long flags)
+{
+    if (!memory || size == 0 || flags != 0 || !ranges_find(&guest.reserved, ptr))
+        return CUDA_ERROR_INVALID_VALUE;
+    /* NVIDIA's driver maps no parts either. */
+    if (offset != 0 || size != memory->bytes)
+        return CUDA_ERROR_NOT_SUPPORTED;
+    if (!ranges_cover(&guest.reserved, ptr, size) || ranges_touch(&guest.mapped, ptr, size))
+        return CUDA_ERROR_INVALID_VALUE;
+    return CUDA_SUCCESS;
+}
+
 CUresult cuMemMap(CUdeviceptr ptr, size_t size, size_t offset, CUmemGenericAllocationHandle handle,
                   unsigned long long flags)
 {
@@ -254,14 +268,12 @@ CUresult cuMemMap(CUdeviceptr ptr, size_t size, size_t offset, CUmemGenericAlloc
         return result;
     guest_lock();
     memory = held_memory(handle);
-    good = memory && size > 0 && flags == 0 && offset <= memory->bytes &&
-           size <= memory->bytes - offset && ranges_cover(&guest.reserved, ptr, size) &&
-           !ranges_touch(&guest.mapped, ptr, size);
-    if (good)
+    result = check_map(ptr, size, offset, memory, flags);
+    if (result == CUDA_SUCCESS)
         memory->maps++;
     guest_unlock();
-    if (!good)
-        return CUDA_ERROR_INVALID_VALUE;
+    if (result != CUDA_SUCCESS)
+        return result;
     result = cuda_send_memory_map(guest_sender(), &args);
     if (result != CUDA_SUCCESS) {
         drop_map(args.memory);

@@ -19,16 +19,23 @@
 #include "cuda/cuda_abi.h"
 #include "guest/libvgpu/area.h"
 #include "guest/libvgpu/stages.h"
+#include "guest/libvgpu/patience.h"
 #include "ring/ring.h"
 
 #define STAGING_SLOTS 64
 #define POSTED_SLOTS  64
 
 /* A thread that sleeps in receive_until; each thread has one. */
+/* What is waited for is told apart by its op, with collisions; wait_lock guards what is learnt. */
+#define PATIENCE_KINDS  64u
+#define PATIENCE_STAGED 0u /* a part of the data area on its way */
+
 struct waiter {
     struct waiter *next;
     pthread_cond_t cond;
     bool on_progress; /* wake for any progress, not only for its ticket */
+    uint64_t began_ns;
+    struct patience patience; /* of what it waits for, when it began */
 };
 
 /* An answer that is to come. Lives until done; the owner's memory. wait_lock guards all of it. */
@@ -95,8 +102,10 @@ struct sender {
     struct callback_queue *callbacks;
     uint32_t gone;        /* flag: the channel has ended */
     CUresult gone_result; /* set before gone */
+    bool may_spin;        /* there is another processor for the worker */
     bool spins;           /* the last answers came soon: worth a spin */
     unsigned spin_misses;
+    struct patience patience[PATIENCE_KINDS];           /* by receive_await()'s kind */
     _Alignas(8) uint8_t scratch[VGPU_RECORD_MAX_BYTES]; /* the leader's */
 
     pthread_mutex_t data_lock;

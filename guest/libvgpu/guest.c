@@ -74,22 +74,36 @@ CUresult guest_poison(void)
     return poisoned;
 }
 
+/* Takes the lock only if a context has ended since the thread saw this one alive. */
+static bool is_live(struct guest_thread *thread, uint32_t context)
+{
+    uint32_t ended = objects_contexts_ended();
+    bool live;
+
+    if (thread->live_context == context && thread->live_ended == ended)
+        return true;
+    guest_lock();
+    live = object_at(CUDA_KIND_CONTEXT, context) != NULL;
+    guest_unlock();
+    if (live) {
+        thread->live_context = context;
+        thread->live_ended = ended;
+    }
+    return live;
+}
+
 CUresult guest_enter_context(struct guest_thread **ret_thread)
 {
     struct guest_thread *thread = NULL;
     CUresult result = guest_enter(&thread);
     uint32_t context;
-    bool live;
 
     if (result != CUDA_SUCCESS)
         return result;
     context = thread_context(thread);
     if (context == 0)
         return CUDA_ERROR_INVALID_CONTEXT;
-    guest_lock();
-    live = object_at(CUDA_KIND_CONTEXT, context) != NULL;
-    guest_unlock();
-    if (!live)
+    if (!is_live(thread, context))
         return CUDA_ERROR_CONTEXT_IS_DESTROYED;
     if (ret_thread)
         *ret_thread = thread;

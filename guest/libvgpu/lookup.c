@@ -18,18 +18,26 @@ static bool find(enum cuda_kind kind, const void *value, void *copy, size_t byte
     return object != NULL;
 }
 
+/* False: it is none of the default streams. */
+static bool is_default(const struct guest_thread *thread, CUstream stream, uint32_t *ret_handle)
+{
+    if (!stream)
+        *ret_handle = thread->per_thread ? VGPU_STREAM_PER_THREAD : VGPU_STREAM_DEFAULT;
+    else if (stream == CU_STREAM_LEGACY)
+        *ret_handle = VGPU_STREAM_LEGACY;
+    else if (stream == CU_STREAM_PER_THREAD)
+        *ret_handle = VGPU_STREAM_PER_THREAD;
+    else
+        return false;
+    return true;
+}
+
 CUresult lookup_stream(const struct guest_thread *thread, CUstream stream, uint32_t *ret_handle)
 {
     struct stream_object found;
 
-    if (!stream) {
-        *ret_handle = thread->per_thread ? VGPU_STREAM_PER_THREAD : VGPU_STREAM_DEFAULT;
+    if (is_default(thread, stream, ret_handle))
         return CUDA_SUCCESS;
-    }
-    if (stream == CU_STREAM_LEGACY || stream == CU_STREAM_PER_THREAD) {
-        *ret_handle = stream == CU_STREAM_LEGACY ? VGPU_STREAM_LEGACY : VGPU_STREAM_PER_THREAD;
-        return CUDA_SUCCESS;
-    }
     if (!find(CUDA_KIND_STREAM, stream, &found, sizeof(found)))
         return CUDA_ERROR_INVALID_HANDLE;
     *ret_handle = found.head.handle;
@@ -42,17 +50,42 @@ CUresult lookup_event(CUevent event, struct event_object *ret)
                                                            : CUDA_ERROR_INVALID_HANDLE;
 }
 
+CUresult lookup_event_on(const struct guest_thread *thread, CUevent event, CUstream stream,
+                         uint32_t *ret_event, uint32_t *ret_stream)
+{
+    bool plain = is_default(thread, stream, ret_stream), good;
+    uint32_t context = thread_context(thread);
+    const struct stream_object *found;
+    const struct event_object *object;
+
+    guest_lock();
+    object = object_find(CUDA_KIND_EVENT, event);
+    found = plain ? NULL : object_find(CUDA_KIND_STREAM, stream);
+    if (found) {
+        *ret_stream = found->head.handle;
+        context = found->head.context;
+    }
+    good = object && (plain || found) && object->head.context == context;
+    if (good)
+        *ret_event = object->head.handle;
+    guest_unlock();
+    return good ? CUDA_SUCCESS : CUDA_ERROR_INVALID_HANDLE;
+}
+
 CUresult lookup_function(CUfunction function, struct function_object *ret)
 {
-    CUresult result;
-
-    if (find(CUDA_KIND_FUNCTION, function, ret, sizeof(*ret)))
-        return CUDA_SUCCESS;
-    result = library_function(function, &function);
-    if (result != CUDA_SUCCESS)
-        return result;
     return find(CUDA_KIND_FUNCTION, function, ret, sizeof(*ret)) ? CUDA_SUCCESS
                                                                  : CUDA_ERROR_INVALID_HANDLE;
+}
+
+CUresult lookup_launched(CUfunction function, struct function_object *ret)
+{
+    CUresult result = lookup_function(function, ret);
+
+    if (result == CUDA_SUCCESS)
+        return result;
+    result = library_function(function, &function);
+    return result == CUDA_SUCCESS ? lookup_function(function, ret) : result;
 }
 
 CUresult lookup_module(CUmodule module, uint32_t *ret_handle)

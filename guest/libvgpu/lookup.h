@@ -13,11 +13,15 @@ CUresult lookup_stream(const struct guest_thread *thread, CUstream stream, uint3
 
 CUresult lookup_event(CUevent event, struct event_object *ret);
 
-/*
- * A copy; its name and params stay valid while the module is loaded. A kernel of a library is the
- * function that it stands for in the current context.
- */
+/* The wire's handles of an event and of a stream of the event's own context. */
+CUresult lookup_event_on(const struct guest_thread *thread, CUevent event, CUstream stream,
+                         uint32_t *ret_event, uint32_t *ret_stream);
+
+/* A copy; its name and params stay valid while the module is loaded. */
 CUresult lookup_function(CUfunction function, struct function_object *ret);
+
+/* For launches and occupancy: a kernel of a library too, as its function in the current context. */
+CUresult lookup_launched(CUfunction function, struct function_object *ret);
 
 CUresult lookup_module(CUmodule module, uint32_t *ret_handle);
 

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "common/flag.h"
 #include "cuda/legacy_launch.h"
 
 #define SLAB_OBJECTS 64u
@@ -38,6 +39,8 @@ static struct table tables[CUDA_KINDS] = {
 
 _Static_assert(CUDA_MAX_EVENTS <= SLABS * SLAB_OBJECTS && CUDA_MAX_MEMORYS <= SLABS * SLAB_OBJECTS,
                "the largest tables have slabs enough");
+
+static uint32_t contexts_ended;
 
 static void *object_in(const struct table *table, uint32_t index)
 {
@@ -126,12 +129,24 @@ static void release(enum cuda_kind kind, void *object)
     }
 }
 
+uint32_t objects_contexts_ended(void)
+{
+    return vgpu_flag_get(&contexts_ended);
+}
+
+static void end_life(enum cuda_kind kind, uint32_t index)
+{
+    tables[kind].slots[index].live = 0;
+    if (kind == CUDA_KIND_CONTEXT)
+        vgpu_flag_set(&contexts_ended, contexts_ended + 1);
+}
+
 static void drop_index(enum cuda_kind kind, uint32_t index)
 {
     struct table *table = &tables[kind];
 
     release(kind, object_in(table, index));
-    table->slots[index].live = 0;
+    end_life(kind, index);
     table->slots[index].generation = (table->slots[index].generation + 1) & 0xfffu;
     table->free[table->free_count++] = index;
 }
@@ -144,7 +159,7 @@ void object_drop(enum cuda_kind kind, uint32_t handle)
 
 void object_suspend(enum cuda_kind kind, uint32_t handle)
 {
-    tables[kind].slots[VGPU_HANDLE_INDEX(handle)].live = 0;
+    end_life(kind, VGPU_HANDLE_INDEX(handle));
 }
 
 void object_revive(enum cuda_kind kind, uint32_t handle)
@@ -155,7 +170,7 @@ void object_revive(enum cuda_kind kind, uint32_t handle)
 void objects_suspend_all(enum cuda_kind kind)
 {
     for (uint32_t i = 0; i < tables[kind].used; i++)
-        tables[kind].slots[i].live = 0;
+        end_life(kind, i);
 }
 
 void objects_drop_context(uint32_t context)

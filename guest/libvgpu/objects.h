@@ -134,6 +134,12 @@ void objects_drop_module(uint32_t module);
 /* The live function of that name in a module, or NULL. */
 struct function_object *object_function(uint32_t module, const char *name);
 
+/*
+ * How many times a context has ended so far. One that was live at a count is live as long as the
+ * count is the same; may be called without the lock.
+ */
+uint32_t objects_contexts_ended(void);
+
 /* Drops everything; generations go on, so that old handles stay dead. */
 void objects_reset(void);
 

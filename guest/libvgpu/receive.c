@@ -2,6 +2,7 @@
 #include "guest/libvgpu/receive.h"
 
 #include <poll.h>
+#include <sched.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/eventfd.h>
@@ -159,6 +160,17 @@ static void pause_cpu(void)
 #endif
 }
 
+static bool look_often(struct sender *sender)
+{
+    for (int i = 0; i < 32; i++) {
+        if (ring_ready(&sender->completion) != 0)
+            return true;
+        pause_cpu();
+    }
+    return false;
+}
+
+/* The first spin of a wait. */
 static bool spin(struct sender *sender)
 {
     uint64_t end = vgpu_clock_ns() + SPIN_NS;
@@ -166,15 +178,27 @@ static bool spin(struct sender *sender)
     if (!sender->spins)
         return false;
     do {
-        for (int i = 0; i < 32; i++) {
-            if (ring_ready(&sender->completion) != 0)
-                return true;
-            pause_cpu();
-        }
+        if (look_often(sender))
+            return true;
     } while (vgpu_clock_ns() < end);
     if (++sender->spin_misses >= SPIN_MISSES)
         sender->spins = false;
     return false;
+}
+
+/* For how long to sleep now at most; 0: an answer came, or may have. */
+static uint64_t poll_or_rest(struct sender *sender, const struct waiter *waiter)
+{
+    uint64_t rest = PATIENCE_FOREVER;
+
+    while (sender->may_spin &&
+           (rest = patience_rest_ns(&waiter->patience, vgpu_clock_ns() - waiter->began_ns)) == 0) {
+        if (look_often(sender))
+            return 0;
+        /* It is long since: the worker, or the GPU where that is a processor, may want this one. */
+        sched_yield();
+    }
+    return rest;
 }
 
 static void sleep_for_kick(struct sender *sender, uint64_t limit_ns)
@@ -185,8 +209,9 @@ static void sleep_for_kick(struct sender *sender, uint64_t limit_ns)
                              .tv_nsec = (long)(limit_ns % VGPU_NS_PER_S)};
     uint64_t began = vgpu_clock_ns();
     uint64_t count;
+    int ready = ppoll(events, 2, limit_ns == RECEIVE_FOREVER ? NULL : &limit, NULL);
 
-    if (ppoll(events, 2, limit_ns == RECEIVE_FOREVER ? NULL : &limit, NULL) > 0) {
+    if (ready > 0) {
         for (int i = 0; i < 2; i++) {
             ssize_t n = 0;
 
@@ -195,20 +220,22 @@ static void sleep_for_kick(struct sender *sender, uint64_t limit_ns)
             (void)n; /* another reader cannot be: there is one leader */
         }
     }
-    if (vgpu_clock_ns() - began < 2 * SPIN_NS) {
+    if (ready > 0 && vgpu_clock_ns() - began < 2 * SPIN_NS) {
         sender->spins = true;
         sender->spin_misses = 0;
     }
 }
 
 /* One turn of the leader: takes what is there, or sleeps once for it. */
-static void lead(struct sender *sender, uint64_t limit_ns)
+static void lead(struct sender *sender, const struct waiter *waiter, uint64_t limit_ns)
 {
+    uint64_t rest_ns = 0;
+
     if (take_all(sender) > 0 || vgpu_flag_get(&sender->gone))
         return;
-    if (!spin(sender)) {
+    if (!spin(sender) && (rest_ns = poll_or_rest(sender, waiter)) > 0) {
         if (ring_consumer_arm(&sender->completion))
-            sleep_for_kick(sender, limit_ns);
+            sleep_for_kick(sender, rest_ns < limit_ns ? rest_ns : limit_ns);
         ring_consumer_disarm(&sender->completion);
         receive_note_progress(sender);
     }
@@ -249,22 +276,17 @@ static void lead_locked(struct sender *sender, struct waiter *waiter, uint64_t l
     sender->leading = true;
     sender->leader = waiter;
     pthread_mutex_unlock(&sender->wait_lock);
-    lead(sender, limit_ns);
+    lead(sender, waiter, limit_ns);
     pthread_mutex_lock(&sender->wait_lock);
     sender->leading = false;
     sender->leader = NULL;
 }
 
-void receive_until(struct sender *sender, bool (*met)(struct sender *sender, void *argument),
-                   void *argument, bool on_progress, uint64_t limit_ns)
+/* With wait_lock. */
+static void wait_locked(struct sender *sender, struct waiter *waiter,
+                        bool (*met)(struct sender *sender, void *argument), void *argument,
+                        uint64_t deadline)
 {
-    struct waiter *waiter = &thread_peek()->waiter;
-    uint64_t deadline = RECEIVE_FOREVER;
-
-    if (limit_ns != RECEIVE_FOREVER)
-        deadline = vgpu_clock_ns() + limit_ns;
-    waiter->on_progress = on_progress;
-    pthread_mutex_lock(&sender->wait_lock);
     enlist_locked(sender, waiter);
     while (!met(sender, argument)) {
         uint64_t now = deadline == RECEIVE_FOREVER ? 0 : vgpu_clock_ns();
@@ -278,6 +300,20 @@ void receive_until(struct sender *sender, bool (*met)(struct sender *sender, voi
                         deadline == RECEIVE_FOREVER ? RECEIVE_FOREVER : deadline - now);
     }
     delist_locked(sender, waiter);
+}
+
+void receive_until(struct sender *sender, bool (*met)(struct sender *sender, void *argument),
+                   void *argument, bool on_progress, uint64_t limit_ns)
+{
+    struct waiter *waiter = &thread_peek()->waiter;
+    uint64_t deadline = RECEIVE_FOREVER;
+
+    if (limit_ns != RECEIVE_FOREVER)
+        deadline = vgpu_clock_ns() + limit_ns;
+    waiter->on_progress = on_progress;
+    waiter->patience = (struct patience){0};
+    pthread_mutex_lock(&sender->wait_lock);
+    wait_locked(sender, waiter, met, argument, deadline);
     pthread_mutex_unlock(&sender->wait_lock);
 }
 
@@ -303,12 +339,19 @@ static bool ticket_done(struct sender *sender, void *argument)
     return ticket->done;
 }
 
-void receive_await(struct sender *sender, struct ticket *ticket)
+void receive_await(struct sender *sender, struct ticket *ticket, uint16_t kind)
 {
+    struct patience *patience = &sender->patience[kind % PATIENCE_KINDS];
+    struct waiter *waiter = &thread_peek()->waiter;
+
+    waiter->on_progress = false;
+    waiter->began_ns = vgpu_clock_ns();
     pthread_mutex_lock(&sender->wait_lock);
-    ticket->waiter = &thread_peek()->waiter;
+    ticket->waiter = waiter;
+    waiter->patience = *patience;
+    wait_locked(sender, waiter, ticket_done, ticket, RECEIVE_FOREVER);
+    patience_learn(patience, vgpu_clock_ns() - waiter->began_ns);
     pthread_mutex_unlock(&sender->wait_lock);
-    receive_until(sender, ticket_done, ticket, false, RECEIVE_FOREVER);
 }
 
 bool receive_may_open(struct sender *sender)

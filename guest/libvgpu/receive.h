@@ -17,8 +17,8 @@ void receive_open(struct sender *sender, struct ticket *ticket, uint64_t seq, ui
 /* False while as many wait as a channel may have; asked with submit_lock held. */
 bool receive_may_open(struct sender *sender);
 
-/* Waits until the ticket is done. */
-void receive_await(struct sender *sender, struct ticket *ticket);
+/* Waits until the ticket is done. kind: its op, or PATIENCE_*: waits of one kind take alike. */
+void receive_await(struct sender *sender, struct ticket *ticket, uint16_t kind);
 
 /* True once the ticket is done. */
 bool receive_is_done(struct sender *sender, const struct ticket *ticket);

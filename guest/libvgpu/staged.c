@@ -245,7 +245,7 @@ static CUresult step_upload(struct staged *staged)
     }
     if (staged->second < staged->count)
         return send_upload(staged);
-    receive_await(staged->sender, &flight_at(staged, staged->first)->slot->ticket);
+    receive_await(staged->sender, &flight_at(staged, staged->first)->slot->ticket, PATIENCE_STAGED);
     return CUDA_SUCCESS;
 }
 
@@ -332,7 +332,7 @@ static CUresult copy_out(struct staged *staged, CUresult result)
 
     while (!receive_is_done(staged->sender, &flight->slot->ticket) && crew_help(staged->crew))
         receive_poll(staged->sender);
-    receive_await(staged->sender, &flight->slot->ticket);
+    receive_await(staged->sender, &flight->slot->ticket, PATIENCE_STAGED);
     staged->second++;
     if (result == CUDA_SUCCESS)
         result = flight->slot->ticket.result;

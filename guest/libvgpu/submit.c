@@ -42,7 +42,7 @@ int sender_init(struct sender *sender, const struct channel_mapping *map, int su
     sender->submit_kick = submit_kick;
     sender->device = -1;
     sender->completion_kick = completion_kick;
-    sender->spins = sysconf(_SC_NPROCESSORS_ONLN) > 1;
+    sender->spins = sender->may_spin = sysconf(_SC_NPROCESSORS_ONLN) > 1;
     ring_producer_init(&sender->submission, &map->page->submission, map->submission,
                        g->sub_granules, 0);
     ring_consumer_init(&sender->completion, &map->page->completion, map->completion,
@@ -341,7 +341,7 @@ CUresult sender_commit(struct sender_wait *wait)
         return commit_deferred(wait, thread);
     receive_open(wait->sender, &thread->ticket, wait->seq, thread->answer, false);
     publish(wait);
-    receive_await(wait->sender, &thread->ticket);
+    receive_await(wait->sender, &thread->ticket, wait->op);
     wait->answer = thread->answer;
     wait->answer_bytes = thread->ticket.answer_bytes;
     result = thread->ticket.result;

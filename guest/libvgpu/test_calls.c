@@ -218,6 +218,9 @@ static void test_launch_extra_buffer_and_its_limit(void **state)
     bytes = VGPU_LAUNCH_PARAM_BYTES + 1;
     assert_int_equal(cuLaunchKernel(function, 1, 1, 1, 1, 1, 1, 0, NULL, NULL, extra),
                      CUDA_ERROR_INVALID_VALUE);
+    bytes = 0;
+    assert_int_equal(cuLaunchKernel(function, 1, 1, 1, 1, 1, 1, 0, NULL, NULL, extra),
+                     CUDA_ERROR_INVALID_VALUE);
     end(&host);
 }
 

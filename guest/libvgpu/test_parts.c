@@ -15,6 +15,7 @@
 #include "guest/libvgpu/area.h"
 #include "guest/libvgpu/crew.h"
 #include "cuda/image_measure.h"
+#include "guest/libvgpu/patience.h"
 #include "guest/libvgpu/ranges.h"
 #include "guest/libvgpu/stream_rows.h"
 
@@ -243,6 +244,67 @@ static void test_crew_size_limits(void **state)
     assert_int_equal(sched_setaffinity(0, sizeof(before), &before), 0);
 }
 
+#define US UINT64_C(1000)
+
+static void test_patience_knows_nothing_at_first(void **state)
+{
+    const struct patience fresh = {0};
+
+    assert_int_equal(patience_rest_ns(&fresh, 0), PATIENCE_FOREVER);
+    assert_int_equal(patience_rest_ns(&fresh, 1000000 * US), PATIENCE_FOREVER);
+}
+
+/* Sleep until shortly before, poll around it, sleep when it does not come. */
+static void test_patience_polls_around_the_mean(void **state)
+{
+    struct patience patience = {0};
+
+    for (int i = 0; i < 20; i++)
+        patience_learn(&patience, 1000 * US);
+    assert_in_range(patience_rest_ns(&patience, 20 * US), 800 * US, 850 * US);
+    assert_int_equal(patience_rest_ns(&patience, 860 * US), 0);
+    assert_int_equal(patience_rest_ns(&patience, 1100 * US), 0);
+    assert_int_equal(patience_rest_ns(&patience, 1200 * US), PATIENCE_FOREVER);
+}
+
+static void test_patience_polls_short_waits_from_the_start(void **state)
+{
+    struct patience patience = {0};
+
+    patience_learn(&patience, 60 * US);
+    assert_int_equal(patience_rest_ns(&patience, 20 * US), 0);
+    assert_int_equal(patience_rest_ns(&patience, 200 * US), 0);
+    assert_int_equal(patience_rest_ns(&patience, 220 * US), PATIENCE_FOREVER);
+}
+
+/* Polling is given up for waits that outlast it, four in a row, until one is met again. */
+static void test_patience_gives_up_on_what_varies(void **state)
+{
+    struct patience patience = {0};
+    uint64_t longer = 100 * US;
+
+    patience_learn(&patience, longer);
+    for (int i = 0; i < 3; i++)
+        patience_learn(&patience, longer *= 8);
+    assert_true(patience_rest_ns(&patience, 20 * US) != PATIENCE_FOREVER);
+    patience_learn(&patience, longer *= 8);
+    assert_int_equal(patience_rest_ns(&patience, 20 * US), PATIENCE_FOREVER);
+    patience_learn(&patience, patience.mean_ns);
+    assert_true(patience_rest_ns(&patience, 20 * US) != PATIENCE_FOREVER);
+}
+
+/* An answer that came early cost no polling, and does not count. */
+static void test_patience_is_not_lost_on_early_answers(void **state)
+{
+    struct patience patience = {0};
+
+    patience_learn(&patience, 100000 * US);
+    for (int i = 0; i < 10; i++)
+        patience_learn(&patience, 1 * US);
+    assert_int_equal(patience.misses, 0);
+    assert_true(patience.mean_ns < 10000 * US);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -253,6 +315,11 @@ int main(void)
         cmocka_unit_test(test_crew_does_all_jobs),
         cmocka_unit_test(test_crew_size_limits),
         cmocka_unit_test(test_ranges_edges),
+        cmocka_unit_test(test_patience_knows_nothing_at_first),
+        cmocka_unit_test(test_patience_polls_around_the_mean),
+        cmocka_unit_test(test_patience_polls_short_waits_from_the_start),
+        cmocka_unit_test(test_patience_gives_up_on_what_varies),
+        cmocka_unit_test(test_patience_is_not_lost_on_early_answers),
         cmocka_unit_test(test_image_text_needs_its_nul),
         cmocka_unit_test(test_image_elf_ends_with_its_last_part),
         cmocka_unit_test(test_image_fatbin_and_its_wrapper),

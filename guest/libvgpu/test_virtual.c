@@ -111,9 +111,14 @@ static void test_virtual_arguments_are_checked_at_once(void **state)
     maps = fake_count_op(&host, CUDA_OP_MEMORY_MAP);
     unmaps = fake_count_op(&host, CUDA_OP_MEMORY_UNMAP);
     handle = create(2 * G);
-    assert_int_equal(cuMemMap(p, G, 0, handle, 0), CUDA_ERROR_INVALID_VALUE);
+    assert_int_equal(cuMemMap(p, 2 * G, 0, handle, 0), CUDA_ERROR_INVALID_VALUE);
     assert_int_equal(cuMemMap(p + 3 * G, 2 * G, 0, handle, 0), CUDA_ERROR_INVALID_VALUE);
-    assert_int_equal(cuMemMap(p + 2 * G, 2 * G, G, handle, 0), CUDA_ERROR_INVALID_VALUE);
+    assert_int_equal(cuMemMap(p + 4 * G, 2 * G, 0, handle, 0), CUDA_ERROR_INVALID_VALUE);
+    assert_int_equal(cuMemMap(p + 2 * G, 2 * G, 0, handle, 1), CUDA_ERROR_INVALID_VALUE);
+    assert_int_equal(cuMemMap(p + 2 * G, 0, 0, handle, 0), CUDA_ERROR_INVALID_VALUE);
+    assert_int_equal(cuMemMap(p + 2 * G, 2 * G, G, handle, 0), CUDA_ERROR_NOT_SUPPORTED);
+    assert_int_equal(cuMemMap(p + 2 * G, G, 0, handle, 0), CUDA_ERROR_NOT_SUPPORTED);
+    assert_int_equal(cuMemMap(p + 2 * G, 3 * G, 0, handle, 0), CUDA_ERROR_NOT_SUPPORTED);
     assert_int_equal(cuMemMap(p + 2 * G, G, 0, 12345, 0), CUDA_ERROR_INVALID_VALUE);
     assert_int_equal(cuMemUnmap(p, G / 2), CUDA_ERROR_INVALID_VALUE);
     assert_int_equal(cuMemUnmap(p, 3 * G), CUDA_ERROR_INVALID_VALUE);

@@ -19,6 +19,8 @@ struct guest_thread {
     bool in_callback;
     uint32_t *contexts; /* handles, the current one last */
     size_t context_count, context_room;
+    uint32_t live_context; /* was live when so many contexts had ended */
+    uint32_t live_ended;
     struct stream_attributes attributes; /* of its default stream in one context */
     int priority;
     uint32_t attributes_context;

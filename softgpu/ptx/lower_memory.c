@@ -107,6 +107,8 @@ static void resolve_access(struct parser *p, unsigned i, enum space space, uint3
     *ret = (struct access){.space = space};
     if (i >= p->inst.n_operands || operand->kind != O_ADDRESS) {
         lower_wrong(p, "expected an address");
+        /* What is emitted behind an error is never run, but not every space has an opcode. */
+        ret->space = SP_GENERIC;
         return;
     }
     if (space == SP_PARAM && (!in_entry || operand->base_kind == O_LOCAL))

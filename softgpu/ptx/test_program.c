@@ -33,6 +33,9 @@ static void test_program_syntax_errors(void **state)
         {".entry k()\n{\n.reg .u32 %r;\nmov.u32 %r, 99999999999999999999;\n}\n", "operand"},
         {".entry k()\n{\n.reg .f32 %f;\nadd.f32 %f, %f, 1;\n}\n", "float is expected"},
         {".entry k()\n{\n.reg .pred %p;\n@%p\n}\n", "instruction"},
+        {".func (.param .b32 r) f()\n{\n.reg .b32 %r;\nst.param.b32 %r, 8;\n}\n",
+         "expected an address"},
+        {".entry k()\n{\n.param .b32 a;\nst.param.b32 a, 8;\n}\n", "read-only"},
     };
 
     for (unsigned i = 0; i < sizeof(cases) / sizeof(cases[0]); i++)

@@ -438,7 +438,6 @@ static enum conf_result capture_fork(struct conf *conf)
     CONF_CALL(conf, cuEventRecord(joined, other));
     CONF_CALL(conf, cuStreamWaitEvent(f.stream, joined, 0));
     CONF_TRY(append(conf, &f, 3, f.stream));
-    CONF_EXPECT(conf, cuStreamEndCapture(other, &made), CUDA_ERROR_STREAM_CAPTURE_UNMATCHED);
     CONF_CALL(conf, cuStreamEndCapture(f.stream, &made));
     CONF_CALL(conf, cuGraphDestroy(f.graph));
     f.graph = made;
@@ -446,6 +445,74 @@ static enum conf_result capture_fork(struct conf *conf)
     CONF_TRUE(conf, got == (31 + 2) * 31 + 3);
     CONF_CALL(conf, cuEventDestroy(fork));
     CONF_CALL(conf, cuEventDestroy(joined));
+    CONF_CALL(conf, cuStreamDestroy(other));
+    return close_fixture(conf, &f);
+}
+
+static enum conf_result expect_status(struct conf *conf, CUstream first, CUstream second,
+                                      CUstreamCaptureStatus expected)
+{
+    const CUstream streams[] = {first, second};
+
+    for (int i = 0; i < 2; i++) {
+        CUstreamCaptureStatus status = (CUstreamCaptureStatus)-1;
+
+        CONF_CALL(conf, cuStreamIsCapturing(streams[i], &status));
+        CONF_TRUE(conf, status == expected);
+    }
+    return CONF_PASS;
+}
+
+/* A stream that joined a capture, and whether it was joined back or not. */
+static enum conf_result end_joined(struct conf *conf, struct fixture *f, CUstream other,
+                                   CUstreamCaptureMode mode, bool back)
+{
+    CUgraph made = f->graph;
+    CUevent event;
+
+    CONF_CALL(conf, cuEventCreate(&event, CU_EVENT_DISABLE_TIMING));
+    CONF_CALL(conf, cuStreamBeginCapture(f->stream, mode));
+    CONF_TRY(append(conf, f, 1, f->stream));
+    CONF_CALL(conf, cuEventRecord(event, f->stream));
+    CONF_CALL(conf, cuStreamWaitEvent(other, event, 0));
+    CONF_TRY(append(conf, f, 2, other));
+    if (back) {
+        CONF_CALL(conf, cuEventRecord(event, other));
+        CONF_CALL(conf, cuStreamWaitEvent(f->stream, event, 0));
+    }
+    CONF_EXPECT(conf, cuStreamEndCapture(other, &made), CUDA_ERROR_STREAM_CAPTURE_UNMATCHED);
+    CONF_TRUE(conf, !made);
+    CONF_TRY(expect_status(conf, f->stream, other, CU_STREAM_CAPTURE_STATUS_INVALIDATED));
+    CONF_EXPECT(conf, cuMemsetD32Async(f->memory, 1, 1, f->stream),
+                CUDA_ERROR_STREAM_CAPTURE_INVALIDATED);
+    CONF_EXPECT(conf, cuMemsetD32Async(f->memory, 1, 1, other),
+                CUDA_ERROR_STREAM_CAPTURE_INVALIDATED);
+    made = f->graph;
+    CONF_EXPECT(conf, cuStreamEndCapture(other, &made), CUDA_ERROR_STREAM_CAPTURE_UNMATCHED);
+    CONF_TRUE(conf, !made);
+    made = f->graph;
+    CONF_EXPECT(conf, cuStreamEndCapture(f->stream, &made), CUDA_ERROR_STREAM_CAPTURE_INVALIDATED);
+    CONF_TRUE(conf, !made);
+    CONF_TRY(expect_status(conf, f->stream, other, CU_STREAM_CAPTURE_STATUS_NONE));
+    CONF_CALL(conf, cuMemsetD32Async(f->memory, 1, 1, f->stream));
+    CONF_CALL(conf, cuMemsetD32Async(f->memory, 1, 1, other));
+    CONF_EXPECT(conf, cuStreamEndCapture(f->stream, &made), CUDA_ERROR_ILLEGAL_STATE);
+    CONF_CALL(conf, cuEventDestroy(event));
+    return CONF_PASS;
+}
+
+/* Only the stream that began a capture ends it; an attempt by another spoils it. */
+static enum conf_result capture_unmatched(struct conf *conf)
+{
+    struct fixture f;
+    CUstream other;
+
+    CONF_TRY(open_fixture(conf, &f));
+    CONF_CALL(conf, cuStreamCreate(&other, CU_STREAM_NON_BLOCKING));
+    for (int mode = CU_STREAM_CAPTURE_MODE_GLOBAL; mode <= CU_STREAM_CAPTURE_MODE_RELAXED; mode++) {
+        CONF_TRY(end_joined(conf, &f, other, (CUstreamCaptureMode)mode, false));
+        CONF_TRY(end_joined(conf, &f, other, (CUstreamCaptureMode)mode, true));
+    }
     CONF_CALL(conf, cuStreamDestroy(other));
     return close_fixture(conf, &f);
 }
@@ -545,6 +612,7 @@ static const struct conf_case cases[] = {
     {"a cycle", cycle, false},
     {"capture", capture_stream, false},
     {"capture of two streams", capture_fork, false},
+    {"capture ended by a stream that joined it", capture_unmatched, false},
     {"what capture refuses", capture_refusals, false},
 };
 

@@ -87,19 +87,131 @@ static enum conf_result kernel_queries(struct conf *conf)
     return CONF_PASS;
 }
 
-/* What takes a function takes a kernel. */
+/* What launches, and what tells of launches, takes a kernel in place of a function. */
 static enum conf_result kernel_as_function(struct conf *conf)
 {
     struct counting counting;
-    int value = -1, blocks = 0;
+    CUfunction kernel;
+    CUlaunchConfig config = {1, 1, 1, 1, 1, 1, 0, NULL, NULL, 0};
+    CUdeviceptr device;
+    void *args[] = {&device, &device};
+    uint32_t value = 0;
+    size_t bytes = 0;
+    int blocks = 0, grid = 0;
 
     CONF_TRY(load_counting(conf, &counting));
-    CONF_CALL(conf, cuFuncGetAttribute(&value, CU_FUNC_ATTRIBUTE_SHARED_SIZE_BYTES,
-                                       (CUfunction)counting.kernel));
-    CONF_TRUE(conf, value >= 64 && value < 4096);
-    CONF_CALL(conf, cuOccupancyMaxActiveBlocksPerMultiprocessor(
-                        &blocks, (CUfunction)counting.kernel, 32, 0));
+    kernel = (CUfunction)counting.kernel;
+    CONF_CALL(conf, cuOccupancyMaxActiveBlocksPerMultiprocessor(&blocks, kernel, 32, 0));
     CONF_TRUE(conf, blocks >= 1);
+    CONF_CALL(conf, cuOccupancyMaxPotentialBlockSize(&grid, &blocks, kernel, NULL, 0, 0));
+    CONF_TRUE(conf, grid >= 1 && blocks >= 1);
+    CONF_CALL(conf, cuOccupancyAvailableDynamicSMemPerBlock(&bytes, kernel, 1, 32));
+    CONF_TRUE(conf, bytes > 0);
+    CONF_CALL(conf, cuMemAlloc(&device, 4));
+    CONF_CALL(conf, cuLaunchCooperativeKernel(kernel, 1, 1, 1, 1, 1, 1, 0, NULL, args));
+    CONF_CALL(conf, cuLaunchKernelEx(&config, kernel, args, NULL));
+    CONF_CALL(conf, cuMemcpyDtoH(&value, device, 4));
+    CONF_TRUE(conf, value == 42);
+    CONF_CALL(conf, cuMemFree(device));
+    CONF_CALL(conf, cuLibraryUnload(counting.library));
+    return CONF_PASS;
+}
+
+/* cuFunc* and a node's `func` do not, whether the kernel was launched before or not. */
+static enum conf_result refuse_kernel(struct conf *conf, CUfunction kernel)
+{
+    const CUfunction_attribute dynamic = CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES;
+    CUfunctionLoadingState state;
+    const char *name;
+    CUmodule module;
+    size_t offset, bytes;
+    int value = -7;
+
+    CONF_EXPECT(conf, cuFuncGetAttribute(&value, dynamic, kernel), CUDA_ERROR_INVALID_HANDLE);
+    CONF_TRUE(conf, value == -7);
+    CONF_EXPECT(conf, cuFuncSetAttribute(kernel, dynamic, 50000), CUDA_ERROR_INVALID_HANDLE);
+    CONF_EXPECT(conf, cuFuncSetCacheConfig(kernel, CU_FUNC_CACHE_PREFER_SHARED),
+                CUDA_ERROR_INVALID_HANDLE);
+    CONF_EXPECT(conf, cuFuncGetName(&name, kernel), CUDA_ERROR_INVALID_HANDLE);
+    CONF_EXPECT(conf, cuFuncGetModule(&module, kernel), CUDA_ERROR_INVALID_HANDLE);
+    CONF_EXPECT(conf, cuFuncGetParamInfo(kernel, 0, &offset, &bytes), CUDA_ERROR_INVALID_HANDLE);
+    CONF_EXPECT(conf, cuFuncIsLoaded(&state, kernel), CUDA_ERROR_INVALID_HANDLE);
+    CONF_EXPECT(conf, cuFuncLoad(kernel), CUDA_ERROR_INVALID_HANDLE);
+    return CONF_PASS;
+}
+
+static enum conf_result kernel_is_no_function(struct conf *conf)
+{
+    struct counting counting;
+    CUfunction kernel, function;
+    uint32_t counted;
+    int value = -7;
+
+    CONF_TRY(load_counting(conf, &counting));
+    kernel = (CUfunction)counting.kernel;
+    CONF_TRY(refuse_kernel(conf, kernel));
+    CONF_TRY(count(conf, kernel, &counted));
+    CONF_TRY(refuse_kernel(conf, kernel));
+    CONF_CALL(conf, cuKernelGetFunction(&function, counting.kernel));
+    CONF_TRUE(conf, function != kernel);
+    CONF_CALL(conf, cuFuncGetAttribute(&value, CU_FUNC_ATTRIBUTE_SHARED_SIZE_BYTES, function));
+    CONF_TRUE(conf, value >= 64 && value < 4096);
+    CONF_EXPECT(conf, cuFuncGetAttribute(&value, CU_FUNC_ATTRIBUTE_SHARED_SIZE_BYTES, NULL),
+                CUDA_ERROR_INVALID_HANDLE);
+    CONF_EXPECT(conf, cuFuncGetAttribute(&value, (CUfunction_attribute)99, function),
+                CUDA_ERROR_INVALID_VALUE);
+    CONF_CALL(conf, cuLibraryUnload(counting.library));
+    return CONF_PASS;
+}
+
+/* Of a node's parameters `kern` names a kernel, and `func` a function. */
+static enum conf_result kernel_in_graph(struct conf *conf)
+{
+    struct counting counting;
+    CUDA_KERNEL_NODE_PARAMS params = {.gridDimX = 1,
+                                      .gridDimY = 1,
+                                      .gridDimZ = 1,
+                                      .blockDimX = 1,
+                                      .blockDimY = 1,
+                                      .blockDimZ = 1};
+    CUdeviceptr device;
+    void *args[] = {&device, &device};
+    CUgraph graph;
+    CUgraphExec exec;
+    CUgraphNode node;
+    CUstream stream;
+    uint32_t value = 0;
+
+    CONF_TRY(load_counting(conf, &counting));
+    CONF_CALL(conf, cuMemAlloc(&device, 4));
+    CONF_CALL(conf, cuStreamCreate(&stream, CU_STREAM_NON_BLOCKING));
+    CONF_CALL(conf, cuGraphCreate(&graph, 0));
+    params.kernelParams = args;
+    params.func = (CUfunction)counting.kernel;
+    CONF_EXPECT(conf, cuGraphAddKernelNode(&node, graph, NULL, 0, &params),
+                CUDA_ERROR_INVALID_HANDLE);
+    params.func = NULL;
+    params.kern = counting.kernel;
+    CONF_CALL(conf, cuGraphAddKernelNode(&node, graph, NULL, 0, &params));
+    CONF_CALL(conf, cuGraphInstantiateWithFlags(&exec, graph, 0));
+    CONF_CALL(conf, cuGraphLaunch(exec, stream));
+    CONF_CALL(conf, cuStreamSynchronize(stream));
+    CONF_CALL(conf, cuGraphExecDestroy(exec));
+    CONF_CALL(conf, cuGraphDestroy(graph));
+    /* Captured, it is a launch. */
+    CONF_CALL(conf, cuStreamBeginCapture(stream, CU_STREAM_CAPTURE_MODE_THREAD_LOCAL));
+    CONF_CALL(conf,
+              cuLaunchKernel((CUfunction)counting.kernel, 1, 1, 1, 1, 1, 1, 0, stream, args, NULL));
+    CONF_CALL(conf, cuStreamEndCapture(stream, &graph));
+    CONF_CALL(conf, cuGraphInstantiateWithFlags(&exec, graph, 0));
+    CONF_CALL(conf, cuGraphLaunch(exec, stream));
+    CONF_CALL(conf, cuStreamSynchronize(stream));
+    CONF_CALL(conf, cuMemcpyDtoH(&value, device, 4));
+    CONF_TRUE(conf, value == 42);
+    CONF_CALL(conf, cuGraphExecDestroy(exec));
+    CONF_CALL(conf, cuGraphDestroy(graph));
+    CONF_CALL(conf, cuStreamDestroy(stream));
+    CONF_CALL(conf, cuMemFree(device));
     CONF_CALL(conf, cuLibraryUnload(counting.library));
     return CONF_PASS;
 }
@@ -150,11 +262,13 @@ static enum conf_result kernel_attributes(struct conf *conf)
     CONF_CALL(conf, cuKernelGetFunction(&function, counting.kernel));
     CONF_CALL(conf, cuKernelSetAttribute(dynamic, 60000, counting.kernel, 0));
     CONF_CALL(conf, cuFuncSetAttribute(function, dynamic, 50000));
-    CONF_CALL(conf, cuFuncGetAttribute(&value, dynamic, (CUfunction)counting.kernel));
+    CONF_CALL(conf, cuKernelGetFunction(&function, counting.kernel));
+    CONF_CALL(conf, cuFuncGetAttribute(&value, dynamic, function));
     CONF_TRUE(conf, value == 50000);
     CONF_CALL(conf, cuCtxCreate_v2(&second, 0, 0));
     value = 0;
-    CONF_CALL(conf, cuFuncGetAttribute(&value, dynamic, (CUfunction)counting.kernel));
+    CONF_CALL(conf, cuKernelGetFunction(&function, counting.kernel));
+    CONF_CALL(conf, cuFuncGetAttribute(&value, dynamic, function));
     CONF_TRUE(conf, value == 60000);
     CONF_CALL(conf, cuCtxDestroy(second));
     CONF_CALL(conf, cuLibraryUnload(counting.library));
@@ -292,6 +406,8 @@ static const struct conf_case cases[] = {
     {"launch a kernel", launch_kernel, false},
     {"kernel queries", kernel_queries, false},
     {"kernels as functions", kernel_as_function, false},
+    {"kernels are no functions", kernel_is_no_function, false},
+    {"kernels in graphs", kernel_in_graph, false},
     {"two contexts", two_contexts, false},
     {"kernel attributes", kernel_attributes, false},
     {"without a context", without_context, false},

@@ -177,14 +177,20 @@ static enum conf_result current(struct conf *conf)
     return CONF_PASS;
 }
 
+/*
+ * The last two break no rule: CUDA's documentation lets a pool go while there are allocations and
+ * unfinished frees in it, the device's current pool too, which the default pool then replaces.
+ * NVIDIA's driver all the same divides by zero in the last one if the one before it has run in the
+ * same process. Each has a process of its own, where they pass.
+ */
 static const struct conf_case cases[] = {
     {"in stream order", in_stream_order, false},
     {"across streams", across_streams, false},
     {"arguments", arguments, false},
     {"thresholds and trimming", thresholds, false},
     {"released at a synchronisation", released, false},
-    {"destroyed with allocations", destroyed, false},
-    {"the device's current pool", current, false},
+    {"destroyed with allocations", destroyed, true},
+    {"the device's current pool", current, true},
 };
 
 void conf_pool_cases(conf_visit visit, void *context)

@@ -132,7 +132,6 @@ static enum conf_result arguments(struct conf *conf)
     CONF_EXPECT(conf, cuMemCreate(&handle, g, &prop, 0), CUDA_ERROR_INVALID_VALUE);
     CONF_CALL(conf, cuMemCreate(&handle, g, &here, 0));
     CONF_CALL(conf, cuMemAddressReserve(&p, 2 * g, 0, 0, 0));
-    CONF_EXPECT(conf, cuMemMap(p, 2 * g, 0, handle, 0), CUDA_ERROR_INVALID_VALUE);
     CONF_CALL(conf, cuMemMap(p, g, 0, handle, 0));
     CONF_EXPECT(conf, cuMemMap(p, g, 0, handle, 0), CUDA_ERROR_INVALID_VALUE);
     CONF_EXPECT(conf, cuMemUnmap(p + g, g), CUDA_ERROR_INVALID_VALUE);
@@ -142,11 +141,41 @@ static enum conf_result arguments(struct conf *conf)
     return CONF_PASS;
 }
 
+/* A mapping is of all the memory of its handle. */
+static enum conf_result parts(struct conf *conf)
+{
+    CUmemGenericAllocationHandle handle;
+    CUdeviceptr p;
+    size_t g;
+
+    CONF_TRY(granularity(conf, &g));
+    CONF_CALL(conf, cuMemCreate(&handle, 2 * g, &here, 0));
+    CONF_CALL(conf, cuMemAddressReserve(&p, 4 * g, 0, 0, 0));
+    CONF_EXPECT(conf, cuMemMap(p, g, 0, handle, 0), CUDA_ERROR_NOT_SUPPORTED);
+    CONF_EXPECT(conf, cuMemMap(p, g, g, handle, 0), CUDA_ERROR_NOT_SUPPORTED);
+    CONF_EXPECT(conf, cuMemMap(p, g / 2, 0, handle, 0), CUDA_ERROR_NOT_SUPPORTED);
+    CONF_EXPECT(conf, cuMemMap(p, g, 1, handle, 0), CUDA_ERROR_NOT_SUPPORTED);
+    CONF_EXPECT(conf, cuMemMap(p, 2 * g, g, handle, 0), CUDA_ERROR_NOT_SUPPORTED);
+    CONF_EXPECT(conf, cuMemMap(p, 3 * g, 0, handle, 0), CUDA_ERROR_NOT_SUPPORTED);
+    CONF_EXPECT(conf, cuMemMap(p, 5 * g, 0, handle, 0), CUDA_ERROR_NOT_SUPPORTED);
+    CONF_EXPECT(conf, cuMemMap(p, (size_t)-g, 0, handle, 0), CUDA_ERROR_NOT_SUPPORTED);
+    CONF_EXPECT(conf, cuMemMap(p, 0, 0, handle, 0), CUDA_ERROR_INVALID_VALUE);
+    CONF_EXPECT(conf, cuMemMap(p, 2 * g, 0, handle, 1), CUDA_ERROR_INVALID_VALUE);
+    CONF_EXPECT(conf, cuMemMap(p + 1, 2 * g, 0, handle, 0), CUDA_ERROR_INVALID_VALUE);
+    CONF_EXPECT(conf, cuMemMap(p + 4 * g, 2 * g, 0, handle, 0), CUDA_ERROR_INVALID_VALUE);
+    CONF_CALL(conf, cuMemMap(p, 2 * g, 0, handle, 0));
+    CONF_CALL(conf, cuMemUnmap(p, 2 * g));
+    CONF_CALL(conf, cuMemRelease(handle));
+    CONF_CALL(conf, cuMemAddressFree(p, 4 * g));
+    return CONF_PASS;
+}
+
 static const struct conf_case cases[] = {
     {"a range that grows", growing, false},
     {"kernels and one memory at two addresses", kernels, false},
     {"handles and access", handles, false},
     {"arguments", arguments, false},
+    {"parts of memory", parts, false},
 };
 
 void conf_virtual_cases(conf_visit visit, void *context)

@@ -206,6 +206,12 @@ int main(int argc, char **argv)
     seed_shown = proof.seed;
     printf("seed %llu\n", seed_shown);
     fflush(stdout);
+    /*
+     * Parts keep many streams waiting for each other, in the open and by host functions. NVIDIA's
+     * driver maps streams to 8 connections to the device by default, and those that share one wait
+     * for each other as well, by which such a part hangs. Read by cuInit.
+     */
+    setenv("CUDA_DEVICE_MAX_CONNECTIONS", "32", 0);
     signal(SIGALRM, too_late);
     alarm(PROOF_DEADLINE_S);
     if (proof_open(&cu, &target, &err) < 0) {
