@@ -17,6 +17,7 @@ extern const struct command command_scan_gpus;
 extern const struct command command_set_pool;
 extern const struct command command_set_priority;
 extern const struct command command_set_weight;
+extern const struct command command_simulate;
 extern const struct command command_status;
 extern const struct command command_unassign_gpu;
 

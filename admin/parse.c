@@ -275,8 +275,11 @@ void parse_print_help(const struct command *command)
         print_program_help();
         return;
     }
-    printf("usage: vgpu-admin %s%s [OPTIONS]\n%s\n\noptions:\n", command->name,
-           command->positional ? (command->names_vm ? " VM" : " POOL") : "", command->summary);
+    printf("usage: vgpu-admin %s", command->name);
+    for (const struct command_option *option = command->options; option->name; option++)
+        if (command->positional && strcmp(option->key, command->positional) == 0)
+            printf(" %s", option->metavar);
+    printf(" [OPTIONS]\n%s\n\noptions:\n", command->summary);
     for (const struct command_option *option = command->options; option->name; option++)
         print_option(option->name, option->metavar, option->bare != NULL, option->help);
     printf("\noptions of all commands:\n");

@@ -193,6 +193,38 @@ static void test_admin_offline_changes_the_database_and_says_so(void **state)
     assert_string_equal(fixture->out, "VM 1 (web) registered: pool A, priority high, weight 50\n");
 }
 
+static void write_text(const struct fixture *fixture, const char *name, const char *text)
+{
+    _cleanup_fclose_ FILE *file = NULL;
+    char path[128];
+
+    snprintf(path, sizeof(path), "%s/%s", fixture->directory, name);
+    file = fopen(path, "we");
+    assert_non_null(file);
+    assert_true(fputs(text, file) >= 0);
+}
+
+static void test_admin_simulate_refuses_bad_input(void **state)
+{
+    struct fixture *fixture = *state;
+
+    write_text(fixture, "bad.sim", "duration 1s\nvm a arrive closed 1 job fixed never\n");
+    write_text(fixture, "good.sim", "vm a arrive closed 1 job fixed 1ms\n");
+    expect(fixture, 2, "simulate");
+    assert_has(fixture->err, "--file=FILE is missing");
+    expect(fixture, 1, "simulate missing.sim");
+    assert_has(fixture->err, "cannot open missing.sim");
+    expect(fixture, 1, "simulate .");
+    assert_has(fixture->err, "cannot read");
+    expect(fixture, 1, "simulate bad.sim");
+    assert_has(fixture->err, "line 2");
+    assert_string_equal(fixture->out, "");
+    expect(fixture, 1, "simulate good.sim --svg=none/x.svg");
+    assert_has(fixture->err, "cannot make none/x.svg");
+    expect(fixture, 0, "simulate - <good.sim");
+    assert_has(fixture->out, "busy 100.000 %");
+}
+
 static void test_admin_offline_missing_database(void **state)
 {
     struct fixture *fixture = *state;
@@ -645,6 +677,7 @@ int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
         TEST(test_admin_offline_changes_the_database_and_says_so),
+        TEST(test_admin_simulate_refuses_bad_input),
         TEST(test_admin_offline_missing_database),
         TEST(test_admin_offline_error_is_one_line),
         TEST(test_admin_offline_all_settings_of_a_vm),

@@ -13,6 +13,7 @@ import sys
 import tempfile
 import threading
 import unittest
+from xml.etree import ElementTree
 
 PROGRAM = SCHEMAS = None
 
@@ -82,7 +83,13 @@ STATUS = {
              "weight": 50.0, "state": "running", "gpu_id": 0, "channels": 1,
              "connections": 1, "memory_bytes": 6, "queue_depth": 2,
              "jobs_done": 3, "jobs_failed": 0, "jobs_refused": 0, "gpu_time_ns": 4, "wait_ns": 5,
-             "share": 1.0, "entitlement": 1.0}],
+             "share": 1.0, "entitlement": 1.0, "faults": 2,
+             "refused_by": {"rate": 1, "depth": 0, "bytes": 0, "quarantine": 0},
+             "held_by": {"rate": 0, "depth": 3, "bytes": 0, "quarantine": 0},
+             "memory": {"quota_bytes": 8 << 30, "granted_bytes": 5 << 30, "held_bytes": 4 << 30,
+                        "spare_bytes": 1 << 20, "context_bytes": 0, "module_bytes": 4096,
+                        "graph_bytes": 0, "nvml_bytes": 5 << 30,
+                        "unexplained_bytes": (1 << 30) - 4096}}],
 }
 
 SCAN = """#!/bin/sh
@@ -132,6 +139,18 @@ class Json(unittest.TestCase):
         self.run_json("unassign-gpu", "--gpu-id=0")
         self.run_json("remove-vm", "web")
         self.run_json("remove-pool", "B")
+
+    def test_simulate_gives_shares_and_draws(self):
+        workload = os.path.join(self.directory.name, "workload")
+        drawing = os.path.join(self.directory.name, "drawing.svg")
+        with open(workload, "w", encoding="utf-8") as file:
+            file.write("duration 1s\nvm a priority high arrive closed 2 job fixed 1ms\n"
+                       "vm b priority low arrive closed 2 job fixed 1ms\n")
+        result = self.run_json("simulate", workload, "--svg=" + drawing)
+        self.assertAlmostEqual(result["vms"][0]["share"], 0.8, delta=0.02)
+        root = ElementTree.parse(drawing).getroot()
+        texts = [element.text for element in root.iter("{http://www.w3.org/2000/svg}text")]
+        self.assertLess({"a", "b", "share of the GPU time"}, set(texts))
 
     def test_lists_of_an_empty_store(self):
         for command in ("list-vms", "list-gpus", "list-pools", "status"):

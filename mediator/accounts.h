@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The accounts page: what a mediator must know again after it was killed. Only the mediator writes
- * it, the launcher holds it. One slot per VM and GPU.
+ * it, the launcher holds it. One slot per VM and GPU,
+ * and one of the VM.
  *
  * A slot has two copies of its record; the one that `current` names is whole, whenever the mediator
- * dies. Called by lease.c and mediator.c.
+ * dies. Called by lease.c, fault.c and mediator.c.
  */
 #ifndef VGPU_MEDIATOR_ACCOUNTS_H
 #define VGPU_MEDIATOR_ACCOUNTS_H
@@ -15,12 +16,15 @@
 #include "sched/account.h"
 
 #define ACCOUNTS_LAYOUT 1u
+#define ACCOUNTS_OF_VM  UINT32_MAX /* in place of a GPU: what is the VM's on all of them */
 
 struct accounts_record {
     struct sched_account sched;
     /* Of channels that have ended; what the workers said, for show only. */
     uint64_t jobs_done, jobs_failed, jobs_refused, wait_ns;
-    uint64_t reserved[3];
+    /* Of the slot ACCOUNTS_OF_VM: faults that the store has not answered yet; fault.c. */
+    uint64_t unstored_faults, fault_time_s;
+    uint64_t reserved;
 };
 _Static_assert(sizeof(struct accounts_record) == 120, "struct accounts_record is 120 bytes");
 

@@ -17,7 +17,7 @@
 #include "common/overflow.h"
 #include "ring/pages.h"
 
-/* In flight per channel while others wait, and taken in: until the store has limits per VM. */
+/* In flight per channel while others wait, and taken in by a channel without limits. */
 #define INFLIGHT_MAX_JOBS 256
 #define INFLIGHT_MAX_NS   (5 * VGPU_NS_PER_MS)
 #define DEPTH_MAX         4096
@@ -181,6 +181,7 @@ int channel_adopt(const struct vgpu_launch_entry *entry, const int *fds,
     channel->gpu_id = entry->keep.gpu_id;
     channel->window = entry->keep.window;
     channel->geometry = entry->geometry;
+    channel->pid = entry->pid;
     memcpy(channel->token, entry->keep.token, sizeof(channel->token));
     memcpy(channel->process, entry->keep.process, sizeof(channel->process));
     rc = map_pages(channel, err);
@@ -218,22 +219,44 @@ void channel_report(const struct channel *channel, struct channel_report *ret)
 {
     const struct vgpu_report_page *page = channel->report;
 
-    /* turn_done before need: a worker that gives the turn back has stored its need before. */
+    /* turn_done before need: a worker that gives the turn back has stored its need before. What is
+     * done before what is taken, likewise, and the grant before both. */
     ret->turn_done = page_load_u64(&page->turn_done);
     ret->state = page_load_u32(&page->state);
     ret->reason = page_load_u32(&page->reason);
     ret->need = page_load_u32(&page->need);
-    ret->depth = page_load_u32(&page->depth);
-    ret->jobs_taken = page_load_u64(&page->jobs_taken);
-    ret->jobs_done = page_load_u64(&page->jobs_done);
+    ret->grant_seen = page_load_u32(&page->grant_seen);
     ret->jobs_failed = page_load_u64(&page->jobs_failed);
+    ret->jobs_done = page_load_u64(&page->jobs_done);
+    ret->jobs_taken = page_load_u64(&page->jobs_taken);
+    ret->depth = page_load_u32(&page->depth);
     ret->jobs_refused = page_load_u64(&page->jobs_refused);
     ret->busy_ns = page_load_u64(&page->busy_ns);
     ret->wait_ns = page_load_u64(&page->wait_ns);
     ret->memory_bytes = page_load_u64(&page->memory_bytes);
+    /* memory_seen before the bound: that is then of this change, or of a later one. */
+    ret->memory_seen = page_load_u64(&page->memory_seen);
+    ret->memory_bound_bytes = page_load_u64(&page->memory_bound_bytes);
+    ret->memory_ask = page_load_u64(&page->memory_ask);
+    ret->memory_wanted_bytes = page_load_u64(&page->memory_wanted_bytes);
+    ret->memory_spare_bytes = page_load_u64(&page->memory_spare_bytes);
+    ret->memory_context_bytes = page_load_u64(&page->memory_context_bytes);
+    ret->memory_module_bytes = page_load_u64(&page->memory_module_bytes);
+    ret->memory_graph_bytes = page_load_u64(&page->memory_graph_bytes);
     ret->oldest_issued_ns = page_load_u64(&page->oldest_issued_ns);
     ret->guest_process = page_load_u64(&page->guest_process);
     ret->guest_pid_namespace = page_load_u64(&page->guest_pid_namespace);
+    ret->bytes_in_flight = page_load_u64(&page->bytes_in_flight);
+    ret->refused_rate = page_load_u64(&page->refused_by[VGPU_LIMIT_RATE]);
+    ret->wants = page_load_u32(&page->wants);
+    ret->gpu_faults = page_load_u32(&page->gpu_faults);
+}
+
+uint64_t channel_counted(const struct channel *channel, enum vgpu_limit limit, bool refused)
+{
+    const struct vgpu_report_page *page = channel->report;
+
+    return page_load_u64(refused ? &page->refused_by[limit] : &page->held_by[limit]);
 }
 
 void channel_blame(struct channel *channel, enum vgpu_status status, const char *text)
@@ -289,4 +312,108 @@ void channel_set_flags(struct channel *channel, uint32_t flags)
 {
     page_store_u32(&channel->lease->flags, flags);
     kick(channel);
+}
+
+/* The grant before the change: a worker that has seen the change has seen that grant, or a later.
+ */
+void channel_set_memory_grant(struct channel *channel, uint64_t bytes, uint64_t change)
+{
+    page_store_u64(&channel->lease->memory_grant_bytes, bytes);
+    page_store_u64(&channel->lease->memory_change, change);
+    kick(channel);
+}
+
+void channel_set_memory_quota(struct channel *channel, uint64_t quota_bytes, uint64_t context_bytes)
+{
+    struct vgpu_lease_page *lease = channel->lease;
+
+    if (lease->memory_quota_bytes == quota_bytes && lease->memory_context_bytes == context_bytes)
+        return;
+    page_store_u64(&lease->memory_context_bytes, context_bytes);
+    page_store_u64(&lease->memory_quota_bytes, quota_bytes);
+    kick(channel);
+}
+
+void channel_answer_memory(struct channel *channel, uint64_t answer, uint64_t ceiling_bytes)
+{
+    page_store_u64(&channel->lease->memory_ceiling_bytes, ceiling_bytes);
+    page_store_u64(&channel->lease->memory_answer, answer);
+    kick(channel);
+}
+
+void channel_grant_begin(struct channel *channel)
+{
+    const struct vgpu_lease_page *lease = channel->lease;
+
+    channel->grant = (struct channel_grant){.jobs = lease->jobs_allowed,
+                                            .bytes = lease->bytes_max,
+                                            .retry_ns = lease->retry_ns,
+                                            .depth = lease->depth_max,
+                                            .ask = lease->ask,
+                                            .count = lease->grant,
+                                            .jobs_most = UINT64_MAX,
+                                            .depth_most = UINT32_MAX};
+}
+
+void channel_grant_known(struct channel *channel)
+{
+    channel->grant.jobs_most = channel->grant.jobs;
+    channel->grant.depth_most = channel->grant.depth;
+}
+
+struct channel_offer channel_offered(const struct channel *channel)
+{
+    const struct channel_grant *grant = &channel->grant;
+
+    return (struct channel_offer){.jobs = grant->jobs,
+                                  .bytes = grant->bytes,
+                                  .retry_ns = grant->retry_ns,
+                                  .depth = grant->depth,
+                                  .ask = grant->ask};
+}
+
+void channel_offer(struct channel *channel, const struct channel_offer *offer)
+{
+    const struct channel_offer before = channel_offered(channel);
+    struct vgpu_lease_page *lease = channel->lease;
+    struct channel_grant *grant = &channel->grant;
+
+    if (offer->jobs == before.jobs && offer->bytes == before.bytes &&
+        offer->retry_ns == before.retry_ns && offer->depth == before.depth &&
+        offer->ask == before.ask)
+        return;
+    grant->jobs = offer->jobs;
+    grant->bytes = offer->bytes;
+    grant->retry_ns = offer->retry_ns;
+    grant->depth = offer->depth;
+    grant->ask = offer->ask;
+    if (grant->jobs_most < offer->jobs)
+        grant->jobs_most = offer->jobs;
+    if (grant->depth_most < offer->depth)
+        grant->depth_most = offer->depth;
+    /* Ask first: who uses up a new value at once must know that it is to be told. */
+    page_store_u32(&lease->ask, offer->ask);
+    page_store_u64(&lease->retry_ns, offer->retry_ns);
+    page_store_u64(&lease->bytes_max, offer->bytes);
+    page_store_u32(&lease->depth_max, offer->depth);
+    page_store_u64(&lease->jobs_allowed, offer->jobs);
+    page_store_u32(&lease->grant, ++grant->count);
+    kick(channel);
+}
+
+void channel_grant_seen(struct channel *channel, const struct channel_report *report)
+{
+    struct channel_grant *grant = &channel->grant;
+    uint64_t most;
+    uint32_t deepest;
+
+    if (report->grant_seen != grant->count)
+        return;
+    /* What it has taken before that round stays its own until it is done. */
+    most = grant->jobs > report->jobs_taken ? grant->jobs : report->jobs_taken;
+    if (most < grant->jobs_most)
+        grant->jobs_most = most;
+    deepest = grant->depth > report->depth ? grant->depth : report->depth;
+    if (deepest < grant->depth_most)
+        grant->depth_most = deepest;
 }

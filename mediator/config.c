@@ -2,8 +2,11 @@
 #include "mediator/config.h"
 
 #include <errno.h>
+#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
+
+#include "common/cleanup.h"
 
 static const char *const priority_names[] = {"low", "medium", "high"};
 
@@ -38,6 +41,60 @@ static bool take_number(const json_t *object, const char *key, json_int_t min, j
     return true;
 }
 
+/* Members that are numbers of 32 or 64 bits; null and absent are 0. */
+struct number_member {
+    const char *key;
+    size_t at, size;
+};
+
+#define NUMBER(type, name)                                                                         \
+    {                                                                                              \
+#name, offsetof(struct type, name), sizeof(((struct type *)0)->name)                       \
+    }
+
+static bool take_numbers(const json_t *object, const struct number_member *members, size_t n,
+                         void *to)
+{
+    for (size_t i = 0; i < n; i++) {
+        const json_t *value = json_object_get(object, members[i].key);
+        bool wide = members[i].size == sizeof(uint64_t);
+        char *field = (char *)to + members[i].at;
+        json_int_t number;
+
+        if (!value || json_is_null(value))
+            continue;
+        if (!take_number(object, members[i].key, 0, wide ? INT64_MAX : UINT32_MAX, &number))
+            return false;
+        if (wide)
+            *(uint64_t *)(void *)field = (uint64_t)number;
+        else
+            *(uint32_t *)(void *)field = (uint32_t)number;
+    }
+    return true;
+}
+
+static const struct number_member pool_numbers[] = {
+    NUMBER(config_pool, weight_hundredths), NUMBER(config_pool, slice_us),
+    NUMBER(config_pool, grace_us),          NUMBER(config_pool, max_wait_ms),
+    NUMBER(config_pool, urgency_us),
+};
+
+static const struct number_member vm_numbers[] = {
+    NUMBER(config_vm, rate_per_s),
+    NUMBER(config_vm, burst),
+    NUMBER(config_vm, depth),
+    NUMBER(config_vm, bytes_in_flight),
+    NUMBER(config_vm, job_timeout_ms),
+    NUMBER(config_vm, memory_bytes),
+    NUMBER(config_vm, process_memory_bytes),
+    NUMBER(config_vm, fault_threshold),
+    NUMBER(config_vm, fault_window_s),
+    NUMBER(config_vm, faults),
+    NUMBER(config_vm, faults_total),
+    NUMBER(config_vm, last_fault),
+    NUMBER(config_vm, quarantine_time),
+};
+
 static int take_gpu(struct config *config, const json_t *object, struct vgpu_err *err)
 {
     struct config_gpu *gpu = &config->gpus[config->n_gpus++];
@@ -62,6 +119,8 @@ static int take_pool(struct config *config, const json_t *object, struct vgpu_er
 
     if (!take_text(object, "pool", pool->name, sizeof(pool->name)) || pool->name[0] == '\0')
         return not_understood(err, "a pool");
+    if (!take_numbers(object, pool_numbers, VGPU_ARRAY_SIZE(pool_numbers), pool))
+        return not_understood(err, "a pool's settings");
     pool->strict = policy && strcmp(policy, "strict") == 0;
     return 0;
 }
@@ -106,6 +165,11 @@ static int take_vm(struct config *config, const json_t *object, struct vgpu_err 
         !take_text(object, "name", vm->name, sizeof(vm->name)) ||
         !take_text(object, "pool", vm->pool, sizeof(vm->pool)) || !config_pool(config, vm->pool))
         return not_understood(err, "a VM");
+    if (!take_numbers(object, vm_numbers, VGPU_ARRAY_SIZE(vm_numbers), vm) ||
+        (vm->burst == 0) != (vm->rate_per_s == 0) ||
+        !take_text(object, "quarantine_reason", vm->quarantine_reason,
+                   sizeof(vm->quarantine_reason)))
+        return not_understood(err, "a VM's limits");
     vm->id = (uint32_t)id;
     vm->priority = (uint32_t)priority;
     vm->weight_hundredths = (uint32_t)(weight * 100.0 + 0.5);

@@ -18,6 +18,7 @@
 #define CONFIG_GPUS_MAX   64
 #define CONFIG_POOLS_MAX  256
 #define CONFIG_VMS_MAX    4096
+#define CONFIG_TEXT_BYTES 257
 
 struct config_gpu {
     uint32_t id;
@@ -30,11 +31,20 @@ struct config_pool {
     char name[CONFIG_NAME_BYTES];
     bool strict;
     uint64_t gpus; /* a bit per gpu_id */
+    /* 0: none, or the scheduler's default. */
+    uint32_t weight_hundredths, slice_us, grace_us, max_wait_ms, urgency_us;
 };
 
 struct config_vm {
     uint32_t id, priority, weight_hundredths; /* priority: 0 low, 1 medium, 2 high */
+    /* 0: no limit, or the default (STORE_*_DEFAULT); burst is not 0 where rate_per_s is not. */
+    uint32_t rate_per_s, burst, depth, job_timeout_ms, fault_threshold, fault_window_s;
+    uint64_t bytes_in_flight, memory_bytes, process_memory_bytes;
+    /* As stored when the snapshot was taken: in the window and not forgiven; ever; s since 1970. */
+    uint64_t faults, faults_total, last_fault;
     bool quarantined;
+    uint64_t quarantine_time; /* s since 1970; 0: not quarantined */
+    char quarantine_reason[CONFIG_TEXT_BYTES];
     char uuid[CONFIG_UUID_BYTES], name[CONFIG_NAME_BYTES], pool[CONFIG_NAME_BYTES];
 };
 

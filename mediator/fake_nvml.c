@@ -1,6 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* An NVML for the mediator's tests: two GPUs, the second of which knows no utilization. */
+/*
+ * An NVML for the mediator's tests: two GPUs, the second of which knows no utilization. Processes
+ * of the first are the lines "PID BYTES" of the file that FAKE_NVML_PROCESSES names.
+ */
 #include <stdio.h>
+#include <stdlib.h>
 
 #include "mediator/nvml_calls.h"
 
@@ -66,6 +70,23 @@ nvmlReturn_t nvmlDeviceGetPciInfo_v3(nvmlDevice_t device, nvmlPciInfo_t *pci)
 nvmlReturn_t nvmlDeviceGetMemoryInfo(nvmlDevice_t device, nvmlMemory_t *memory)
 {
     *memory = (nvmlMemory_t){1ull << 34, (1ull << 34) - 1000, 1000};
+    return NVML_SUCCESS;
+}
+
+nvmlReturn_t nvmlDeviceGetComputeRunningProcesses_v3(nvmlDevice_t device, unsigned int *count,
+                                                     nvmlProcessInfo_t *infos)
+{
+    const char *path = getenv("FAKE_NVML_PROCESSES");
+    FILE *file = path && device->index == 0 ? fopen(path, "re") : NULL;
+    unsigned int room = *count;
+    unsigned int pid;
+    unsigned long long bytes;
+
+    *count = 0;
+    while (file && *count < room && fscanf(file, "%u %llu", &pid, &bytes) == 2)
+        infos[(*count)++] = (nvmlProcessInfo_t){.pid = pid, .usedGpuMemory = bytes};
+    if (file)
+        fclose(file);
     return NVML_SUCCESS;
 }
 

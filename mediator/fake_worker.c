@@ -24,7 +24,7 @@ struct worker {
     const struct vgpu_lease_page *lease;
     struct vgpu_report_page *report;
     struct fake_orders *orders;
-    uint64_t turn;
+    uint64_t turn, told_at;
     uint64_t busy_ns;
     bool need, hanging;
 };
@@ -92,8 +92,12 @@ static void run_job(struct worker *worker)
     struct timespec length = {(time_t)(us / 1000000), (long)(us % 1000000) * 1000};
 
     page_store_u64(&worker->report->jobs_taken, worker->orders->done + 1);
+    if (worker->orders->mode == FAKE_FAULT) {
+        page_store_u32(&worker->report->gpu_faults, worker->report->gpu_faults + 1);
+        kick(worker);
+    }
     page_store_u64(&worker->report->oldest_issued_ns, start);
-    if (worker->orders->mode == FAKE_HANG) {
+    if (worker->orders->mode == FAKE_HANG || worker->orders->mode == FAKE_FRESH) {
         worker->hanging = true;
         return;
     }
@@ -120,14 +124,64 @@ static void take_turn(struct worker *worker)
         kick(worker);
 }
 
-static void wait_for_kick(void)
+/* True if the limits allow the next job. Tells that they do not once for each grant. */
+static bool within_limits(struct worker *worker)
+{
+    const struct vgpu_lease_page *lease = worker->lease;
+    struct fake_orders *orders = worker->orders;
+    uint64_t allowed = page_load_u64(&lease->jobs_allowed);
+    bool out = orders->done >= allowed && orders->mode != FAKE_GREEDY;
+
+    page_store_u32(&worker->report->grant_seen, page_load_u32(&lease->grant));
+    if (allowed != orders->allowed)
+        page_store_u64(&orders->taken_at_ns, vgpu_clock_ns());
+    page_store_u64(&orders->allowed, allowed);
+    page_store_u32(&orders->flags, page_load_u32(&lease->flags));
+    if (page_load_u32(&lease->flags) & VGPU_LEASE_QUARANTINED)
+        return false;
+    if (!(page_load_u32(&lease->ask) & VGPU_WANT_JOBS))
+        return !out;
+    page_store_u32(&worker->report->wants, out ? VGPU_WANT_JOBS : 0);
+    if (out && worker->told_at != allowed + 1) {
+        worker->told_at = allowed + 1;
+        kick(worker);
+    }
+    return !out;
+}
+
+static void misbehave(struct worker *worker)
+{
+    switch (worker->orders->mode) {
+    case FAKE_ABORT:
+        end(worker, VGPU_BAD_RECORD, "record 7\nis bad");
+    case FAKE_CRASH:
+        abort_hard();
+        break;
+    case FAKE_DEEP:
+        page_store_u32(&worker->report->depth, page_load_u32(&worker->lease->depth_max) + 2);
+        kick(worker);
+        break;
+    case FAKE_LIAR:
+        page_store_u64(&worker->report->jobs_done, worker->report->jobs_taken + 1);
+        kick(worker);
+        break;
+    case FAKE_FRESH:
+        if (worker->hanging)
+            page_store_u64(&worker->report->oldest_issued_ns, vgpu_clock_ns());
+        break;
+    default:
+        break;
+    }
+}
+
+static void wait_for_kick(int timeout_ms)
 {
     struct pollfd fds[3] = {{fd_of(VGPU_FD_LEASE_KICK), POLLIN, 0},
                             {fd_of(VGPU_FD_SUBMIT_KICK), POLLIN, 0},
                             {10, POLLIN, 0}};
     uint64_t count;
 
-    poll(fds, 3, -1);
+    poll(fds, 3, timeout_ms);
     for (int i = 0; i < 2; i++)
         if ((fds[i].revents & POLLIN) && read(fds[i].fd, &count, sizeof(count)) < 0)
             exit(92);
@@ -143,19 +197,18 @@ static void serve(struct worker *worker)
 
         if ((page_load_u32(&worker->lease->flags) & VGPU_LEASE_STOP) && orders->mode != FAKE_DEAF)
             exit(0);
-        if (orders->mode == FAKE_ABORT)
-            end(worker, VGPU_BAD_RECORD, "record 7\nis bad");
+        misbehave(worker);
         page_store_u64(&worker->report->memory_bytes, page_load_u64(&orders->memory_bytes));
         page_store_u64(&worker->report->guest_process, page_load_u64(&orders->process));
         take_turn(worker);
         granted = worker->turn & VGPU_TURN_GRANTED;
-        want = orders->done < page_load_u64(&orders->jobs);
+        want = within_limits(worker) && orders->done < page_load_u64(&orders->jobs);
         /* One that keeps the GPU says that it needs nothing once it has it. */
         set_need(worker, want && !(granted && orders->mode == FAKE_KEEP), granted);
         if (granted && want && !worker->hanging && orders->mode != FAKE_KEEP)
             run_job(worker);
         else
-            wait_for_kick();
+            wait_for_kick(orders->mode == FAKE_FRESH ? 1 : -1);
     }
 }
 

@@ -6,14 +6,11 @@
 #include <string.h>
 
 #include "common/clock.h"
-
-/* Pools have no weights of their own yet, so all VMs of a GPU are in one queue. */
-#define ONLY_POOL 1
+#include "mediator/watch.h"
 
 /* The most jobs that one charge is told of: the number is the worker's word. */
 #define JOBS_PER_CHARGE_MAX 1000000
 
-static void carry_out(struct gpu *gpu, const struct sched_actions *actions);
 static void seat_go_on(struct seat *seat);
 
 static uint64_t now_of(const struct gpu *gpu)
@@ -98,12 +95,13 @@ static void set_need(struct seat *seat, struct channel *channel, bool need)
 
 /* who waits */
 
-static bool gpu_has_waiter(const struct gpu *gpu)
+/* Somebody waits for this GPU, or is on it beside another: then no worker's word is taken. */
+static bool gpu_is_wanted(const struct gpu *gpu)
 {
     struct sched_stats stats;
 
     sched_stats(gpu->sched, now_of(gpu), &stats);
-    return stats.waiting > 0;
+    return stats.waiting > 0 || stats.overrunner != 0;
 }
 
 static struct channel *other_in_need(const struct seat *seat)
@@ -117,14 +115,14 @@ static struct channel *other_in_need(const struct seat *seat)
 /* Tells each worker that has a turn whether others wait, where that has changed. */
 static void update_contended(struct gpu *gpu)
 {
-    bool waiter = gpu_has_waiter(gpu);
+    bool wanted = gpu_is_wanted(gpu);
 
     for (struct seat *seat = gpu->seats; seat; seat = seat->next) {
         bool contended;
 
         if (!seat->turn)
             continue;
-        contended = waiter || other_in_need(seat);
+        contended = wanted || other_in_need(seat);
         if (contended == seat->contended)
             continue;
         seat_charge(seat);
@@ -140,6 +138,11 @@ static void set_watchdog(struct seat *seat, uint64_t due_ns)
     loop_timer_set(seat->gpu->loop, &seat->watchdog, due_ns);
 }
 
+static uint64_t job_timeout_ns(const struct seat *seat)
+{
+    return seat->job_timeout_ns ? seat->job_timeout_ns : seat->gpu->settings->job_timeout_ns;
+}
+
 static void give_turn(struct seat *seat, struct channel *channel)
 {
     uint64_t now_ns = now_of(seat->gpu);
@@ -149,25 +152,28 @@ static void give_turn(struct seat *seat, struct channel *channel)
     seat->turn = seat->last = channel;
     seat->idle_since_ns = 0;
     seat->granted_ns = now_ns;
-    seat->contended = gpu_has_waiter(seat->gpu) || other_in_need(seat);
+    seat->contended = gpu_is_wanted(seat->gpu) || other_in_need(seat);
     channel->revoked = false;
     channel->jobs_checked = report.jobs_taken;
     mark(seat, now_ns);
     /* The flag is in the page before the turn is; one kick is enough for both, two do no harm. */
     channel_set_contended(channel, seat->contended);
     channel_set_turn(channel, true);
-    set_watchdog(seat, now_ns + seat->gpu->settings->job_timeout_ns);
+    set_watchdog(seat, now_ns + job_timeout_ns(seat));
 }
 
 static void take_turn_back(struct seat *seat)
 {
     struct channel *channel = seat->turn;
+    struct channel_report report;
 
     loop_timer_clear(seat->gpu->loop, &seat->rotate);
     if (channel->revoked)
         return;
+    channel_report(channel, &report);
     channel->revoked = true;
     channel->revoked_ns = now_of(seat->gpu);
+    channel->drain_busy = report.oldest_issued_ns != 0;
     channel_set_turn(channel, false);
     set_watchdog(seat, channel->revoked_ns + seat->gpu->settings->drain_ns);
 }
@@ -246,7 +252,7 @@ static void release_lease(struct seat *seat, uint64_t busy_ns, uint32_t jobs)
     sched_lease_released(seat->gpu->sched, seat->handle, now_of(seat->gpu), busy_ns, jobs,
                          &actions);
     save(seat);
-    carry_out(seat->gpu, &actions);
+    gpu_carry_out(seat->gpu, &actions);
 }
 
 /* The turn was given back, by the worker or by its death. */
@@ -279,12 +285,13 @@ static void revoke_lease(struct seat *seat)
         release_lease(seat, 0, 0);
 }
 
-static void kill_turn(struct seat *seat, enum vgpu_status status, const char *text)
+static void kill_turn(struct seat *seat, enum fault_kind kind, enum vgpu_status status,
+                      const char *text)
 {
     const struct lease_settings *settings = seat->gpu->settings;
 
     if (seat->turn)
-        settings->kill(settings->context, seat->turn, status, text);
+        settings->kill(settings->context, seat->turn, kind, status, text);
 }
 
 static struct seat *seat_of(const struct gpu *gpu, uint32_t handle)
@@ -314,14 +321,14 @@ static void act(struct seat *seat, const struct sched_action *action)
         seat->overrun_ns = now_of(seat->gpu);
         break;
     case SCHED_KILL:
-        kill_turn(seat, VGPU_KILLED,
+        kill_turn(seat, FAULT_OVERRUN, VGPU_KILLED,
                   "the worker was killed: it kept the GPU while another overran its turn");
         break;
     }
 }
 
 /* The timer first: carrying out may call sched again, whose answer is newer. */
-static void carry_out(struct gpu *gpu, const struct sched_actions *actions)
+void gpu_carry_out(struct gpu *gpu, const struct sched_actions *actions)
 {
     if (actions->next_ns == SCHED_NEVER)
         loop_timer_clear(gpu->loop, &gpu->tick);
@@ -342,7 +349,7 @@ static void tick(void *context)
     struct sched_actions actions;
 
     sched_tick(gpu->sched, now_of(gpu), &actions);
-    carry_out(gpu, &actions);
+    gpu_carry_out(gpu, &actions);
 }
 
 /*
@@ -363,7 +370,7 @@ static void update_work(struct seat *seat)
         sched_vm_has_work(seat->gpu->sched, seat->handle, now_of(seat->gpu), &actions);
     else
         sched_vm_idle(seat->gpu->sched, seat->handle, now_of(seat->gpu), &actions);
-    carry_out(seat->gpu, &actions);
+    gpu_carry_out(seat->gpu, &actions);
 }
 
 /*
@@ -404,78 +411,59 @@ void lease_channel_reported(struct channel *channel)
 
 /* watching what has the turn */
 
-static uint64_t min_u64(uint64_t a, uint64_t b)
+static void carry_out_watch(struct seat *seat, const struct watch_answer *answer)
 {
-    return a < b ? a : b;
-}
-
-/* For how long the oldest job has run, as far as it is known; beside another VM it has half. */
-static uint64_t job_age(const struct seat *seat, uint64_t oldest_ns, uint64_t now_ns)
-{
-    uint64_t age = oldest_ns && oldest_ns < now_ns ? now_ns - oldest_ns : 0;
-
-    if (seat->overrun_ns && oldest_ns)
-        age -= min_u64(age, (now_ns - seat->overrun_ns) / 2);
-    return age;
-}
-
-/* A turn was taken back, and the worker has not said that it has carried that out. */
-static void watch_drain(struct seat *seat, const struct channel_report *report, uint64_t now_ns)
-{
-    const struct lease_settings *settings = seat->gpu->settings;
-    uint64_t asked_ns = now_ns - seat->turn->revoked_ns;
-    uint64_t backstop_ns = 2 * settings->job_timeout_ns;
-
-    if (report->oldest_issued_ns == 0 || report->need == VGPU_NEED_NOTHING) {
-        kill_turn(seat, VGPU_KILLED, "the worker was killed: it did not give back the GPU");
-        return;
-    }
-    /* What is in flight may run to its end, but no longer than a job may: the backstop is for a
-     * worker that says of each moment that a new job has begun. */
-    if (job_age(seat, report->oldest_issued_ns, now_ns) >= settings->job_timeout_ns ||
-        asked_ns >= backstop_ns) {
-        kill_turn(seat, VGPU_TIMEOUT, "a job ran over its time limit and was killed");
-        return;
-    }
-    set_watchdog(seat, now_ns + min_u64(settings->drain_ns, backstop_ns - asked_ns));
-}
-
-static void watch_turn(struct seat *seat, const struct channel_report *report, uint64_t now_ns)
-{
-    const struct lease_settings *settings = seat->gpu->settings;
-    struct channel *channel = seat->turn;
-    uint64_t age = job_age(seat, report->oldest_issued_ns, now_ns);
-
-    if (age >= settings->job_timeout_ns) {
-        kill_turn(seat, VGPU_TIMEOUT, "a job ran over its time limit and was killed");
-        return;
-    }
-    if (report->need == VGPU_NEED_NOTHING && report->jobs_taken == channel->jobs_checked) {
-        /* Idle for a whole period: without a turn nothing has to be watched any more. */
-        set_need(seat, channel, false);
+    switch (answer->verdict) {
+    case WATCH_ON:
+        set_watchdog(seat, answer->due_ns);
+        break;
+    case WATCH_IDLE:
+        set_need(seat, seat->turn, false);
         take_turn_back(seat);
         update_work(seat);
-        return;
+        break;
+    case WATCH_KILL:
+        kill_turn(seat, answer->kind, answer->status, answer->text);
+        break;
     }
-    channel->jobs_checked = report->jobs_taken;
-    set_watchdog(seat, now_ns + settings->job_timeout_ns - age);
 }
 
 static void watchdog(void *context)
 {
     struct seat *seat = context;
-    uint64_t now_ns = now_of(seat->gpu);
+    struct channel *channel = seat->turn;
+    struct watch_answer answer;
     struct channel_report report;
+    struct watch_view view;
 
-    if (!seat->turn)
+    if (!channel)
         return;
-    channel_report(seat->turn, &report);
-    if (!seat->turn->revoked)
-        watch_turn(seat, &report, now_ns);
-    else if (report.turn_done == seat->turn->turn)
-        lease_channel_reported(seat->turn);
-    else
-        watch_drain(seat, &report, now_ns);
+    channel_report(channel, &report);
+    if (channel->revoked && report.turn_done == channel->turn) {
+        lease_channel_reported(channel);
+        return;
+    }
+    view = (struct watch_view){.now_ns = now_of(seat->gpu),
+                               .job_timeout_ns = job_timeout_ns(seat),
+                               .drain_ns = seat->gpu->settings->drain_ns,
+                               .overrun_ns = seat->overrun_ns,
+                               .revoked = channel->revoked,
+                               .revoked_ns = channel->revoked_ns,
+                               .jobs_checked = channel->jobs_checked,
+                               .was_busy = channel->drain_busy};
+    answer = watch_look(&view, &report);
+    channel->jobs_checked = report.jobs_taken;
+    channel->drain_busy = report.oldest_issued_ns != 0 && report.need != VGPU_NEED_NOTHING;
+    carry_out_watch(seat, &answer);
+}
+
+void seat_set_timeout(struct seat *seat, uint64_t timeout_ns)
+{
+    if (seat->job_timeout_ns == timeout_ns)
+        return;
+    seat->job_timeout_ns = timeout_ns;
+    if (seat->turn)
+        set_watchdog(seat, now_of(seat->gpu));
 }
 
 /* channels come and go */
@@ -520,7 +508,7 @@ static void adopt_lease(struct seat *seat, struct channel *channel)
         return;
     seat->leased = seat->has_work = true;
     seat->revoking = !granted;
-    carry_out(seat->gpu, &actions);
+    gpu_carry_out(seat->gpu, &actions);
 }
 
 void lease_channel_adopt(struct seat *seat, struct channel *channel)
@@ -542,7 +530,7 @@ void lease_channel_adopt(struct seat *seat, struct channel *channel)
         channel->revoked = !(channel->turn & VGPU_TURN_GRANTED);
         channel->revoked_ns = now_ns;
         set_watchdog(seat, now_ns + (channel->revoked ? seat->gpu->settings->drain_ns
-                                                      : seat->gpu->settings->job_timeout_ns));
+                                                      : job_timeout_ns(seat)));
         if (!seat->leased)
             take_turn_back(seat);
     } else if (channel->turn & VGPU_TURN_GRANTED) {
@@ -589,7 +577,7 @@ static void turn_died(struct seat *seat)
         return;
     lease_over(seat);
     sched_worker_gone(seat->gpu->sched, seat->handle, now_ns, busy_ns, &actions);
-    carry_out(seat->gpu, &actions);
+    gpu_carry_out(seat->gpu, &actions);
 }
 
 void lease_channel_gone(struct channel *channel)
@@ -611,12 +599,12 @@ void lease_channel_gone(struct channel *channel)
 
 /* seats and GPUs */
 
-static struct sched_vm_params params_of(uint32_t vm_id, uint32_t priority, uint32_t weight)
+static struct sched_vm_params params_of(const struct config_vm *vm, const struct pool *pool)
 {
-    return (struct sched_vm_params){.tag = vm_id,
-                                    .pool_id = ONLY_POOL,
-                                    .priority = (enum sched_priority)priority,
-                                    .weight_milli = weight * 10};
+    return (struct sched_vm_params){.tag = vm->id,
+                                    .pool_id = pool->id,
+                                    .priority = (enum sched_priority)vm->priority,
+                                    .weight_milli = vm->weight_hundredths * 10};
 }
 
 struct seat *gpu_find_seat(const struct gpu *gpu, uint32_t vm_id)
@@ -637,25 +625,38 @@ static void load_account(struct seat *seat, struct accounts *accounts)
         sched_vm_load(seat->gpu->sched, seat->handle, &seat->account.sched);
 }
 
-struct seat *gpu_seat(struct gpu *gpu, uint32_t vm_id, uint32_t priority,
-                      uint32_t weight_hundredths, struct accounts *accounts)
+static struct seat *new_seat(struct gpu *gpu, const struct config_vm *vm, struct pool *pool)
 {
-    struct sched_vm_params params = params_of(vm_id, priority, weight_hundredths);
-    struct seat *seat = gpu_find_seat(gpu, vm_id);
+    struct sched_vm_params params = params_of(vm, pool);
+    struct seat *seat = calloc(1, sizeof(*seat));
 
-    if (seat)
-        return seat;
-    seat = calloc(1, sizeof(*seat));
-    if (!seat)
-        return NULL;
-    if (sched_vm_add(gpu->sched, &params, now_of(gpu), &seat->handle) < 0) {
+    if (!seat || sched_vm_add(gpu->sched, &params, now_of(gpu), &seat->handle) < 0) {
         free(seat);
         return NULL;
     }
     seat->gpu = gpu;
-    seat->vm_id = vm_id;
+    seat->vm_id = vm->id;
+    seat->pool = pool;
     seat->rotate = (struct loop_timer){.fire = rotate, .context = seat};
     seat->watchdog = (struct loop_timer){.fire = watchdog, .context = seat};
+    return seat;
+}
+
+struct seat *gpu_seat(struct gpu *gpu, const struct config_vm *vm, struct accounts *accounts)
+{
+    struct seat *seat = gpu_find_seat(gpu, vm->id);
+    struct pool *pool;
+
+    if (seat)
+        return seat;
+    pool = pool_take(gpu, vm->pool);
+    if (!pool)
+        return NULL;
+    seat = new_seat(gpu, vm, pool);
+    if (!seat) {
+        pool_put(gpu, pool);
+        return NULL;
+    }
     load_account(seat, accounts);
     seat->next = gpu->seats;
     gpu->seats = seat;
@@ -679,17 +680,25 @@ void seat_free(struct seat *seat)
     *at = seat->next;
     drop_timers(seat);
     if (sched_vm_remove(gpu->sched, seat->handle, now_of(gpu), &actions) == 0)
-        carry_out(gpu, &actions);
+        gpu_carry_out(gpu, &actions);
+    pool_put(gpu, seat->pool);
     free(seat);
 }
 
-void seat_update(struct seat *seat, uint32_t priority, uint32_t weight_hundredths)
+void seat_update(struct seat *seat, const struct config_vm *vm)
 {
-    struct sched_vm_params params = params_of(seat->vm_id, priority, weight_hundredths);
+    struct pool *old = seat->pool, *pool = old;
+    struct sched_vm_params params;
     struct sched_actions actions;
 
+    if (pool_is_served(seat->gpu, vm->pool))
+        pool = pool_take(seat->gpu, vm->pool);
+    params = params_of(vm, pool);
     if (sched_vm_update(seat->gpu->sched, seat->handle, &params, now_of(seat->gpu), &actions) == 0)
-        carry_out(seat->gpu, &actions);
+        gpu_carry_out(seat->gpu, &actions);
+    seat->pool = pool;
+    if (pool_is_served(seat->gpu, vm->pool))
+        pool_put(seat->gpu, old);
 }
 
 void seat_totals(const struct seat *seat, struct seat_totals *ret)
@@ -716,14 +725,13 @@ struct gpu *gpu_new(struct loop *loop, const struct lease_settings *settings, ui
                     struct vgpu_err *err)
 {
     struct gpu *gpu = calloc(1, sizeof(*gpu));
-    struct sched_actions actions;
-    struct sched_config config;
 
-    sched_config_default(&config);
-    if (settings->overrun_ns)
-        config.second_grace_ns = settings->overrun_ns;
-    if (gpu)
-        gpu->sched = sched_new(&config, err);
+    if (gpu) {
+        sched_config_default(&gpu->base);
+        if (settings->overrun_ns)
+            gpu->base.second_grace_ns = settings->overrun_ns;
+        gpu->sched = sched_new(&gpu->base, err);
+    }
     if (!gpu || !gpu->sched) {
         vgpu_err_set(err, ENOMEM, "out of memory");
         free(gpu);
@@ -733,11 +741,6 @@ struct gpu *gpu_new(struct loop *loop, const struct lease_settings *settings, ui
     gpu->loop = loop;
     gpu->settings = settings;
     gpu->tick = (struct loop_timer){.fire = tick, .context = gpu};
-    if (sched_pool_add(gpu->sched, ONLY_POOL, 0, loop_now(loop), &actions) < 0) {
-        vgpu_err_set(err, ENOMEM, "out of memory");
-        gpu_free(gpu);
-        return NULL;
-    }
     return gpu;
 }
 
@@ -756,6 +759,7 @@ void gpu_free(struct gpu *gpu)
         free(seat);
     }
     loop_timer_clear(gpu->loop, &gpu->tick);
+    pool_free_all(gpu);
     sched_free(gpu->sched);
     free(gpu);
 }
@@ -765,21 +769,38 @@ void gpu_pause(struct gpu *gpu, bool paused)
     struct sched_actions actions;
 
     sched_pause(gpu->sched, paused, now_of(gpu), &actions);
-    carry_out(gpu, &actions);
+    gpu_carry_out(gpu, &actions);
 }
 
-void gpu_set_policy(struct gpu *gpu, bool strict)
+static bool same_scheduling(const struct sched_config *a, const struct sched_config *b)
 {
-    enum sched_policy policy = strict ? SCHED_POLICY_STRICT : SCHED_POLICY_WFQ;
-    struct sched_actions actions;
-    struct sched_config config;
+    return a->policy == b->policy && a->slice_ns == b->slice_ns && a->grace_ns == b->grace_ns &&
+           a->max_wait_ns == b->max_wait_ns && a->urgency_ns == b->urgency_ns;
+}
 
-    sched_get_config(gpu->sched, &config);
-    if (config.policy == policy)
+static void configure_sched(struct gpu *gpu, const struct config *config)
+{
+    struct sched_config wanted, present;
+    struct sched_actions actions;
+
+    pool_merge(config, gpu->id, &gpu->base, &wanted);
+    sched_get_config(gpu->sched, &present);
+    if (same_scheduling(&wanted, &present) ||
+        sched_configure(gpu->sched, &wanted, now_of(gpu), &actions, NULL) < 0)
         return;
-    config.policy = policy;
-    if (sched_configure(gpu->sched, &config, now_of(gpu), &actions, NULL) == 0)
-        carry_out(gpu, &actions);
+    gpu_carry_out(gpu, &actions);
+    for (struct seat *seat = gpu->seats; seat; seat = seat->next) {
+        if (!seat->rotate.place)
+            continue;
+        loop_timer_clear(gpu->loop, &seat->rotate);
+        set_rotation(seat);
+    }
+}
+
+void gpu_configure(struct gpu *gpu, const struct config *config)
+{
+    configure_sched(gpu, config);
+    pool_configure(gpu, config);
 }
 
 uint32_t gpu_holder_vm(const struct gpu *gpu)

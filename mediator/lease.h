@@ -14,11 +14,13 @@
 
 #include "mediator/accounts.h"
 #include "mediator/channel.h"
+#include "mediator/fault.h"
 #include "mediator/loop.h"
+#include "mediator/pool.h"
 #include "sched/sched.h"
 
 struct lease_settings {
-    uint64_t job_timeout_ns; /* a job that takes longer ends its worker */
+    uint64_t job_timeout_ns; /* a job that takes longer ends its worker; a VM may have its own */
     uint64_t drain_ns;       /* a worker that has nothing in flight gives its turn back within */
     /*
      * How long, by its own GPU time, a VM may go on past its turn while another overruns already,
@@ -26,7 +28,8 @@ struct lease_settings {
      */
     uint64_t overrun_ns;
     /* Ends a worker. Its death is told by lease_channel_gone(). */
-    void (*kill)(void *context, struct channel *channel, enum vgpu_status status, const char *text);
+    void (*kill)(void *context, struct channel *channel, enum fault_kind kind,
+                 enum vgpu_status status, const char *text);
     void *context;
 };
 
@@ -36,6 +39,9 @@ struct gpu {
     struct loop *loop;
     const struct lease_settings *settings;
     struct sched *sched;
+    struct sched_config base; /* where no pool says otherwise */
+    struct pool *pools;
+    uint32_t last_pool; /* ids */
     struct loop_timer tick;
     struct seat *seats;
 };
@@ -44,6 +50,7 @@ struct seat {
     struct seat *next; /* on the GPU */
     struct gpu *gpu;
     uint32_t vm_id, handle; /* handle: sched's */
+    struct pool *pool;
     struct channel *channels;
     struct channel *turn; /* the channel that has the turn, or has not given it back yet */
     struct channel *last; /* that had it before, for taking turns; only compared */
@@ -53,6 +60,7 @@ struct seat {
     bool contended;       /* as the turn's lease page says */
     uint64_t mark_ns, idle_ns, idle_since_ns, busy_mark_ns, jobs_mark; /* since the last charge */
     uint64_t granted_ns, overrun_ns;
+    uint64_t job_timeout_ns; /* 0: the settings' */
     struct loop_timer rotate, watchdog;
     struct accounts_slot *slot;
     struct accounts_record account;
@@ -70,17 +78,25 @@ struct gpu *gpu_new(struct loop *loop, const struct lease_settings *settings, ui
 void gpu_free(struct gpu *gpu);
 /* While paused nothing new is granted. */
 void gpu_pause(struct gpu *gpu, bool paused);
-void gpu_set_policy(struct gpu *gpu, bool strict);
+/* Makes pools, weights, policy and slices those of the configuration, at once. */
+void gpu_configure(struct gpu *gpu, const struct config *config);
+/* Does what the scheduler says; for pool.c. */
+void gpu_carry_out(struct gpu *gpu, const struct sched_actions *actions);
 /* 0: nobody. */
 uint32_t gpu_holder_vm(const struct gpu *gpu);
 
 /* The seat of a VM, made with its account if need be. NULL when out of memory. */
-struct seat *gpu_seat(struct gpu *gpu, uint32_t vm_id, uint32_t priority,
-                      uint32_t weight_hundredths, struct accounts *accounts);
+struct seat *gpu_seat(struct gpu *gpu, const struct config_vm *vm, struct accounts *accounts);
 struct seat *gpu_find_seat(const struct gpu *gpu, uint32_t vm_id);
 /* It must have no channels. */
 void seat_free(struct seat *seat);
-void seat_update(struct seat *seat, uint32_t priority, uint32_t weight_hundredths);
+/*
+ * Priority, weight and pool as they are now. Where the GPU does not serve the new pool, what still
+ * runs there stays in the old one.
+ */
+void seat_update(struct seat *seat, const struct config_vm *vm);
+/* 0: the settings'. In force at once, for the job in flight too. */
+void seat_set_timeout(struct seat *seat, uint64_t job_timeout_ns);
 void seat_totals(const struct seat *seat, struct seat_totals *ret);
 /* Brings charges up to now, for status. */
 void seat_charge(struct seat *seat);

@@ -20,8 +20,9 @@
 #include "common/log.h"
 #include "mediator/mediator.h"
 
-#define EXIT_USAGE 2
-#define MIB        (UINT64_C(1) << 20)
+#define EXIT_USAGE     2
+#define MIB            (UINT64_C(1) << 20)
+#define MEMORY_MIB_MAX (UINT64_C(16) << 20)
 
 static const char usage[] =
     "usage: vgpu-mediator [OPTION]...\n"
@@ -35,6 +36,9 @@ static const char usage[] =
     "  --driver-name TEXT     what workers load, as status shows it\n"
     "  --spares N             workers started ahead of time, of each GPU (default 1; 0: none)\n"
     "  --max-data-mib N       the largest data area of a channel (default 16384)\n"
+    "  --context-memory-mib N what a context counts as in a VM's memory quota (default 0)\n"
+    "  --memory-margin-mib N  what NVML may show beyond a worker's grant (default 1024)\n"
+    "  --memory-grace-ms N    for so long, before the kill (default 3000; 0: never)\n"
     "  --job-timeout-ms N     the longest that a job may run (default 30000)\n"
     "  --drain-ms N           for a worker to give the GPU back (default 2000)\n"
     "  --overrun-ms N         past a turn, while another overruns, before the kill (default 2000)\n"
@@ -62,6 +66,9 @@ enum {
     OPTION_DRIVER_NAME,
     OPTION_SPARES,
     OPTION_MAX_DATA,
+    OPTION_CONTEXT_MEMORY,
+    OPTION_MEMORY_MARGIN,
+    OPTION_MEMORY_GRACE,
     OPTION_JOB_TIMEOUT,
     OPTION_DRAIN,
     OPTION_OVERRUN,
@@ -85,6 +92,9 @@ static const struct option options[] = {
     {"driver-name", required_argument, NULL, OPTION_DRIVER_NAME},
     {"spares", required_argument, NULL, OPTION_SPARES},
     {"max-data-mib", required_argument, NULL, OPTION_MAX_DATA},
+    {"context-memory-mib", required_argument, NULL, OPTION_CONTEXT_MEMORY},
+    {"memory-margin-mib", required_argument, NULL, OPTION_MEMORY_MARGIN},
+    {"memory-grace-ms", required_argument, NULL, OPTION_MEMORY_GRACE},
     {"job-timeout-ms", required_argument, NULL, OPTION_JOB_TIMEOUT},
     {"drain-ms", required_argument, NULL, OPTION_DRAIN},
     {"overrun-ms", required_argument, NULL, OPTION_OVERRUN},
@@ -156,6 +166,19 @@ static bool numeric_option(struct mediator_settings *settings, int option, const
         if (!number_from(value, 0, VGPU_LAUNCH_MAX_SPARES, &n))
             return false;
         settings->spares = (unsigned)n;
+        return true;
+    }
+    if (option == OPTION_CONTEXT_MEMORY || option == OPTION_MEMORY_MARGIN) {
+        if (!number_from(value, 0, MEMORY_MIB_MAX, &n))
+            return false;
+        *(option == OPTION_MEMORY_MARGIN ? &settings->memory.margin_bytes
+                                         : &settings->memory.context_bytes) = n * MIB;
+        return true;
+    }
+    if (option == OPTION_MEMORY_GRACE) {
+        if (!number_from(value, 0, UINT64_C(86400000), &n))
+            return false;
+        settings->memory.grace_ns = n * VGPU_NS_PER_MS;
         return true;
     }
     if (!number(value, UINT64_C(86400000), &n))
@@ -343,10 +366,10 @@ static int watch_signals(struct signals *signals, struct loop *loop)
     return loop_watch_add(loop, &signals->watch, signals->fd, EPOLLIN, signalled, signals);
 }
 
-static void kill_hook(void *context, struct channel *channel, enum vgpu_status status,
-                      const char *text)
+static void kill_hook(void *context, struct channel *channel, enum fault_kind kind,
+                      enum vgpu_status status, const char *text)
 {
-    vm_kill_channel(channel, status, text);
+    vm_fault_channel(channel, kind, status, text);
 }
 
 static int run(const struct mediator_settings *settings)
@@ -395,6 +418,9 @@ int main(int argc, char **argv)
                                     .drain_ns = 2 * VGPU_NS_PER_S,
                                     .overrun_ns = 2 * VGPU_NS_PER_S,
                                     .kill = kill_hook},
+                          .memory = {.margin_bytes = 1024 * MIB,
+                                     .grace_ns = 3 * VGPU_NS_PER_S,
+                                     .check_ns = VGPU_NS_PER_S},
                       }};
     char pid_path[512], launcher_path[512];
     int lock, status = parse_options(argc, argv, &cli);

@@ -151,6 +151,8 @@ struct gpu *mediator_gpu(struct mediator *mediator, uint32_t gpu_id)
         return NULL;
     if (!mediator->gpus[gpu_id]) {
         mediator->gpus[gpu_id] = gpu_new(mediator->loop, &mediator->settings->lease, gpu_id, &err);
+        if (mediator->gpus[gpu_id] && mediator->config)
+            gpu_configure(mediator->gpus[gpu_id], mediator->config);
         if (mediator->gpus[gpu_id] && !mediator->in_charge)
             gpu_pause(mediator->gpus[gpu_id], true);
     }
@@ -205,7 +207,9 @@ int mediator_place(struct mediator *mediator, const struct vm *vm, uint32_t *ret
     if (n == 0)
         return vgpu_err_set(err, ENODEV, "pool '%s' has no GPU assigned; see vgpu-admin assign-gpu",
                             vm->config.pool);
-    if (place_channel(gpus, n, 0, &index) < 0)
+    /* What the VM may take at most is not promised to it: a GPU without that much will do. */
+    if (place_channel(gpus, n, vm->config.memory_bytes, &index) < 0 &&
+        place_channel(gpus, n, 0, &index) < 0)
         return vgpu_err_set(err, ENODEV, "no GPU of pool '%s' is there", vm->config.pool);
     *ret_gpu_id = ids[index];
     return 0;
@@ -213,23 +217,20 @@ int mediator_place(struct mediator *mediator, const struct vm *vm, uint32_t *ret
 
 /* Configuration */
 
+/* Those that serve a pool, and those that are in use already. */
 static void configure_gpus(struct mediator *mediator)
 {
     const struct config *config = mediator->config;
 
     for (uint32_t id = 0; id < MEDIATOR_GPUS_MAX; id++) {
-        unsigned pools = 0, strict = 0;
+        bool serves = false;
 
-        for (unsigned i = 0; i < config->n_pools; i++) {
-            pools += config->pools[i].gpus >> id & 1;
-            strict += (config->pools[i].gpus >> id & 1) && config->pools[i].strict;
-        }
-        if (pools == 0 || !mediator_gpu(mediator, id))
-            continue;
-        /* The pools of a GPU are one queue: it is strict only if all of them want that. */
-        gpu_set_policy(mediator->gpus[id], strict == pools);
-        if (strict && strict != pools)
-            vgpu_log(VGPU_LOG_WARN, "policy-mixed", "gpu=%" PRIu32 " used=wfq", id);
+        for (unsigned i = 0; i < config->n_pools; i++)
+            serves = serves || (config->pools[i].gpus >> id & 1);
+        if (mediator->gpus[id])
+            gpu_configure(mediator->gpus[id], config);
+        else if (serves)
+            mediator_gpu(mediator, id);
     }
 }
 
@@ -306,6 +307,9 @@ static void link_welcome(void *context, int accounts)
             s->slot = NULL; /* of a page that is unmapped now */
     if (accounts_init(&mediator->accounts, accounts, &err) < 0)
         vgpu_log(VGPU_LOG_ERROR, "accounts", "reason=\"%s\"", err.text);
+    for (struct vm *vm = mediator->vms; vm; vm = vm->next)
+        if (vm->state != VM_REMOVED)
+            faults_recover(vm);
 }
 
 static void link_entry(void *context, const struct vgpu_launch_entry *entry, const int *fds)
@@ -362,7 +366,7 @@ static void link_spawned(void *context, const struct vgpu_launch_answer *answer)
     memcpy(text, answer->text, sizeof(answer->text));
     text[sizeof(answer->text)] = '\0';
     if (channel)
-        vm_spawned(channel, answer->result, text);
+        vm_spawned(channel, answer->pid, answer->result, text);
     mediator_check_stopped(mediator);
 }
 
@@ -570,6 +574,7 @@ int mediator_init(struct mediator *mediator, const struct mediator_settings *set
                                   .started_ns = loop_now(loop),
                                   .admin = {.listener = -1},
                                   .stop_timer = {.fire = stop_late, .context = mediator}};
+    memory_init(mediator);
     link_init(&mediator->link, loop, settings->launcher_socket, &link_hooks, mediator);
     rc = make_directories(settings, err);
     if (rc == 0)
@@ -594,6 +599,7 @@ void mediator_release(struct mediator *mediator)
     }
     while (mediator->vms)
         vm_abandon(mediator->vms);
+    memory_release(mediator);
     accounts_release(&mediator->accounts);
     config_free(mediator->config);
     loop_timer_clear(mediator->loop, &mediator->stop_timer);

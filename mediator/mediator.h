@@ -17,6 +17,7 @@
 #include "mediator/lease.h"
 #include "mediator/link.h"
 #include "mediator/loop.h"
+#include "mediator/memory.h"
 #include "mediator/monitor.h"
 #include "mediator/vm.h"
 
@@ -36,6 +37,7 @@ struct mediator_settings {
     unsigned n_guest_uids;
     unsigned spares; /* workers ahead of time, of each GPU */
     struct lease_settings lease;
+    struct memory_settings memory;
 };
 
 /* What NVML last said of a GPU. */
@@ -65,6 +67,7 @@ struct mediator {
     struct gpu *gpus[MEDIATOR_GPUS_MAX]; /* by gpu_id; NULL: never used */
     struct gpu_sample samples[MEDIATOR_GPUS_MAX];
     uint64_t sampled_ns;
+    struct loop_timer memory_timer; /* memory.c's: asks NVML */
     uint64_t facts_due_ns; /* until then the first word of NVML is waited for; 0: it has come */
     struct gpu_spares spares[MEDIATOR_GPUS_MAX];
     uint64_t spared_gpus; /* a bit per gpu_id: spares are asked for */

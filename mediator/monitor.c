@@ -133,7 +133,7 @@ static void add_process(struct vgpu_monitor *m, const struct channel_report *rep
         m->process[place] = (struct vgpu_monitor_process){
             .pid = (uint32_t)report->guest_process,
             .pid_namespace = report->guest_pid_namespace,
-            .memory_bytes = report->memory_bytes,
+            .memory_bytes = memory_held(report),
         };
     m->processes++;
 }
@@ -141,15 +141,14 @@ static void add_process(struct vgpu_monitor *m, const struct channel_report *rep
 static void add_channel(struct vgpu_monitor *m, const struct channel *channel)
 {
     struct channel_report report;
-    uint64_t quota = channel->lease->memory_quota_bytes;
+    uint64_t bytes;
 
     if (!channel_has_worker(channel))
         return;
     channel_report(channel, &report);
-    if (__builtin_add_overflow(m->memory_used_bytes, report.memory_bytes, &m->memory_used_bytes))
+    bytes = memory_held(&report);
+    if (__builtin_add_overflow(m->memory_used_bytes, bytes, &m->memory_used_bytes))
         m->memory_used_bytes = UINT64_MAX;
-    if (quota > m->memory_quota_bytes)
-        m->memory_quota_bytes = quota;
     add_process(m, &report);
 }
 
@@ -188,6 +187,7 @@ void monitor_answer(struct connection *connection, const struct vgpu_msg_monitor
         return;
     }
     if (gpu) {
+        answer.monitor.memory_quota_bytes = memory_quota(vm);
         add_facts(&answer.monitor, gpu, &mediator->samples[gpu->id].facts);
         add_use(&answer.monitor, vm, gpu->id);
     }

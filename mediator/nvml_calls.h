@@ -16,6 +16,8 @@
     X(nvmlReturn_t, nvmlDeviceGetName, (nvmlDevice_t device, char *name, unsigned int length))     \
     X(nvmlReturn_t, nvmlDeviceGetPciInfo_v3, (nvmlDevice_t device, nvmlPciInfo_t * pci))           \
     X(nvmlReturn_t, nvmlDeviceGetMemoryInfo, (nvmlDevice_t device, nvmlMemory_t * memory))         \
+    X(nvmlReturn_t, nvmlDeviceGetComputeRunningProcesses_v3,                                       \
+      (nvmlDevice_t device, unsigned int *count, nvmlProcessInfo_t *infos))                        \
     X(nvmlReturn_t, nvmlDeviceGetUtilizationRates,                                                 \
       (nvmlDevice_t device, nvmlUtilization_t * utilization))                                      \
     X(nvmlReturn_t, nvmlDeviceGetTemperature,                                                      \

@@ -18,9 +18,10 @@
 #include "store/line.h"
 #include "store/store.h"
 
-#define EXIT_USAGE   2
-#define DEFAULT_NVML "libnvidia-ml.so.1"
-#define GPUS_MAX     64u
+#define EXIT_USAGE    2
+#define DEFAULT_NVML  "libnvidia-ml.so.1"
+#define GPUS_MAX      64u
+#define PROCESSES_MAX 4096u
 
 static const char usage[] =
     "usage: vgpu-nvml [--nvml PATH] [--scan]\n"
@@ -77,6 +78,29 @@ static void add_live(const struct nvml *nvml, nvmlDevice_t device, json_t *gpu)
     json_object_set_new(gpu, "temperature", known ? json_integer(temperature) : json_null());
 }
 
+/* Who holds memory of it; null where NVML cannot tell. A size that it does not know is null too. */
+static void add_processes(const struct nvml *nvml, nvmlDevice_t device, json_t *gpu)
+{
+    static nvmlProcessInfo_t infos[PROCESSES_MAX];
+    unsigned int count = PROCESSES_MAX;
+    json_t *processes;
+
+    if (nvml->nvmlDeviceGetComputeRunningProcesses_v3(device, &count, infos) != NVML_SUCCESS) {
+        json_object_set_new(gpu, "processes", json_null());
+        return;
+    }
+    processes = json_array();
+    for (unsigned int i = 0; i < count && i < PROCESSES_MAX; i++) {
+        bool known = infos[i].usedGpuMemory <= INT64_MAX;
+
+        json_array_append_new(
+            processes,
+            json_pack("{s:I, s:o}", "pid", (json_int_t)infos[i].pid, "memory_bytes",
+                      known ? json_integer((json_int_t)infos[i].usedGpuMemory) : json_null()));
+    }
+    json_object_set_new(gpu, "processes", processes);
+}
+
 static void add_number(json_t *gpu, const char *key, bool known, json_int_t number)
 {
     json_object_set_new(gpu, key, known ? json_integer(number) : json_null());
@@ -128,6 +152,7 @@ static int add_gpu(const struct nvml *nvml, unsigned int index, const char *driv
     if (!gpu)
         return vgpu_err_set(err, EIO, "GPU %u has a name that is not UTF-8", index);
     add_live(nvml, device, gpu);
+    add_processes(nvml, device, gpu);
     add_facts(nvml, device, &pci, gpu);
     json_array_append_new(gpus, gpu);
     return 0;

@@ -158,26 +158,56 @@ static double part(double some, double all)
     return all > 0 ? (some < all ? some / all : 1.0) : 0.0;
 }
 
-/* By the words of its workers. */
-static uint64_t vm_memory(const struct vm *vm)
+/*
+ * What it holds by the words of its workers, what is predicted beside that, and NVML's word. The
+ * rest is what nobody has foreseen: of contexts, or of blocks that the driver keeps.
+ */
+static json_t *memory_json(const struct memory_sum *sum)
 {
-    uint64_t bytes = 0;
+    uint64_t foreseen = sum->held + sum->contexts + sum->modules + sum->graphs;
+    json_int_t rest = (json_int_t)(sum->nvml & INT64_MAX) - (json_int_t)(foreseen & INT64_MAX);
 
-    for (const struct channel *c = vm->channels; c; c = c->next) {
-        struct channel_report report;
+    return json_pack(
+        "{s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "quota_bytes", count(sum->quota),
+        "granted_bytes", sum->granted == UINT64_MAX ? json_null() : count(sum->granted),
+        "held_bytes", count(sum->held), "spare_bytes", count(sum->spare), "context_bytes",
+        count(sum->contexts), "module_bytes", count(sum->modules), "graph_bytes",
+        count(sum->graphs), "nvml_bytes", sum->nvml_known ? count(sum->nvml) : json_null(),
+        "unexplained_bytes", sum->nvml_known ? json_integer(rest) : json_null());
+}
 
-        if (!channel_has_worker(c))
-            continue;
-        channel_report(c, &report);
-        bytes += report.memory_bytes;
+/* By the words of its workers; those that have ended are not counted any more. */
+static json_t *by_limit(const struct vm *vm, bool refused)
+{
+    static const char *const names[VGPU_LIMIT_COUNT] = {"rate", "depth", "bytes", "quarantine"};
+    json_t *counts = json_object();
+
+    for (int limit = 0; limit < VGPU_LIMIT_COUNT; limit++) {
+        uint64_t sum = 0;
+
+        for (const struct channel *c = vm ? vm->channels : NULL; c; c = c->next)
+            sum += channel_counted(c, (enum vgpu_limit)limit, refused);
+        json_object_set_new(counts, names[limit], count(sum));
     }
-    return bytes;
+    return counts;
+}
+
+static void add_limits(const struct vm *vm, json_t *row)
+{
+    json_object_set_new(row, "faults", count(vm ? faults_counted(vm) : 0));
+    json_object_set_new(row, "refused_by", by_limit(vm, true));
+    json_object_set_new(row, "held_by", by_limit(vm, false));
 }
 
 static json_t *vm_json(struct mediator *mediator, const struct config_vm *config)
 {
     const struct vm *vm = vm_find(mediator, config->id);
     struct vm_sum sum = {.gpu_id = -1};
+    struct memory_sum memory = {.quota = config->memory_bytes, .nvml_known = true};
+    json_t *row;
+
+    if (vm)
+        memory_sum(vm, &memory);
 
     for (unsigned i = 0; i < MEDIATOR_GPUS_MAX; i++) {
         struct gpu *gpu = mediator->gpus[i];
@@ -186,22 +216,26 @@ static json_t *vm_json(struct mediator *mediator, const struct config_vm *config
         if (seat)
             add_seat(&sum, seat, loop_now(mediator->loop));
     }
-    return json_pack(
+    row = json_pack(
         "{s:I, s:o, s:o, s:s, s:s, s:f, s:s, s:o, s:i, s:i, s:o, s:o, s:o, s:o, s:o, s:o, s:o, "
-        "s:o, s:o}",
+        "s:o, s:o, s:o}",
         "vm_id", (json_int_t)config->id, "uuid", text_or_null(config->uuid), "name",
         text_or_null(config->name), "pool", config->pool, "priority",
         config_priority_name(config->priority), "weight", config->weight_hundredths / 100.0,
         "state", vm_state_name(vm, &sum), "gpu_id",
         sum.gpu_id >= 0 ? json_integer(sum.gpu_id) : json_null(), "channels",
         vm ? (int)vm_living(vm) : 0, "connections", vm ? (int)vm->n_connections : 0, "memory_bytes",
-        count(vm ? vm_memory(vm) : 0), "queue_depth", count(sum.totals.depth), "jobs_done",
+        count(memory.held), "queue_depth", count(sum.totals.depth), "jobs_done",
         count(sum.totals.jobs_done), "jobs_failed", count(sum.totals.jobs_failed), "jobs_refused",
         count(sum.totals.jobs_refused), "gpu_time_ns", count(sum.charged_ns), "wait_ns",
         count(sum.totals.wait_ns), "share",
         sum.has_seat ? json_real(part((double)sum.window_ns, (double)sum.all_ns)) : json_null(),
         "entitlement",
-        sum.has_seat ? json_real(part(sum.entitled_ns, (double)sum.all_ns)) : json_null());
+        sum.has_seat ? json_real(part(sum.entitled_ns, (double)sum.all_ns)) : json_null(), "memory",
+        memory_json(&memory));
+    if (row)
+        add_limits(vm, row);
+    return row;
 }
 
 json_t *status_json(struct mediator *mediator)
@@ -236,6 +270,7 @@ static void take_gpu_sample(struct mediator *mediator, const json_t *gpu)
         sample->utilization = json_number_value(json_object_get(gpu, "utilization"));
         sample->temperature = json_number_value(json_object_get(gpu, "temperature"));
         monitor_take_facts(&sample->facts, gpu);
+        memory_sampled(mediator, config->gpus[i].id, gpu);
     }
 }
 

@@ -29,6 +29,7 @@ struct bench {
     struct vgpu_report_page *reports[N_CHANNELS];
     struct channel *killed;
     enum vgpu_status killed_status;
+    enum fault_kind killed_kind;
 };
 
 static uint64_t clock_of(void *context)
@@ -36,13 +37,14 @@ static uint64_t clock_of(void *context)
     return ((struct bench *)context)->now_ns;
 }
 
-static void note_kill(void *context, struct channel *channel, enum vgpu_status status,
-                      const char *text)
+static void note_kill(void *context, struct channel *channel, enum fault_kind kind,
+                      enum vgpu_status status, const char *text)
 {
     struct bench *bench = context;
 
     bench->killed = channel;
     bench->killed_status = status;
+    bench->killed_kind = kind;
 }
 
 static int setup(void **state)
@@ -53,6 +55,7 @@ static int setup(void **state)
     bench->loop = loop_new(clock_of, bench, NULL);
     bench->settings = (struct lease_settings){.job_timeout_ns = 30 * VGPU_NS_PER_S,
                                               .drain_ns = 2 * VGPU_NS_PER_S,
+                                              .overrun_ns = 2 * VGPU_NS_PER_S,
                                               .kill = note_kill,
                                               .context = bench};
     bench->gpu = gpu_new(bench->loop, &bench->settings, 0, NULL);
@@ -87,10 +90,18 @@ static int teardown(void **state)
     return 0;
 }
 
+static struct seat *seat_of_vm(struct bench *bench, uint32_t vm_id)
+{
+    const struct config_vm vm = {
+        .id = vm_id, .priority = 1, .weight_hundredths = 5000, .pool = "A"};
+
+    return gpu_seat(bench->gpu, &vm, &bench->accounts);
+}
+
 /* Channel i on the seat of a VM. */
 static void seat_at(struct bench *bench, int i, uint32_t vm_id)
 {
-    struct seat *seat = gpu_seat(bench->gpu, vm_id, 1, 5000, &bench->accounts);
+    struct seat *seat = seat_of_vm(bench, vm_id);
 
     assert_non_null(seat);
     lease_channel_add(seat, bench->channels[i]);
@@ -380,10 +391,10 @@ static void test_lease_holder_is_adopted(void **state)
     bench->reports[0]->turn_done = bench->channels[0]->turn;
     bench->reports[0]->need = bench->reports[1]->need = VGPU_NEED_GPU;
     gpu_pause(bench->gpu, true);
-    seat = gpu_seat(bench->gpu, 2, 1, 5000, &bench->accounts);
+    seat = seat_of_vm(bench, 2);
     lease_channel_adopt(seat, bench->channels[1]);
     assert_false(granted(bench, 1));
-    seat = gpu_seat(bench->gpu, 1, 1, 5000, &bench->accounts);
+    seat = seat_of_vm(bench, 1);
     lease_channel_adopt(seat, bench->channels[0]);
     gpu_pause(bench->gpu, false);
     assert_true(granted(bench, 0) && contended(bench, 0));
@@ -402,9 +413,9 @@ static void test_lease_draining_worker_is_adopted(void **state)
     channel_set_turn(bench->channels[0], false); /* and not carried out yet */
     bench->reports[0]->need = bench->reports[1]->need = VGPU_NEED_GPU;
     gpu_pause(bench->gpu, true);
-    seat = gpu_seat(bench->gpu, 1, 1, 5000, &bench->accounts);
+    seat = seat_of_vm(bench, 1);
     lease_channel_adopt(seat, bench->channels[0]);
-    seat = gpu_seat(bench->gpu, 2, 1, 5000, &bench->accounts);
+    seat = seat_of_vm(bench, 2);
     lease_channel_adopt(seat, bench->channels[1]);
     gpu_pause(bench->gpu, false);
     assert_true(granted(bench, 1));
@@ -412,6 +423,240 @@ static void test_lease_draining_worker_is_adopted(void **state)
     pass(bench, 15 * MS);
     drains(bench, 1);
     assert_true(granted(bench, 0));
+}
+
+/* Charged so far, by the mediator's clock. */
+static uint64_t charged(const struct bench *bench, uint32_t vm_id)
+{
+    struct seat *seat = gpu_find_seat(bench->gpu, vm_id);
+    struct sched_vm_stats stats;
+
+    seat_charge(seat);
+    assert_int_equal(sched_vm_stats(bench->gpu->sched, seat->handle, bench->now_ns, &stats), 0);
+    return stats.charged_ns;
+}
+
+/* How long channel i waits, from now on, until it has the turn. */
+static uint64_t wait_for_turn(struct bench *bench, int i, uint64_t most_ns)
+{
+    uint64_t start = bench->now_ns;
+
+    while (!granted(bench, i) && bench->now_ns - start < most_ns)
+        pass(bench, MS / 10);
+    assert_true(granted(bench, i));
+    return bench->now_ns - start;
+}
+
+/* Its kernel never ends; its worker says so, and drains never. */
+static void hangs(struct bench *bench, int i)
+{
+    bench->reports[i]->jobs_taken++;
+    bench->reports[i]->oldest_issued_ns = bench->now_ns;
+    needs(bench, i, true);
+}
+
+static void test_lease_endless_kernel_stalls_who_waits_20_ms_at_most(void **state)
+{
+    struct bench *bench = *state;
+
+    seat_at(bench, 0, 1);
+    seat_at(bench, 1, 2);
+    hangs(bench, 0);
+    pass(bench, 100 * MS); /* alone, it has run for longer than a slice */
+    needs(bench, 1, true);
+    assert_true(wait_for_turn(bench, 1, 100 * MS) <= 4 * MS);
+    assert_false(granted(bench, 0));
+    assert_null(bench->killed);
+}
+
+static void test_lease_kernel_that_begins_in_its_turn_stalls_20_ms_at_most(void **state)
+{
+    struct bench *bench = *state;
+
+    seat_at(bench, 0, 1);
+    seat_at(bench, 1, 2);
+    needs(bench, 0, true);
+    needs(bench, 1, true);
+    hangs(bench, 0);
+    assert_true(wait_for_turn(bench, 1, 100 * MS) <= 20 * MS);
+    assert_null(bench->killed);
+}
+
+/* The neighbour comes back again and again beside it, and waits for nobody. */
+static void test_lease_neighbour_of_an_overrunner_is_not_stalled_again(void **state)
+{
+    struct bench *bench = *state;
+
+    seat_at(bench, 0, 1);
+    seat_at(bench, 1, 2);
+    hangs(bench, 0);
+    needs(bench, 1, true);
+    wait_for_turn(bench, 1, 100 * MS);
+    for (int round = 0; round < 50; round++) {
+        needs(bench, 1, false);
+        if (bench->channels[1]->revoked)
+            drains(bench, 1);
+        pass(bench, 20 * MS);
+        needs(bench, 1, true);
+        assert_true(wait_for_turn(bench, 1, 100 * MS) <= MS);
+    }
+    assert_null(bench->killed);
+}
+
+/* A second one is ended after its grace of own GPU time, long before the job timeout. */
+static void test_lease_second_overrunner_is_ended(void **state)
+{
+    struct bench *bench = *state;
+
+    seat_at(bench, 0, 1);
+    seat_at(bench, 1, 2);
+    seat_at(bench, 2, 3);
+    hangs(bench, 0);
+    hangs(bench, 1);
+    needs(bench, 2, true);
+    wait_for_turn(bench, 1, 100 * MS);
+    pass(bench, 3800 * MS); /* half of it is its own */
+    assert_null(bench->killed);
+    pass(bench, 400 * MS);
+    assert_ptr_equal(bench->killed, bench->channels[1]);
+    assert_int_equal(bench->killed_kind, FAULT_OVERRUN);
+    lease_channel_gone(bench->channels[1]);
+    assert_true(granted(bench, 2));
+    /* And the first one at its timeout: 30 s of its own. */
+    bench->killed = NULL;
+    pass(bench, 50 * VGPU_NS_PER_S);
+    assert_null(bench->killed);
+    for (int i = 0; i < 130 && !bench->killed; i++)
+        pass(bench, 100 * MS);
+    assert_ptr_equal(bench->killed, bench->channels[0]);
+    assert_int_equal(bench->killed_kind, FAULT_TIMEOUT);
+    lease_channel_gone(bench->channels[0]);
+}
+
+static void test_lease_overrunner_pays_for_all_it_held(void **state)
+{
+    struct bench *bench = *state;
+    uint64_t before;
+
+    seat_at(bench, 0, 1);
+    seat_at(bench, 1, 2);
+    needs(bench, 0, true);
+    needs(bench, 1, true);
+    hangs(bench, 0);
+    before = charged(bench, 1);
+    wait_for_turn(bench, 1, 100 * MS);
+    assert_in_range(charged(bench, 1) - before, 5 * MS, 14 * MS); /* its slice and the grace */
+    before = charged(bench, 1);
+    bench->reports[0]->busy_ns = 0; /* whatever it says */
+    pass(bench, 1000 * MS);
+    /* Beside the other it has half of the GPU, and pays for that. */
+    assert_in_range(charged(bench, 1) - before, 480 * MS, 520 * MS);
+    drains(bench, 0);
+}
+
+static void test_lease_idle_holder_loses_it_at_once(void **state)
+{
+    struct bench *bench = *state;
+    uint64_t before;
+
+    seat_at(bench, 0, 1);
+    seat_at(bench, 1, 2);
+    needs(bench, 0, true);
+    needs(bench, 1, true);
+    pass(bench, 2 * MS);
+    before = charged(bench, 1);
+    needs(bench, 0, false);
+    assert_false(granted(bench, 0));
+    pass(bench, MS); /* nothing is in flight: what it takes to say so is not charged */
+    drains(bench, 0);
+    assert_true(granted(bench, 1));
+    assert_in_range(charged(bench, 1) - before, 0, MS / 10);
+}
+
+/* Neither credit for having slept nor debt for having had the GPU alone. */
+static void test_lease_sleeper_has_neither_credit_nor_debt(void **state)
+{
+    struct bench *bench = *state;
+    uint64_t had[2], part;
+
+    seat_at(bench, 0, 1);
+    seat_at(bench, 1, 2);
+    needs(bench, 0, true);
+    for (int i = 0; i < 100; i++) { /* alone, and always busy */
+        bench->reports[0]->busy_ns += 100 * MS;
+        bench->reports[0]->jobs_taken++;
+        pass(bench, 100 * MS);
+    }
+    needs(bench, 1, true);
+    had[0] = charged(bench, 1);
+    had[1] = charged(bench, 2);
+    for (int i = 0; i < 1000; i++) {
+        pass(bench, MS);
+        for (int c = 0; c < 2; c++)
+            if (!granted(bench, c) && bench->channels[c]->revoked)
+                drains(bench, c);
+    }
+    had[0] = charged(bench, 1) - had[0];
+    had[1] = charged(bench, 2) - had[1];
+    part = had[1] * 100 / (had[0] + had[1]);
+    assert_in_range(part, 47, 53);
+}
+
+static void test_lease_job_timeout_is_found_within_100_ms(void **state)
+{
+    struct bench *bench = *state;
+    uint64_t start;
+
+    seat_at(bench, 0, 1);
+    seat_set_timeout(gpu_find_seat(bench->gpu, 1), 500 * MS);
+    needs(bench, 0, true);
+    pass(bench, 333 * MS); /* the watchdog was set before the job began */
+    hangs(bench, 0);
+    start = bench->now_ns;
+    pass(bench, 499 * MS);
+    assert_null(bench->killed);
+    while (!bench->killed && bench->now_ns - start < VGPU_NS_PER_S)
+        pass(bench, MS);
+    assert_true(bench->now_ns - start <= 600 * MS);
+    assert_int_equal(bench->killed_status, VGPU_TIMEOUT);
+    assert_int_equal(bench->killed_kind, FAULT_TIMEOUT);
+    lease_channel_gone(bench->channels[0]);
+}
+
+static void test_lease_job_timeout_changes_live(void **state)
+{
+    struct bench *bench = *state;
+
+    seat_at(bench, 0, 1);
+    hangs(bench, 0);
+    pass(bench, 10 * VGPU_NS_PER_S);
+    seat_set_timeout(gpu_find_seat(bench->gpu, 1), 20 * VGPU_NS_PER_S);
+    pass(bench, 5 * VGPU_NS_PER_S);
+    assert_null(bench->killed);
+    seat_set_timeout(gpu_find_seat(bench->gpu, 1), 5 * VGPU_NS_PER_S);
+    pass(bench, 10 * MS);
+    assert_ptr_equal(bench->killed, bench->channels[0]);
+    lease_channel_gone(bench->channels[0]);
+}
+
+/* A job ends just before it is looked at: its worker has the time to say so. */
+static void test_lease_job_that_has_just_ended_is_no_kept_turn(void **state)
+{
+    struct bench *bench = *state;
+
+    seat_at(bench, 0, 1);
+    seat_at(bench, 1, 2);
+    hangs(bench, 0);
+    pass(bench, 20 * MS);
+    needs(bench, 1, true);
+    pass(bench, 2 * VGPU_NS_PER_S - MS);
+    bench->reports[0]->oldest_issued_ns = 0;
+    pass(bench, VGPU_NS_PER_S);
+    assert_null(bench->killed);
+    pass(bench, 1100 * MS); /* but not for ever */
+    assert_ptr_equal(bench->killed, bench->channels[0]);
+    assert_int_equal(bench->killed_kind, FAULT_KEPT);
+    lease_channel_gone(bench->channels[0]);
 }
 
 #define CASE(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
@@ -436,6 +681,16 @@ int main(void)
         CASE(test_lease_dead_worker_passes_to_neighbour),
         CASE(test_lease_holder_is_adopted),
         CASE(test_lease_draining_worker_is_adopted),
+        CASE(test_lease_endless_kernel_stalls_who_waits_20_ms_at_most),
+        CASE(test_lease_kernel_that_begins_in_its_turn_stalls_20_ms_at_most),
+        CASE(test_lease_neighbour_of_an_overrunner_is_not_stalled_again),
+        CASE(test_lease_second_overrunner_is_ended),
+        CASE(test_lease_overrunner_pays_for_all_it_held),
+        CASE(test_lease_idle_holder_loses_it_at_once),
+        CASE(test_lease_sleeper_has_neither_credit_nor_debt),
+        CASE(test_lease_job_timeout_is_found_within_100_ms),
+        CASE(test_lease_job_timeout_changes_live),
+        CASE(test_lease_job_that_has_just_ended_is_no_kept_turn),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -136,10 +136,16 @@ static void test_accounts_of_another_layout_are_emptied(void **state)
 static const char good_snapshot[] =
     "{\"gpus\": [{\"gpu_id\": 3, \"uuid\": \"GPU-3\", \"model\": \"m\", \"state\": \"present\","
     "  \"memory_bytes\": 10}],"
-    " \"pools\": [{\"pool\": \"A\", \"policy\": \"strict\"}],"
+    " \"pools\": [{\"pool\": \"A\", \"policy\": \"strict\", \"weight_hundredths\": 250,"
+    "  \"slice_us\": 5000, \"grace_us\": 2000, \"max_wait_ms\": 700, \"urgency_us\": 300}],"
     " \"pool_gpus\": [{\"pool\": \"A\", \"gpu_id\": 3}],"
     " \"vms\": [{\"vm_id\": 1, \"uuid\": null, \"name\": \"n\", \"pool\": \"A\","
-    "  \"priority\": \"high\", \"weight\": 12.5, \"quarantined\": true}]}";
+    "  \"priority\": \"high\", \"weight\": 12.5, \"rate_per_s\": 10, \"burst\": 20,"
+    "  \"depth\": 30, \"bytes_in_flight\": 1099511627776, \"job_timeout_ms\": 86400000,"
+    "  \"memory_bytes\": 17592186044416, \"process_memory_bytes\": 1048576,"
+    "  \"fault_threshold\": 7, \"fault_window_s\": 60, \"faults\": 2, \"faults_total\": 9,"
+    "  \"last_fault\": 1700000000, \"quarantine_reason\": \"why\","
+    "  \"quarantine_time\": 1700000001, \"quarantined\": true}]}";
 
 static int parse(const char *text, struct config **ret)
 {
@@ -167,12 +173,69 @@ static void test_config_takes_snapshot(void **state)
     config_free(config);
 }
 
+static void test_config_takes_limits(void **state)
+{
+    const struct config_vm *vm;
+    struct config *config;
+
+    assert_int_equal(parse(good_snapshot, &config), 0);
+    vm = config_vm(config, 1);
+    assert_int_equal(vm->rate_per_s, 10);
+    assert_int_equal(vm->burst, 20);
+    assert_int_equal(vm->depth, 30);
+    assert_int_equal(vm->bytes_in_flight, UINT64_C(1) << 40);
+    assert_int_equal(vm->job_timeout_ms, 86400000);
+    assert_int_equal(vm->memory_bytes, UINT64_C(1) << 44);
+    assert_int_equal(vm->process_memory_bytes, 1 << 20);
+    assert_int_equal(vm->fault_threshold, 7);
+    assert_int_equal(vm->fault_window_s, 60);
+    assert_int_equal(vm->faults, 2);
+    assert_int_equal(vm->faults_total, 9);
+    assert_int_equal(vm->last_fault, 1700000000);
+    assert_int_equal(vm->quarantine_time, 1700000001);
+    assert_string_equal(vm->quarantine_reason, "why");
+    config_free(config);
+}
+
+static void test_config_takes_the_scheduling_of_pools(void **state)
+{
+    const struct config_pool *pool;
+    struct config *config;
+
+    assert_int_equal(parse(good_snapshot, &config), 0);
+    pool = config_pool(config, "A");
+    assert_int_equal(pool->weight_hundredths, 250);
+    assert_int_equal(pool->slice_us, 5000);
+    assert_int_equal(pool->grace_us, 2000);
+    assert_int_equal(pool->max_wait_ms, 700);
+    assert_int_equal(pool->urgency_us, 300);
+    config_free(config);
+}
+
+static void test_config_without_settings_has_the_defaults(void **state)
+{
+    struct config *config;
+
+    assert_int_equal(parse("{\"gpus\": [], \"pools\": [{\"pool\": \"A\"}], \"pool_gpus\": [],"
+                           " \"vms\": [{\"vm_id\": 1, \"pool\": \"A\", \"priority\": \"low\","
+                           " \"weight\": 1, \"depth\": null, \"quarantine_reason\": null}]}",
+                           &config),
+                     0);
+    assert_int_equal(config_pool(config, "A")->slice_us, 0);
+    assert_int_equal(config_vm(config, 1)->depth, 0);
+    assert_int_equal(config_vm(config, 1)->memory_bytes, 0);
+    assert_int_equal(config_vm(config, 1)->last_fault, 0);
+    assert_false(config_vm(config, 1)->quarantined);
+    assert_string_equal(config_vm(config, 1)->quarantine_reason, "");
+    config_free(config);
+}
+
 /* The good snapshot with one text replaced must not be taken. */
 static void refuses(const char *from, const char *to)
 {
     const char *at = strstr(good_snapshot, from);
     struct config *config;
-    char text[1024];
+    char text[2048];
 
     assert_non_null(at);
     snprintf(text, sizeof(text), "%.*s%s%s", (int)(at - good_snapshot), good_snapshot, to,
@@ -189,6 +252,12 @@ static void test_config_refuses_nonsense(void **state)
     refuses("12.5", "0.9");
     refuses("\"pool\": \"A\", \"gpu_id\"", "\"pool\": \"B\", \"gpu_id\"");
     refuses("\"pool\": \"A\",  \"priority\"", "\"pool\": \"B\",  \"priority\"");
+    refuses("\"slice_us\": 5000", "\"slice_us\": -1");
+    refuses("\"slice_us\": 5000", "\"slice_us\": 4294967296");
+    refuses("\"burst\": 20", "\"burst\": 0");
+    refuses("\"depth\": 30", "\"depth\": \"30\"");
+    refuses("\"memory_bytes\": 17592186044416", "\"memory_bytes\": -1");
+    refuses("\"why\"", "7");
     refuses("\"GPU-3\"", "\"GPU-0123456789012345678901234567890123456789012345678901234567890\"");
 }
 
@@ -226,6 +295,9 @@ int main(void)
         cmocka_unit_test(test_accounts_are_limited_and_reused),
         cmocka_unit_test(test_accounts_of_another_layout_are_emptied),
         cmocka_unit_test(test_config_takes_snapshot),
+        cmocka_unit_test(test_config_takes_limits),
+        cmocka_unit_test(test_config_takes_the_scheduling_of_pools),
+        cmocka_unit_test(test_config_without_settings_has_the_defaults),
         cmocka_unit_test(test_config_refuses_nonsense),
         cmocka_unit_test(test_request_needs_all_bytes),
         cmocka_unit_test(test_request_checks_the_head_early),

@@ -13,7 +13,9 @@
 
 #include "common/cleanup.h"
 #include "common/listen.h"
+#include "common/clock.h"
 #include "common/status.h"
+#include "mediator/conduct.h"
 #include "mediator/mediator.h"
 #include "mediator/window.h"
 
@@ -50,6 +52,26 @@ static struct loop *loop_of(const struct vm *vm)
 
 /* The VM and its socket */
 
+static void audit(struct channel *channel)
+{
+    struct channel_report report;
+
+    channel_report(channel, &report);
+    conduct_look(channel, &report);
+}
+
+static void configure_budget(struct vm *vm)
+{
+    const struct config_vm *config = &vm->config;
+    const struct budget_limits limits = {
+        .rate = {config->rate_per_s, config->rate_per_s ? config->burst : 0},
+        .depth = config->depth,
+        .bytes = config->bytes_in_flight,
+    };
+
+    budget_configure(&vm->budget, &limits);
+}
+
 struct vm *vm_new(struct mediator *mediator, const struct config_vm *config)
 {
     struct vm *vm = calloc(1, sizeof(*vm));
@@ -60,6 +82,10 @@ struct vm *vm_new(struct mediator *mediator, const struct config_vm *config)
     vm->config = *config;
     vm->state = config->quarantined ? VM_QUARANTINED : VM_SERVING;
     vm->listener = -1;
+    budget_init(&vm->budget, mediator->loop, audit);
+    configure_budget(vm);
+    faults_configured(vm, true);
+    memory_init_vm(vm);
     vm->next = mediator->vms;
     mediator->vms = vm;
     return vm;
@@ -84,6 +110,7 @@ void vm_free(struct vm *vm)
     while (vm->connections)
         connection_end(vm->connections);
     close_socket(vm);
+    loop_timer_clear(loop_of(vm), &vm->memory_timer);
     for (unsigned i = 0; i < MEDIATOR_GPUS_MAX; i++) {
         struct gpu *gpu = vm->mediator->gpus[i];
         struct seat *seat = gpu ? gpu_find_seat(gpu, vm->config.id) : NULL;
@@ -92,6 +119,8 @@ void vm_free(struct vm *vm)
         if (seat && !seat->channels && !vm_find(vm->mediator, vm->config.id))
             seat_free(seat);
     }
+    budget_release(&vm->budget);
+    faults_free(vm);
     free(vm);
 }
 
@@ -128,25 +157,69 @@ int vm_listen(struct vm *vm, struct vgpu_err *err)
     return 0;
 }
 
+/* Tells the worker whether its VM is quarantined, where its lease page says otherwise. */
+static void flag_quarantine(struct channel *channel)
+{
+    uint32_t flags = channel->lease->flags & ~VGPU_LEASE_QUARANTINED;
+
+    if (channel->vm->state == VM_QUARANTINED)
+        flags |= VGPU_LEASE_QUARANTINED;
+    if (flags != channel->lease->flags)
+        channel_set_flags(channel, flags);
+}
+
 static void set_quarantine(struct vm *vm, bool quarantined)
 {
     step(vm, quarantined ? VM_EV_QUARANTINE : VM_EV_CLEAR);
     for (struct channel *c = vm->channels; c; c = c->next)
         if (channel_has_worker(c))
-            channel_set_flags(c, (c->lease->flags & ~VGPU_LEASE_QUARANTINED) |
-                                     (quarantined ? VGPU_LEASE_QUARANTINED : 0));
+            flag_quarantine(c);
+}
+
+static void tell_state(struct vm *vm)
+{
+    for (struct connection *c = vm->connections; c; c = c->next)
+        connection_send_state(c);
+}
+
+void vm_quarantine(struct vm *vm)
+{
+    vm->quarantine_due = true;
+    set_quarantine(vm, true);
+    tell_state(vm);
+}
+
+static uint64_t job_timeout_ns(const struct vm *vm)
+{
+    return vm->config.job_timeout_ms * VGPU_NS_PER_MS;
+}
+
+static void set_timeouts(struct vm *vm)
+{
+    for (unsigned i = 0; i < MEDIATOR_GPUS_MAX; i++) {
+        struct gpu *gpu = vm->mediator->gpus[i];
+        struct seat *seat = gpu ? gpu_find_seat(gpu, vm->config.id) : NULL;
+
+        if (seat)
+            seat_set_timeout(seat, job_timeout_ns(vm));
+    }
 }
 
 void vm_update(struct vm *vm, const struct config_vm *config)
 {
+    bool quarantined = config->quarantined || vm->quarantine_due;
     bool same = vm->config.priority == config->priority &&
                 vm->config.weight_hundredths == config->weight_hundredths &&
-                vm->config.quarantined == config->quarantined &&
+                (vm->state == VM_QUARANTINED) == quarantined &&
                 strcmp(vm->config.pool, config->pool) == 0;
 
-    if (vm->config.quarantined != config->quarantined)
-        set_quarantine(vm, config->quarantined);
+    if ((vm->state == VM_QUARANTINED) != quarantined)
+        set_quarantine(vm, quarantined);
     vm->config = *config;
+    configure_budget(vm);
+    faults_configured(vm, false);
+    set_timeouts(vm);
+    memory_update(vm);
     if (same)
         return;
     for (unsigned i = 0; i < MEDIATOR_GPUS_MAX; i++) {
@@ -154,10 +227,9 @@ void vm_update(struct vm *vm, const struct config_vm *config)
         struct seat *seat = gpu ? gpu_find_seat(gpu, config->id) : NULL;
 
         if (seat)
-            seat_update(seat, config->priority, config->weight_hundredths);
+            seat_update(seat, config);
     }
-    for (struct connection *c = vm->connections; c; c = c->next)
-        connection_send_state(c);
+    tell_state(vm);
 }
 
 /* Takes an ended channel out of the VM. */
@@ -298,18 +370,22 @@ void vm_kill_channel(struct channel *channel, enum vgpu_status status, const cha
     if (channel_next(channel->state, CHANNEL_EV_KILL) == CHANNEL_N_STATES)
         return;
     channel_blame(channel, status, text);
-    if (status == VGPU_TIMEOUT || status == VGPU_KILLED) {
-        channel->vm->faults++;
-        if (mediator_may_log(channel->vm->mediator))
-            vgpu_log(VGPU_LOG_WARN, "worker-kill",
-                     "vm=%" PRIu32 " channel=%" PRIu32 " status=%s faults=%" PRIu64,
-                     channel->vm->config.id, channel->number, vgpu_status_name(status),
-                     channel->vm->faults);
-    }
+    if (mediator_may_log(channel->vm->mediator))
+        vgpu_log(VGPU_LOG_WARN, "worker-kill", "vm=%" PRIu32 " channel=%" PRIu32 " status=%s",
+                 channel->vm->config.id, channel->number, vgpu_status_name(status));
     channel_step(channel, CHANNEL_EV_KILL);
     loop_timer_clear(loop_of(channel->vm), &channel->timer);
     channel->kill_unsent = true;
     mediator_push(channel->vm->mediator, channel);
+}
+
+void vm_fault_channel(struct channel *channel, enum fault_kind kind, enum vgpu_status status,
+                      const char *text)
+{
+    if (channel_next(channel->state, CHANNEL_EV_KILL) == CHANNEL_N_STATES)
+        return;
+    vm_kill_channel(channel, status, text);
+    fault_note(channel->vm, kind, text);
 }
 
 static void stop_late(void *context)
@@ -357,6 +433,10 @@ static void look(struct channel *channel)
     channel_report(channel, &report);
     if (report.state == VGPU_WORKER_READY && channel->state == CHANNEL_LOADING)
         channel_opened(channel);
+    conduct_look(channel, &report);
+    budget_reported(&channel->vm->budget, channel);
+    if (channel_has_worker(channel))
+        memory_reported(channel);
     if (channel->seat)
         lease_channel_reported(channel);
 }
@@ -383,15 +463,14 @@ static int join(struct vm *vm, struct channel *channel, struct seat **ret_seat,
 {
     struct mediator *mediator = vm->mediator;
     struct gpu *gpu = mediator_gpu(mediator, channel->gpu_id);
-    struct seat *seat = gpu ? gpu_seat(gpu, vm->config.id, vm->config.priority,
-                                       vm->config.weight_hundredths, &mediator->accounts)
-                            : NULL;
+    struct seat *seat = gpu ? gpu_seat(gpu, &vm->config, &mediator->accounts) : NULL;
 
     channel->vm = vm;
     if (!seat || watch_kicks(channel) < 0)
         return vgpu_err_set(err, ENOMEM, "out of memory");
     channel->next = vm->channels;
     vm->channels = channel;
+    seat_set_timeout(seat, job_timeout_ns(vm));
     *ret_seat = seat;
     return 0;
 }
@@ -523,6 +602,8 @@ static enum vgpu_status check_open(const struct vm *vm, const struct connection 
     vgpu_err_set(err, EACCES, "%s", vgpu_status_text(VGPU_QUARANTINED));
     if (vm->state == VM_QUARANTINED)
         return VGPU_QUARANTINED;
+    if (memory_admit(vm, err) < 0)
+        return VGPU_NO_MEMORY;
     vgpu_err_set(err, EAGAIN, "the launcher is not there yet");
     if (!link_ready(&vm->mediator->link) || vm->mediator->stopping)
         return VGPU_STARTING;
@@ -550,6 +631,8 @@ static int start_channel(struct vm *vm, struct connection *connection, struct ch
     channel->connection = connection;
     channel->open_tag = tag;
     channel->spawn_unsent = true;
+    budget_add(&vm->budget, channel);
+    memory_join(channel);
     lease_channel_add(seat, channel);
     set_timer(channel, vm->mediator->settings->ready_ns, ready_late);
     mediator_push(vm->mediator, channel);
@@ -678,6 +761,9 @@ void vm_adopt(struct vm *vm, struct channel *channel)
         return;
     }
     set_timer(channel, vm->mediator->settings->resume_ns, resume_late);
+    flag_quarantine(channel); /* it may have changed while no mediator was there */
+    budget_adopt(&vm->budget, channel);
+    memory_adopt(channel);
     lease_channel_adopt(seat, channel);
     if ((channel->lease->flags & VGPU_LEASE_STOP) != 0)
         vm_end_channel(channel, VGPU_GONE, "it was being ended");
@@ -693,11 +779,13 @@ static void ended(struct channel *channel, enum channel_event event)
                   !channel->close_tag && vm->state != VM_REMOVED;
 
     lease_channel_gone(channel);
+    budget_remove(&vm->budget, channel);
     loop_watch_remove(loop_of(vm), &channel->kick);
     channel_step(channel, event);
     if (mediator_may_log(vm->mediator))
         vgpu_log(VGPU_LOG_INFO, "channel-end", "vm=%" PRIu32 " channel=%" PRIu32 " status=%s",
                  vm->config.id, channel->number, vgpu_status_name(channel->end_status));
+    memory_gone(vm);
     tell_end(channel);
     if (orphan)
         return; /* until its guest has come back to hear why, or the time for that is over */
@@ -707,7 +795,7 @@ static void ended(struct channel *channel, enum channel_event event)
     vm_collect(vm);
 }
 
-void vm_spawned(struct channel *channel, int error, const char *text)
+void vm_spawned(struct channel *channel, int32_t pid, int error, const char *text)
 {
     char why[VGPU_STATUS_TEXT_BYTES];
 
@@ -715,6 +803,7 @@ void vm_spawned(struct channel *channel, int error, const char *text)
         CHANNEL_N_STATES)
         return;
     if (!error) {
+        channel->pid = pid;
         channel_step(channel, CHANNEL_EV_SPAWNED);
         look(channel); /* its kick may have come before this message */
         return;
@@ -744,6 +833,7 @@ void vm_exited(struct channel *channel, const struct vgpu_launch_exited *exited)
         return;
     /* READY, then dead, before the mediator looked: the guest never had the channel. */
     blame_exit(channel, exited);
+    conduct_exited(channel, exited);
     ended(channel, CHANNEL_EV_EXITED);
 }
 

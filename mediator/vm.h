@@ -9,9 +9,11 @@
 #ifndef VGPU_MEDIATOR_VM_H
 #define VGPU_MEDIATOR_VM_H
 
+#include "mediator/budget.h"
 #include "mediator/channel.h"
 #include "mediator/config.h"
 #include "mediator/connection.h"
+#include "mediator/fault.h"
 #include "mediator/loop.h"
 #include "mediator/request.h"
 
@@ -40,7 +42,11 @@ struct vm {
     struct connection *connections;
     unsigned n_connections;
     struct channel *channels;
-    uint64_t faults; /* jobs that timed out, workers that had to be killed */
+    struct loop_timer memory_timer; /* memory.c's: an ask waits for other channels */
+    uint64_t memory_asks;
+    struct budget budget;
+    struct faults *faults; /* NULL: there were none */
+    bool quarantine_due;   /* in force here; the store has not answered yet */
 };
 
 /* Added to the mediator's list. Without a socket yet. NULL when out of memory. */
@@ -58,6 +64,8 @@ struct vm *vm_find(struct mediator *mediator, uint32_t vm_id);
 int vm_listen(struct vm *vm, struct vgpu_err *err);
 /* Another configuration of the same VM; its guests are told. */
 void vm_update(struct vm *vm, const struct config_vm *config);
+/* In force at once, until the store has it and says otherwise. */
+void vm_quarantine(struct vm *vm);
 /* Ends its connections and channels; it is freed when the last worker is gone. */
 void vm_remove(struct vm *vm);
 /* Removed, and nothing of it left? Then frees it. */
@@ -72,13 +80,17 @@ void vm_disconnect(struct vm *vm, struct connection *connection);
 
 /* What the launcher says of a channel. */
 void vm_adopt(struct vm *vm, struct channel *channel);
-void vm_spawned(struct channel *channel, int error, const char *text);
+void vm_spawned(struct channel *channel, int32_t pid, int error, const char *text);
 void vm_exited(struct channel *channel, const struct vgpu_launch_exited *exited);
 void vm_launcher_lost(struct channel *channel);
 
 /* Tells the worker to end, kills it if it does not, and notes why. */
 void vm_end_channel(struct channel *channel, enum vgpu_status status, const char *text);
 void vm_kill_channel(struct channel *channel, enum vgpu_status status, const char *text);
+
+/* The same, and it is held against the VM. */
+void vm_fault_channel(struct channel *channel, enum fault_kind kind, enum vgpu_status status,
+                      const char *text);
 
 struct channel *vm_channel(const struct vm *vm, uint32_t number);
 /* Channels with a worker. */

@@ -15,6 +15,8 @@
 
 #define MS UINT64_C(1000000)
 
+#define MIN(a, b) ((a) < (b) ? (a) : (b))
+
 void sched_config_default(struct sched_config *config)
 {
     *config = (struct sched_config){
@@ -245,16 +247,40 @@ static void restore_standings(struct sched *sched)
     choose_refill(sched);
 }
 
+/* The slice in hand ends when it would have, had it begun under the present configuration. */
+static void retime_slice(struct sched *sched)
+{
+    struct sched_vm *vm = sched->holder;
+    uint64_t slice_ns, began_ns;
+
+    if (!vm)
+        return;
+    began_ns = vm->slice_end_ns - vm->slice_ns;
+    slice_ns = charge_slice(sched, vm);
+    if (slice_ns > vm->slice_ns)
+        vm->turn_allow_ns += slice_ns - vm->slice_ns;
+    else
+        vm->turn_allow_ns -= MIN(vm->turn_allow_ns, vm->slice_ns - slice_ns);
+    vm->slice_ns = slice_ns;
+    vm->slice_end_ns = began_ns + slice_ns;
+}
+
 int sched_configure(struct sched *sched, const struct sched_config *config, uint64_t now_ns,
                     struct sched_actions *actions, struct vgpu_err *err)
 {
     int r = sched_config_check(config, err);
+    bool slices;
 
     if (r < 0)
         return r;
     sched_begin(sched, &now_ns, actions);
     take_standings(sched, now_ns);
+    slices = config->slice_ns != sched->config.slice_ns ||
+             config->slice_min_ns != sched->config.slice_min_ns ||
+             config->slice_max_ns != sched->config.slice_max_ns;
     sched->config = *config;
+    if (slices)
+        retime_slice(sched);
     if (sched->preempt_ns > now_ns)
         sched->preempt_ns = now_ns;
     restore_standings(sched);

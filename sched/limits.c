@@ -1,12 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Admission limits; see limits.h. The bucket is exact: tokens are kept in 1e-9 jobs. */
+/* The rate limit of a VM; see limits.h. The bucket is exact: tokens are kept in 1e-9 jobs. */
 #include "sched/limits.h"
 
 #include <errno.h>
 
-#define TOKEN          UINT64_C(1000000000)
-#define RETRY_FLOOR_NS UINT64_C(1000000)
-#define RETRY_CAP_NS   UINT64_C(5000000000)
+#define TOKEN UINT64_C(1000000000)
 
 int limits_config_check(const struct limits_config *config)
 {
@@ -17,31 +15,41 @@ int limits_config_check(const struct limits_config *config)
     return 0;
 }
 
-void limits_init(struct limits *limits, const struct limits_config *config, uint64_t now_ns)
+/* The most that may be in the bucket beside what is granted. */
+static uint64_t full(const struct limits *limits)
 {
-    *limits = (struct limits){
-        .config = *config,
-        .refilled_ns = now_ns,
-        .tokens = (uint64_t)config->burst * TOKEN,
-        .done_ns = now_ns,
-    };
+    uint64_t burst = limits->config.burst;
+
+    return burst > limits->held ? (burst - limits->held) * TOKEN : 0;
 }
 
+void limits_init(struct limits *limits, const struct limits_config *config, uint64_t now_ns)
+{
+    *limits = (struct limits){.config = *config, .refilled_ns = now_ns};
+    limits->tokens = full(limits);
+}
+
+/* What is owed is a part of what is missing. */
 static void refill(struct limits *limits, uint64_t now_ns)
 {
-    uint64_t full = (uint64_t)limits->config.burst * TOKEN, rate = limits->config.rate_per_s;
-    uint64_t missing = full - limits->tokens, elapsed;
+    uint64_t rate = limits->config.rate_per_s, most = full(limits), missing, elapsed, gain;
 
+    if (limits->tokens > most)
+        limits->tokens = most;
     if (now_ns <= limits->refilled_ns)
         return;
     elapsed = now_ns - limits->refilled_ns;
     limits->refilled_ns = now_ns;
-    if (!rate || elapsed >= missing / rate + 1)
-        limits->tokens = full;
-    else
-        limits->tokens += elapsed * rate;
-    if (limits->tokens > full)
-        limits->tokens = full;
+    missing = most - limits->tokens + limits->owed;
+    gain = !rate || elapsed >= missing / rate + 1 ? missing : elapsed * rate;
+    if (gain > missing)
+        gain = missing;
+    if (gain <= limits->owed) {
+        limits->owed -= gain;
+        return;
+    }
+    limits->tokens += gain - limits->owed;
+    limits->owed = 0;
 }
 
 void limits_configure(struct limits *limits, const struct limits_config *config, uint64_t now_ns)
@@ -50,125 +58,80 @@ void limits_configure(struct limits *limits, const struct limits_config *config,
 
     refill(limits, now_ns);
     limits->config = *config;
-    if (unlimited || limits->tokens > (uint64_t)config->burst * TOKEN)
-        limits->tokens = (uint64_t)config->burst * TOKEN;
-}
-
-void limits_set_quarantine(struct limits *limits, bool quarantined)
-{
-    limits->quarantined = quarantined;
-}
-
-static struct limits_answer refuse(struct limits *limits, enum limits_verdict verdict,
-                                   enum limits_reason reason, uint64_t retry_ns)
-{
-    struct limits_answer answer = {.verdict = verdict, .reason = reason, .retry_ns = retry_ns};
-
-    limits->refused[reason]++;
-    return answer;
-}
-
-/* Until so many jobs of those in flight are probably done. */
-static uint64_t drain_hint(const struct limits *limits, uint64_t jobs)
-{
-    uint64_t hint;
-
-    if (limits->gap_ns && jobs > RETRY_CAP_NS / limits->gap_ns)
-        return RETRY_CAP_NS;
-    hint = jobs * limits->gap_ns;
-    return hint < RETRY_FLOOR_NS ? RETRY_FLOOR_NS : hint;
-}
-
-static bool too_large(const struct limits_config *config, uint32_t jobs, uint64_t bytes,
-                      enum limits_reason *ret_reason)
-{
-    if (config->rate_per_s && jobs > config->burst)
-        *ret_reason = LIMITS_BY_RATE;
-    else if (config->depth_max && jobs > config->depth_max)
-        *ret_reason = LIMITS_BY_DEPTH;
-    else if (config->bytes_max && bytes > config->bytes_max)
-        *ret_reason = LIMITS_BY_BYTES;
-    else
-        return false;
-    return true;
-}
-
-struct limits_answer limits_admit(struct limits *limits, uint64_t now_ns, uint32_t jobs,
-                                  uint64_t bytes)
-{
-    const struct limits_config *config = &limits->config;
-    uint64_t need = (uint64_t)jobs * TOKEN;
-    enum limits_reason reason = LIMITS_BY_NONE;
-
-    if (limits->quarantined)
-        return refuse(limits, LIMITS_QUARANTINED, LIMITS_BY_QUARANTINE, 0);
-    if (too_large(config, jobs, bytes, &reason))
-        return refuse(limits, LIMITS_TOO_LARGE, reason, 0);
-    if (jobs > UINT32_MAX - limits->depth ||
-        (config->depth_max && (uint64_t)limits->depth + jobs > config->depth_max))
-        return refuse(limits, LIMITS_BUSY, LIMITS_BY_DEPTH,
-                      drain_hint(limits, limits->depth + (uint64_t)jobs - config->depth_max));
-    if (bytes > UINT64_MAX - limits->bytes ||
-        (config->bytes_max && limits->bytes + bytes > config->bytes_max))
-        return refuse(limits, LIMITS_BUSY, LIMITS_BY_BYTES, drain_hint(limits, 1));
-    refill(limits, now_ns);
-    if (config->rate_per_s && limits->tokens < need)
-        return refuse(limits, LIMITS_BUSY, LIMITS_BY_RATE,
-                      (need - limits->tokens + config->rate_per_s - 1) / config->rate_per_s);
-    if (config->rate_per_s)
-        limits->tokens -= need;
-    limits->depth += jobs;
-    limits->bytes += bytes;
-    return (struct limits_answer){.verdict = LIMITS_OK};
-}
-
-void limits_done(struct limits *limits, uint64_t now_ns, uint32_t jobs, uint64_t bytes)
-{
-    uint64_t gap = now_ns > limits->done_ns ? now_ns - limits->done_ns : 0;
-
-    limits->depth -= jobs < limits->depth ? jobs : limits->depth;
-    limits->bytes -= bytes < limits->bytes ? bytes : limits->bytes;
-    if (!jobs)
-        return;
-    gap /= jobs;
-    limits->gap_ns = limits->gap_ns ? limits->gap_ns - limits->gap_ns / 8 + gap / 8 : gap;
-    limits->done_ns = now_ns;
-}
-
-uint32_t limits_take(struct limits *limits, uint64_t now_ns, uint32_t want)
-{
-    const struct limits_config *config = &limits->config;
-    uint32_t jobs = want;
-
-    if (limits->quarantined)
-        return 0;
-    refill(limits, now_ns);
-    if (config->rate_per_s && limits->tokens / TOKEN < jobs)
-        jobs = (uint32_t)(limits->tokens / TOKEN);
-    if (config->depth_max) {
-        uint32_t room = config->depth_max > limits->depth ? config->depth_max - limits->depth : 0;
-
-        jobs = room < jobs ? room : jobs;
+    if (unlimited) {
+        limits->held = limits->owed = 0;
+        limits->tokens = full(limits);
     }
-    if (jobs > UINT32_MAX - limits->depth)
-        jobs = UINT32_MAX - limits->depth;
-    if (config->rate_per_s)
-        limits->tokens -= (uint64_t)jobs * TOKEN;
-    limits->depth += jobs;
-    return jobs;
+    refill(limits, now_ns);
 }
 
-void limits_untake(struct limits *limits, uint64_t now_ns, uint32_t jobs)
+void limits_adopt(struct limits *limits, uint64_t now_ns, uint64_t held)
 {
-    uint64_t full = (uint64_t)limits->config.burst * TOKEN;
+    limits->held += held;
+    limits->tokens = 0;
+    limits->refilled_ns = now_ns;
+}
 
-    if (jobs > limits->depth)
-        jobs = limits->depth;
-    limits->depth -= jobs;
+uint64_t limits_take(struct limits *limits, uint64_t now_ns, uint64_t want)
+{
+    if (!limits->config.rate_per_s)
+        return want;
     refill(limits, now_ns);
-    limits->tokens += (uint64_t)jobs * TOKEN;
-    if (limits->tokens > full)
-        limits->tokens = full;
+    if (limits->owed)
+        return 0;
+    if (limits->tokens / TOKEN < want)
+        want = limits->tokens / TOKEN;
+    limits->tokens -= want * TOKEN;
+    limits->held += want;
+    return want;
+}
+
+void limits_spend(struct limits *limits, uint64_t now_ns, uint64_t jobs)
+{
+    uint64_t over = jobs > limits->held ? jobs - limits->held : 0;
+    uint64_t debt;
+
+    if (!limits->config.rate_per_s)
+        return;
+    refill(limits, now_ns); /* up to now with what was held until now */
+    limits->held -= jobs - over;
+    if (over > LIMITS_BURST_MAX)
+        over = LIMITS_BURST_MAX;
+    debt = over * TOKEN;
+    if (debt <= limits->tokens) {
+        limits->tokens -= debt;
+        return;
+    }
+    limits->owed += debt - limits->tokens;
+    limits->tokens = 0;
+    if (limits->owed > LIMITS_BURST_MAX * TOKEN)
+        limits->owed = LIMITS_BURST_MAX * TOKEN;
+}
+
+void limits_untake(struct limits *limits, uint64_t now_ns, uint64_t jobs)
+{
+    if (jobs > limits->held)
+        jobs = limits->held;
+    refill(limits, now_ns);
+    limits->held -= jobs;
+    limits->tokens += jobs * TOKEN;
+    refill(limits, now_ns);
+}
+
+uint64_t limits_wait_ns(const struct limits *limits, uint64_t now_ns, uint64_t jobs)
+{
+    struct limits then = *limits;
+    uint64_t need;
+
+    if (!then.config.rate_per_s)
+        return 0;
+    refill(&then, now_ns);
+    if (jobs > then.config.burst)
+        jobs = then.config.burst;
+    need = jobs * TOKEN + then.owed;
+    if (then.tokens >= need)
+        return 0;
+    return (need - then.tokens + then.config.rate_per_s - 1) / then.config.rate_per_s;
 }
 
 /* Rounds of equal parts among those who still want; each round satisfies at least one of them. */

@@ -5,7 +5,7 @@
  * sim_parse() reads a workload description (docs/spec/scheduling.md has the format), sim_run()
  * plays it. Beside it sim_fluid.c computes the ideal fluid system (GPS) from the same arrivals
  * without any of the scheduler's code, so that lags and shares are judged by something independent.
- * The same description and seed give the same result, on any machine. Used by vgpu-sim, tests and
+ * The same description and seed give the same result, on any machine. Used by vgpu-admin, tests and
  * fuzzing.
  */
 #ifndef VGPU_SCHED_SIM_H

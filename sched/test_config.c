@@ -284,6 +284,32 @@ static void test_config_slice_change_live(void **state)
     rig_close(&rig);
 }
 
+/* A turn that began under a long slice ends as the new one says: at once, if that is over. */
+static void test_config_slice_change_reaches_the_turn_in_hand(void **state)
+{
+    struct rig rig;
+
+    rig_open(&rig, 2, NULL);
+    rig.config.slice_ns = rig.config.slice_max_ns = 10000 * MS;
+    assert_int_equal(sched_configure(rig.sched, &rig.config, rig.now, &rig.out, NULL), 0);
+    rig_work(&rig, 0);
+    rig_work(&rig, 1);
+    run_turns(&rig, 2);
+    rig.now += 5 * MS;
+    rig_tick(&rig);
+    rig_expect_none(&rig);
+    assert_int_equal(rig.out.next_ns, rig.now + 9995 * MS);
+    rig.config.slice_ns = 20 * MS;
+    assert_int_equal(sched_configure(rig.sched, &rig.config, rig.now, &rig.out, NULL), 0);
+    rig_expect_none(&rig);
+    assert_int_equal(rig.out.next_ns, rig.now + 15 * MS);
+    rig.config.slice_ns = 5 * MS;
+    assert_int_equal(sched_configure(rig.sched, &rig.config, rig.now, &rig.out, NULL), 0);
+    assert_int_equal(rig.out.count, 1);
+    assert_int_equal(rig.out.items[0].kind, SCHED_REVOKE);
+    rig_close(&rig);
+}
+
 static void test_config_policy_change_carries_no_old_debts(void **state)
 {
     struct rig rig;
@@ -558,6 +584,7 @@ int main(void)
         cmocka_unit_test(test_config_weight_change_live),
         cmocka_unit_test(test_config_priority_change_live),
         cmocka_unit_test(test_config_slice_change_live),
+        cmocka_unit_test(test_config_slice_change_reaches_the_turn_in_hand),
         cmocka_unit_test(test_config_policy_change_carries_no_old_debts),
         cmocka_unit_test(test_config_removal_of_a_debtor_disturbs_nobody),
         cmocka_unit_test(test_config_strict_priority_order),

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Admission limits at limit - 1, limit and limit + 1, the bucket's arithmetic, and splitting. */
+/* The rate limit at its edges, the bucket's arithmetic with grants, and splitting. */
 #include "sched/limits.h"
 #include "sched/sim_stat.h"
 
@@ -12,9 +12,9 @@
 
 #define S UINT64_C(1000000000)
 
-static struct limits make(uint32_t rate, uint32_t burst, uint32_t depth, uint64_t bytes)
+static struct limits make(uint32_t rate, uint32_t burst)
 {
-    struct limits_config config = {rate, burst, depth, bytes};
+    struct limits_config config = {rate, burst};
     struct limits limits;
 
     assert_int_equal(limits_config_check(&config), 0);
@@ -22,173 +22,131 @@ static struct limits make(uint32_t rate, uint32_t burst, uint32_t depth, uint64_
     return limits;
 }
 
+static void spend_all(struct limits *limits, uint64_t now_ns)
+{
+    uint64_t jobs = limits_take(limits, now_ns, UINT64_MAX);
+
+    limits_spend(limits, now_ns, jobs);
+}
+
 static void test_limits_burst_edges(void **state)
 {
-    struct limits limits = make(10, 5, 0, 0);
-    struct limits_answer answer;
+    for (uint64_t want = 4; want <= 6; want++) {
+        struct limits limits = make(10, 5);
 
-    for (unsigned i = 0; i < 5; i++)
-        assert_int_equal(limits_admit(&limits, 5 * S, 1, 0).verdict, LIMITS_OK);
-    answer = limits_admit(&limits, 5 * S, 1, 0);
-    assert_int_equal(answer.verdict, LIMITS_BUSY);
-    assert_int_equal(answer.reason, LIMITS_BY_RATE);
-    assert_int_equal(answer.retry_ns, S / 10);
-    assert_int_equal(limits.refused[LIMITS_BY_RATE], 1);
+        assert_int_equal(limits_take(&limits, 5 * S, want), want < 5 ? want : 5);
+    }
 }
 
-static void test_limits_retry_hint_is_exact(void **state)
+static void test_limits_wait_is_exact(void **state)
 {
-    struct limits limits = make(3, 1, 0, 0);
-    uint64_t retry;
+    struct limits limits = make(3, 2);
+    uint64_t wait_ns;
 
-    limits_admit(&limits, 5 * S, 1, 0);
-    retry = limits_admit(&limits, 5 * S, 1, 0).retry_ns;
-    assert_int_equal(retry, 333333334);
-    assert_int_equal(limits_admit(&limits, 5 * S + retry - 1, 1, 0).verdict, LIMITS_BUSY);
-    assert_int_equal(limits_admit(&limits, 5 * S + retry, 1, 0).verdict, LIMITS_OK);
+    spend_all(&limits, 5 * S);
+    wait_ns = limits_wait_ns(&limits, 5 * S, 1);
+    assert_int_equal(wait_ns, 333333334);
+    assert_int_equal(limits_take(&limits, 5 * S + wait_ns - 1, 1), 0);
+    assert_int_equal(limits_take(&limits, 5 * S + wait_ns, 1), 1);
 }
 
-/* Over any time, what passes is at most burst + rate x time, however often one asks. */
 static void test_limits_rate_is_never_exceeded(void **state)
 {
-    struct limits limits = make(997, 13, 0, 0);
-    uint64_t random = 1, now = 5 * S, passed = 0;
+    struct limits limits = make(1000, 50);
+    uint64_t random = 3, now = 5 * S, granted = 0, spent = 0;
 
-    for (unsigned i = 0; i < 100000; i++) {
-        now += sim_random_next(&random) % 1000000;
-        passed += limits_admit(&limits, now, 1, 0).verdict == LIMITS_OK;
-        assert_true(passed * S <= 13 * S + (now - 5 * S) * 997);
+    for (unsigned i = 0; i < 20000; i++) {
+        uint64_t jobs;
+
+        now += sim_random_next(&random) % 2000000;
+        granted += limits_take(&limits, now, sim_random_next(&random) % 8);
+        jobs = granted - spent ? sim_random_next(&random) % (granted - spent + 1) : 0;
+        limits_spend(&limits, now, jobs);
+        spent += jobs;
+        assert_true(spent <= 50 + (now - 5 * S) / 1000000);
+        assert_true(limits.tokens / S + limits.held <= 50);
     }
-    assert_true((passed + 13) * S >= (now - 5 * S) * 997);
+    assert_true(spent >= (now - 5 * S) / 1000000 / 2);
 }
 
-static void test_limits_depth_edges(void **state)
+/* Jobs that a channel holds and does not spend are no second burst. */
+static void test_limits_held_jobs_are_part_of_the_burst(void **state)
 {
-    struct limits limits = make(0, 0, 4, 0);
+    struct limits limits = make(10, 5);
 
-    assert_int_equal(limits_admit(&limits, 5 * S, 3, 0).verdict, LIMITS_OK);
-    assert_int_equal(limits_admit(&limits, 5 * S, 2, 0).verdict, LIMITS_BUSY);
-    assert_int_equal(limits_admit(&limits, 5 * S, 1, 0).verdict, LIMITS_OK);
-    assert_int_equal(limits_admit(&limits, 5 * S, 1, 0).reason, LIMITS_BY_DEPTH);
-    limits_done(&limits, 6 * S, 1, 0);
-    assert_int_equal(limits_admit(&limits, 6 * S, 1, 0).verdict, LIMITS_OK);
+    assert_int_equal(limits_take(&limits, 5 * S, 5), 5);
+    assert_int_equal(limits_take(&limits, 500 * S, 5), 0);
+    limits_spend(&limits, 500 * S, 3);
+    assert_int_equal(limits_take(&limits, 500 * S, 5), 0);
+    assert_int_equal(limits_take(&limits, 600 * S, 5), 3);
 }
 
-static void test_limits_bytes_edges(void **state)
+static void test_limits_untake_gives_back(void **state)
 {
-    struct limits limits = make(0, 0, 0, 1000);
+    struct limits limits = make(1, 5);
 
-    assert_int_equal(limits_admit(&limits, 5 * S, 1, 999).verdict, LIMITS_OK);
-    assert_int_equal(limits_admit(&limits, 5 * S, 1, 2).reason, LIMITS_BY_BYTES);
-    assert_int_equal(limits_admit(&limits, 5 * S, 1, 1).verdict, LIMITS_OK);
-    limits_done(&limits, 6 * S, 1, 999);
-    assert_int_equal(limits.bytes, 1);
-    assert_int_equal(limits_admit(&limits, 6 * S, 1, UINT64_MAX).verdict, LIMITS_TOO_LARGE);
+    limits_take(&limits, 5 * S, 5);
+    limits_untake(&limits, 5 * S, 3);
+    assert_int_equal(limits_take(&limits, 5 * S, 5), 3);
+    limits_untake(&limits, 5 * S, 6); /* more than is held: what is held */
+    assert_int_equal(limits.held, 0);
+    assert_int_equal(limits_take(&limits, 5 * S, 6), 5);
 }
 
-static void test_limits_too_large_is_final(void **state)
+/* A channel that spends what was recalled: it is paid back before anything is granted. */
+static void test_limits_overspending_is_owed(void **state)
 {
-    struct limits limits = make(10, 5, 8, 1000);
+    struct limits limits = make(1, 5);
 
-    assert_int_equal(limits_admit(&limits, 5 * S, 6, 0).reason, LIMITS_BY_RATE);
-    assert_int_equal(limits_admit(&limits, 5 * S, 6, 0).verdict, LIMITS_TOO_LARGE);
-    assert_int_equal(limits_admit(&limits, 5 * S, 5, 1001).verdict, LIMITS_TOO_LARGE);
-    assert_int_equal(limits_admit(&limits, 5 * S, 5, 1000).verdict, LIMITS_OK);
-}
-
-static void test_limits_refusal_takes_nothing(void **state)
-{
-    struct limits limits = make(10, 5, 5, 100);
-    uint64_t tokens = limits.tokens;
-
-    limits_admit(&limits, 5 * S, 1, 100);
-    assert_int_equal(limits_admit(&limits, 5 * S, 1, 1).verdict, LIMITS_BUSY);
-    assert_int_equal(limits.tokens, tokens - S);
-    assert_int_equal(limits.depth, 1);
-    assert_int_equal(limits.bytes, 100);
-}
-
-static void test_limits_quarantine_refuses_all(void **state)
-{
-    struct limits limits = make(0, 0, 0, 0);
-
-    limits_set_quarantine(&limits, true);
-    assert_int_equal(limits_admit(&limits, 5 * S, 1, 0).verdict, LIMITS_QUARANTINED);
-    assert_int_equal(limits_take(&limits, 5 * S, 10), 0);
-    limits_set_quarantine(&limits, false);
-    assert_int_equal(limits_admit(&limits, 5 * S, 1, 0).verdict, LIMITS_OK);
-}
-
-static void test_limits_without_limits(void **state)
-{
-    struct limits limits = make(0, 0, 0, 0);
-
-    assert_int_equal(limits_admit(&limits, 5 * S, 1000000, UINT64_MAX / 2).verdict, LIMITS_OK);
-    assert_int_equal(limits_take(&limits, 5 * S, 1000000), 1000000);
+    spend_all(&limits, 5 * S);
+    limits_spend(&limits, 5 * S, 2);
+    assert_int_equal(limits_wait_ns(&limits, 5 * S, 1), 3 * S);
+    assert_int_equal(limits_take(&limits, 7 * S, 1), 0);
+    assert_int_equal(limits_take(&limits, 8 * S, 1), 1);
+    limits_spend(&limits, 8 * S, UINT64_MAX);
+    assert_int_equal(limits_take(&limits, 9 * S, 1), 0);
 }
 
 static void test_limits_change_live(void **state)
 {
-    struct limits limits = make(10, 100, 0, 0);
-    struct limits_config tighter = {10, 2, 1, 0};
+    struct limits limits = make(10, 5);
 
-    limits_admit(&limits, 5 * S, 3, 0);
-    limits_configure(&limits, &tighter, 5 * S);
-    assert_int_equal(limits.tokens, 2 * S);
-    assert_int_equal(limits_admit(&limits, 5 * S, 1, 0).reason, LIMITS_BY_DEPTH);
-    limits_done(&limits, 5 * S, 3, 0);
-    assert_int_equal(limits_admit(&limits, 5 * S, 1, 0).verdict, LIMITS_OK);
+    limits_configure(&limits, &(struct limits_config){10, 2}, 5 * S);
+    assert_int_equal(limits_take(&limits, 5 * S, 5), 2);
+    limits_configure(&limits, &(struct limits_config){100, 4}, 5 * S);
+    assert_int_equal(limits_take(&limits, 5 * S, 5), 0);
+    assert_int_equal(limits_take(&limits, 5 * S + 10000000, 5), 1);
+    limits_configure(&limits, &(struct limits_config){0, 0}, 6 * S);
+    assert_int_equal(limits_take(&limits, 6 * S, UINT64_MAX), UINT64_MAX);
+    assert_int_equal(limits_wait_ns(&limits, 6 * S, 1000), 0);
+    limits_configure(&limits, &(struct limits_config){1, 3}, 7 * S);
+    assert_int_equal(limits_take(&limits, 7 * S, 5), 3);
 }
 
-static void test_limits_new_rate_starts_full(void **state)
+static void test_limits_adopted_bucket_is_empty(void **state)
 {
-    struct limits limits = make(0, 0, 0, 0);
-    struct limits_config config = {1, 7, 0, 0};
+    struct limits limits = make(1, 5);
 
-    limits_configure(&limits, &config, 6 * S);
-    assert_int_equal(limits_take(&limits, 6 * S, 100), 7);
-}
-
-static void test_limits_take_edges_and_untake(void **state)
-{
-    struct limits limits = make(10, 5, 3, 0);
-
-    assert_int_equal(limits_take(&limits, 5 * S, 2), 2);
-    assert_int_equal(limits_take(&limits, 5 * S, 2), 1);
-    assert_int_equal(limits_take(&limits, 5 * S, 1), 0);
-    limits_untake(&limits, 5 * S, 3);
-    assert_int_equal(limits.depth, 0);
-    assert_int_equal(limits.tokens, 5 * S);
-    limits_untake(&limits, 5 * S, 3);
-    assert_int_equal(limits.tokens, 5 * S);
+    limits_adopt(&limits, 5 * S, 2);
+    assert_int_equal(limits_take(&limits, 5 * S, 5), 0);
+    assert_int_equal(limits_take(&limits, 100 * S, 5), 3);
 }
 
 static void test_limits_config_edges(void **state)
 {
-    struct limits_config config = {LIMITS_RATE_MAX, LIMITS_BURST_MAX, 0, 0};
+    struct limits_config config = {LIMITS_RATE_MAX, LIMITS_BURST_MAX};
     struct limits limits;
 
     assert_int_equal(limits_config_check(&config), 0);
     limits_init(&limits, &config, 0);
-    limits_take(&limits, 0, LIMITS_BURST_MAX);
+    spend_all(&limits, 0);
     assert_int_equal(limits_take(&limits, UINT64_MAX, LIMITS_BURST_MAX), LIMITS_BURST_MAX);
     config.rate_per_s = LIMITS_RATE_MAX + 1;
     assert_int_equal(limits_config_check(&config), -EINVAL);
-    config = (struct limits_config){1, 0, 0, 0};
+    config = (struct limits_config){1, 0};
     assert_int_equal(limits_config_check(&config), -EINVAL);
-    config = (struct limits_config){1, LIMITS_BURST_MAX + 1, 0, 0};
+    config = (struct limits_config){1, LIMITS_BURST_MAX + 1};
     assert_int_equal(limits_config_check(&config), -EINVAL);
-}
-
-static void test_limits_depth_hint_follows_completions(void **state)
-{
-    struct limits limits = make(0, 0, 100, 0);
-
-    limits_admit(&limits, 5 * S, 100, 0);
-    assert_int_equal(limits_admit(&limits, 5 * S, 1, 0).retry_ns, 1000000);
-    for (unsigned i = 1; i <= 50; i++)
-        limits_done(&limits, 5 * S + i * 20000000, 1, 0);
-    assert_int_equal(limits_admit(&limits, 6 * S, 60, 0).retry_ns, 10 * 20000000);
 }
 
 static void test_limits_split_is_max_min_fair(void **state)
@@ -241,19 +199,14 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_limits_burst_edges),
-        cmocka_unit_test(test_limits_retry_hint_is_exact),
+        cmocka_unit_test(test_limits_wait_is_exact),
         cmocka_unit_test(test_limits_rate_is_never_exceeded),
-        cmocka_unit_test(test_limits_depth_edges),
-        cmocka_unit_test(test_limits_bytes_edges),
-        cmocka_unit_test(test_limits_too_large_is_final),
-        cmocka_unit_test(test_limits_refusal_takes_nothing),
-        cmocka_unit_test(test_limits_quarantine_refuses_all),
-        cmocka_unit_test(test_limits_without_limits),
+        cmocka_unit_test(test_limits_held_jobs_are_part_of_the_burst),
+        cmocka_unit_test(test_limits_untake_gives_back),
+        cmocka_unit_test(test_limits_overspending_is_owed),
         cmocka_unit_test(test_limits_change_live),
-        cmocka_unit_test(test_limits_new_rate_starts_full),
-        cmocka_unit_test(test_limits_take_edges_and_untake),
+        cmocka_unit_test(test_limits_adopted_bucket_is_empty),
         cmocka_unit_test(test_limits_config_edges),
-        cmocka_unit_test(test_limits_depth_hint_follows_completions),
         cmocka_unit_test(test_limits_split_is_max_min_fair),
         cmocka_unit_test(test_limits_split_gives_odd_units_in_turn),
         cmocka_unit_test(test_limits_split_conserves),

@@ -96,6 +96,19 @@ int args_number(const json_t *args, const char *name, bool required, double leas
     return 0;
 }
 
+int args_flag(const json_t *args, const char *name, bool *ret_flag, struct vgpu_err *err)
+{
+    const json_t *value = NULL;
+    int rc = find(args, name, false, &value, err);
+
+    if (rc <= 0)
+        return rc;
+    if (!json_is_boolean(value))
+        return vgpu_err_set(err, EINVAL, "the argument '%s' is neither true nor false", name);
+    *ret_flag = json_is_true(value);
+    return 0;
+}
+
 int args_word(const json_t *args, const char *name, bool required, const char *const *words,
               const char **ret_word, struct vgpu_err *err)
 {

@@ -24,6 +24,8 @@ int args_integer(const json_t *args, const char *name, bool required, int64_t le
 int args_number(const json_t *args, const char *name, bool required, double least, double most,
                 double *ret_number, struct vgpu_err *err);
 
+int args_flag(const json_t *args, const char *name, bool *ret_flag, struct vgpu_err *err);
+
 /* A text that is one of the words (a NULL-terminated list). */
 int args_word(const json_t *args, const char *name, bool required, const char *const *words,
               const char **ret_word, struct vgpu_err *err);

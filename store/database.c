@@ -132,3 +132,30 @@ const char *statement_text(sqlite3_stmt *statement, int column)
 {
     return (const char *)sqlite3_column_text(statement, column);
 }
+
+static json_t *column_json(sqlite3_stmt *row, int column)
+{
+    switch (sqlite3_column_type(row, column)) {
+    case SQLITE_INTEGER:
+        return json_integer(sqlite3_column_int64(row, column));
+    case SQLITE_FLOAT:
+        return json_real(sqlite3_column_double(row, column));
+    case SQLITE_NULL:
+        return json_null();
+    default:
+        return json_string(statement_text(row, column));
+    }
+}
+
+json_t *statement_json(sqlite3_stmt *row)
+{
+    json_t *object = json_object();
+
+    for (int i = 0; object && i < sqlite3_column_count(row); i++) {
+        if (json_object_set_new(object, sqlite3_column_name(row, i), column_json(row, i)) < 0) {
+            json_decref(object);
+            return NULL;
+        }
+    }
+    return object;
+}

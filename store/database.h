@@ -53,6 +53,9 @@ int database_integer(sqlite3 *db, int64_t *ret_value, struct vgpu_err *err, cons
 /* Text of a column, NULL for SQL NULL; lives until the next step. */
 const char *statement_text(sqlite3_stmt *statement, int column);
 
+/* The row as an object: a member for each column, of the column's name and type; NULL: memory. */
+json_t *statement_json(sqlite3_stmt *row);
+
 static inline void cleanup_statement(sqlite3_stmt **statement)
 {
     sqlite3_finalize(*statement);

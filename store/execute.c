@@ -10,6 +10,7 @@
 #include "store/pool_gpu.h"
 #include "store/text.h"
 #include "store/vm.h"
+#include "store/vm_fault.h"
 
 static int command_snapshot(struct store_call *call, struct vgpu_err *err)
 {
@@ -29,19 +30,33 @@ static const struct command {
     int (*execute)(struct store_call *call, struct vgpu_err *err);
 } commands[] = {
     {"assign-gpu", true, pool_gpu_command_assign},
+    {"clear-faults", true, vm_fault_command_clear},
     {"create-pool", true, pool_command_create},
     {"list-gpus", false, gpu_command_list},
     {"list-pools", false, pool_command_list},
     {"list-vms", false, vm_command_list},
+    {"quarantine", true, vm_fault_command_quarantine},
+    {"record-fault", true, vm_fault_command_record},
     {"record-gpus", true, gpu_command_record},
     {"register-vm", true, vm_command_register},
     {"remove-pool", true, pool_command_remove},
     {"remove-vm", true, vm_command_remove},
+    {"set-bytes", true, vm_command_set},
+    {"set-depth", true, vm_command_set},
+    {"set-faults", true, vm_command_set},
+    {"set-memory", true, vm_command_set},
+    {"set-policy", true, pool_command_set_policy},
     {"set-pool", true, vm_command_set_pool},
+    {"set-pool-weight", true, pool_command_set},
     {"set-priority", true, vm_command_set_priority},
+    {"set-rate", true, vm_command_set},
+    {"set-slice", true, pool_command_set},
+    {"set-timeout", true, vm_command_set},
     {"set-weight", true, vm_command_set_weight},
+    {"show-vm", false, vm_fault_command_show},
     {"snapshot", false, command_snapshot},
     {"unassign-gpu", true, pool_gpu_command_unassign},
+    {"unquarantine", true, vm_fault_command_unquarantine},
 };
 
 static const struct command *find_command(const char *name)

@@ -53,6 +53,74 @@ static const char schema_3[] =
     " before TEXT,"
     " after TEXT);";
 
+/*
+ * Limits of VMs, scheduling of pools, faults and quarantine. A setting of 0 is the default, or no
+ * limit. vm_faults keeps the last faults of each VM; those up to vms.faults_from are forgiven.
+ */
+#define SETTING(name, least, most)                                                                 \
+    " ADD COLUMN " name " INTEGER NOT NULL DEFAULT 0 CHECK (typeof(" name ") = 'integer'"          \
+    " AND (" name " = 0 OR " name " BETWEEN " least " AND " most "))"
+
+static const char schema_4
+    [] = "ALTER TABLE vms" SETTING("rate_per_s", "1", "1000000000") ";"
+                                                                    "ALTER TABLE vms ADD COLUMN "
+                                                                    "burst INTEGER NOT NULL "
+                                                                    "DEFAULT 0 CHECK "
+                                                                    "(typeof(burst) = 'integer'"
+                                                                    " AND burst BETWEEN 0 AND "
+                                                                    "1000000000 AND (burst = 0) = "
+                                                                    "(rate_per_s = 0));"
+                                                                    "ALTER TABLE vms" SETTING("dept"
+                                                                                              "h",
+                                                                                              "1",
+                                                                                              "6553"
+                                                                                              "6") ";"
+                                                                                                   "ALTER"
+                                                                                                   " TABL"
+                                                                                                   "E "
+                                                                                                   "vm"
+                                                                                                   "s" SETTING("bytes_in_flight",
+                                                                                                               "1048576", "1099511627776") ";"
+                                                                                                                                           "ALTER TABLE vms" SETTING("job_timeout_ms", "10", "86400000") ";"
+                                                                                                                                                                                                         "ALTER TABLE vms" SETTING("memory_bytes", "1048576", "17592186044416") ";"
+                                                                                                                                                                                                                                                                                "ALTER TABLE vms" SETTING("process_memory_bytes", "1048576", "17592186044416") ";"
+                                                                                                                                                                                                                                                                                                                                                               "ALTER TABLE vms" SETTING(
+                                                                                                                                                                                                                                                                                                                                                                   "fault_threshold",
+                                                                                                                                                                                                                                                                                                                                                                   "1",
+                                                                                                                                                                                                                                                                                                                                                                   "1000") ";"
+                                                                                                                                                                                                                                                                                                                                                                           "ALTER TABLE vms" SETTING(
+                                                                                                                                                                                                                                                                                                                                                                               "fault_window_s", "1", "31536000") ";"
+                                                                                                                                                                                                                                                                                                                                                                                                                  "ALTER TABLE vms ADD COLUMN faults_total INTEGER NOT NULL DEFAULT 0"
+                                                                                                                                                                                                                                                                                                                                                                                                                  " CHECK (typeof(faults_total) = 'integer' AND faults_total >= 0);"
+                                                                                                                                                                                                                                                                                                                                                                                                                  "ALTER TABLE vms ADD COLUMN faults_from INTEGER NOT NULL DEFAULT 0;"
+                                                                                                                                                                                                                                                                                                                                                                                                                  "ALTER TABLE vms ADD COLUMN quarantine_reason TEXT CHECK (quarantine_reason IS NULL"
+                                                                                                                                                                                                                                                                                                                                                                                                                  " OR length(CAST(quarantine_reason AS BLOB)) BETWEEN 1 AND 256);"
+                                                                                                                                                                                                                                                                                                                                                                                                                  "ALTER TABLE vms ADD COLUMN quarantine_time INTEGER"
+                                                                                                                                                                                                                                                                                                                                                                                                                  " CHECK ((quarantine_time IS NULL) = (quarantine_reason IS NULL));"
+                                                                                                                                                                                                                                                                                                                                                                                                                  "ALTER TABLE vms ADD COLUMN quarantined_by TEXT"
+                                                                                                                                                                                                                                                                                                                                                                                                                  " CHECK ((quarantined_by IS NULL) = (quarantine_reason IS NULL));"
+                                                                                                                                                                                                                                                                                                                                                                                                                  "CREATE TABLE vm_faults ("
+                                                                                                                                                                                                                                                                                                                                                                                                                  " fault_id INTEGER PRIMARY KEY NOT NULL,"
+                                                                                                                                                                                                                                                                                                                                                                                                                  " vm_id INTEGER NOT NULL REFERENCES vms (vm_id) ON DELETE CASCADE,"
+                                                                                                                                                                                                                                                                                                                                                                                                                  " time INTEGER NOT NULL CHECK (typeof(time) = 'integer' AND time >= 0),"
+                                                                                                                                                                                                                                                                                                                                                                                                                  " kind TEXT NOT NULL CHECK (length(CAST(kind AS BLOB)) BETWEEN 1 AND 32),"
+                                                                                                                                                                                                                                                                                                                                                                                                                  " text TEXT NOT NULL CHECK (length(CAST(text AS BLOB)) BETWEEN 1 AND 256));"
+                                                                                                                                                                                                                                                                                                                                                                                                                  "CREATE INDEX vm_faults_by_vm ON vm_faults (vm_id, fault_id);"
+                                                                                                                                                                                                                                                                                                                                                                                                                  "CREATE INDEX audit_log_by_command ON audit_log (command, seq);"
+                                                                                                                                                                                                                                                                                                                                                                                                                  "ALTER TABLE pools" SETTING(
+                                                                                                                                                                                                                                                                                                                                                                                                                      "weight_hundredths",
+                                                                                                                                                                                                                                                                                                                                                                                                                      "100",
+                                                                                                                                                                                                                                                                                                                                                                                                                      "10000") ";"
+                                                                                                                                                                                                                                                                                                                                                                                                                               "ALTER TABLE pools" SETTING("slice_us", "100", "10000000") ";"
+                                                                                                                                                                                                                                                                                                                                                                                                                                                                                          "ALTER TABLE pools" SETTING("grace_us",
+                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                      "1",
+                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                      "10000000") ";"
+                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                  "ALTER TABLE pools" SETTING("max_wait_ms",
+                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                              "1", "86400000") ";"
+                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                               "ALTER TABLE pools" SETTING("urgency_us",
+                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                           "1",
+                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                           "10000000") ";";
+
 static int run_script(sqlite3 *db, const char *sql, struct vgpu_err *err)
 {
     if (sqlite3_exec(db, sql, NULL, NULL, NULL) != SQLITE_OK)
@@ -60,31 +128,15 @@ static int run_script(sqlite3 *db, const char *sql, struct vgpu_err *err)
     return 0;
 }
 
-/* From Phase 2, or from nothing, to the first schema of our own. */
-static int migrate_3(struct store *store, int from, struct vgpu_err *err)
-{
-    struct phase2 *old = NULL;
-    int rc = 0;
-
-    if (from == MIGRATION_PHASE2 && ((rc = phase2_read(store->db, &old, err)) < 0 ||
-                                     (rc = phase2_drop(store->db, old, err)) < 0))
-        goto out;
-    rc = run_script(store->db, schema_3, err);
-    if (rc == 0 && old)
-        rc = phase2_import(store, old, err);
-out:
-    phase2_free(old);
-    return rc;
-}
-
 static const struct migration {
     int to;
-    int (*migrate)(struct store *store, int from, struct vgpu_err *err);
+    const char *script;
 } migrations[] = {
-    {3, migrate_3},
+    {3, schema_3},
+    {4, schema_4},
 };
 
-_Static_assert(STORE_SCHEMA_VERSION == 3, "the last migration leads to the current version");
+_Static_assert(STORE_SCHEMA_VERSION == 4, "the last migration leads to the current version");
 
 static int check_foreign_keys(sqlite3 *db, struct vgpu_err *err)
 {
@@ -110,13 +162,38 @@ static int stamp(sqlite3 *db, struct vgpu_err *err)
     return run_script(db, sql, err);
 }
 
-int migration_run(struct store *store, int from, struct vgpu_err *err)
+/* Runs the scripts after version `from`, up to that of version `to`. */
+static int run_scripts(sqlite3 *db, int from, int to, struct vgpu_err *err)
 {
+    int rc = 0;
+
+    for (size_t i = 0; rc == 0 && i < VGPU_ARRAY_SIZE(migrations); i++)
+        if (migrations[i].to > from && migrations[i].to <= to)
+            rc = run_script(db, migrations[i].script, err);
+    return rc;
+}
+
+/* What Phase 2 has is taken out, and put into the present tables. */
+static int migrate_phase2(struct store *store, struct vgpu_err *err)
+{
+    struct phase2 *old = NULL;
     int rc;
 
-    for (size_t i = 0; i < VGPU_ARRAY_SIZE(migrations); i++)
-        if (migrations[i].to > from && (rc = migrations[i].migrate(store, from, err)) < 0)
-            return rc;
+    if ((rc = phase2_read(store->db, &old, err)) == 0 &&
+        (rc = phase2_drop(store->db, old, err)) == 0 &&
+        (rc = run_scripts(store->db, MIGRATION_PHASE2, STORE_SCHEMA_VERSION, err)) == 0)
+        rc = phase2_import(store, old, err);
+    phase2_free(old);
+    return rc;
+}
+
+int migration_run(struct store *store, int from, struct vgpu_err *err)
+{
+    int rc = from == MIGRATION_PHASE2 ? migrate_phase2(store, err)
+                                      : run_scripts(store->db, from, STORE_SCHEMA_VERSION, err);
+
+    if (rc < 0)
+        return rc;
     if ((rc = check_foreign_keys(store->db, err)) < 0)
         return rc;
     return stamp(store->db, err);
@@ -126,14 +203,16 @@ int migration_run(struct store *store, int from, struct vgpu_err *err)
     "SELECT type, name, sql FROM sqlite_master WHERE name NOT LIKE 'sqlite!_%' ESCAPE '!'"         \
     " ORDER BY type, name"
 
-static int differs(const char *type, const char *name, const char *how, struct vgpu_err *err)
+static int differs(const char *type, const char *name, const char *how, int version,
+                   struct vgpu_err *err)
 {
     return vgpu_err_set(err, EPROTO, "%s '%s' %s the schema of version %d; not touched", type, name,
-                        how, STORE_SCHEMA_VERSION);
+                        how, version);
 }
 
 /* Compares two lists of what a database holds, ordered alike. */
-static int compare_schema(sqlite3_stmt *ours, sqlite3_stmt *theirs, struct vgpu_err *err)
+static int compare_schema(sqlite3_stmt *ours, sqlite3_stmt *theirs, int version,
+                          struct vgpu_err *err)
 {
     for (;;) {
         int have_ours = statement_step(ours, err);
@@ -151,31 +230,32 @@ static int compare_schema(sqlite3_stmt *ours, sqlite3_stmt *theirs, struct vgpu_
             order = strcmp(statement_text(ours, 1), statement_text(theirs, 1));
         if (order < 0)
             return differs(statement_text(ours, 0), statement_text(ours, 1), "is missing from",
-                           err);
+                           version, err);
         if (order > 0)
             return differs(statement_text(theirs, 0), statement_text(theirs, 1),
-                           "does not belong to", err);
+                           "does not belong to", version, err);
         if (strcmp(statement_text(ours, 2), statement_text(theirs, 2)) != 0)
-            return differs(statement_text(ours, 0), statement_text(ours, 1), "differs from", err);
+            return differs(statement_text(ours, 0), statement_text(ours, 1), "differs from",
+                           version, err);
     }
 }
 
-/* A database that carries our mark must hold exactly what a new one holds. */
-static int check_current(sqlite3 *db, struct vgpu_err *err)
+/* A database that carries our mark must hold exactly what a new one of its version held. */
+static int check_schema(sqlite3 *db, int version, struct vgpu_err *err)
 {
     _cleanup_statement_ sqlite3_stmt *ours = NULL;
     _cleanup_statement_ sqlite3_stmt *theirs = NULL;
-    struct store fresh = {.lock = {.fd = -1}};
+    sqlite3 *fresh = NULL;
     int rc = 0;
 
-    if (sqlite3_open(":memory:", &fresh.db) != SQLITE_OK)
-        rc = database_error(fresh.db, "open a database in memory", err);
-    if (rc == 0 && (rc = migration_run(&fresh, 0, err)) == 0 &&
-        (rc = statement_open(fresh.db, &ours, err, LIST_SCHEMA, "")) == 0 &&
+    if (sqlite3_open(":memory:", &fresh) != SQLITE_OK)
+        rc = database_error(fresh, "open a database in memory", err);
+    if (rc == 0 && (rc = run_scripts(fresh, 0, version, err)) == 0 &&
+        (rc = statement_open(fresh, &ours, err, LIST_SCHEMA, "")) == 0 &&
         (rc = statement_open(db, &theirs, err, LIST_SCHEMA, "")) == 0)
-        rc = compare_schema(ours, theirs, err);
+        rc = compare_schema(ours, theirs, version, err);
     sqlite3_finalize(vgpu_steal_ptr(&ours));
-    sqlite3_close(fresh.db);
+    sqlite3_close(fresh);
     return rc;
 }
 
@@ -191,7 +271,7 @@ static int recognise_ours(sqlite3 *db, int version, struct vgpu_err *err)
                             "it has schema version %d, which never was; "
                             "not touched",
                             version);
-    return version == STORE_SCHEMA_VERSION ? check_current(db, err) : 0;
+    return check_schema(db, version, err);
 }
 
 /* Not marked as ours: empty, Phase 2, or nothing that we know. */

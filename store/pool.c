@@ -1,14 +1,18 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "store/pool.h"
 
+#include <stdio.h>
 #include <string.h>
 
 #include "store/args.h"
 #include "store/audit.h"
 #include "store/pool_gpu.h"
+#include "store/setting.h"
 #include "store/text.h"
 
-#define COLUMNS "pool, policy, description, created, updated"
+#define COLUMNS                                                                                    \
+    "pool, policy, description, weight_hundredths, slice_us, grace_us, max_wait_ms, urgency_us,"   \
+    " created, updated"
 
 static const char *const policies[] = {"wfq", "strict", NULL};
 
@@ -24,16 +28,10 @@ int pool_check(const struct pool_row *row, struct vgpu_err *err)
 int pool_insert(struct store *store, const struct pool_row *row, struct vgpu_err *err)
 {
     return database_run(store->db, err,
-                        "INSERT INTO pools (" COLUMNS ") VALUES (?1, ?2, ?3, ?4, ?5)", "sssii",
-                        row->pool, row->policy, row->description, row->created, row->updated);
-}
-
-static json_t *row_json(sqlite3_stmt *row)
-{
-    return json_pack("{s:s, s:s, s:s, s:I, s:I}", "pool", statement_text(row, 0), "policy",
-                     statement_text(row, 1), "description", statement_text(row, 2), "created",
-                     (json_int_t)sqlite3_column_int64(row, 3), "updated",
-                     (json_int_t)sqlite3_column_int64(row, 4));
+                        "INSERT INTO pools (pool, policy, description, created, updated)"
+                        " VALUES (?1, ?2, ?3, ?4, ?5)",
+                        "sssii", row->pool, row->policy, row->description, row->created,
+                        row->updated);
 }
 
 /* 1 and *ret_pool, or 0: there is none of that name. */
@@ -47,7 +45,7 @@ static int find(struct store *store, const char *pool, json_t **ret_pool, struct
         rc = statement_step(row, err);
     if (rc <= 0)
         return rc;
-    *ret_pool = row_json(row);
+    *ret_pool = statement_json(row);
     return *ret_pool ? 1 : database_no_memory(err);
 }
 
@@ -104,7 +102,7 @@ int pool_list(struct store *store, bool with_members, json_t **ret_pools, struct
     if (rc < 0)
         return rc;
     while ((rc = statement_step(row, err)) > 0) {
-        json_t *pool = row_json(row);
+        json_t *pool = statement_json(row);
 
         if (!pool || json_array_append_new(pools, pool) < 0)
             return database_no_memory(err);
@@ -204,4 +202,58 @@ int pool_command_list(struct store_call *call, struct vgpu_err *err)
     if (rc < 0)
         return rc;
     return json_object_set_new(call->result, "pools", pools) < 0 ? database_no_memory(err) : 0;
+}
+
+/* Puts the pool as it is now into the result, and the change, if it is one, into the audit log. */
+static int give_changed(struct store_call *call, const char *pool, json_t *old,
+                        struct vgpu_err *err)
+{
+    _cleanup_json_ json_t *new = NULL;
+    int rc = load(call->store, pool, &new, err);
+
+    if (rc < 0)
+        return rc;
+    if (json_object_set(call->result, "pool", new) < 0)
+        return database_no_memory(err);
+    return json_equal(old, new) ? 0 : audit_record(call, "pool", pool, old, new, err);
+}
+
+int pool_command_set_policy(struct store_call *call, struct vgpu_err *err)
+{
+    static const char *const known[] = {"pool", "policy", NULL};
+    _cleanup_json_ json_t *old = NULL;
+    const char *pool = NULL, *policy = NULL;
+    int rc;
+
+    if ((rc = args_known(call->args, known, err)) < 0 ||
+        (rc = args_text(call->args, "pool", true, &pool, err)) < 0 ||
+        (rc = args_word(call->args, "policy", true, policies, &policy, err)) < 0 ||
+        (rc = load(call->store, pool, &old, err)) < 0 ||
+        (rc = database_run(call->store->db, err,
+                           "UPDATE pools SET policy = ?2, updated = ?3"
+                           " WHERE pool = ?1 AND policy <> ?2",
+                           "ssi", pool, policy, call->now)) < 0)
+        return rc;
+    return give_changed(call, pool, old, err);
+}
+
+int pool_command_set(struct store_call *call, struct vgpu_err *err)
+{
+    static const char *const naming[] = {"pool", NULL};
+    const struct setting_command *command =
+        setting_command_find(pool_setting_commands, call->command);
+    char changes[SETTING_SQL_BYTES], sql[SETTING_SQL_BYTES + 64];
+    _cleanup_json_ json_t *old = NULL;
+    const char *pool = NULL;
+    int rc;
+
+    if ((rc = args_text(call->args, "pool", true, &pool, err)) < 0 ||
+        (rc = load(call->store, pool, &old, err)) < 0 ||
+        (rc = setting_read(pool_settings, command, naming, call->args, old, changes, err)) < 0)
+        return rc;
+    if (changes[0]) {
+        snprintf(sql, sizeof(sql), "UPDATE pools SET %s, updated = ?2 WHERE pool = ?1", changes);
+        rc = database_run(call->store->db, err, sql, "si", pool, call->now);
+    }
+    return rc < 0 ? rc : give_changed(call, pool, old, err);
 }

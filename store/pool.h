@@ -28,5 +28,8 @@ int pool_list(struct store *store, bool with_members, json_t **ret_pools, struct
 int pool_command_create(struct store_call *call, struct vgpu_err *err);
 int pool_command_remove(struct store_call *call, struct vgpu_err *err);
 int pool_command_list(struct store_call *call, struct vgpu_err *err);
+int pool_command_set_policy(struct store_call *call, struct vgpu_err *err);
+/* All of pool_setting_commands. */
+int pool_command_set(struct store_call *call, struct vgpu_err *err);
 
 #endif

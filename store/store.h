@@ -19,25 +19,50 @@
 
 #include "common/err.h"
 
-#define STORE_SCHEMA_VERSION 3          /* PRAGMA user_version */
+#define STORE_SCHEMA_VERSION 4          /* PRAGMA user_version */
 #define STORE_APPLICATION_ID 0x76475055 /* PRAGMA application_id: "vGPU" */
 
 /* Named maxima; the CHECK constraints of the schema repeat those of single values. */
-#define STORE_GPUS_MAX          64   /* rows, missing ones included; gpu_id 0..63 */
-#define STORE_POOLS_MAX         64   /* rows */
-#define STORE_VMS_MAX           1024 /* rows */
-#define STORE_VM_ID_MIN         1
-#define STORE_VM_ID_MAX         2147483647
-#define STORE_NAME_BYTES        64  /* pool, VM and GPU model names: UTF-8, no control characters */
-#define STORE_DESCRIPTION_BYTES 256 /* UTF-8, no control characters */
-#define STORE_GPU_UUID_BYTES    64
-#define STORE_PCI_BYTES         32
-#define STORE_UUID_BYTES        36  /* of a VM: 8-4-4-4-12 hexadecimal digits, kept in lower case */
-#define STORE_WHO_BYTES         128 /* longer ones are cut */
-#define STORE_AUDIT_ROWS_MAX    100000 /* the oldest rows make room */
-#define STORE_WEIGHT_MIN        1.0
-#define STORE_WEIGHT_MAX        100.0
-#define STORE_WEIGHT_DEFAULT    50.0 /* weights are kept to hundredths */
+#define STORE_GPUS_MAX             64   /* rows, missing ones included; gpu_id 0..63 */
+#define STORE_POOLS_MAX            64   /* rows */
+#define STORE_VMS_MAX              1024 /* rows */
+#define STORE_VM_ID_MIN            1
+#define STORE_VM_ID_MAX            2147483647
+#define STORE_NAME_BYTES           64 /* pool, VM and GPU model names: UTF-8, no control characters */
+#define STORE_DESCRIPTION_BYTES    256 /* UTF-8, no control characters */
+#define STORE_GPU_UUID_BYTES       64
+#define STORE_PCI_BYTES            32
+#define STORE_UUID_BYTES           36 /* of a VM: 8-4-4-4-12 hexadecimal digits, kept in lower case */
+#define STORE_WHO_BYTES            128    /* longer ones are cut */
+#define STORE_AUDIT_ROWS_MAX       100000 /* the oldest rows make room */
+#define STORE_AUDIT_FAULT_ROWS_MAX 10000  /* of those, what record-fault wrote */
+#define STORE_FAULTS_KEPT_MIN      16     /* per VM; more where its threshold is higher */
+#define STORE_WEIGHT_MIN           1.0
+#define STORE_WEIGHT_MAX           100.0
+#define STORE_WEIGHT_DEFAULT       50.0 /* weights are kept to hundredths */
+#define STORE_REASON_BYTES         256 /* of a quarantine or a fault: UTF-8, no control characters */
+#define STORE_FAULT_KIND_BYTES     32  /* a-z, 0-9 and '-' */
+
+/* Ranges and defaults of the settings (setting.c); 0 is allowed besides and means the default. */
+#define STORE_RATE_MAX                1000000000
+#define STORE_BURST_MAX               1000000000
+#define STORE_DEPTH_MAX               65536
+#define STORE_DEPTH_DEFAULT           4096
+#define STORE_BYTES_MIN               (INT64_C(1) << 20)
+#define STORE_BYTES_IN_FLIGHT_MAX     (INT64_C(1) << 40)
+#define STORE_MEMORY_MAX              (INT64_C(16) << 40)
+#define STORE_JOB_TIMEOUT_MIN_MS      10
+#define STORE_JOB_TIMEOUT_MAX_MS      86400000
+#define STORE_JOB_TIMEOUT_DEFAULT_MS  30000
+#define STORE_FAULT_THRESHOLD_MAX     1000
+#define STORE_FAULT_THRESHOLD_DEFAULT 5
+#define STORE_FAULT_WINDOW_MAX_S      31536000
+#define STORE_FAULT_WINDOW_DEFAULT_S  3600
+#define STORE_SLICE_MIN_US            100
+#define STORE_SLICE_MAX_US            10000000
+#define STORE_GRACE_MAX_US            10000000
+#define STORE_MAX_WAIT_MAX_MS         86400000
+#define STORE_URGENCY_MAX_US          10000000
 
 /* Lines of the helper's protocol, newline included. */
 #define STORE_REQUEST_BYTES_MAX (1024 * 1024)
@@ -60,8 +85,8 @@ struct store_options {
 #define STORE_LOCK_WAIT_MS 2000 /* what the programs pass */
 
 /*
- * Opens the database at path, takes its lock, and upgrades a Phase 2 database in place, with a
- * backup beside it. On error the file is as it was, byte by byte.
+ * Opens the database at path, takes its lock, and upgrades an earlier one in place, with a backup
+ * beside it. On error the file is as it was, byte by byte.
  *
  * -ENOENT: no database and no `create`. -EBUSY: somebody else holds the lock; the text says who.
  * -EUCLEAN: not a database, or corrupt. -EPROTO: a schema that is not understood, or one of a

@@ -82,7 +82,8 @@ static void test_helper_says_hello_with_a_snapshot(void **state)
     start(&helper, fixture->path, true);
     hello = next(&helper);
     assert_int_equal(json_integer_value(json_object_get(hello, "hello")), 1);
-    assert_int_equal(json_integer_value(json_object_get(hello, "schema_version")), 3);
+    assert_int_equal(json_integer_value(json_object_get(hello, "schema_version")),
+                     STORE_SCHEMA_VERSION);
     assert_true(json_is_object(json_object_get(hello, "snapshot")));
     assert_int_equal(finish(&helper), 0);
 }

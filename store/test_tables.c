@@ -783,6 +783,11 @@ static void test_changes_survive_reopening(void **state)
     assert_true(json_equal(before, after));
 }
 
+#define INTO_POOLS "INSERT INTO pools (pool, policy, description, created, updated) VALUES "
+#define INTO_VMS                                                                                   \
+    "INSERT INTO vms (vm_id, uuid, name, pool, priority, weight_hundredths, created, updated)"     \
+    " VALUES "
+
 /* The schema's own checks, behind those of the commands. */
 static void test_schema_refuses_bad_values(void **state)
 {
@@ -791,17 +796,17 @@ static void test_schema_refuses_bad_values(void **state)
         "INSERT INTO gpus VALUES (0, 'u', 'p', 'm', -1, 0, 'present', 0, 0)",
         "INSERT INTO gpus VALUES (0, 'u', 'p', 'm', 1, 0, 'broken', 0, 0)",
         "INSERT INTO gpus VALUES (0, '', 'p', 'm', 1, 0, 'present', 0, 0)",
-        "INSERT INTO pools VALUES ('B', 'fair', '', 0, 0)",
-        "INSERT INTO pools VALUES (NULL, 'wfq', '', 0, 0)",
-        "INSERT INTO pools VALUES ('', 'wfq', '', 0, 0)",
+        INTO_POOLS "('B', 'fair', '', 0, 0)",
+        INTO_POOLS "(NULL, 'wfq', '', 0, 0)",
+        INTO_POOLS "('', 'wfq', '', 0, 0)",
         "INSERT INTO pool_gpus VALUES ('A', 7)",
-        "INSERT INTO vms VALUES (0, NULL, NULL, 'A', 'low', 100, 0, 0)",
-        "INSERT INTO vms VALUES (1, NULL, NULL, 'Z', 'low', 100, 0, 0)",
-        "INSERT INTO vms VALUES (1, NULL, NULL, 'A', 'top', 100, 0, 0)",
-        "INSERT INTO vms VALUES (1, NULL, NULL, 'A', 'low', 99, 0, 0)",
-        "INSERT INTO vms VALUES (1, NULL, NULL, 'A', 'low', 10001, 0, 0)",
-        "INSERT INTO vms VALUES (1, NULL, NULL, 'A', 'low', 100.5, 0, 0)",
-        "INSERT INTO vms VALUES (1, 'short', NULL, 'A', 'low', 100, 0, 0)",
+        INTO_VMS "(0, NULL, NULL, 'A', 'low', 100, 0, 0)",
+        INTO_VMS "(1, NULL, NULL, 'Z', 'low', 100, 0, 0)",
+        INTO_VMS "(1, NULL, NULL, 'A', 'top', 100, 0, 0)",
+        INTO_VMS "(1, NULL, NULL, 'A', 'low', 99, 0, 0)",
+        INTO_VMS "(1, NULL, NULL, 'A', 'low', 10001, 0, 0)",
+        INTO_VMS "(1, NULL, NULL, 'A', 'low', 100.5, 0, 0)",
+        INTO_VMS "(1, 'short', NULL, 'A', 'low', 100, 0, 0)",
         "DELETE FROM pools",
     };
     struct store *store = store_of(state);

@@ -66,33 +66,46 @@ int text_check(const char *what, const char *value, size_t max_bytes, struct vgp
     return 0;
 }
 
-const char *text_show(char shown[TEXT_SHOWN_BYTES], const char *value)
+/* As text_clean(); true if all of value is there. *ret_used: the bytes written, without NUL. */
+static bool copy_clean(const char *value, char *text, size_t size, size_t *ret_used)
 {
     const unsigned char *at = (const unsigned char *)value;
-    const size_t limit = TEXT_SHOWN_BYTES - sizeof("...'");
     size_t used = 0;
     uint32_t point = 0;
 
-    shown[used++] = '\'';
     while (*at) {
         size_t length = decode(at, &point);
         bool bad = length == 0 || is_control(point);
 
-        if (used + (bad ? 1 : length) > limit) {
-            memcpy(shown + used, "...", 3);
-            used += 3;
+        if (used + (bad ? 1 : length) >= size)
             break;
-        }
         if (bad)
-            shown[used++] = '?';
+            text[used++] = '?';
         else {
-            memcpy(shown + used, at, length);
+            memcpy(text + used, at, length);
             used += length;
         }
         at += length ? length : 1;
     }
-    shown[used++] = '\'';
-    shown[used] = '\0';
+    text[used] = '\0';
+    *ret_used = used;
+    return *at == '\0';
+}
+
+void text_clean(const char *value, char *text, size_t size)
+{
+    size_t used;
+
+    copy_clean(value[0] ? value : "?", text, size, &used);
+}
+
+const char *text_show(char shown[TEXT_SHOWN_BYTES], const char *value)
+{
+    size_t used;
+    bool whole = copy_clean(value, shown + 1, TEXT_SHOWN_BYTES - sizeof("'...'") + 1, &used);
+
+    shown[0] = '\'';
+    snprintf(shown + 1 + used, TEXT_SHOWN_BYTES - 1 - used, "%s'", whole ? "" : "...");
     return shown;
 }
 

@@ -20,6 +20,12 @@ int text_check(const char *what, const char *value, size_t max_bytes, struct vgp
 /* Writes value into shown in quotes, control characters as '?', cut to fit. Returns shown. */
 const char *text_show(char shown[TEXT_SHOWN_BYTES], const char *value);
 
+/*
+ * Writes value into text, whose size is at least 8, cut to fit between characters, with '?' for
+ * what text_check() refuses; an empty one becomes "?". For what programs say, and must not be lost.
+ */
+void text_clean(const char *value, char *text, size_t size);
+
 /* Checks a UUID (8-4-4-4-12 hexadecimal digits) and writes it in lower case. */
 int text_uuid(const char *value, char ret_uuid[STORE_UUID_BYTES + 1], struct vgpu_err *err);
 

@@ -7,11 +7,34 @@
 #include "store/args.h"
 #include "store/audit.h"
 #include "store/pool.h"
+#include "store/setting.h"
 #include "store/text.h"
 
-#define COLUMNS   "vm_id, uuid, name, pool, priority, weight_hundredths, created, updated"
-#define KEY_BYTES 24
+#define TEXT_OF(number) #number
+#define AS_TEXT(number) TEXT_OF(number)
+#define DEFAULT_WINDOW  AS_TEXT(STORE_FAULT_WINDOW_DEFAULT_S)
+#define KEY_BYTES       24
 
+/*
+ * A fault counts while it is younger than the VM's window (?2: now) and was not forgiven. The last
+ * fault is shown as long as it is kept.
+ */
+#define COLUMNS                                                                                    \
+    "vms.vm_id AS vm_id, uuid, name, pool, priority, weight_hundredths / 100.0 AS weight, "        \
+    "rate_per_s, burst,"                                                                           \
+    " depth, bytes_in_flight, job_timeout_ms, memory_bytes, process_memory_bytes,"                 \
+    " fault_threshold, fault_window_s,"                                                            \
+    " (SELECT count(*) FROM vm_faults f WHERE f.vm_id = vms.vm_id AND f.fault_id > faults_from"    \
+    "  AND f.time > ?2 - CASE fault_window_s WHEN 0 THEN " DEFAULT_WINDOW                          \
+    "                    ELSE fault_window_s END) AS faults,"                                      \
+    " faults_total, last.time AS last_fault, last.kind AS last_fault_kind,"                        \
+    " last.text AS last_fault_text, quarantine_reason IS NOT NULL AS quarantined,"                 \
+    " quarantine_reason, quarantine_time, quarantined_by, created, updated"
+#define FROM                                                                                       \
+    " FROM vms LEFT JOIN vm_faults last ON last.fault_id ="                                        \
+    " (SELECT max(fault_id) FROM vm_faults f WHERE f.vm_id = vms.vm_id) "
+
+const char *const vm_naming[] = {"vm", "vm_id", "uuid", "name", NULL};
 const char *const vm_priorities[] = {"low", "medium", "high", NULL};
 
 int64_t vm_weight_hundredths(double weight)
@@ -22,27 +45,29 @@ int64_t vm_weight_hundredths(double weight)
 int vm_insert(struct store *store, const struct vm_row *row, struct vgpu_err *err)
 {
     return database_run(store->db, err,
-                        "INSERT INTO vms (" COLUMNS ") VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+                        "INSERT INTO vms (vm_id, uuid, name, pool, priority, weight_hundredths,"
+                        " created, updated) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
                         "issssiii", row->vm_id, row->uuid, row->name, row->pool, row->priority,
                         row->weight_hundredths, row->created, row->updated);
 }
 
 static json_t *row_json(sqlite3_stmt *row)
 {
-    return json_pack("{s:I, s:s?, s:s?, s:s, s:s, s:f, s:I, s:I}", "vm_id",
-                     (json_int_t)sqlite3_column_int64(row, 0), "uuid", statement_text(row, 1),
-                     "name", statement_text(row, 2), "pool", statement_text(row, 3), "priority",
-                     statement_text(row, 4), "weight", (double)sqlite3_column_int64(row, 5) / 100.0,
-                     "created", (json_int_t)sqlite3_column_int64(row, 6), "updated",
-                     (json_int_t)sqlite3_column_int64(row, 7));
+    json_t *vm = statement_json(row);
+    bool quarantined = json_integer_value(json_object_get(vm, "quarantined")) != 0;
+
+    if (json_object_set_new(vm, "quarantined", json_boolean(quarantined)) < 0) {
+        json_decref(vm);
+        return NULL;
+    }
+    return vm;
 }
 
-/* 1 and *ret_vm, or 0: there is none of that id. */
-static int find(struct store *store, int64_t vm_id, json_t **ret_vm, struct vgpu_err *err)
+int vm_find(struct store *store, int64_t vm_id, json_t **ret_vm, struct vgpu_err *err)
 {
     _cleanup_statement_ sqlite3_stmt *row = NULL;
-    int rc = statement_open(store->db, &row, err, "SELECT " COLUMNS " FROM vms WHERE vm_id = ?1",
-                            "i", vm_id);
+    int rc = statement_open(store->db, &row, err, "SELECT " COLUMNS FROM "WHERE vms.vm_id = ?1",
+                            "ii", vm_id, store->now_s());
 
     if (rc == 0)
         rc = statement_step(row, err);
@@ -57,9 +82,9 @@ int vm_list(struct store *store, const char *pool, json_t **ret_vms, struct vgpu
     _cleanup_statement_ sqlite3_stmt *row = NULL;
     _cleanup_json_ json_t *vms = json_array();
     int rc = statement_open(store->db, &row, err,
-                            "SELECT " COLUMNS " FROM vms WHERE ?1 IS NULL OR pool = ?1"
-                            " ORDER BY vm_id",
-                            "s", pool);
+                            "SELECT " COLUMNS FROM "WHERE ?1 IS NULL OR pool = ?1"
+                            " ORDER BY vms.vm_id",
+                            "si", pool, store->now_s());
 
     if (rc < 0)
         return rc;
@@ -115,12 +140,11 @@ static bool is_given(const json_t *args, const char *key)
 
 static int read_selector(const json_t *args, struct selector *ret, struct vgpu_err *err)
 {
-    static const char *const keys[] = {"vm", "vm_id", "uuid", "name"};
     int given = 0, rc;
 
     *ret = (struct selector){.vm_id = -1};
-    for (size_t i = 0; i < VGPU_ARRAY_SIZE(keys); i++)
-        given += is_given(args, keys[i]);
+    for (size_t i = 0; vm_naming[i]; i++)
+        given += is_given(args, vm_naming[i]);
     if (given != 1)
         return vgpu_err_set(err, EINVAL, "%s: name it by exactly one of vm, vm_id, uuid, name",
                             given ? "the VM is named more than once" : "which VM is missing");
@@ -157,8 +181,7 @@ static void describe(sqlite3_stmt *row, char *text, size_t size)
              name ? shown : "no name", uuid ? ", " : "", uuid ? uuid : "");
 }
 
-/* Finds the one VM that a request names. */
-static int resolve(struct store_call *call, json_t **ret_vm, struct vgpu_err *err)
+int vm_resolve(struct store_call *call, json_t **ret_vm, struct vgpu_err *err)
 {
     _cleanup_statement_ sqlite3_stmt *row = NULL;
     _cleanup_json_ json_t *vm = NULL;
@@ -170,9 +193,9 @@ static int resolve(struct store_call *call, json_t **ret_vm, struct vgpu_err *er
     if (rc < 0)
         return rc;
     rc = statement_open(call->store->db, &row, err,
-                        "SELECT " COLUMNS " FROM vms"
-                        " WHERE vm_id = ?1 OR uuid = ?2 OR name = ?3 ORDER BY vm_id",
-                        "iss", by.vm_id, by.uuid, by.name);
+                        "SELECT " COLUMNS FROM
+                        "WHERE vms.vm_id = ?1 OR uuid = ?3 OR name = ?4 ORDER BY vms.vm_id",
+                        "iiss", by.vm_id, call->now, by.uuid, by.name);
     if (rc < 0)
         return rc;
     while ((rc = statement_step(row, err)) > 0) {
@@ -193,7 +216,7 @@ static int resolve(struct store_call *call, json_t **ret_vm, struct vgpu_err *er
     return 0;
 }
 
-static int give(struct store_call *call, json_t *vm, json_t *old, json_t *new, struct vgpu_err *err)
+int vm_give(struct store_call *call, json_t *vm, json_t *old, json_t *new, struct vgpu_err *err)
 {
     char key[KEY_BYTES];
 
@@ -223,12 +246,12 @@ static int check_free(struct store *store, const struct vm_row *vm, struct vgpu_
 {
     _cleanup_json_ json_t *same = NULL;
     int64_t owner;
-    int rc = find(store, vm->vm_id, &same, err);
+    int rc = vm_find(store, vm->vm_id, &same, err);
 
     if (rc > 0)
         return vgpu_err_set(err, EEXIST,
                             "VM %lld exists already, in pool '%s'; change it with "
-                            "set-pool, set-priority and set-weight",
+                            "set-pool, set-priority, set-weight and the like",
                             (long long)vm->vm_id, json_string_value(json_object_get(same, "pool")));
     if (rc == 0 && vm->uuid)
         rc = database_integer(store->db, &owner, err, "SELECT vm_id FROM vms WHERE uuid = ?1", "s",
@@ -287,22 +310,22 @@ int vm_command_register(struct store_call *call, struct vgpu_err *err)
         (rc = pool_exists(call->store, row.pool, err)) < 0 ||
         (rc = check_free(call->store, &row, err)) < 0 || (rc = check_room(call->store, err)) < 0 ||
         (rc = vm_insert(call->store, &row, err)) < 0 ||
-        (rc = find(call->store, row.vm_id, &vm, err)) < 0)
+        (rc = vm_find(call->store, row.vm_id, &vm, err)) < 0)
         return rc;
-    return give(call, vm, NULL, vm, err);
+    return vm_give(call, vm, NULL, vm, err);
 }
 
 int vm_command_remove(struct store_call *call, struct vgpu_err *err)
 {
-    static const char *const known[] = {"vm", "vm_id", "uuid", "name", NULL};
     _cleanup_json_ json_t *vm = NULL;
     int rc;
 
-    if ((rc = args_known(call->args, known, err)) < 0 || (rc = resolve(call, &vm, err)) < 0 ||
+    if ((rc = args_known(call->args, vm_naming, err)) < 0 ||
+        (rc = vm_resolve(call, &vm, err)) < 0 ||
         (rc = database_run(call->store->db, err, "DELETE FROM vms WHERE vm_id = ?1", "i",
                            (int64_t)json_integer_value(json_object_get(vm, "vm_id")))) < 0)
         return rc;
-    return give(call, vm, vm, NULL, err);
+    return vm_give(call, vm, vm, NULL, err);
 }
 
 int vm_command_list(struct store_call *call, struct vgpu_err *err)
@@ -330,16 +353,16 @@ static int set_column(struct store_call *call, const char *sql, const char *text
     _cleanup_json_ json_t *old = NULL;
     _cleanup_json_ json_t *new = NULL;
     int64_t vm_id;
-    int rc = resolve(call, &old, err);
+    int rc = vm_resolve(call, &old, err);
 
     if (rc < 0)
         return rc;
     vm_id = json_integer_value(json_object_get(old, "vm_id"));
     rc = text ? database_run(call->store->db, err, sql, "isi", vm_id, text, call->now)
               : database_run(call->store->db, err, sql, "iii", vm_id, integer, call->now);
-    if (rc < 0 || (rc = find(call->store, vm_id, &new, err)) < 0)
+    if (rc < 0 || (rc = vm_find(call->store, vm_id, &new, err)) < 0)
         return rc;
-    return give(call, new, old, new, err);
+    return vm_give(call, new, old, new, err);
 }
 
 int vm_command_set_priority(struct store_call *call, struct vgpu_err *err)
@@ -385,4 +408,27 @@ int vm_command_set_pool(struct store_call *call, struct vgpu_err *err)
     return set_column(call,
                       "UPDATE vms SET pool = ?2, updated = ?3 WHERE vm_id = ?1 AND pool <> ?2",
                       pool, 0, err);
+}
+
+int vm_command_set(struct store_call *call, struct vgpu_err *err)
+{
+    const struct setting_command *command =
+        setting_command_find(vm_setting_commands, call->command);
+    char changes[SETTING_SQL_BYTES], sql[SETTING_SQL_BYTES + 64];
+    _cleanup_json_ json_t *old = NULL;
+    _cleanup_json_ json_t *new = NULL;
+    int64_t vm_id;
+    int rc = vm_resolve(call, &old, err);
+
+    if (rc < 0 ||
+        (rc = setting_read(vm_settings, command, vm_naming, call->args, old, changes, err)) < 0)
+        return rc;
+    if (!changes[0])
+        return vm_give(call, old, old, old, err);
+    vm_id = json_integer_value(json_object_get(old, "vm_id"));
+    snprintf(sql, sizeof(sql), "UPDATE vms SET %s, updated = ?2 WHERE vm_id = ?1", changes);
+    if ((rc = database_run(call->store->db, err, sql, "ii", vm_id, call->now)) < 0 ||
+        (rc = vm_find(call->store, vm_id, &new, err)) < 0)
+        return rc;
+    return vm_give(call, new, old, new, err);
 }

@@ -28,11 +28,25 @@ int vm_insert(struct store *store, const struct vm_row *row, struct vgpu_err *er
 /* The rows as in the snapshot, of one pool or (NULL) of all. */
 int vm_list(struct store *store, const char *pool, json_t **ret_vms, struct vgpu_err *err);
 
+/* 1 and *ret_vm, the row as in the snapshot, or 0: there is none of that id. */
+int vm_find(struct store *store, int64_t vm_id, json_t **ret_vm, struct vgpu_err *err);
+
+/* Finds the one VM that a request names. -ENOENT, -ENOTUNIQ with a text that helps. */
+int vm_resolve(struct store_call *call, json_t **ret_vm, struct vgpu_err *err);
+
+/* Puts vm into the result, and the change from old to new, if it is one, into the audit log. */
+int vm_give(struct store_call *call, json_t *vm, json_t *old, json_t *new, struct vgpu_err *err);
+
+/* The arguments that name a VM; NULL ends it. */
+extern const char *const vm_naming[];
+
 int vm_command_register(struct store_call *call, struct vgpu_err *err);
 int vm_command_remove(struct store_call *call, struct vgpu_err *err);
 int vm_command_list(struct store_call *call, struct vgpu_err *err);
 int vm_command_set_priority(struct store_call *call, struct vgpu_err *err);
 int vm_command_set_weight(struct store_call *call, struct vgpu_err *err);
 int vm_command_set_pool(struct store_call *call, struct vgpu_err *err);
+/* All of vm_setting_commands. */
+int vm_command_set(struct store_call *call, struct vgpu_err *err);
 
 #endif

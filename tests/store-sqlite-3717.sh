@@ -45,9 +45,12 @@ compile() {
 }
 
 compile -o vgpu-store "$root/store/helper_main.c"
-for name in open tables helper; do
+for name in open upgrade tables settings faults helper; do
     compile -o "test-store-$name" "$root/store/test_$name.c" "$root/store/test_support.c" -lcmocka
 done
 ./test-store-open
+./test-store-upgrade
 ./test-store-tables
+./test-store-settings
+./test-store-faults
 ./test-store-helper ./vgpu-store

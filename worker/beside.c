@@ -22,7 +22,8 @@ static const struct beside_row rows[] = {
     {CUDA_OP_CONTEXT_CREATE, BEFORE_NOTHING, prepare_context_create, settle_context_create},
     {CUDA_OP_CONTEXT_DESTROY, BEFORE_IDLE, prepare_context_destroy, settle_context_end},
     {CUDA_OP_CONTEXT_RESET, BEFORE_IDLE, prepare_context_reset, settle_context_reset},
-    {CUDA_OP_CONTEXT_SET_LIMIT, BEFORE_NOTHING, prepare_context_set_limit, NULL},
+    {CUDA_OP_CONTEXT_SET_LIMIT, BEFORE_NOTHING, prepare_context_set_limit,
+     settle_context_set_limit},
     {CUDA_OP_MODULE_LOAD, BEFORE_NOTHING, prepare_module_load, settle_module_load},
     {CUDA_OP_MODULE_UNLOAD, BEFORE_EARLIER, prepare_module_unload, settle_module_unload},
     {CUDA_OP_LINK_ADD, BEFORE_NOTHING, prepare_link, settle_link},
@@ -100,6 +101,8 @@ void beside_start(struct channel *channel, struct item *item)
 
     if (row && row->prepare)
         result = row->prepare(channel, item);
+    if (result == CUDA_CALL_LATER)
+        return; /* parked (quota.h) */
     if (result != CUDA_SUCCESS) {
         item_finish(channel, item, result);
         return;

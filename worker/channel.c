@@ -123,6 +123,7 @@ int channel_attach(struct channel *channel, const struct channel_config *config,
     }
     channel->now_ns = vgpu_clock_ns();
     turn_init(channel);
+    quota_init(channel);
     return 0;
 }
 
@@ -196,13 +197,6 @@ void channel_tell_end(struct channel *channel)
     page_store_u32(&channel->map.page->notice.state, VGPU_CHANNEL_ENDED);
     channel_kick(channel->fds[VGPU_FD_REPORT_KICK]);
     channel_kick(channel->fds[VGPU_FD_COMPLETE_KICK]);
-}
-
-uint64_t channel_memory_quota(const struct channel *channel)
-{
-    uint64_t quota = page_load_u64(&channel->map.lease->memory_quota_bytes);
-
-    return quota ? quota : UINT64_MAX;
 }
 
 void channel_add_memory(struct channel *channel, int64_t bytes)

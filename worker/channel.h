@@ -27,6 +27,7 @@
 #include "worker/mapping.h"
 #include "worker/pool.h"
 #include "worker/print.h"
+#include "worker/quota.h"
 #include "worker/reply.h"
 #include "worker/snapshot.h"
 #include "worker/stages.h"
@@ -67,6 +68,7 @@ struct channel {
     struct ledger ledger;
     struct data_area data;
     uint64_t memory_bytes; /* device memory that the guest holds */
+    struct quota quota;
     struct pool default_pool;
     struct pool *pools; /* the others */
     bool pools_freed;   /* pools_settle has something to look at */
@@ -77,6 +79,7 @@ struct channel {
     CUcontext entered;        /* current in the consumer's thread */
     CUresult posted_error;    /* of posted calls without a living context */
     uint32_t thread_streams;
+    uint32_t gpu_faults; /* contexts that the guest's work has spoilt */
 
     struct stream *active; /* streams with something uncovered or with marks */
     struct graph *graphs;  /* executable ones */
@@ -139,9 +142,6 @@ void channel_tell_end(struct channel *channel);
 
 /* Writes 1 to an eventfd. */
 void channel_kick(int fd);
-
-/* The quota of device memory; UINT64_MAX if there is none. */
-uint64_t channel_memory_quota(const struct channel *channel);
 
 /* Accounts device memory that the guest got or gave back. */
 void channel_add_memory(struct channel *channel, int64_t bytes);

@@ -302,7 +302,7 @@ void consumer_issue(struct channel *channel, struct item *item)
     item->call.issued_ns = channel->now_ns;
     if (item->counted)
         channel->turn.wait_ns += item->call.issued_ns - item->call.taken_ns;
-    if (item->call.row->encode && !item_make_out(channel, item)) {
+    if (item->call.row->encode && !item->out && !item_make_out(channel, item)) {
         item_finish(channel, item, CUDA_ERROR_OUT_OF_MEMORY);
         return;
     }
@@ -495,6 +495,7 @@ bool consumer_round(struct channel *channel)
     any |= streams_poll(channel);
     any |= written_tell(channel);
     any |= poll_event_waits(channel);
+    any |= quota_poll(channel);
     any |= beside_poll(channel);
     any |= replies_flush(channel);
     if (any)
@@ -571,6 +572,7 @@ void channel_release_items(struct channel *channel)
     channel->active = NULL;
     release_list(channel, &channel->event_waits);
     release_list(channel, &channel->closing);
+    release_list(channel, &channel->quota.waits);
     release_list(channel, &channel->hold.items);
     if (channel->partial)
         item_free(channel, channel->partial);

@@ -73,6 +73,27 @@ bool context_error_is_sticky(CUresult result)
     }
 }
 
+/* Errors of the guest's own work; the others are the host's or the GPU's. */
+static bool error_is_fault(CUresult result)
+{
+    switch (result) {
+    case CUDA_ERROR_ECC_UNCORRECTABLE:
+    case CUDA_ERROR_NVLINK_UNCORRECTABLE:
+    case CUDA_ERROR_CONTAINED:
+    case CUDA_ERROR_EXTERNAL_DEVICE:
+        return false;
+    default:
+        return context_error_is_sticky(result);
+    }
+}
+
+/* The mediator counts them against the VM. */
+static void tell_fault(struct channel *channel)
+{
+    page_store_u32(&channel->map.report->gpu_faults, ++channel->gpu_faults);
+    channel_kick(channel->fds[VGPU_FD_REPORT_KICK]);
+}
+
 static void tell_poisoned(struct channel *channel)
 {
     CUresult poisoned = channel->primary.sticky;
@@ -87,6 +108,8 @@ void context_note_sticky(struct channel *channel, struct context *context, CUres
     if (!context || context->sticky != CUDA_SUCCESS || !context_error_is_sticky(result))
         return;
     context->sticky = result;
+    if (error_is_fault(result))
+        tell_fault(channel);
     /* Before the guest can know: whoever sees the error has what was said. */
     if (result == CUDA_ERROR_ASSERT)
         print_failed(channel, context);
@@ -200,6 +223,8 @@ void context_unlearn(struct context *context, const struct function *function)
 
 static void free_module(struct channel *channel, struct module *module)
 {
+    quota_lose(channel, module);
+    quota_uncharge(channel, CHARGE_MODULE, module->charged_bytes);
     while (module->functions) {
         struct function *function = module->functions;
 
@@ -303,6 +328,8 @@ void context_forget(struct channel *channel, struct context *context)
     context->posted_error = CUDA_SUCCESS;
     context->failure_counted = false;
     context->may_print = false;
+    quota_uncharge(channel, CHARGE_CONTEXT, context->grown_bytes);
+    context->local_bytes = context->printf_bytes = context->heap_bytes = context->grown_bytes = 0;
     tell_poisoned(channel);
     snapshot_tell_unheard(channel);
     if (context->primary) {
@@ -311,6 +338,7 @@ void context_forget(struct channel *channel, struct context *context)
         data_forget(channel);
         return;
     }
+    quota_uncharge(channel, CHARGE_CONTEXT, channel->quota.context_bytes);
     while (*at != context)
         at = &(*at)->next;
     *at = context->next;

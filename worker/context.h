@@ -20,6 +20,9 @@ struct context {
     bool may_print;        /* a module may call printf */
     CUresult posted_error; /* first error of posted calls, not reported yet */
     CUresult sticky;       /* the driver's, once it has one */
+    uint64_t local_bytes;  /* quota.h: for each thread, of stacks and of what functions spill */
+    uint64_t printf_bytes, heap_bytes; /* as the guest set them; 0: it did not */
+    uint64_t grown_bytes;              /* charged beside what each context costs */
     bool failure_counted;  /* the job that broke it counts as failed, those behind it do not */
     uint32_t helpers;      /* calls that run beside the consumer */
     uint32_t busy_streams; /* streams with something uncovered or with marks */
@@ -37,6 +40,7 @@ struct module {
     CUmodule cu;
     uint32_t handle;
     struct context *context;
+    uint64_t charged_bytes;
     struct function *functions;
 };
 

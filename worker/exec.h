@@ -27,6 +27,7 @@ CUresult prepare_host_unregister(struct channel *channel, struct item *item);
 
 void settle_context_create(struct channel *channel, struct item *item);
 void settle_context_end(struct channel *channel, struct item *item);
+void settle_context_set_limit(struct channel *channel, struct item *item);
 void settle_context_reset(struct channel *channel, struct item *item);
 void settle_module_load(struct channel *channel, struct item *item);
 void settle_module_unload(struct channel *channel, struct item *item);

@@ -82,8 +82,7 @@ CUresult exec_device_info(struct channel *channel, const struct cuda_call *call,
         result = cu->cuDeviceGetName(info->name, sizeof(info->name) - 1, channel->device);
     if (result != CUDA_SUCCESS)
         return result;
-    info->total_memory_bytes =
-        bytes < channel_memory_quota(channel) ? bytes : channel_memory_quota(channel);
+    info->total_memory_bytes = bytes < quota_limit(channel) ? bytes : quota_limit(channel);
     if (cu->cuDeviceGetUuid(&uuid, channel->device) == CUDA_SUCCESS)
         memcpy(info->uuid, uuid.bytes, sizeof(info->uuid));
     cu->cuDeviceGetPCIBusId(info->pci_bus_id, sizeof(info->pci_bus_id) - 1, channel->device);
@@ -187,9 +186,14 @@ void settle_context_end(struct channel *channel, struct item *item)
 CUresult prepare_context_create(struct channel *channel, struct item *item)
 {
     const struct cuda_in_context_create *in = &item->in.context_create;
+    CUresult result = quota_want(channel, item, channel->quota.context_bytes);
 
-    return handle_put(channel->handles, in->context_handle, NULL) < 0 ? CUDA_ERROR_OUT_OF_MEMORY
-                                                                      : CUDA_SUCCESS;
+    if (result != CUDA_SUCCESS)
+        return result;
+    if (handle_put(channel->handles, in->context_handle, NULL) < 0)
+        return CUDA_ERROR_OUT_OF_MEMORY;
+    quota_charge(channel, CHARGE_CONTEXT, channel->quota.context_bytes);
+    return CUDA_SUCCESS;
 }
 
 CUresult exec_context_create(struct channel *channel, const struct cuda_call *call,
@@ -213,8 +217,10 @@ void settle_context_create(struct channel *channel, struct item *item)
     struct context *context = NULL;
 
     handle_drop(channel->handles, handle);
-    if (item->result != CUDA_SUCCESS)
+    if (item->result != CUDA_SUCCESS) {
+        quota_uncharge(channel, CHARGE_CONTEXT, channel->quota.context_bytes);
         return;
+    }
     context = context_add(channel, item->made);
     if (!context || handle_put(channel->handles, handle, context) < 0) {
         item->result = CUDA_ERROR_OUT_OF_MEMORY;
@@ -266,11 +272,65 @@ CUresult exec_context_sync(struct channel *channel, const struct cuda_call *call
     return item_wait_begin(channel, item);
 }
 
-CUresult prepare_context_set_limit(struct channel *channel, struct item *item)
+/* The word that keeps what the limit was set to; NULL: it takes no memory. */
+static uint64_t *limit_word(struct context *context, uint32_t limit)
+{
+    switch (limit) {
+    case CU_LIMIT_STACK_SIZE:
+        return &context->local_bytes;
+    case CU_LIMIT_PRINTF_FIFO_SIZE:
+        return &context->printf_bytes;
+    case CU_LIMIT_MALLOC_HEAP_SIZE:
+        return &context->heap_bytes;
+    default:
+        return NULL;
+    }
+}
+
+/* What the context is expected to take more of the device. It never takes less again. */
+static uint64_t limit_growth(struct channel *channel, const struct item *item)
 {
     const struct cuda_in_context_set_limit *in = &item->in.context_set_limit;
+    const uint64_t *word = limit_word(item->context, in->limit);
+    size_t now = 0;
+    uint64_t has;
 
-    return in->value > LIMIT_MAX_BYTES || in->value > channel_memory_quota(channel)
-               ? CUDA_ERROR_OUT_OF_MEMORY
-               : CUDA_SUCCESS;
+    if (!word || in->value <= *word)
+        return 0;
+    if (in->limit == CU_LIMIT_STACK_SIZE)
+        return quota_local_growth(channel, item->context, in->value);
+    has = *word;
+    /* The first time: what it has from the start is a part of what each context costs. */
+    if (has == 0 && context_enter(channel, item->context) == CUDA_SUCCESS &&
+        channel->cu->cuCtxGetLimit(&now, (CUlimit)in->limit) == CUDA_SUCCESS)
+        has = now;
+    return in->value > has ? in->value - has : 0;
+}
+
+CUresult prepare_context_set_limit(struct channel *channel, struct item *item)
+{
+    CUresult result;
+
+    if (item->in.context_set_limit.value > LIMIT_MAX_BYTES)
+        return CUDA_ERROR_OUT_OF_MEMORY;
+    item->made_bytes = limit_growth(channel, item);
+    result = quota_want(channel, item, item->made_bytes);
+    if (result != CUDA_SUCCESS)
+        return result;
+    item->context->grown_bytes += item->made_bytes;
+    quota_charge(channel, CHARGE_CONTEXT, item->made_bytes);
+    return CUDA_SUCCESS;
+}
+
+void settle_context_set_limit(struct channel *channel, struct item *item)
+{
+    const struct cuda_in_context_set_limit *in = &item->in.context_set_limit;
+    uint64_t *word = limit_word(item->context, in->limit);
+
+    if (item->result != CUDA_SUCCESS) {
+        item->context->grown_bytes -= item->made_bytes;
+        quota_uncharge(channel, CHARGE_CONTEXT, item->made_bytes);
+    } else if (word && in->value > *word) {
+        *word = in->value;
+    }
 }

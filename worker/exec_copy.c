@@ -178,7 +178,7 @@ static CUresult issue_pieces(struct channel *channel, struct item *item, const s
                              uint64_t depth)
 {
     uint64_t total = width * height * depth; /* fits: both sides' ranges were proved */
-    bool first = item->progress == 0;
+    bool first = item->progress == 0 && !item->delayed;
     CUresult followed = CUDA_SUCCESS;
 
     if (channel->written.mirrored && (height > UINT32_MAX || depth > UINT32_MAX))
@@ -193,6 +193,10 @@ static CUresult issue_pieces(struct channel *channel, struct item *item, const s
         estimate_ns = turn_copy_estimate(channel, bytes);
         if (!first && !turn_allows(channel, estimate_ns, 0))
             return CUDA_CALL_AGAIN;
+        if (!turn_has_bytes(channel, bytes)) {
+            item->delayed = true;
+            return CUDA_CALL_AGAIN;
+        }
         first = false;
         lock_side(channel, target, &piece);
         lock_side(channel, source, &piece);

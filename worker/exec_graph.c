@@ -176,6 +176,12 @@ static int add_nodes(struct channel *channel, struct graph *graph,
     return status;
 }
 
+/* What an executable graph of so many nodes is expected to take of the device. */
+static uint64_t graph_bytes(uint32_t count)
+{
+    return WORKER_GRAPH_BYTES + (uint64_t)count * WORKER_GRAPH_NODE_BYTES;
+}
+
 static CUresult instantiate(const struct cuda_driver *cu, struct graph *graph)
 {
     CUresult result = cu->cuGraphInstantiateWithFlags(
@@ -197,6 +203,7 @@ static void free_graph(struct channel *channel, struct graph *graph)
     }
     context_unlearn(graph->context, &graph->meter);
     channel->graph_nodes -= graph->count;
+    quota_uncharge(channel, CHARGE_GRAPH, graph_bytes(graph->count));
     free(graph->slots);
     free(graph);
 }
@@ -259,6 +266,9 @@ CUresult exec_graph_create(struct channel *channel, const struct cuda_call *call
 
     if (count > WORKER_MAX_GRAPH_NODES - channel->graph_nodes)
         return CUDA_ERROR_OUT_OF_MEMORY;
+    result = quota_want(channel, item_of(call), graph_bytes(count));
+    if (result != CUDA_SUCCESS)
+        return result;
     graph = calloc(1, sizeof(*graph));
     if (!graph)
         return CUDA_ERROR_OUT_OF_MEMORY;
@@ -266,6 +276,7 @@ CUresult exec_graph_create(struct channel *channel, const struct cuda_call *call
     graph->context = item_of(call)->context;
     graph->count = count;
     channel->graph_nodes += count;
+    quota_charge(channel, CHARGE_GRAPH, graph_bytes(count));
     result = build(channel, graph, in);
     if (result == CUDA_SUCCESS && handle_put(channel->handles, graph->handle, graph) < 0)
         result = CUDA_ERROR_OUT_OF_MEMORY;

@@ -6,15 +6,13 @@
 #include "worker/channel.h"
 #include "worker/exec.h"
 
-static CUresult check_quota(const struct channel *channel, uint64_t bytes)
+static CUresult want(struct channel *channel, struct item *item, uint64_t bytes)
 {
-    uint64_t quota = channel_memory_quota(channel);
     uint64_t rounded;
 
-    if (!vgpu_align_u64(bytes, VGPU_ALLOCATION_GRAIN, &rounded) || channel->memory_bytes > quota ||
-        rounded > quota - channel->memory_bytes)
+    if (!vgpu_align_u64(bytes, VGPU_ALLOCATION_GRAIN, &rounded))
         return CUDA_ERROR_OUT_OF_MEMORY;
-    return CUDA_SUCCESS;
+    return quota_want(channel, item, rounded);
 }
 
 /* Enters what the driver gave; gives it back if that cannot be. */
@@ -28,7 +26,7 @@ static CUresult keep(struct channel *channel, struct context *context, CUdevicep
         channel->cu->cuMemFree(address);
         return CUDA_ERROR_OUT_OF_MEMORY;
     }
-    channel_add_memory(channel, (int64_t)bytes);
+    channel_add_memory(channel, (int64_t)ledger_counted(&range));
     return CUDA_SUCCESS;
 }
 
@@ -36,7 +34,7 @@ CUresult exec_memory_alloc(struct channel *channel, const struct cuda_call *call
                            const struct cuda_in_memory_alloc *in, struct cuda_out_memory_alloc *out)
 {
     CUdeviceptr address = 0;
-    CUresult result = check_quota(channel, in->bytes);
+    CUresult result = want(channel, item_of(call), in->bytes);
 
     if (result == CUDA_SUCCESS)
         result = channel->cu->cuMemAlloc(&address, in->bytes);
@@ -51,6 +49,7 @@ CUresult exec_memory_alloc_pitch(struct channel *channel, const struct cuda_call
                                  const struct cuda_in_memory_alloc_pitch *in,
                                  struct cuda_out_memory_alloc_pitch *out)
 {
+    struct item *item = item_of(call);
     CUdeviceptr address = 0;
     uint64_t bytes = 0;
     size_t pitch = 0;
@@ -58,18 +57,22 @@ CUresult exec_memory_alloc_pitch(struct channel *channel, const struct cuda_call
 
     if (!vgpu_mul_u64(in->width_bytes, in->height, &bytes))
         return CUDA_ERROR_INVALID_VALUE;
-    result = check_quota(channel, bytes);
+    if (bytes < item->want_bytes) /* asked for when the pitch was known */
+        bytes = item->want_bytes;
+    result = want(channel, item, bytes);
     if (result == CUDA_SUCCESS)
         result = channel->cu->cuMemAllocPitch(&address, &pitch, in->width_bytes, in->height,
                                               in->element_bytes);
     if (result != CUDA_SUCCESS)
         return result;
     /* Only now is it known what the rows take. */
-    if (!vgpu_mul_u64(pitch, in->height, &bytes) || check_quota(channel, bytes) != CUDA_SUCCESS) {
+    result = vgpu_mul_u64(pitch, in->height, &bytes) ? want(channel, item, bytes)
+                                                     : CUDA_ERROR_OUT_OF_MEMORY;
+    if (result != CUDA_SUCCESS) {
         channel->cu->cuMemFree(address);
-        return CUDA_ERROR_OUT_OF_MEMORY;
+        return result;
     }
-    result = keep(channel, item_of(call)->context, address, bytes);
+    result = keep(channel, item->context, address, bytes);
     if (result == CUDA_SUCCESS) {
         out->address = address;
         out->pitch_bytes = pitch;
@@ -87,7 +90,8 @@ CUresult prepare_memory_free(struct channel *channel, struct item *item)
     item->pool = range.pool;
     /* An allocation is its context's, whichever is current. */
     item->context = (struct context *)(uintptr_t)range.owner;
-    item->made_bytes = range.bytes;
+    /* What a pool gave is counted as it was asked for, within what the pool keeps. */
+    item->made_bytes = range.kind == RANGE_POOL ? range.bytes : ledger_counted(&range);
     return CUDA_SUCCESS;
 }
 
@@ -108,17 +112,20 @@ void settle_memory_free(struct channel *channel, struct item *item)
 CUresult exec_memory_info(struct channel *channel, const struct cuda_call *call,
                           struct cuda_out_memory_info *out)
 {
-    uint64_t quota = channel_memory_quota(channel);
-    uint64_t left;
+    uint64_t limit = quota_limit(channel);
+    uint64_t ceiling, held, left;
     size_t free_bytes = 0;
     size_t total = 0;
-    CUresult result;
+    CUresult result = quota_ceiling(channel, item_of(call), &ceiling);
 
+    if (result != CUDA_SUCCESS)
+        return result;
     pools_settle(channel);
-    left = quota > channel->memory_bytes ? quota - channel->memory_bytes : 0;
+    held = quota_held(channel);
+    left = ceiling > held ? ceiling - held : 0;
     result = channel->cu->cuMemGetInfo(&free_bytes, &total);
     out->free_bytes = free_bytes < left ? free_bytes : left;
-    out->total_bytes = total < quota ? total : quota;
+    out->total_bytes = total < limit ? total : limit;
     return result;
 }
 

@@ -7,18 +7,28 @@
 #include "worker/blob.h"
 #include "worker/channel.h"
 #include "worker/exec.h"
+#include "worker/image.h"
 #include "worker/jit.h"
 
 CUresult prepare_module_load(struct channel *channel, struct item *item)
 {
     const struct cuda_in_module_load *in = &item->in.module_load;
     enum image_kind kind = image_check(in->image, in->image_bytes);
+    CUresult result;
+    uint64_t bytes;
 
     if (kind == IMAGE_BAD)
         return CUDA_ERROR_INVALID_IMAGE;
-    item->made_bytes = image_may_print(in->image, in->image_bytes, kind);
-    return handle_put(channel->handles, in->module_handle, NULL) < 0 ? CUDA_ERROR_OUT_OF_MEMORY
-                                                                     : CUDA_SUCCESS;
+    bytes = image_device_bytes(in->image, in->image_bytes, kind);
+    result = quota_want(channel, item, bytes);
+    if (result != CUDA_SUCCESS)
+        return result;
+    if (handle_put(channel->handles, in->module_handle, NULL) < 0)
+        return CUDA_ERROR_OUT_OF_MEMORY;
+    item->may_print = image_may_print(in->image, in->image_bytes, kind);
+    item->made_bytes = bytes;
+    quota_charge(channel, CHARGE_MODULE, bytes);
+    return CUDA_SUCCESS;
 }
 
 CUresult exec_module_load(struct channel *channel, const struct cuda_call *call,
@@ -45,18 +55,21 @@ void settle_module_load(struct channel *channel, struct item *item)
     struct module *module;
 
     handle_drop(channel->handles, handle);
-    if (item->result != CUDA_SUCCESS)
+    if (item->result != CUDA_SUCCESS) {
+        quota_uncharge(channel, CHARGE_MODULE, item->made_bytes);
         return;
+    }
     module = calloc(1, sizeof(*module));
     if (!module || handle_put(channel->handles, handle, module) < 0) {
         free(module);
-        item->result = CUDA_ERROR_OUT_OF_MEMORY;
+        item->result = CUDA_ERROR_OUT_OF_MEMORY; /* the driver keeps it until the context ends */
         return;
     }
     module->cu = item->made;
     module->handle = handle;
     module->context = item->context;
-    if (item->made_bytes != 0 && !item->context->may_print) {
+    module->charged_bytes = item->made_bytes;
+    if (item->may_print && !item->context->may_print) {
         item->context->may_print = true;
         snapshot_tell_unheard(channel);
     }
@@ -68,6 +81,7 @@ CUresult prepare_module_unload(struct channel *channel, struct item *item)
     struct module *module = item->module;
 
     item->context = module->context;
+    quota_lose(channel, module);
     for (struct function *function = module->functions; function; function = function->next) {
         handle_drop(channel->handles, function->handle);
         hold_lose(channel, function, CUDA_ERROR_INVALID_HANDLE);
@@ -84,6 +98,7 @@ CUresult exec_module_unload(struct channel *channel, const struct cuda_call *cal
 
 void settle_module_unload(struct channel *channel, struct item *item)
 {
+    quota_uncharge(channel, CHARGE_MODULE, item->module->charged_bytes);
     while (item->module->functions) {
         struct function *function = item->module->functions;
 
@@ -134,6 +149,30 @@ static uint32_t read_parameters(const struct cuda_driver *cu, CUfunction functio
     return (uint32_t)(sizeof(*info) + count * sizeof(*params));
 }
 
+/* The driver makes room for what a function spills, for all threads at once, when it runs. */
+static CUresult grow_local(struct channel *channel, struct item *item, CUfunction cu)
+{
+    struct context *context = item->module->context;
+    uint64_t growth;
+    CUresult result;
+    int bytes = 0;
+
+    if (channel->cu->cuFuncGetAttribute(&bytes, CU_FUNC_ATTRIBUTE_LOCAL_SIZE_BYTES, cu) !=
+            CUDA_SUCCESS ||
+        bytes <= 0)
+        return CUDA_SUCCESS;
+    growth = quota_local_growth(channel, context, (uint64_t)bytes);
+    if (growth == 0)
+        return CUDA_SUCCESS;
+    result = quota_want(channel, item, growth);
+    if (result != CUDA_SUCCESS)
+        return result;
+    context->local_bytes = (uint64_t)bytes;
+    context->grown_bytes += growth;
+    quota_charge(channel, CHARGE_CONTEXT, growth);
+    return CUDA_SUCCESS;
+}
+
 CUresult exec_module_get_function(struct channel *channel, const struct cuda_call *call,
                                   const struct cuda_in_module_get_function *in,
                                   struct cuda_out_module_get_function *out)
@@ -144,6 +183,9 @@ CUresult exec_module_get_function(struct channel *channel, const struct cuda_cal
     CUfunction cu;
     CUresult result = channel->cu->cuModuleGetFunction(&cu, in->module, in->name);
 
+    if (result != CUDA_SUCCESS)
+        return result;
+    result = grow_local(channel, item_of(call), cu);
     if (result != CUDA_SUCCESS)
         return result;
     function = calloc(1, sizeof(*function));

@@ -34,14 +34,18 @@ struct item {
     struct event_body *body; /* what an event_sync looks at */
     union cuda_out *out;
     struct wait wait;
-    uint64_t progress;   /* bytes or rows of a copy that were issued */
-    uint64_t order;      /* of records */
-    void *made;          /* by an execution beside the consumer */
-    uint64_t made_bytes; /* e.g. what a freed allocation gives back */
-    CUresult result;     /* of that execution */
-    CUresult lost;       /* held, and what it named is gone: its answer */
-    bool counted;        /* in the channel's depth */
-    bool batched;        /* its job ends with a batch */
+    uint64_t progress;      /* bytes or rows of a copy that were issued */
+    uint64_t order;         /* of records */
+    void *made;             /* by an execution beside the consumer */
+    uint64_t made_bytes;    /* e.g. what a freed allocation gives back */
+    CUresult result;        /* of that execution */
+    CUresult lost;          /* held, and what it named is gone: its answer */
+    uint64_t want_bytes;    /* quota.h: what it was parked for */
+    bool may_print;         /* of a module that is being loaded */
+    bool answered, refused; /* quota.h: there was an answer, and it was no */
+    bool counted;           /* in the channel's depth */
+    bool batched;           /* its job ends with a batch */
+    bool delayed;           /* a copy that was allowed to begin, and had to wait for bytes */
     uint32_t small_used;
     uint64_t owned_bytes; /* of blobs that are not in `small` */
     /* From here on a new item is not cleared: all is written before it is read. */

@@ -42,6 +42,14 @@ static int make_room(struct ledger *ledger)
     return 0;
 }
 
+uint64_t ledger_counted(const struct ledger_range *range)
+{
+    uint64_t bytes = range->bytes;
+
+    vgpu_align_u64(range->bytes, VGPU_ALLOCATION_GRAIN, &bytes);
+    return bytes;
+}
+
 int ledger_add(struct ledger *ledger, const struct ledger_range *range)
 {
     size_t at = first_behind(ledger, range->address);
@@ -129,7 +137,7 @@ uint64_t ledger_remove_owner(struct ledger *ledger, const void *owner)
         if (range->owner != owner || range->kind == RANGE_POOL)
             ledger->ranges[kept++] = *range;
         else if (range->kind == RANGE_ALLOCATION)
-            bytes += range->bytes;
+            bytes += ledger_counted(range);
     }
     ledger->count = kept;
     return bytes;

@@ -31,6 +31,9 @@ struct ledger {
     uint64_t removals; /* grows when ranges go, or could have gone */
 };
 
+/* What an allocation counts as: whole grains, as the driver gives them. */
+uint64_t ledger_counted(const struct ledger_range *range);
+
 /* Returns 0; -EEXIST if it overlaps another; -ENOSPC over the maximum; -EINVAL if it wraps. */
 int ledger_add(struct ledger *ledger, const struct ledger_range *range);
 
@@ -48,7 +51,7 @@ bool ledger_touches(const struct ledger *ledger, uint64_t address, uint64_t byte
 bool ledger_remove(struct ledger *ledger, uint64_t address, enum range_kind kind,
                    struct ledger_range *ret_range);
 
-/* Takes out all of an owner but what is of pools; returns the bytes of its allocations. */
+/* Takes out all of an owner but what is of pools; returns what its allocations count as. */
 uint64_t ledger_remove_owner(struct ledger *ledger, const void *owner);
 
 void ledger_free(struct ledger *ledger);

@@ -12,8 +12,10 @@
 #define WORKER_MAX_BACKLOG_BYTES  (1u << 20) /* records read ahead while the turn is elsewhere */
 #define WORKER_MAX_BLOB_BYTES     (512ull << 20) /* private copies of blobs, all together */
 #define WORKER_MAX_ALLOCATIONS    (1u << 20)
-#define WORKER_MAX_GRAPH_NODES    (1u << 18) /* in all executable graphs */
-#define VGPU_ALLOCATION_GRAIN     512u       /* the least that a driver gives */
+#define WORKER_MAX_GRAPH_NODES    (1u << 18)  /* in all executable graphs */
+#define WORKER_GRAPH_BYTES        (64u << 10) /* what a graph is taken to cost of the device, */
+#define WORKER_GRAPH_NODE_BYTES   1024u       /* and each of its nodes */
+#define VGPU_ALLOCATION_GRAIN     512u        /* the least that a driver gives */
 #define WORKER_MAX_HELPERS        16u
 #define WORKER_MAX_UNITS          512u          /* pieces of work in the driver's queues */
 #define WORKER_MAX_WRITTEN        512u          /* copies to a mirrored data area, not told yet */

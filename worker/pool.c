@@ -4,8 +4,20 @@
 #include <stdlib.h>
 
 #include "common/overflow.h"
+#include "ring/pages.h"
 #include "worker/channel.h"
 #include "worker/exec.h"
+
+/* What pools keep and nobody has. */
+static void tell_spare(struct channel *channel)
+{
+    const struct pool *own = &channel->default_pool;
+    uint64_t bytes = own->counted_bytes - own->live_bytes;
+
+    for (const struct pool *pool = channel->pools; pool; pool = pool->next)
+        bytes += pool->counted_bytes - pool->live_bytes;
+    page_store_u64(&channel->map.report->memory_spare_bytes, bytes);
+}
 
 static void count(struct channel *channel, struct pool *pool)
 {
@@ -18,6 +30,7 @@ static void count(struct channel *channel, struct pool *pool)
         bytes = pool->live_bytes;
     channel_add_memory(channel, (int64_t)(bytes - pool->counted_bytes));
     pool->counted_bytes = bytes;
+    tell_spare(channel);
 }
 
 CUresult pool_default(struct channel *channel, struct pool **ret_pool)
@@ -113,6 +126,7 @@ static void given_back(struct channel *channel, struct pool *pool, uint64_t byte
     pool->live_bytes -= bytes;
     pool->freed = true;
     channel->pools_freed = true;
+    tell_spare(channel);
     if (!pool->destroyed)
         return;
     count(channel, pool);
@@ -150,22 +164,27 @@ void pools_free(struct channel *channel)
         drop(channel, channel->pools);
 }
 
-/* True if the quota has room for bytes more, of which the pool may hold some already. */
-static bool has_room(const struct channel *channel, const struct pool *pool, uint64_t bytes)
+/* Has the quota room for bytes more, of which the pool may hold some already? */
+static CUresult want(struct channel *channel, struct item *item, uint64_t bytes)
 {
+    const struct pool *pool = item->pool;
     uint64_t unused = pool->counted_bytes - pool->live_bytes;
     uint64_t more = bytes > unused ? bytes - unused : 0;
-    uint64_t quota = channel_memory_quota(channel);
 
-    return channel->memory_bytes <= quota && more <= quota - channel->memory_bytes;
+    if (more > 0 && more < item->want_bytes) /* asked for when it was known how the pool grows */
+        more = item->want_bytes;
+    return quota_want(channel, item, more);
 }
 
-static bool make_room(struct channel *channel, const struct pool *pool, uint64_t bytes)
+/* The same, after the VM's pools have given back what they can spare. */
+static CUresult make_room(struct channel *channel, struct item *item, uint64_t bytes)
 {
-    if (has_room(channel, pool, bytes))
-        return true;
+    CUresult result = want(channel, item, bytes);
+
+    if (result != CUDA_ERROR_OUT_OF_MEMORY)
+        return result;
     trim_all(channel);
-    return has_room(channel, pool, bytes);
+    return want(channel, item, bytes);
 }
 
 /* Enters what the driver gave, unless the pool grew over the quota for it. */
@@ -179,13 +198,15 @@ static CUresult keep(struct channel *channel, struct item *item, CUdeviceptr add
                                  .owner = item->context,
                                  .pool = pool};
     bool kept = ledger_add(&channel->ledger, &range) == 0;
+    uint64_t before = quota_held(channel), grown;
 
     pool->live++;
     pool->live_bytes += bytes;
     count(channel, pool);
-    if (kept && channel->memory_bytes > channel_memory_quota(channel)) {
+    grown = quota_held(channel) - before;
+    if (kept && !quota_fits(channel)) {
         trim_all(channel);
-        kept = channel->memory_bytes <= channel_memory_quota(channel);
+        kept = quota_fits(channel);
         if (!kept)
             ledger_remove(&channel->ledger, address, RANGE_POOL, &range);
     }
@@ -195,7 +216,8 @@ static CUresult keep(struct channel *channel, struct item *item, CUdeviceptr add
     stream_add_op(channel, item->stream);
     given_back(channel, pool, bytes);
     pools_settle(channel);
-    return CUDA_ERROR_OUT_OF_MEMORY;
+    /* The driver took more than was asked for: perhaps the VM has that as well. */
+    return grown > item->want_bytes ? quota_want(channel, item, grown) : CUDA_ERROR_OUT_OF_MEMORY;
 }
 
 /*
@@ -210,9 +232,11 @@ CUresult exec_pool_alloc(struct channel *channel, const struct cuda_call *call,
     uint64_t bytes;
     CUresult result;
 
-    if (!vgpu_align_u64(in->bytes, VGPU_ALLOCATION_GRAIN, &bytes) ||
-        !make_room(channel, item->pool, bytes))
+    if (!vgpu_align_u64(in->bytes, VGPU_ALLOCATION_GRAIN, &bytes))
         return CUDA_ERROR_OUT_OF_MEMORY;
+    result = make_room(channel, item, bytes);
+    if (result != CUDA_SUCCESS)
+        return result;
     result = channel->cu->cuMemAllocFromPoolAsync(&address, in->bytes, in->pool, item->stream->cu);
     if (result == CUDA_SUCCESS)
         result = keep(channel, item, address, in->bytes);
@@ -304,6 +328,7 @@ CUresult exec_pool_destroy(struct channel *channel, const struct cuda_call *call
     struct pool *pool = item_of(call)->pool;
     CUresult result = channel->cu->cuMemPoolDestroy(in->pool);
 
+    quota_lose(channel, pool);
     item_of(call)->pool = NULL;
     pool->destroyed = true;
     pool->cu = NULL;

@@ -73,6 +73,7 @@ CUresult stream_destroy(struct channel *channel, struct stream *stream)
     result = channel->cu->cuStreamDestroy(stream->cu);
     stream->dead = true;
     hold_lose(channel, stream, CUDA_ERROR_INVALID_HANDLE);
+    quota_lose(channel, stream);
     free_if_over(channel, stream);
     return result;
 }
@@ -158,8 +159,9 @@ void stream_add_unit(struct channel *channel, struct stream *stream, struct func
     batch->jobs += ends_job;
     batch->copy_bytes += copy_bytes;
     batch->estimate_ns += estimate_ns;
-    turn_issued(channel, estimate_ns);
-    if (batch_is_full(channel, batch))
+    turn_issued(channel, estimate_ns, copy_bytes);
+    /* One that was never measured may be long: its time is not to be taken for its followers'. */
+    if ((function && function->estimate_ns == 0) || batch_is_full(channel, batch))
         stream_cover(channel, stream);
 }
 
@@ -391,12 +393,19 @@ bool streams_poll(struct channel *channel)
     return any;
 }
 
+/* What is behind other work of its stream has not begun before that was done. */
 static uint64_t oldest_of(const struct stream *stream)
 {
+    const struct batch *oldest = &stream->open;
+
     for (const struct mark *mark = stream->marks; mark; mark = mark->next)
-        if (mark->batch.units > 0)
-            return mark->batch.first_ns;
-    return stream->open.units > 0 ? stream->open.first_ns : 0;
+        if (mark->batch.units > 0) {
+            oldest = &mark->batch;
+            break;
+        }
+    if (oldest->units == 0)
+        return 0;
+    return oldest->first_ns > stream->done_ns ? oldest->first_ns : stream->done_ns;
 }
 
 static uint64_t due_of(const struct channel *channel, const struct stream *stream)

@@ -369,12 +369,53 @@ static void run_core(struct client *client)
     }
 }
 
-void client_run(struct client *client)
+void client_grant_memory(struct client *client, uint64_t bytes)
+{
+    struct vgpu_lease_page *lease = client->lease;
+
+    page_store_u64(&lease->memory_grant_bytes, bytes);
+    page_store_u64(&lease->memory_change, lease->memory_change + 1);
+    client_kick_lease(client);
+}
+
+void client_quota(struct client *client, uint64_t bytes)
+{
+    client->lendable = bytes;
+    page_store_u64(&client->lease->memory_quota_bytes, bytes);
+    client_grant_memory(client, 0);
+}
+
+/* True if an ask was answered. */
+static bool answer_ask(struct client *client)
+{
+    struct vgpu_lease_page *lease = client->lease;
+    uint64_t ask = page_load_u64(&client->report->memory_ask);
+    uint64_t wanted = page_load_u64(&client->report->memory_wanted_bytes);
+    bool granted = wanted <= client->lendable;
+
+    if (client->silent || ask == lease->memory_answer >> 1)
+        return false;
+    if (granted && wanted > lease->memory_grant_bytes)
+        client_grant_memory(client, wanted);
+    page_store_u64(&lease->memory_ceiling_bytes, client->lendable);
+    page_store_u64(&lease->memory_answer, ask << 1 | granted);
+    client_kick_lease(client);
+    return true;
+}
+
+static void run_worker(struct client *client)
 {
     if (client->channel && !client->threaded)
         run_core(client);
     else
         run_process(client);
+}
+
+void client_run(struct client *client)
+{
+    run_worker(client);
+    while (answer_ask(client))
+        run_worker(client);
     if (client->drains)
         take_completions(client);
 }

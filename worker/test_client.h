@@ -57,8 +57,10 @@ struct client {
     uint32_t thread;
     uint32_t context;
     struct client_reply *replies;
-    bool drains;     /* takes completions from the ring */
-    int patience_ms; /* how long one client_run waits for a worker process */
+    bool drains;       /* takes completions from the ring */
+    int patience_ms;   /* how long one client_run waits for a worker process */
+    uint64_t lendable; /* what an ask for device memory is granted up to */
+    bool silent;       /* asks get no answer */
 };
 
 /* The objects and the worker; the primary context is retained as handle CLIENT_CONTEXT. */
@@ -94,6 +96,13 @@ CUresult client_call(struct client *client, uint16_t op, void *record, size_t si
 void client_grant(struct client *client);
 void client_revoke(struct client *client);
 void client_kick_lease(struct client *client);
+
+/*
+ * A quota of device memory, of which nothing is granted yet; asks are answered by client_run(), up
+ * to `lendable`, which is the quota at first.
+ */
+void client_quota(struct client *client, uint64_t bytes);
+void client_grant_memory(struct client *client, uint64_t bytes);
 
 /* Shorthands. */
 CUresult client_retain(struct client *client, uint32_t context);

@@ -110,7 +110,7 @@ static void test_memory_quota(void **state)
     struct cuda_re_memory_info answer;
     uint64_t seq;
 
-    client->lease->memory_quota_bytes = 8192;
+    client_quota(client, 8192);
     assert_int_equal(client_alloc(client, 8193), 0);
     assert_int_not_equal(client_alloc(client, 4096), 0);
     assert_int_equal(client_alloc(client, 4097), 0);
@@ -664,7 +664,7 @@ static void test_memory_ledger(void **state)
     assert_null(ledger_find(&ledger, 899, 1));
     assert_null(ledger_find(&ledger, 1000, UINT64_MAX));
     assert_false(ledger_remove(&ledger, 1000, RANGE_HOST, &found));
-    assert_int_equal(ledger_remove_owner(&ledger, state), 100);
+    assert_int_equal(ledger_remove_owner(&ledger, state), 512);
     assert_null(ledger_find(&ledger, 1000, 1));
     assert_true(ledger_remove(&ledger, 900, RANGE_ALLOCATION, &found));
     ledger_free(&ledger);

@@ -216,7 +216,7 @@ static void test_pool_quota(void **state)
     struct cuda_op_pool_set_attribute op = {.attribute = CU_MEMPOOL_ATTR_RELEASE_THRESHOLD,
                                             .value = UINT64_MAX};
 
-    client->lease->memory_quota_bytes = 8192;
+    client_quota(client, 8192);
     assert_int_equal(client_call(client, CUDA_OP_POOL_SET_ATTRIBUTE, &op, sizeof(op)),
                      CUDA_SUCCESS);
     assert_int_equal(pool_alloc(client, 0, 0, 8193), 0);
@@ -234,7 +234,7 @@ static void test_pool_that_grows_over_the_quota_gives_back(void **state)
 {
     struct client *client = open_client();
 
-    client->lease->memory_quota_bytes = 8192;
+    client_quota(client, 8192);
     test_driver_pool_grain(1 << 20);
     assert_int_equal(pool_alloc(client, 0, 0, 512), 0);
     assert_int_equal(sync_context(client), CUDA_SUCCESS);

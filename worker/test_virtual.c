@@ -209,7 +209,7 @@ static void test_virtual_quota(void **state)
 {
     struct client *client = open_client();
 
-    client->lease->memory_quota_bytes = 2 * G;
+    client_quota(client, 2 * G);
     assert_int_equal(create(client, MEMORY(0), 3 * G), CUDA_ERROR_OUT_OF_MEMORY);
     assert_int_equal(create(client, MEMORY(0), G), CUDA_SUCCESS);
     assert_int_equal(create(client, MEMORY(1), 2 * G), CUDA_ERROR_OUT_OF_MEMORY);

@@ -27,14 +27,17 @@ bool turn_load(struct channel *channel)
     const struct vgpu_lease_page *lease = channel->map.lease;
     struct turn *turn = &channel->turn;
     uint64_t seen = page_load_u64(&lease->turn);
+    uint32_t grant = page_load_u32(&lease->grant); /* before anything is taken by it */
     uint32_t flags = page_load_u32(&lease->flags);
     bool contended = page_load_u32(&lease->contended) != 0;
     bool changed = seen != turn->seen || flags != turn->flags || contended != turn->contended;
 
     turn->wants = false;
+    turn->bytes_short = false;
     channel->hold.dirty |= changed;
     turn->seen = seen;
     turn->flags = flags;
+    turn->grant = grant;
     turn->contended = contended;
     if (changed && contended)
         streams_cover(channel);
@@ -55,18 +58,25 @@ static uint64_t depth(const struct turn *turn)
     return turn->jobs_taken - turn->jobs_done - turn->jobs_failed;
 }
 
+static enum admission refuse(struct turn *turn, enum vgpu_limit limit)
+{
+    turn->jobs_refused++;
+    turn->refused_by[limit]++;
+    return limit == VGPU_LIMIT_QUARANTINE ? REFUSE_QUARANTINED : REFUSE_BUSY;
+}
+
 enum admission turn_admit(struct channel *channel, bool is_explicit, uint64_t *ret_job)
 {
     const struct vgpu_lease_page *lease = channel->map.lease;
     struct turn *turn = &channel->turn;
-    bool over = depth(turn) >= page_load_u32(&lease->depth_max) ||
-                turn->jobs_taken >= page_load_u64(&lease->jobs_allowed);
+    bool too_fast = turn->jobs_taken >= page_load_u64(&lease->jobs_allowed);
+    bool over = too_fast || depth(turn) >= page_load_u32(&lease->depth_max);
 
     turn->jobs_seen++;
-    if ((turn->flags & VGPU_LEASE_QUARANTINED) || (over && is_explicit)) {
-        turn->jobs_refused++;
-        return (turn->flags & VGPU_LEASE_QUARANTINED) ? REFUSE_QUARANTINED : REFUSE_BUSY;
-    }
+    if (turn->flags & VGPU_LEASE_QUARANTINED)
+        return refuse(turn, VGPU_LIMIT_QUARANTINE);
+    if (over && is_explicit)
+        return refuse(turn, too_fast ? VGPU_LIMIT_RATE : VGPU_LIMIT_DEPTH);
     *ret_job = ++turn->jobs_taken;
     turn->stalled = over;
     return over ? ADMIT_LATER : ADMIT;
@@ -116,6 +126,17 @@ bool turn_allows(struct channel *channel, uint64_t estimate_ns, uint64_t job)
     return may;
 }
 
+bool turn_has_bytes(struct channel *channel, uint64_t bytes)
+{
+    uint64_t most = page_load_u64(&channel->map.lease->bytes_max);
+    struct turn *turn = &channel->turn;
+
+    if (most == 0 || turn->bytes == 0 || (turn->bytes < most && bytes <= most - turn->bytes))
+        return true;
+    turn->bytes_short = true;
+    return false;
+}
+
 uint64_t turn_copy_estimate(const struct channel *channel, uint64_t bytes)
 {
     uint64_t rate = channel->turn.copy_ns_per_mib ? channel->turn.copy_ns_per_mib : COPY_NS_PER_MIB;
@@ -131,13 +152,14 @@ uint64_t turn_copy_sample(const struct batch *batch, uint64_t run_ns)
     return (run_ns > 2 * calls_ns ? run_ns - calls_ns : run_ns / 2) / (batch->copy_bytes >> 20);
 }
 
-void turn_issued(struct channel *channel, uint64_t estimate_ns)
+void turn_issued(struct channel *channel, uint64_t estimate_ns, uint64_t copy_bytes)
 {
     struct turn *turn = &channel->turn;
 
     if (turn->units++ == 0)
         turn->busy_since_ns = channel->now_ns;
     turn->estimate_ns += estimate_ns;
+    turn->bytes += copy_bytes;
 }
 
 static void count_busy(struct channel *channel)
@@ -165,6 +187,7 @@ void turn_finished(struct channel *channel, const struct batch *batch, uint64_t 
         return;
     turn->units -= batch->units;
     turn->estimate_ns -= batch->estimate_ns;
+    turn->bytes -= batch->copy_bytes;
     turn->jobs_failed += one_failed;
     turn->jobs_done += batch->jobs - one_failed;
     tell_jobs(channel);
@@ -179,6 +202,18 @@ void turn_job_over(struct channel *channel, bool failed)
     tell_jobs(channel);
 }
 
+/* How often a guest had to wait: each time that something was used up, not each round. */
+static void count_spent(struct turn *turn, bool jobs, bool deep)
+{
+    uint32_t spent = (jobs ? VGPU_WANT_JOBS : 0) | (deep ? VGPU_WANT_DEPTH : 0) |
+                     (turn->bytes_short ? VGPU_WANT_BYTES : 0);
+    uint32_t rose = spent & ~turn->spent;
+
+    for (unsigned limit = 0; rose >> limit; limit++)
+        turn->held_by[limit] += rose >> limit & 1;
+    turn->spent = spent;
+}
+
 uint64_t turn_tell_credit(struct channel *channel)
 {
     const struct vgpu_lease_page *lease = channel->map.lease;
@@ -190,6 +225,7 @@ uint64_t turn_tell_credit(struct channel *channel)
     uint64_t credit = turn->jobs_seen + (room < rate_room ? room : rate_room);
     uint64_t told = channel->credit_told;
 
+    count_spent(turn, rate_room == 0, room == 0);
     if (credit == told)
         return 0;
     page_store_u64(&channel->map.page->notice.credit, credit);
@@ -210,6 +246,12 @@ static void publish_counters(struct channel *channel)
     page_store_u64(&report->busy_ns, turn->busy_ns);
     page_store_u64(&report->wait_ns, turn->wait_ns);
     page_store_u64(&report->oldest_issued_ns, streams_oldest_ns(channel));
+    page_store_u64(&report->bytes_in_flight, turn->bytes);
+    page_store_u32(&report->grant_seen, turn->grant);
+    for (int limit = 0; limit < VGPU_LIMIT_COUNT; limit++) {
+        page_store_u64(&report->refused_by[limit], turn->refused_by[limit]);
+        page_store_u64(&report->held_by[limit], turn->held_by[limit]);
+    }
 }
 
 /* A revoke is carried out when nothing is in flight. True if the mediator should look. */
@@ -249,6 +291,35 @@ static bool publish_need(struct channel *channel, bool ring_empty)
     return true;
 }
 
+/* What was used up, once for each value that the mediator has granted. */
+static bool publish_wants(struct channel *channel)
+{
+    const struct vgpu_lease_page *lease = channel->map.lease;
+    struct turn *turn = &channel->turn;
+    uint32_t wants = page_load_u32(&lease->ask), told = turn->wants_told;
+    uint64_t at[3];
+    bool news = false;
+
+    if (wants == 0 && told == 0)
+        return false;
+    at[VGPU_LIMIT_RATE] = page_load_u64(&lease->jobs_allowed);
+    at[VGPU_LIMIT_DEPTH] = page_load_u32(&lease->depth_max);
+    at[VGPU_LIMIT_BYTES] = page_load_u64(&lease->bytes_max);
+    wants &= (turn->jobs_taken >= at[VGPU_LIMIT_RATE] ? VGPU_WANT_JOBS : 0) |
+             (depth(turn) >= at[VGPU_LIMIT_DEPTH] ? VGPU_WANT_DEPTH : 0) |
+             (turn->bytes_short ? VGPU_WANT_BYTES : 0);
+    for (unsigned limit = 0; wants >> limit; limit++) {
+        if (!(wants >> limit & 1) || (told >> limit & 1 && turn->told_at[limit] == at[limit]))
+            continue;
+        turn->told_at[limit] = at[limit];
+        news = true;
+    }
+    turn->wants_told = wants;
+    if (wants != told)
+        page_store_u32(&channel->map.report->wants, wants);
+    return news;
+}
+
 void turn_publish(struct channel *channel, bool ring_empty)
 {
     bool kick;
@@ -256,6 +327,7 @@ void turn_publish(struct channel *channel, bool ring_empty)
     publish_counters(channel);
     kick = publish_need(channel, ring_empty);
     kick |= publish_turn(channel);
+    kick |= publish_wants(channel);
     if (kick)
         channel_kick(channel->fds[VGPU_FD_REPORT_KICK]);
 }

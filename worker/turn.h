@@ -11,6 +11,7 @@
 
 #include <stdbool.h>
 #include <stdint.h>
+#include <vgpu/lease.h>
 
 struct channel;
 struct batch;
@@ -21,7 +22,7 @@ enum admission { ADMIT, ADMIT_LATER, REFUSE_BUSY, REFUSE_QUARANTINED };
 struct turn {
     uint64_t seen;      /* lease->turn at the start of this round */
     uint64_t done_told; /* report->turn_done */
-    uint32_t flags;
+    uint32_t flags, grant;
     bool contended;
     bool wants; /* a job waits for the turn */
     uint32_t need;
@@ -33,8 +34,13 @@ struct turn {
     uint64_t jobs_taken; /* admitted */
     uint64_t jobs_done, jobs_failed, jobs_refused;
     uint64_t busy_ns, wait_ns;
-    uint64_t copy_ns_per_mib; /* measured; 0: not yet */
-    bool stalled;             /* a posted job over a limit was taken: read no further */
+    uint64_t copy_ns_per_mib;   /* measured; 0: not yet */
+    bool stalled;               /* a posted job over a limit was taken: read no further */
+    uint64_t bytes;             /* of copies in flight */
+    bool bytes_short;           /* a copy waits for them */
+    uint32_t wants_told, spent; /* VGPU_WANT_*: as reported; used up, as counted in held_by */
+    uint64_t told_at[3];        /* by enum vgpu_limit: what was used up when it was told */
+    uint64_t refused_by[VGPU_LIMIT_COUNT], held_by[VGPU_LIMIT_COUNT];
 };
 
 void turn_init(struct channel *channel);
@@ -61,13 +67,16 @@ uint32_t turn_most_units(const struct channel *channel);
  */
 bool turn_allows(struct channel *channel, uint64_t estimate_ns, uint64_t job);
 
+/* True if a piece of a copy of that size may be in flight too. */
+bool turn_has_bytes(struct channel *channel, uint64_t bytes);
+
 uint64_t turn_copy_estimate(const struct channel *channel, uint64_t bytes);
 
 /* What a batch of copies that took run_ns says of the time for a MiB. */
 uint64_t turn_copy_sample(const struct batch *batch, uint64_t run_ns);
 
 /* Work went into the driver, and came out of it. */
-void turn_issued(struct channel *channel, uint64_t estimate_ns);
+void turn_issued(struct channel *channel, uint64_t estimate_ns, uint64_t copy_bytes);
 void turn_finished(struct channel *channel, const struct batch *batch, uint64_t run_ns,
                    bool failed);
 

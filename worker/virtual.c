@@ -86,12 +86,11 @@ CUresult exec_memory_create(struct channel *channel, const struct cuda_call *cal
                             const struct cuda_in_memory_create *in)
 {
     const CUmemAllocationProp props = properties(channel);
-    uint64_t quota = channel_memory_quota(channel);
     struct memory *memory;
-    CUresult result;
+    CUresult result = quota_want(channel, item_of(call), in->bytes);
 
-    if (channel->memory_bytes > quota || in->bytes > quota - channel->memory_bytes)
-        return CUDA_ERROR_OUT_OF_MEMORY;
+    if (result != CUDA_SUCCESS)
+        return result;
     memory = calloc(1, sizeof(*memory));
     if (!memory)
         return CUDA_ERROR_OUT_OF_MEMORY;

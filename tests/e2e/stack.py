@@ -72,7 +72,8 @@ def library_path(name):
 
 
 class Stack:
-    def __init__(self, build=None, driver=None, nvml=None, vms=None, start=True, spares=0):
+    def __init__(self, build=None, driver=None, nvml=None, vms=None, start=True, spares=0,
+                 environment=None, options=()):
         self.build = build or os.environ.get('VGPU_BUILD', os.path.join(ROOT, 'build/check'))
         self.driver = driver or os.environ.get(
             'VGPU_DRIVER', os.path.join(self.build, 'softgpu/libsoftgpu.so'))
@@ -88,6 +89,8 @@ class Stack:
         self.clients = []
         self.vms = [] if vms is None else vms
         self.start_wanted = start
+        self.environment = environment or {}  # of workers and of the mediator's helpers
+        self.options = list(options)  # the mediator's
         self.spares = spares  # workers() counts them; tests of them ask for some
         self.shown = False  # the log has been printed already
 
@@ -124,7 +127,8 @@ class Stack:
         user = ['--base-uid', '880000'] if os.getuid() == 0 else []
         self.launcher = subprocess.Popen(
             [self.program('vgpu-launcher'), '--socket', self.path('launcher.sock'), *user,
-             '--worker', self.path('bin/vgpu-worker'), '--driver', self.driver],
+             '--worker', self.path('bin/vgpu-worker'), '--driver', self.driver,
+             *('--env=%s=%s' % pair for pair in self.environment.items())],
             stderr=self.log, stdin=subprocess.DEVNULL)
         wait_for(lambda: os.path.exists(self.path('launcher.sock')), 10, 'launcher socket')
 
@@ -133,11 +137,12 @@ class Stack:
                 '--database', self.path('vgpu.db'), '--create-database',
                 '--launcher-socket', self.path('launcher.sock'),
                 '--helper-dir', self.path('bin'), '--nvml', self.nvml,
-                '--spares', str(self.spares)]
+                '--spares', str(self.spares), *self.options]
 
     def start_mediator(self):
         self.mediator = subprocess.Popen(self.mediator_command(), stderr=self.log,
-                                         stdin=subprocess.DEVNULL)
+                                         stdin=subprocess.DEVNULL,
+                                         env={**os.environ, **self.environment})
         wait_for(self.admin_answers, 10, 'admin socket')
 
     def admin_answers(self):
@@ -180,6 +185,15 @@ class Stack:
 
     def admin_json(self, *arguments):
         return json.loads(self.admin(*arguments, '--json'))
+
+    def request(self, command, **arguments):
+        """One request to the admin socket; the reply as it is."""
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as admin:
+            admin.connect(self.path('admin.sock'))
+            admin.sendall(json.dumps({'id': 1, 'command': command, 'args': arguments}).encode() +
+                          b'\n')
+            with admin.makefile(encoding='utf-8') as lines:
+                return json.loads(lines.readline())
 
     def vm_socket(self, vm):
         return self.path('vm/%d.sock' % vm)

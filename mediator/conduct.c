@@ -1,0 +1,63 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "mediator/conduct.h"
+
+#include <signal.h>
+#include <stdio.h>
+
+#include "mediator/mediator.h"
+#include "mediator/watch.h"
+
+/* A page that says more at once is not believed; the threshold is soon reached anyway. */
+#define FAULTS_PER_LOOK 4
+
+static bool gpu_is_there(const struct channel *channel)
+{
+    const struct config *config = channel->vm->mediator->config;
+    const struct config_gpu *gpu = config ? config_gpu(config, channel->gpu_id) : NULL;
+
+    return gpu && gpu->present;
+}
+
+static void count_gpu_faults(struct channel *channel, uint32_t told)
+{
+    uint32_t news = told - channel->gpu_faults;
+
+    channel->gpu_faults = told;
+    if (news > FAULTS_PER_LOOK)
+        news = FAULTS_PER_LOOK;
+    for (; news > 0 && gpu_is_there(channel); news--)
+        fault_note(channel->vm, FAULT_GPU, "a kernel failed on the GPU");
+}
+
+void conduct_look(struct channel *channel, const struct channel_report *report)
+{
+    const char *what = watch_contradiction(channel, report);
+    char text[VGPU_STATUS_TEXT_BYTES];
+
+    if (report->gpu_faults != channel->gpu_faults)
+        count_gpu_faults(channel, report->gpu_faults);
+    if (!what)
+        return;
+    snprintf(text, sizeof(text), "the worker was killed: %s", what);
+    vm_fault_channel(channel, FAULT_BUDGET, VGPU_KILLED, text);
+}
+
+/* A processor's exception, the sandbox, the limit on processor time: what its guest brought up. */
+static bool is_crash(int number)
+{
+    return number == SIGSEGV || number == SIGBUS || number == SIGILL || number == SIGFPE ||
+           number == SIGSYS || number == SIGXCPU;
+}
+
+void conduct_exited(struct channel *channel, const struct vgpu_launch_exited *exited)
+{
+    bool served = channel->state == CHANNEL_OPEN || channel->state == CHANNEL_ORPHAN;
+    char text[64];
+
+    if (channel->end_status == VGPU_BAD_RECORD) {
+        fault_note(channel->vm, FAULT_RING, channel->end_text);
+    } else if (served && !exited->killed && is_crash(exited->signal) && gpu_is_there(channel)) {
+        snprintf(text, sizeof(text), "a worker died of signal %d", exited->signal);
+        fault_note(channel->vm, FAULT_CRASH, text);
+    }
+}

@@ -1,0 +1,185 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Tests of upgrades from our own earlier versions: everything carried over, a backup beside it, the
+ * schema of a new database afterwards; what was altered by hand is left untouched.
+ */
+#include "store/test_support.h"
+
+#include <stdio.h>
+#include <string.h>
+
+/* Version 3 as its program wrote it. */
+static const char version_3[] =
+    "CREATE TABLE gpus ("
+    " gpu_id INTEGER PRIMARY KEY NOT NULL CHECK (gpu_id BETWEEN 0 AND 63),"
+    " uuid TEXT NOT NULL UNIQUE CHECK (length(CAST(uuid AS BLOB)) BETWEEN 1 AND 64),"
+    " pci TEXT NOT NULL CHECK (length(CAST(pci AS BLOB)) BETWEEN 1 AND 32),"
+    " model TEXT NOT NULL CHECK (length(CAST(model AS BLOB)) BETWEEN 1 AND 64),"
+    " memory_bytes INTEGER NOT NULL"
+    "  CHECK (typeof(memory_bytes) = 'integer' AND memory_bytes >= 0),"
+    " device_index INTEGER CHECK (device_index IS NULL OR device_index BETWEEN 0 AND 65535),"
+    " state TEXT NOT NULL CHECK (state IN ('present', 'missing')),"
+    " first_seen INTEGER NOT NULL,"
+    " last_seen INTEGER NOT NULL);"
+    "CREATE TABLE pools ("
+    " pool TEXT PRIMARY KEY NOT NULL CHECK (length(CAST(pool AS BLOB)) BETWEEN 1 AND 64),"
+    " policy TEXT NOT NULL DEFAULT 'wfq' CHECK (policy IN ('wfq', 'strict')),"
+    " description TEXT NOT NULL DEFAULT '' CHECK (length(CAST(description AS BLOB)) <= 256),"
+    " created INTEGER NOT NULL,"
+    " updated INTEGER NOT NULL);"
+    "CREATE TABLE pool_gpus ("
+    " pool TEXT NOT NULL REFERENCES pools (pool),"
+    " gpu_id INTEGER NOT NULL REFERENCES gpus (gpu_id),"
+    " PRIMARY KEY (pool, gpu_id));"
+    "CREATE INDEX pool_gpus_by_gpu ON pool_gpus (gpu_id);"
+    "CREATE TABLE vms ("
+    " vm_id INTEGER PRIMARY KEY NOT NULL CHECK (vm_id BETWEEN 1 AND 2147483647),"
+    " uuid TEXT UNIQUE CHECK (uuid IS NULL OR length(uuid) = 36),"
+    " name TEXT CHECK (name IS NULL OR length(CAST(name AS BLOB)) BETWEEN 1 AND 64),"
+    " pool TEXT NOT NULL REFERENCES pools (pool),"
+    " priority TEXT NOT NULL DEFAULT 'medium' CHECK (priority IN ('low', 'medium', 'high')),"
+    " weight_hundredths INTEGER NOT NULL DEFAULT 5000"
+    "  CHECK (typeof(weight_hundredths) = 'integer' AND weight_hundredths BETWEEN 100 AND 10000),"
+    " created INTEGER NOT NULL,"
+    " updated INTEGER NOT NULL);"
+    "CREATE INDEX vms_by_pool ON vms (pool);"
+    "CREATE INDEX vms_by_name ON vms (name);"
+    "CREATE TABLE audit_log ("
+    " seq INTEGER PRIMARY KEY NOT NULL,"
+    " time INTEGER NOT NULL,"
+    " who TEXT NOT NULL,"
+    " command TEXT NOT NULL,"
+    " object TEXT NOT NULL,"
+    " object_key TEXT NOT NULL,"
+    " before TEXT,"
+    " after TEXT);"
+    "PRAGMA user_version = 3; PRAGMA application_id = 1984385109;"
+    "INSERT INTO gpus VALUES (0, 'GPU-0', 'pci', 'M', 42, 0, 'present', 5, 6);"
+    "INSERT INTO pools VALUES ('A', 'strict', 'first', 7, 8);"
+    "INSERT INTO pool_gpus VALUES ('A', 0);"
+    "INSERT INTO vms VALUES (7, '11111111-2222-3333-4444-555555555555', 'web', 'A', 'high', 3333, "
+    "9,"
+    " 10);"
+    "INSERT INTO audit_log VALUES (41, 1, 'uid=0', 'set-weight', 'vm', '7', '{}', '{}');";
+
+static json_t *upgraded(struct fixture *fixture)
+{
+    struct vgpu_err err = {.code = 0};
+    json_t *snapshot = NULL;
+
+    test_script(fixture, version_3);
+    if (test_open(fixture, false, &err) < 0)
+        fail_msg("%s", err.text);
+    assert_int_equal(store_snapshot(fixture->store, &snapshot, NULL), 0);
+    return snapshot;
+}
+
+static void assert_members(const json_t *object, const char *expected)
+{
+    _cleanup_json_ json_t *members = json_loads(expected, 0, NULL);
+    const json_t *value;
+    const char *key;
+
+    assert_non_null(members);
+    json_object_foreach (members, key, value)
+        if (!json_equal(json_object_get(object, key), value))
+            fail_msg("%s is not as expected", key);
+}
+
+static void test_upgrade_from_3_keeps_everything(void **state)
+{
+    struct fixture *fixture = *state;
+    _cleanup_json_ json_t *snapshot = upgraded(fixture);
+
+    assert_members(json_array_get(json_object_get(snapshot, "vms"), 0),
+                   "{\"vm_id\": 7, \"uuid\": \"11111111-2222-3333-4444-555555555555\","
+                   " \"name\": \"web\", \"pool\": \"A\", \"priority\": \"high\","
+                   " \"weight\": 33.33, \"created\": 9, \"updated\": 10}");
+    assert_members(json_array_get(json_object_get(snapshot, "pools"), 0),
+                   "{\"pool\": \"A\", \"policy\": \"strict\", \"description\": \"first\","
+                   " \"created\": 7, \"updated\": 8}");
+    assert_members(json_array_get(json_object_get(snapshot, "gpus"), 0),
+                   "{\"gpu_id\": 0, \"uuid\": \"GPU-0\", \"first_seen\": 5}");
+    assert_int_equal(json_array_size(json_object_get(snapshot, "pool_gpus")), 1);
+    assert_int_equal(test_count(fixture->store, "SELECT seq FROM audit_log"), 41);
+}
+
+static void test_upgrade_from_3_sets_no_limit_and_no_fault(void **state)
+{
+    _cleanup_json_ json_t *snapshot = upgraded(*state);
+
+    assert_members(json_array_get(json_object_get(snapshot, "vms"), 0),
+                   "{\"rate_per_s\": 0, \"burst\": 0, \"depth\": 0, \"bytes_in_flight\": 0,"
+                   " \"job_timeout_ms\": 0, \"memory_bytes\": 0, \"process_memory_bytes\": 0,"
+                   " \"fault_threshold\": 0, \"fault_window_s\": 0, \"faults\": 0,"
+                   " \"faults_total\": 0, \"last_fault\": null, \"last_fault_kind\": null,"
+                   " \"last_fault_text\": null, \"quarantined\": false,"
+                   " \"quarantine_reason\": null, \"quarantine_time\": null,"
+                   " \"quarantined_by\": null}");
+    assert_members(json_array_get(json_object_get(snapshot, "pools"), 0),
+                   "{\"weight_hundredths\": 0, \"slice_us\": 0, \"grace_us\": 0,"
+                   " \"max_wait_ms\": 0, \"urgency_us\": 0}");
+}
+
+static void test_upgrade_from_3_gives_the_schema_of_a_new_database(void **state)
+{
+    struct fixture *fixture = *state;
+
+    json_decref(upgraded(fixture));
+    store_close(fixture->store);
+    assert_int_equal(test_open(fixture, false, NULL), 0);
+    assert_null(store_backup_path(fixture->store));
+    assert_int_equal(test_count(fixture->store, "PRAGMA user_version"), STORE_SCHEMA_VERSION);
+}
+
+static void test_upgrade_from_3_leaves_a_backup(void **state)
+{
+    struct fixture *fixture = *state;
+    int64_t version = 0, seq = 0;
+    sqlite3 *db;
+
+    json_decref(upgraded(fixture));
+    assert_non_null(strstr(store_backup_path(fixture->store), ".v3.bak"));
+    assert_int_equal(sqlite3_open(store_backup_path(fixture->store), &db), SQLITE_OK);
+    assert_int_equal(database_integer(db, &version, NULL, "PRAGMA user_version", ""), 0);
+    assert_int_equal(database_integer(db, &seq, NULL, "SELECT seq FROM audit_log", ""), 0);
+    sqlite3_close(db);
+    assert_int_equal(version, 3);
+    assert_int_equal(seq, 41);
+}
+
+static void test_upgrade_of_an_altered_version_3_is_refused(void **state)
+{
+    struct fixture *fixture = *state;
+    _cleanup_free_ char *before = NULL;
+    _cleanup_free_ char *after = NULL;
+    size_t size_before, size_after;
+    struct vgpu_err err = {.code = 0};
+    char backup[128];
+
+    test_script(fixture, version_3);
+    test_script(fixture, "ALTER TABLE vms ADD COLUMN rate_per_s INTEGER");
+    before = test_read_file(fixture->path, &size_before);
+    assert_int_equal(test_open(fixture, false, &err), -EPROTO);
+    assert_non_null(strstr(err.text, "table 'vms' differs from the schema of version 3"));
+    after = test_read_file(fixture->path, &size_after);
+    assert_int_equal(size_before, size_after);
+    assert_memory_equal(before, after, size_before);
+    snprintf(backup, sizeof(backup), "%s.v3.bak", fixture->path);
+    assert_int_equal(access(backup, F_OK), -1);
+}
+
+#define TEST(name) cmocka_unit_test_setup_teardown(name, test_setup_directory, test_teardown)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        TEST(test_upgrade_from_3_keeps_everything),
+        TEST(test_upgrade_from_3_sets_no_limit_and_no_fault),
+        TEST(test_upgrade_from_3_gives_the_schema_of_a_new_database),
+        TEST(test_upgrade_from_3_leaves_a_backup),
+        TEST(test_upgrade_of_an_altered_version_3_is_refused),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
