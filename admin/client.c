@@ -7,6 +7,8 @@
 #include <sys/time.h>
 #include <sys/un.h>
 
+#include "admin/settings.h"
+
 /* A scan may have to wait for a driver that is being loaded. */
 #define REPLY_TIMEOUT_S 60
 
@@ -164,7 +166,9 @@ int client_run(const struct invocation *invocation, struct vgpu_err *err)
         return rc;
     if (invocation->json)
         client_print_json(result);
-    else
+    else if (command->print)
         command->print(result);
+    else
+        settings_print(command->name, result);
     return 0;
 }

@@ -15,9 +15,11 @@
 #include "common/cleanup.h"
 #include "common/err.h"
 
-#define EXIT_USAGE 2
+#define EXIT_USAGE        2
+#define COMMAND_WORDS_MAX 3
 
-enum option_kind { OPTION_TEXT, OPTION_INTEGER, OPTION_NUMBER };
+/* OPTION_SETTING: key is one of store/setting.h, whose unit says what is taken (admin/amount.h). */
+enum option_kind { OPTION_TEXT, OPTION_INTEGER, OPTION_NUMBER, OPTION_SETTING };
 
 struct command_option {
     const char *name; /* without dashes; NULL ends a table */
@@ -35,10 +37,12 @@ struct invocation;
 struct command {
     const char *name;
     const char *summary;
-    const char *positional; /* key of the one argument that needs no option; NULL: none */
-    bool names_vm;          /* one of vm, vm_id, uuid, name must be given */
+    /* Keys of the options that may be given as plain words, in this order; NULL: no more. */
+    const char *positional[COMMAND_WORDS_MAX];
+    bool names_vm; /* one of vm, vm_id, uuid, name must be given */
     const struct command_option *options;
-    /* Prints the result of the request that has the command's name and arguments ... */
+    /* Prints the result of the request that has the command's name and arguments; NULL: what it
+     * sets now is so (settings_print()) ... */
     void (*print)(const json_t *result);
     /* ... or, where there is more to do, does it all, printing included. 0 or -errno. */
     int (*run)(const struct invocation *invocation, struct vgpu_err *err);

@@ -32,7 +32,7 @@ static const struct command_option options[] = {
 const struct command command_create_pool = {
     .name = "create-pool",
     .summary = "make a pool",
-    .positional = "pool",
+    .positional = {"pool"},
     .options = options,
     .print = print,
 };

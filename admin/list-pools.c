@@ -1,29 +1,49 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* vgpu-admin list-pools: the pools with their GPUs and VMs. */
+#include <stdint.h>
 #include <stdio.h>
 
 #include "admin/commands.h"
+#include "admin/settings.h"
 #include "admin/table.h"
 
 static const struct table_column columns[] = {
-    {"POOL", .shrink = true},        {"POLICY"}, {"GPUS", .shrink = true}, {"VMS", .shrink = true},
-    {"DESCRIPTION", .shrink = true},
+    {"POOL"}, {"POLICY"}, {"GPUS"}, {"VMS"}, {"SCHEDULING"}, {"DESCRIPTION"},
 };
 
-static const char *const keys[] = {"pool", "policy", "gpus", "vms", "description"};
+static const char *const keys[] = {"pool", "policy", "gpus", "vms"};
+
+static bool add(struct table *table, const json_t *pool)
+{
+    char settings[TABLE_CELL_BYTES];
+    bool good = true;
+
+    for (size_t i = 0; good && i < VGPU_ARRAY_SIZE(keys); i++)
+        good = table_add_json(table, json_object_get(pool, keys[i]));
+    settings_summary(pool_settings, pool, settings, sizeof(settings));
+    return good && table_add(table, "%s", settings) &&
+           table_add_json(table, json_object_get(pool, "description"));
+}
 
 static void print(const json_t *result)
 {
-    const json_t *rows = json_object_get(result, "pools");
+    const json_t *rows = json_object_get(result, "pools"), *row;
+    struct table table;
+    size_t i;
 
-    if (json_array_size(rows) == 0)
+    if (json_array_size(rows) == 0) {
         puts("no pools; make one with: vgpu-admin create-pool");
-    else
-        table_print_objects(rows, columns, keys, VGPU_ARRAY_SIZE(columns));
+        return;
+    }
+    table_init(&table, columns, VGPU_ARRAY_SIZE(columns));
+    json_array_foreach (rows, i, row)
+        if (!add(&table, row))
+            break;
+    table_print(&table, SIZE_MAX, SIZE_MAX);
+    table_release(&table);
 }
 
 static const struct command_option options[] = {
-
     {.name = NULL},
 };
 

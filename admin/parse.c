@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "admin/amount.h"
 #include "admin/suggest.h"
 
 #define WORD_SHOWN_BYTES 64 /* of a mistyped option, in messages */
@@ -35,6 +36,8 @@ struct parser {
     char **argv;
     int next;
     struct invocation *invocation;
+    const char *words[COMMAND_WORDS_MAX];
+    size_t n_words;
     bool seen[VGPU_ARRAY_SIZE(global_options)];
 };
 
@@ -99,19 +102,37 @@ static json_t *convert(enum option_kind kind, const char *text)
     }
 }
 
+static int convert_setting(const struct command_option *option, const char *text,
+                           json_t **ret_value, struct vgpu_err *err)
+{
+    int64_t amount = 0;
+    int rc = amount_parse(amount_setting(option->key), text, &amount, err);
+
+    if (rc < 0)
+        vgpu_err_prefix(err, "--%s=%s", option->name, text);
+    else
+        *ret_value = json_integer(amount);
+    return rc;
+}
+
 static int set_option(struct invocation *invocation, const struct command_option *option,
                       const char *text, struct vgpu_err *err)
 {
     static const char *const wanted[] = {"UTF-8 text", "an integer", "a number"};
     json_t *object = option->local ? invocation->local : invocation->args;
-    json_t *value;
+    json_t *value = NULL;
 
     if (json_object_get(object, option->key))
         return vgpu_err_set(err, EINVAL, "--%s is given more than once", option->name);
-    value = convert(option->kind, text);
-    if (!value)
+    if (option->kind == OPTION_SETTING) {
+        int rc = convert_setting(option, text, &value, err);
+
+        if (rc < 0)
+            return rc;
+    } else if (!(value = convert(option->kind, text))) {
         return vgpu_err_set(err, EINVAL, "--%s=%s is not %s", option->name, text,
                             wanted[option->kind]);
+    }
     return json_object_set_new(object, option->key, value) < 0
                ? vgpu_err_set(err, ENOMEM, "out of memory")
                : 0;
@@ -171,33 +192,88 @@ static int parse_option(struct parser *parser, const char *text, struct vgpu_err
     return unknown_option(command, name, err);
 }
 
+static int unexpected(const char *text, struct vgpu_err *err)
+{
+    return vgpu_err_set(err, EINVAL, "unexpected argument '%s'", text);
+}
+
 static int parse_word(struct parser *parser, const char *text, struct vgpu_err *err)
 {
     struct invocation *invocation = parser->invocation;
-    json_t *value;
 
-    if (!invocation->command) {
-        for (const struct command *const *command = commands; *command; command++)
-            if (strcmp((*command)->name, text) == 0)
-                invocation->command = *command;
-        return invocation->command ? 0 : unknown_command(text, err);
+    if (invocation->command) {
+        if (parser->n_words == COMMAND_WORDS_MAX)
+            return unexpected(text, err);
+        parser->words[parser->n_words++] = text;
+        return 0;
     }
-    if (!invocation->command->positional ||
-        json_object_get(invocation->args, invocation->command->positional))
-        return vgpu_err_set(err, EINVAL, "unexpected argument '%s'", text);
-    value = json_string(text);
-    if (!value)
-        return vgpu_err_set(err, EINVAL, "the argument is not UTF-8 text");
-    return json_object_set_new(invocation->args, invocation->command->positional, value) < 0
-               ? vgpu_err_set(err, ENOMEM, "out of memory")
-               : 0;
+    for (const struct command *const *command = commands; *command; command++)
+        if (strcmp((*command)->name, text) == 0)
+            invocation->command = *command;
+    return invocation->command ? 0 : unknown_command(text, err);
+}
+
+static const struct command_option *find_option(const struct command *command, const char *key)
+{
+    const struct command_option *option = command->options;
+
+    while (strcmp(option->key, key) != 0)
+        option++;
+    return option;
+}
+
+/* How many of the places for words, from `first` on, no option has filled. */
+static size_t free_places(const struct invocation *invocation, size_t first)
+{
+    size_t n = 0;
+
+    for (size_t i = first; i < COMMAND_WORDS_MAX && invocation->command->positional[i]; i++)
+        n += !json_object_get(invocation->args, invocation->command->positional[i]);
+    return n;
+}
+
+/* How often the VM is named. */
+static int count_names(const struct invocation *invocation)
+{
+    static const char *const ways[] = {"vm", "vm_id", "uuid", "name"};
+    int named = 0;
+
+    for (size_t i = 0; i < VGPU_ARRAY_SIZE(ways); i++)
+        named += json_object_get(invocation->args, ways[i]) != NULL;
+    return named;
+}
+
+/*
+ * Gives the words to the places that options left, in order. Where an option names the VM already,
+ * its place is for a word only if the others do not suffice, which then is one name too many.
+ */
+static int place_words(struct parser *parser, struct vgpu_err *err)
+{
+    struct invocation *invocation = parser->invocation;
+    const struct command *command = invocation->command;
+    size_t next = 0;
+
+    for (size_t i = 0; i < COMMAND_WORDS_MAX && next < parser->n_words; i++) {
+        const char *key = command->positional[i];
+        int rc;
+
+        if (!key)
+            break;
+        if (json_object_get(invocation->args, key) ||
+            (i == 0 && command->names_vm && count_names(invocation) > 0 &&
+             parser->n_words <= free_places(invocation, 1)))
+            continue;
+        rc = set_option(invocation, find_option(command, key), parser->words[next++], err);
+        if (rc < 0)
+            return rc;
+    }
+    return next < parser->n_words ? unexpected(parser->words[next], err) : 0;
 }
 
 static int check_complete(const struct invocation *invocation, struct vgpu_err *err)
 {
-    static const char *const ways[] = {"vm", "vm_id", "uuid", "name"};
     const struct command *command = invocation->command;
-    int named = 0;
+    int named = count_names(invocation);
 
     if (invocation->help || invocation->version)
         return 0;
@@ -206,8 +282,6 @@ static int check_complete(const struct invocation *invocation, struct vgpu_err *
     for (const struct command_option *option = command->options; option->name; option++)
         if (option->required && !json_object_get(invocation->args, option->key))
             return vgpu_err_set(err, EINVAL, "--%s=%s is missing", option->name, option->metavar);
-    for (size_t i = 0; i < VGPU_ARRAY_SIZE(ways); i++)
-        named += json_object_get(invocation->args, ways[i]) != NULL;
     if (command->names_vm && named != 1)
         return vgpu_err_set(err, EINVAL,
                             named ? "the VM is named more than once"
@@ -219,10 +293,10 @@ int parse_command_line(int argc, char **argv, struct invocation *invocation, str
 {
     struct parser parser = {.argc = argc, .argv = argv, .next = 1, .invocation = invocation};
     bool words_only = false;
+    int rc;
 
     while (parser.next < argc) {
         const char *text = argv[parser.next++];
-        int rc;
 
         if (!words_only && strcmp(text, "--") == 0) {
             words_only = true;
@@ -237,6 +311,8 @@ int parse_command_line(int argc, char **argv, struct invocation *invocation, str
         if (rc < 0)
             return rc;
     }
+    if (invocation->command && (rc = place_words(&parser, err)) < 0)
+        return rc;
     return check_complete(invocation, err);
 }
 
@@ -276,9 +352,12 @@ void parse_print_help(const struct command *command)
         return;
     }
     printf("usage: vgpu-admin %s", command->name);
-    for (const struct command_option *option = command->options; option->name; option++)
-        if (command->positional && strcmp(option->key, command->positional) == 0)
-            printf(" %s", option->metavar);
+    for (size_t i = 0; i < COMMAND_WORDS_MAX && command->positional[i]; i++) {
+        const struct command_option *option = find_option(command, command->positional[i]);
+        bool needed = i == 0 || option->required;
+
+        printf(" %s%s%s", needed ? "" : "[", option->metavar, needed ? "" : "]");
+    }
     printf(" [OPTIONS]\n%s\n\noptions:\n", command->summary);
     for (const struct command_option *option = command->options; option->name; option++)
         print_option(option->name, option->metavar, option->bare != NULL, option->help);

@@ -20,7 +20,7 @@ static const struct command_option options[] = {
 const struct command command_remove_pool = {
     .name = "remove-pool",
     .summary = "remove a pool that has no VMs",
-    .positional = "pool",
+    .positional = {"pool"},
     .options = options,
     .print = print,
 };

@@ -25,6 +25,13 @@ const char *show_member(const json_t *object, const char *key, char text[SHOW_BY
     return text;
 }
 
+const char *show_sentence(const json_t *object, const char *key, char text[SHOW_SENTENCE_BYTES])
+{
+    table_format_json(json_object_get(object, key), text, SHOW_SENTENCE_BYTES);
+    table_clean(text);
+    return text;
+}
+
 const char *show_bytes(const json_t *value, char text[SHOW_BYTES])
 {
     static const char *const units[] = {"B", "KiB", "MiB", "GiB", "TiB"};

@@ -107,7 +107,7 @@ static const struct command_option options[] = {
 const struct command command_simulate = {
     .name = "simulate",
     .summary = "play a described workload against the scheduler, for planning",
-    .positional = "file",
+    .positional = {"file"},
     .options = options,
     .run = run,
 };

@@ -15,10 +15,11 @@
 #include "admin/show.h"
 #include "admin/table.h"
 
-#define WATCH_LEAST_S 0.1
-#define WATCH_MOST_S  3600.0
-#define CLEAR_SCREEN  "\033[H\033[2J"
-#define LEAST_ROWS    3
+#define WATCH_LEAST_S    0.1
+#define WATCH_MOST_S     3600.0
+#define CLEAR_SCREEN     "\033[H\033[2J"
+#define LEAST_ROWS       3
+#define QUARANTINED_ROWS 5
 
 static const struct command_option options[] = {
     {.name = "watch",
@@ -87,8 +88,8 @@ static json_t *offline_pool(const json_t *pool)
 
 static json_t *offline_vm(const json_t *vm)
 {
-    static const char *const known[] = {"vm_id",    "uuid",   "name", "pool",
-                                        "priority", "weight", NULL};
+    static const char *const known[] = {
+        "vm_id", "uuid", "name", "pool", "priority", "weight", "quarantine_reason", NULL};
     static const char *const live[] = {
         "state",       "gpu_id",      "channels",     "connections", "memory_bytes", "queue_depth",
         "jobs_done",   "jobs_failed", "jobs_refused", "gpu_time_ns", "wait_ns",      "share",
@@ -264,13 +265,47 @@ static void print_section(const json_t *rows, const struct table_column *columns
     table_release(&table);
 }
 
+/* Why those VMs wait that may not run: the first few. */
+static void print_quarantined(const json_t *vms)
+{
+    size_t i, shown = 0;
+    const json_t *vm;
+
+    json_array_foreach (vms, i, vm) {
+        bool quarantined = json_is_string(json_object_get(vm, "quarantine_reason"));
+        char name[SHOW_BYTES], reason[SHOW_SENTENCE_BYTES];
+
+        if (!quarantined || shown++ >= QUARANTINED_ROWS)
+            continue;
+        printf("%s%s is quarantined: %s\n", shown == 1 ? "\n" : "", show_vm(vm, name),
+               show_sentence(vm, "quarantine_reason", reason));
+    }
+    if (shown > QUARANTINED_ROWS)
+        printf("… and %zu more\n", shown - QUARANTINED_ROWS);
+}
+
+/* Lines that print_quarantined() takes. */
+static size_t quarantined_lines(const json_t *vms)
+{
+    size_t i, lines = 0;
+    const json_t *vm;
+
+    json_array_foreach (vms, i, vm)
+        lines += json_is_string(json_object_get(vm, "quarantine_reason"));
+    if (lines == 0)
+        return 0;
+    return 1 + (lines > QUARANTINED_ROWS ? QUARANTINED_ROWS + 1 : lines);
+}
+
 static void print_status(const json_t *status, bool watch)
 {
     struct screen screen = measure_screen(watch);
     const json_t *gpus = json_object_get(status, "gpus");
     const json_t *pools = json_object_get(status, "pools");
+    const json_t *vms = json_object_get(status, "vms");
     /* The head, and for each section an empty line, titles, and "and more". */
-    size_t fixed = 1 + 3 * 3 + 1 + json_array_size(gpus) + json_array_size(pools);
+    size_t fixed =
+        1 + 3 * 3 + 1 + json_array_size(gpus) + json_array_size(pools) + quarantined_lines(vms);
     size_t vm_rows = screen.rows == SIZE_MAX            ? SIZE_MAX
                      : screen.rows > fixed + LEAST_ROWS ? screen.rows - fixed
                                                         : LEAST_ROWS;
@@ -279,8 +314,8 @@ static void print_status(const json_t *status, bool watch)
     print_section(gpus, gpu_columns, VGPU_ARRAY_SIZE(gpu_columns), add_gpu, &screen, screen.rows);
     print_section(pools, pool_columns, VGPU_ARRAY_SIZE(pool_columns), add_pool, &screen,
                   screen.rows);
-    print_section(json_object_get(status, "vms"), vm_columns, VGPU_ARRAY_SIZE(vm_columns), add_vm,
-                  &screen, vm_rows);
+    print_section(vms, vm_columns, VGPU_ARRAY_SIZE(vm_columns), add_vm, &screen, vm_rows);
+    print_quarantined(vms);
 }
 
 /* Opens and closes each time, so that a mediator may come and go, and the lock is never kept. */

@@ -55,7 +55,7 @@ static size_t columns_of(const char *text)
 }
 
 /* Makes control characters (C0 and C1) visible, and drops a character that was cut. */
-static void clean(char *text)
+void table_clean(char *text)
 {
     size_t columns;
 
@@ -95,7 +95,7 @@ bool table_add(struct table *table, const char *format, ...)
     va_start(args, format);
     vsnprintf(cell, TABLE_CELL_BYTES, format, args);
     va_end(args);
-    clean(cell);
+    table_clean(cell);
     return true;
 }
 

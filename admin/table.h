@@ -37,6 +37,9 @@ bool table_add(struct table *table, const char *format, ...) __attribute__((form
 /* The next cell from JSON: texts and numbers, ids of an array joined by commas, "-" for null. */
 bool table_add_json(struct table *table, const json_t *value);
 
+/* Makes control characters visible, as in cells. */
+void table_clean(char *text);
+
 /* Prints titles and at most max_rows rows, each within width columns where shrinking can do it. */
 void table_print(struct table *table, size_t width, size_t max_rows);
 

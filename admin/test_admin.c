@@ -261,12 +261,129 @@ static void test_admin_offline_all_settings_of_a_vm(void **state)
     expect(fixture, 0, "set-pool --vm-id=7 --pool=B");
     assert_string_equal(fixture->out, "VM 7 (db) has pool B\n");
     expect(fixture, 0, "list-vms --pool=B");
-    assert_string_equal(fixture->out, "ID  NAME  UUID  POOL  PRIORITY  WEIGHT\n"
-                                      " 7  db    -     B     low         99.5\n");
+    assert_string_equal(fixture->out, "ID  NAME  UUID  POOL  PRIORITY  WEIGHT  FAULTS  LIMITS\n"
+                                      " 7  db    -     B     low         99.5       0  -\n");
     expect(fixture, 0, "list-pools");
     assert_has(fixture->out, "for batch");
     expect(fixture, 0, "remove-vm --name=db");
     expect(fixture, 0, "remove-pool B");
+}
+
+static void make_vm(struct fixture *fixture)
+{
+    expect(fixture, 0, "create-pool A --create");
+    expect(fixture, 0, "register-vm --vm-id 7 --pool A --name db");
+}
+
+static void test_admin_offline_limits_of_a_vm(void **state)
+{
+    static const struct {
+        const char *arguments, *out;
+    } cases[] = {
+        {"set-rate db 100", "VM 7 (db) has rate 100/s, burst 100\n"},
+        {"set-rate db 100/s 250", "VM 7 (db) has rate 100/s, burst 250\n"},
+        {"set-rate --rate=100 --burst=250 --vm=db",
+         "VM 7 (db) already has rate 100/s, burst 250\n"},
+        {"set-rate --vm-id=7 none", "VM 7 (db) has rate no limit\n"},
+        {"set-depth db 65536", "VM 7 (db) has depth 65536\n"},
+        {"set-depth db default", "VM 7 (db) has depth 4096 (default)\n"},
+        {"set-bytes db 1.5G", "VM 7 (db) has bytes in flight 1.5 GiB\n"},
+        {"set-timeout db 1500", "VM 7 (db) has job timeout 1.5 s\n"},
+        {"set-timeout 7 2m", "VM 7 (db) has job timeout 2 m\n"},
+        {"set-memory db 4GiB --process=512M",
+         "VM 7 (db) has memory 4 GiB, memory of a process 512 MiB\n"},
+        {"set-memory db 0", "VM 7 (db) has memory no limit, memory of a process 512 MiB\n"},
+        {"set-faults db 3 2h", "VM 7 (db) has fault threshold 3, fault window 2 h\n"},
+        {"set-faults db default", "VM 7 (db) has fault threshold 5 (default), fault window 2 h\n"},
+    };
+    struct fixture *fixture = *state;
+
+    make_vm(fixture);
+    for (size_t i = 0; i < VGPU_ARRAY_SIZE(cases); i++) {
+        expect(fixture, 0, cases[i].arguments);
+        assert_string_equal(fixture->out, cases[i].out);
+    }
+    expect(fixture, 0, "list-vms");
+    assert_has(fixture->out, "bytes in flight 1.5 GiB, job timeout 2 m, memory of a process");
+}
+
+static void test_admin_offline_scheduling_of_a_pool(void **state)
+{
+    static const struct {
+        const char *arguments, *out;
+    } cases[] = {
+        {"set-policy A strict", "pool A has policy strict\n"},
+        {"set-policy --pool=A --policy=strict", "pool A already has policy strict\n"},
+        {"set-slice A 5000", "pool A has slice 5 ms, grace 3 ms (default), longest wait 10 s "
+                             "(default), urgency 10 ms (default)\n"},
+        {"set-slice A 100us --grace=1.5ms --max-wait=2s --urgency=default",
+         "pool A has slice 100 us, grace 1.5 ms, longest wait 2 s, urgency 10 ms (default)\n"},
+        {"set-pool-weight A 33.33", "pool A has weight 33.33\n"},
+        {"set-pool-weight A none", "pool A has weight none\n"},
+    };
+    struct fixture *fixture = *state;
+
+    make_vm(fixture);
+    for (size_t i = 0; i < VGPU_ARRAY_SIZE(cases); i++) {
+        expect(fixture, 0, cases[i].arguments);
+        assert_string_equal(fixture->out, cases[i].out);
+    }
+    expect(fixture, 0, "list-pools");
+    assert_has(fixture->out, "slice 100 us, grace 1.5 ms, longest wait 2 s");
+}
+
+static void test_admin_offline_quarantine(void **state)
+{
+    struct fixture *fixture = *state;
+
+    make_vm(fixture);
+    expect(fixture, 0, "quarantine db --reason='it mines'");
+    assert_string_equal(fixture->out, "VM 7 (db) is quarantined: it mines\n");
+    expect(fixture, 0, "list-vms");
+    assert_has(fixture->out, "quarantined");
+    expect(fixture, 0, "status");
+    assert_has(fixture->out, "\nVM 7 (db) is quarantined: it mines\n");
+    expect(fixture, 0, "clear-faults db");
+    assert_string_equal(fixture->out, "VM 7 (db) already has no faults; it still is quarantined\n");
+    expect(fixture, 0, "unquarantine db");
+    assert_string_equal(fixture->out, "VM 7 (db) is not quarantined\n");
+    expect(fixture, 0, "unquarantine db");
+    assert_string_equal(fixture->out, "VM 7 (db) already is not quarantined\n");
+    expect(fixture, 2, "quarantine db");
+    assert_has(fixture->err, "--reason=TEXT is missing");
+}
+
+static void test_admin_offline_status_names_few_in_quarantine(void **state)
+{
+    struct fixture *fixture = *state;
+    char arguments[64];
+
+    make_vm(fixture);
+    for (int vm = 11; vm <= 16; vm++) {
+        snprintf(arguments, sizeof(arguments), "register-vm --vm-id=%d --pool=A", vm);
+        expect(fixture, 0, arguments);
+        snprintf(arguments, sizeof(arguments), "quarantine %d --reason=r%d", vm, vm);
+        expect(fixture, 0, arguments);
+    }
+    expect(fixture, 0, "status");
+    assert_has(fixture->out, "VM 15 is quarantined: r15\n… and 1 more\n");
+    assert_has_not(fixture->out, "r16");
+}
+
+static void test_admin_offline_show_vm(void **state)
+{
+    struct fixture *fixture = *state;
+
+    make_vm(fixture);
+    expect(fixture, 0, "set-memory db 2G");
+    expect(fixture, 0, "quarantine db --reason='it mines'");
+    expect(fixture, 0, "show-vm db");
+    assert_has(fixture->out, "VM 7 (db)\n");
+    assert_has(fixture->out, "  memory                 2 GiB\n");
+    assert_has(fixture->out, "  depth                  4096 (default)\n");
+    assert_has(fixture->out, "  faults                 0 that count, 0 in all\n");
+    assert_has(fixture->out, " offline: it mines\n");
+    assert_has(fixture->out, "now: no mediator runs\n");
 }
 
 static void test_admin_offline_same_again_is_said(void **state)
@@ -424,6 +541,30 @@ static void test_admin_online_sends_the_request(void **state)
     assert_string_equal(fixture->out, "VM 3 registered: pool A, priority high, weight 2.5\n");
     assert_string_equal(fixture->err, "");
     assert_int_equal(access(fixture->database, F_OK), -1);
+}
+
+/* Also those that only a later mediator gives. */
+static void test_admin_online_show_vm_shows_each_live_member(void **state)
+{
+    struct fixture *fixture = *state;
+
+    assert_int_equal(
+        run_online(fixture, "show-vm 1",
+                   "{\"id\":1,\"ok\":true,\"result\":{\"vm\":{\"vm_id\":1,\"faults\":2,"
+                   "\"faults_total\":9,\"quarantined\":true,\"quarantine_time\":1700000000,"
+                   "\"quarantined_by\":\"vgpu-mediator\",\"quarantine_reason\":\"r\\u001b\"},"
+                   "\"last_faults\":[{\"time\":1700000000,\"kind\":\"timeout\",\"text\":\"t\"}],"
+                   "\"live\":{\"state\":\"idle\",\"memory_bytes\":2097152,\"wait_ns\":1500000000,"
+                   "\"share\":null,\"refused\":{\"rate\":3,\"depth\":4}}}}\n"),
+        0);
+    assert_has(fixture->out, "  faults                 2 that count, 9 in all\n");
+    assert_has(fixture->out, "since 2023-11-14 22:13:20 UTC by vgpu-mediator: r?\n");
+    assert_has(fixture->out, "\n  2023-11-14 22:13:20 UTC  timeout: t\n");
+    assert_has(fixture->out, "\nnow:\n  state                  idle\n");
+    assert_has(fixture->out, "  memory_bytes           2.0 MiB\n");
+    assert_has(fixture->out, "  wait_ns                1.500 s\n");
+    assert_has(fixture->out, "  share                  -\n");
+    assert_has(fixture->out, "  refused.rate           3\n  refused.depth          4\n");
 }
 
 static void test_admin_online_prints_the_mediators_error(void **state)
@@ -625,6 +766,14 @@ static void test_admin_usage_errors(void **state)
         {"set-weight --weight=5", "which VM? Give its id, UUID or name"},
         {"set-weight 1 --vm-id=1 --weight=5", "the VM is named more than once"},
         {"set-weight 1 --weight=5 --weight=6", "--weight is given more than once"},
+        {"set-depth 1 many", "--depth=many: the depth is a whole number, or 'default'"},
+        {"set-depth 1 1.5", "--depth=1.5: the depth is a whole number, or 'default'"},
+        {"set-rate 1 2 3 4", "set-rate: unexpected argument '4'"},
+        {"set-rate 1", "--rate=RATE is missing"},
+        {"set-rate --vm-id=1", "--rate=RATE is missing"},
+        {"set-depth 1 2 --vm-id=1", "the VM is named more than once"},
+        {"set-depth 1 2 --depth=2", "unexpected argument '2'"},
+        {"set-slice", "--pool=POOL is missing"},
         {"list-vms --json --json", "--json is given more than once"},
         {"list-vms --json=yes", "the option --json has no value"},
         {"create-pool --pool=$(printf '\\377')", "is not UTF-8 text"},
@@ -681,6 +830,12 @@ int main(int argc, char **argv)
         TEST(test_admin_offline_missing_database),
         TEST(test_admin_offline_error_is_one_line),
         TEST(test_admin_offline_all_settings_of_a_vm),
+        TEST(test_admin_offline_limits_of_a_vm),
+        TEST(test_admin_offline_scheduling_of_a_pool),
+        TEST(test_admin_offline_quarantine),
+        TEST(test_admin_offline_status_names_few_in_quarantine),
+        TEST(test_admin_offline_show_vm),
+        TEST(test_admin_online_show_vm_shows_each_live_member),
         TEST(test_admin_offline_same_again_is_said),
         TEST(test_admin_offline_ambiguous_name_lists_candidates),
         TEST(test_admin_offline_values_out_of_range),

@@ -80,7 +80,7 @@ STATUS = {
               "spares_wanted": 1, "spare_failures": 0, "warm_starts": 2}],
     "pools": [{"pool": "A", "policy": "wfq", "gpus": [0], "vms": 1}],
     "vms": [{"vm_id": 1, "uuid": None, "name": "web", "pool": "A", "priority": "high",
-             "weight": 50.0, "state": "running", "gpu_id": 0, "channels": 1,
+             "weight": 50.0, "quarantine_reason": None, "state": "running", "gpu_id": 0, "channels": 1,
              "connections": 1, "memory_bytes": 6, "queue_depth": 2,
              "jobs_done": 3, "jobs_failed": 0, "jobs_refused": 0, "gpu_time_ns": 4, "wait_ns": 5,
              "share": 1.0, "entitlement": 1.0, "faults": 2,
@@ -137,6 +137,7 @@ class Json(unittest.TestCase):
         self.assertEqual(len(self.run_json("list-pools")["pools"]), 2)
         self.assertIsNone(self.run_json("status")["mediator"])
         self.run_json("unassign-gpu", "--gpu-id=0")
+        self.settings()
         self.run_json("remove-vm", "web")
         self.run_json("remove-pool", "B")
 
@@ -152,11 +153,38 @@ class Json(unittest.TestCase):
         texts = [element.text for element in root.iter("{http://www.w3.org/2000/svg}text")]
         self.assertLess({"a", "b", "share of the GPU time"}, set(texts))
 
+    def settings(self):
+        self.run_json("set-rate", "web", "100", "200")
+        self.run_json("set-depth", "web", "64")
+        self.run_json("set-bytes", "web", "256M")
+        self.run_json("set-timeout", "web", "2s")
+        self.run_json("set-memory", "web", "4G", "--process=1.5G")
+        self.run_json("set-faults", "web", "3", "10m")
+        self.run_json("quarantine", "web", "--reason=it mines")
+        shown = self.run_json("show-vm", "web")
+        self.assertIsNone(shown["live"])
+        self.assertEqual(shown["vm"], self.run_json("list-vms")["vms"][0])
+        expected = {"rate_per_s": 100, "burst": 200, "depth": 64, "bytes_in_flight": 256 << 20,
+                    "job_timeout_ms": 2000, "memory_bytes": 4 << 30,
+                    "process_memory_bytes": 3 << 29, "fault_threshold": 3, "fault_window_s": 600,
+                    "quarantined": True, "quarantine_reason": "it mines"}
+        self.assertEqual({key: shown["vm"][key] for key in expected}, expected)
+        self.assertEqual(self.run_json("status")["vms"][0]["quarantine_reason"], "it mines")
+        self.run_json("unquarantine", "web")
+        self.run_json("clear-faults", "web")
+        self.run_json("set-policy", "B", "strict")
+        self.run_json("set-slice", "B", "5ms", "--grace=1ms", "--max-wait=1s", "--urgency=2ms")
+        pool = self.run_json("set-pool-weight", "B", "2.5")["pool"]
+        expected = {"policy": "strict", "weight_hundredths": 250, "slice_us": 5000,
+                    "grace_us": 1000, "max_wait_ms": 1000, "urgency_us": 2000}
+        self.assertEqual({key: pool[key] for key in expected}, expected)
+
     def test_lists_of_an_empty_store(self):
         for command in ("list-vms", "list-gpus", "list-pools", "status"):
             self.run_json(command)
 
-    def test_status_of_a_mediator_is_passed_on_whole(self):
+    def answer_of_a_mediator(self, result, command, *arguments):
+        """What the command prints where a mediator answers with that result."""
         with socket.socket(socket.AF_UNIX) as listener:
             listener.bind(os.path.join(self.directory.name, "admin.sock"))
             listener.listen(1)
@@ -165,13 +193,30 @@ class Json(unittest.TestCase):
                 connection, _ = listener.accept()
                 with connection, connection.makefile("rwb") as lines:
                     request = json.loads(lines.readline())
-                    reply = {"id": request["id"], "ok": True, "result": STATUS}
+                    reply = {"id": request["id"], "ok": True, "result": result}
                     lines.write(json.dumps(reply).encode() + b"\n")
 
             server = threading.Thread(target=serve)
             server.start()
-            self.assertEqual(self.run_json("status"), STATUS)
+            printed = self.run_json(command, *arguments)
             server.join()
+            return printed
+
+    def test_status_of_a_mediator_is_passed_on_whole(self):
+        self.assertEqual(self.answer_of_a_mediator(STATUS, "status"), STATUS)
+
+    def test_show_vm_has_what_a_mediator_knows(self):
+        self.configure()
+        shown = self.run_json("show-vm", "web")
+        live = load("show-vm.json")["properties"]["live"]["properties"]
+        shown["live"] = {key: STATUS["vms"][0][key] for key in live}
+        self.assertEqual(self.answer_of_a_mediator(shown, "show-vm", "web"), shown)
+
+    def test_show_vm_and_status_have_the_same_live_members(self):
+        row = load("status.json")["properties"]["vms"]["items"]["properties"]
+        live = load("show-vm.json")["properties"]["live"]["properties"]
+        own = {"vm_id", "uuid", "name", "pool", "priority", "weight", "quarantine_reason"}
+        self.assertEqual({key: row[key] for key in row if key not in own}, live)
 
     def test_there_is_a_schema_for_every_command_and_no_other(self):
         output = subprocess.run([PROGRAM, "--help"], capture_output=True, check=True, text=True)

@@ -96,11 +96,25 @@ static void store_answered(void *context, json_t *answer)
         pass_on(client, answer);
 }
 
-static void ask_store(struct admin_client *client, json_t *request)
+/* What the store knows of a VM, and what is so at this moment. */
+static void vm_shown(void *context, json_t *answer)
+{
+    const struct admin_client *client = context;
+    json_t *result = json_object_get(answer, "result");
+    const json_t *vm_id = json_object_get(json_object_get(result, "vm"), "vm_id");
+    json_t *live;
+
+    if (json_is_integer(vm_id)) {
+        live = status_vm_live(client->admin->mediator, (uint32_t)json_integer_value(vm_id));
+        json_object_set_new(result, "live", live ? live : json_null());
+    }
+    store_answered(context, answer);
+}
+
+static void ask_store(struct admin_client *client, json_t *request, helper_reply_fn *answered)
 {
     if (json_object_set_new(request, "who", json_string(client->who)) < 0 ||
-        helper_ask(&client->admin->mediator->store, json_incref(request), store_answered, client) <
-            0)
+        helper_ask(&client->admin->mediator->store, json_incref(request), answered, client) < 0)
         reply_error(client, EAGAIN, "the store helper is down; try again");
 }
 
@@ -120,7 +134,7 @@ static void scanned(void *context, json_t *answer)
     }
     request = json_pack("{s:s, s:{s:O}}", "command", "record-gpus", "args", "gpus", gpus);
     if (request)
-        ask_store(client, request);
+        ask_store(client, request, store_answered);
     else
         reply_error(client, ENOMEM, "out of memory");
     json_decref(request);
@@ -196,8 +210,10 @@ static void execute(struct admin_client *client, json_t *request)
         scan_gpus(client);
     } else if (strcmp(command, "record-gpus") == 0) {
         reply_error(client, EOPNOTSUPP, "record-gpus is for the mediator; use scan-gpus");
+    } else if (strcmp(command, "record-fault") == 0) {
+        reply_error(client, EOPNOTSUPP, "record-fault is for the mediator; use quarantine");
     } else {
-        ask_store(client, request);
+        ask_store(client, request, strcmp(command, "show-vm") == 0 ? vm_shown : store_answered);
     }
 }
 

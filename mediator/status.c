@@ -199,33 +199,35 @@ static void add_limits(const struct vm *vm, json_t *row)
     json_object_set_new(row, "held_by", by_limit(vm, false));
 }
 
-static json_t *vm_json(struct mediator *mediator, const struct config_vm *config)
+static void add_seats(struct mediator *mediator, uint32_t vm_id, struct vm_sum *sum)
 {
-    const struct vm *vm = vm_find(mediator, config->id);
-    struct vm_sum sum = {.gpu_id = -1};
-    struct memory_sum memory = {.quota = config->memory_bytes, .nvml_known = true};
-    json_t *row;
-
-    if (vm)
-        memory_sum(vm, &memory);
-
     for (unsigned i = 0; i < MEDIATOR_GPUS_MAX; i++) {
         struct gpu *gpu = mediator->gpus[i];
-        struct seat *seat = gpu ? gpu_find_seat(gpu, config->id) : NULL;
+        struct seat *seat = gpu ? gpu_find_seat(gpu, vm_id) : NULL;
 
         if (seat)
-            add_seat(&sum, seat, loop_now(mediator->loop));
+            add_seat(sum, seat, loop_now(mediator->loop));
     }
+}
+
+/* What is so at this moment: a part of a VM's row in status, and "live" of show-vm. */
+static json_t *live_json(struct mediator *mediator, uint32_t vm_id)
+{
+    const struct vm *vm = vm_find(mediator, vm_id);
+    struct vm_sum sum = {.gpu_id = -1};
+    struct memory_sum memory = {.nvml_known = true};
+    json_t *row;
+
+    if (vm) {
+        memory.quota = vm->config.memory_bytes;
+        memory_sum(vm, &memory);
+    }
+    add_seats(mediator, vm_id, &sum);
     row = json_pack(
-        "{s:I, s:o, s:o, s:s, s:s, s:f, s:s, s:o, s:i, s:i, s:o, s:o, s:o, s:o, s:o, s:o, s:o, "
-        "s:o, s:o, s:o}",
-        "vm_id", (json_int_t)config->id, "uuid", text_or_null(config->uuid), "name",
-        text_or_null(config->name), "pool", config->pool, "priority",
-        config_priority_name(config->priority), "weight", config->weight_hundredths / 100.0,
-        "state", vm_state_name(vm, &sum), "gpu_id",
-        sum.gpu_id >= 0 ? json_integer(sum.gpu_id) : json_null(), "channels",
-        vm ? (int)vm_living(vm) : 0, "connections", vm ? (int)vm->n_connections : 0, "memory_bytes",
-        count(memory.held), "queue_depth", count(sum.totals.depth), "jobs_done",
+        "{s:s, s:o, s:i, s:i, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "state",
+        vm_state_name(vm, &sum), "gpu_id", sum.gpu_id >= 0 ? json_integer(sum.gpu_id) : json_null(),
+        "channels", vm ? (int)vm_living(vm) : 0, "connections", vm ? (int)vm->n_connections : 0,
+        "memory_bytes", count(memory.held), "queue_depth", count(sum.totals.depth), "jobs_done",
         count(sum.totals.jobs_done), "jobs_failed", count(sum.totals.jobs_failed), "jobs_refused",
         count(sum.totals.jobs_refused), "gpu_time_ns", count(sum.charged_ns), "wait_ns",
         count(sum.totals.wait_ns), "share",
@@ -235,6 +237,26 @@ static json_t *vm_json(struct mediator *mediator, const struct config_vm *config
         memory_json(&memory));
     if (row)
         add_limits(vm, row);
+    return row;
+}
+
+json_t *status_vm_live(struct mediator *mediator, uint32_t vm_id)
+{
+    return config_vm(mediator->config, vm_id) ? live_json(mediator, vm_id) : NULL;
+}
+
+static json_t *vm_json(struct mediator *mediator, const struct config_vm *config)
+{
+    json_t *live = live_json(mediator, config->id);
+    json_t *row =
+        json_pack("{s:I, s:o, s:o, s:s, s:s, s:f, s:o}", "vm_id", (json_int_t)config->id, "uuid",
+                  text_or_null(config->uuid), "name", text_or_null(config->name), "pool",
+                  config->pool, "priority", config_priority_name(config->priority), "weight",
+                  config->weight_hundredths / 100.0, "quarantine_reason",
+                  config->quarantined ? text_or_null(config->quarantine_reason) : json_null());
+
+    json_object_update(row, live);
+    json_decref(live);
     return row;
 }
 

@@ -3,12 +3,17 @@
 #ifndef VGPU_MEDIATOR_STATUS_H
 #define VGPU_MEDIATOR_STATUS_H
 
+#include <stdint.h>
+
 #include <jansson.h>
 
 struct mediator;
 
 /* NULL when out of memory. Brings charges up to now first. */
 json_t *status_json(struct mediator *mediator);
+
+/* "live" of show-vm: what is so at this moment. NULL: no such VM, or out of memory. */
+json_t *status_vm_live(struct mediator *mediator, uint32_t vm_id);
 
 /* A line of the NVML helper with samples. */
 void status_take_sample(struct mediator *mediator, const json_t *line);

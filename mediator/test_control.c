@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The admin socket, live configuration, start and stop of the mediator, and what it costs. */
 #include <fcntl.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -108,6 +109,10 @@ static void test_store_errors_are_passed_on(void **state)
     assert_string_equal(error_code(reply), "unknown-command");
     json_decref(reply);
     reply = admin(*state, "\"record-gpus\", \"args\": {\"gpus\": []}");
+    assert_string_equal(error_code(reply), "unknown-command");
+    json_decref(reply);
+    reply = admin(*state, "\"record-fault\", \"args\": {\"vm_id\": 1, \"kind\": \"k\", "
+                          "\"text\": \"t\"}");
     assert_string_equal(error_code(reply), "unknown-command");
     json_decref(reply);
     reply = admin(*state, "\"status\", \"args\": {\"x\": 1}");
@@ -365,32 +370,13 @@ static void test_corrupt_database_is_refused(void **state)
     assert_int_equal(wait_exit(host_spawn_mediator(&other, NULL)), 1);
 }
 
-/* The store cannot quarantine yet: another one says that VM 1 is. */
-static void test_quarantined_vm_is_refused(void **state)
+static void expect_quarantined(const struct host *host, uint32_t vm_id)
 {
-    static const char script[] =
-        "#!/bin/sh\n"
-        "echo '{\"hello\": 1, \"snapshot\": {\"gpus\": [], \"pools\": [{\"pool\": \"A\"}], "
-        "\"pool_gpus\": [], \"vms\": [{\"vm_id\": 1, \"pool\": \"A\", \"priority\": \"low\", "
-        "\"weight\": 1, \"quarantined\": true}]}}'\n"
-        "exec cat >/dev/null\n";
-    struct host *host = *state;
-    struct guest guest;
-    struct vgpu_msg_hello hello;
+    struct guest guest = guest_connect(host, vm_id);
+    struct vgpu_msg_hello hello = good_hello(&guest);
     struct vgpu_msg_open open_one;
     union message message;
-    char path[128];
-    int fd;
 
-    host_kill(&host->mediator, SIGTERM);
-    snprintf(path, sizeof(path), "%s/vgpu-store", host->bin);
-    assert_int_equal(unlink(path), 0);
-    fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0755);
-    assert_int_equal(write(fd, script, sizeof(script) - 1), sizeof(script) - 1);
-    close(fd);
-    host_start_mediator(host, NULL);
-    guest = guest_connect(host, 1);
-    hello = good_hello(&guest);
     guest_send(&guest, &hello, sizeof(hello));
     guest_expect(&guest, VGPU_MSG_WELCOME, &message);
     assert_int_equal(message.welcome.quarantined, 1);
@@ -398,6 +384,99 @@ static void test_quarantined_vm_is_refused(void **state)
     guest_send(&guest, &open_one, sizeof(open_one));
     guest_expect_refused(&guest, open_one.head.tag, VGPU_QUARANTINED, &message);
     guest_close(&guest);
+}
+
+static void quarantine(const struct host *host, const char *reason)
+{
+    json_decref(
+        admin_ok(host, "\"quarantine\", \"args\": {\"vm_id\": 1, \"reason\": \"%s\"}", reason));
+}
+
+static void test_quarantine_is_told_before_it_is_answered(void **state)
+{
+    struct guest guest = guest_hello(*state, 1);
+    struct pollfd readable = {.fd = guest.sock, .events = POLLIN};
+    union message message;
+
+    quarantine(*state, "mining");
+    assert_int_equal(poll(&readable, 1, 0), 1);
+    guest_expect(&guest, VGPU_MSG_STATE, &message);
+    assert_int_equal(message.state.quarantined, 1);
+    json_decref(admin_ok(*state, "\"unquarantine\", \"args\": {\"vm_id\": 1}"));
+    assert_int_equal(poll(&readable, 1, 0), 1);
+    guest_expect(&guest, VGPU_MSG_STATE, &message);
+    assert_int_equal(message.state.quarantined, 0);
+    guest_close(&guest);
+}
+
+static void test_quarantine_outlives_the_mediator(void **state)
+{
+    struct host *host = *state;
+    struct guest guest;
+    struct guest_channel channel;
+
+    quarantine(host, "mining");
+    host_kill(&host->mediator, SIGKILL);
+    host_start_mediator(host, NULL);
+    expect_quarantined(host, 1);
+    json_decref(admin_ok(host, "\"unquarantine\", \"args\": {\"vm_id\": 1}"));
+    guest = guest_hello(host, 1);
+    guest_open(&guest, &channel);
+    channel_forget(&channel);
+    guest_close(&guest);
+}
+
+/* "live" of show-vm, checked to be an object; to be released. */
+static json_t *live_of(const struct host *host)
+{
+    json_t *result = admin_ok(host, "\"show-vm\", \"args\": {\"vm_id\": 1}");
+    json_t *live = json_incref(json_object_get(result, "live"));
+
+    json_decref(result);
+    assert_true(json_is_object(live));
+    return live;
+}
+
+static void test_show_vm_has_what_is_so_now(void **state)
+{
+    struct guest guest = guest_hello(*state, 1);
+    struct guest_channel channel;
+    json_t *live;
+
+    guest_open(&guest, &channel);
+    channel_order(&channel, FAKE_OBEY, 3, 200);
+    AWAIT(channel_done(&channel) == 3);
+    live = live_of(*state);
+    assert_int_equal(json_integer_value(json_object_get(live, "channels")), 1);
+    assert_int_equal(json_integer_value(json_object_get(live, "connections")), 1);
+    json_decref(live);
+    quarantine(*state, "mining");
+    live = live_of(*state);
+    assert_string_equal(json_string_value(json_object_get(live, "state")), "quarantined");
+    json_decref(live);
+    channel_forget(&channel);
+    guest_close(&guest);
+}
+
+static void test_show_vm_of_nobody_is_refused(void **state)
+{
+    json_t *reply = admin(*state, "\"show-vm\", \"args\": {\"vm_id\": 99}");
+
+    assert_string_equal(error_code(reply), "not-found");
+    json_decref(reply);
+}
+
+static void test_status_has_the_reason_of_a_quarantine(void **state)
+{
+    json_t *status;
+
+    quarantine(*state, "mining");
+    status = admin_ok(*state, "\"status\"");
+    assert_string_equal(
+        json_string_value(json_object_get(json_array_get(json_object_get(status, "vms"), 0),
+                                          "quarantine_reason")),
+        "mining");
+    json_decref(status);
 }
 
 static void test_bad_options_are_refused(void **state)
@@ -461,17 +540,31 @@ static void test_thirty_vms_fit_in_16_mib(void **state)
 int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
-        CASE(test_register_makes_socket_live),  CASE(test_remove_ends_everything_live),
-        CASE(test_remove_and_register_again),   CASE(test_changes_are_told_to_guests),
-        CASE(test_unknown_pool_is_refused),     CASE(test_store_errors_are_passed_on),
-        CASE(test_scan_and_status_show_gpus),   CASE(test_status_names_vm_states),
-        CASE(test_replies_come_in_order),       CASE(test_nonsense_is_answered),
-        CASE(test_long_line_is_refused),        CASE(test_clients_are_limited),
-        CASE(test_slow_client_blocks_nobody),   CASE(test_dead_store_helper_is_replaced),
-        CASE(test_second_mediator_is_refused),  CASE(test_admin_socket_in_use_is_refused),
-        CASE(test_missing_database_is_refused), CASE(test_corrupt_database_is_refused),
-        CASE(test_quarantined_vm_is_refused),   CASE(test_bad_options_are_refused),
+        CASE(test_register_makes_socket_live),
+        CASE(test_remove_ends_everything_live),
+        CASE(test_remove_and_register_again),
+        CASE(test_changes_are_told_to_guests),
+        CASE(test_unknown_pool_is_refused),
+        CASE(test_store_errors_are_passed_on),
+        CASE(test_scan_and_status_show_gpus),
+        CASE(test_status_names_vm_states),
+        CASE(test_replies_come_in_order),
+        CASE(test_nonsense_is_answered),
+        CASE(test_long_line_is_refused),
+        CASE(test_clients_are_limited),
+        CASE(test_slow_client_blocks_nobody),
+        CASE(test_dead_store_helper_is_replaced),
+        CASE(test_second_mediator_is_refused),
+        CASE(test_admin_socket_in_use_is_refused),
+        CASE(test_missing_database_is_refused),
+        CASE(test_corrupt_database_is_refused),
+        CASE(test_bad_options_are_refused),
         CASE(test_thirty_vms_fit_in_16_mib),
+        CASE(test_quarantine_is_told_before_it_is_answered),
+        CASE(test_quarantine_outlives_the_mediator),
+        CASE(test_show_vm_has_what_is_so_now),
+        CASE(test_show_vm_of_nobody_is_refused),
+        CASE(test_status_has_the_reason_of_a_quarantine),
     };
 
     support_init(argc, argv);

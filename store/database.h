@@ -28,6 +28,7 @@ struct store_call {
     const json_t *args; /* an object */
     json_t *result;     /* an object, to be filled */
     json_t *changes;    /* an array, filled by audit_record() */
+    bool is_history;    /* what changed is no configuration: a fault */
 };
 
 /* Sets err from what SQLite says of db; what: "read the table of pools". Returns -errno. */

@@ -95,8 +95,8 @@ static int make_reply(struct store_call *call, bool writes, json_t **ret_reply,
 
     if (writes && json_object_set_new(call->result, "changed", json_boolean(changed)) < 0)
         return database_no_memory(err);
-    reply = json_pack("{s:O, s:b, s:O}", "result", call->result, "changed", changed, "changes",
-                      call->changes);
+    reply = json_pack("{s:O, s:b, s:O}", "result", call->result, "changed",
+                      changed && !call->is_history, "changes", call->changes);
     if (!reply)
         return database_no_memory(err);
     *ret_reply = reply;

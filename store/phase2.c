@@ -68,12 +68,12 @@ static const struct column_rule vm_columns[VM_COLUMNS] = {
     [VM_NAME] = {{"name", "vm_name", "name_label"}},
     [VM_POOL] = {{"pool_id", "pool", "pool_name"}, .required = true},
     [VM_PRIORITY] = {{"priority", "prio"}, .required = true},
-    /* Some Phase 2 databases were given columns in advance; unused, they stand in nobody's way. */
+    /* Some Phase 2 databases were given columns in advance. */
     [VM_WEIGHT] = {{"weight"}},
-    [VM_RATE] = {{"max_jobs_per_sec"}, .must = "0"},
-    [VM_DEPTH] = {{"max_queue_depth"}, .must = "0"},
-    [VM_QUARANTINED] = {{"quarantined"}, .must = "0"},
-    [VM_ERRORS] = {{"error_count"}, .must = "0"},
+    [VM_RATE] = {{"max_jobs_per_sec"}},
+    [VM_DEPTH] = {{"max_queue_depth"}},
+    [VM_QUARANTINED] = {{"quarantined"}},
+    [VM_ERRORS] = {{"error_count"}},
     [VM_CREATED] = {{"created_at", "created"}, .is_time = true},
     [VM_UPDATED] = {{"updated_at", "updated"}, .is_time = true},
 };
@@ -96,6 +96,7 @@ struct phase2_vm {
     size_t pool;                     /* index of its pool */
     const char *priority;
     int64_t weight_hundredths;
+    int64_t rate_per_s, depth, quarantined, faults_total;
     int64_t created, updated; /* 0: not known */
 };
 
@@ -360,6 +361,35 @@ static int parse_weight(sqlite3_stmt *row, int64_t *ret_hundredths, struct vgpu_
     return 0;
 }
 
+/* The columns that Phase 2 had in advance; 0 where there is none. */
+static int parse_limits(sqlite3_stmt *row, struct phase2_vm *vm, struct vgpu_err *err)
+{
+    const struct limit_column {
+        enum vm_column column;
+        int64_t most;
+        int64_t *ret_value;
+    } limits[] = {
+        {VM_RATE, STORE_RATE_MAX, &vm->rate_per_s},
+        {VM_DEPTH, STORE_DEPTH_MAX, &vm->depth},
+        {VM_QUARANTINED, 1, &vm->quarantined},
+        {VM_ERRORS, INT64_MAX, &vm->faults_total},
+    };
+
+    for (size_t i = 0; i < VGPU_ARRAY_SIZE(limits); i++) {
+        int column = limits[i].column;
+        int64_t value = sqlite3_column_int64(row, column);
+
+        if (sqlite3_column_type(row, column) == SQLITE_NULL)
+            continue;
+        if (sqlite3_column_type(row, column) != SQLITE_INTEGER || value < 0 ||
+            value > limits[i].most)
+            return vgpu_err_set(err, EPROTO, "its %s is not an integer from 0 to %lld",
+                                vm_columns[column].spellings[0], (long long)limits[i].most);
+        *limits[i].ret_value = value;
+    }
+    return 0;
+}
+
 static int parse_vm(const struct phase2 *content, sqlite3_stmt *row, struct phase2_vm *vm,
                     struct vgpu_err *err)
 {
@@ -381,7 +411,8 @@ static int parse_vm(const struct phase2 *content, sqlite3_stmt *row, struct phas
     }
     if ((rc = parse_vm_pool(content, statement_text(row, VM_POOL), &vm->pool, err)) < 0 ||
         (rc = parse_priority(statement_text(row, VM_PRIORITY), &vm->priority, err)) < 0 ||
-        (rc = parse_weight(row, &vm->weight_hundredths, err)) < 0)
+        (rc = parse_weight(row, &vm->weight_hundredths, err)) < 0 ||
+        (rc = parse_limits(row, vm, err)) < 0)
         return rc;
     vm->created = sqlite3_column_int64(row, VM_CREATED);
     vm->updated = sqlite3_column_int64(row, VM_UPDATED);
@@ -448,6 +479,21 @@ int phase2_drop(sqlite3 *db, const struct phase2 *content, struct vgpu_err *err)
     return 0;
 }
 
+static int import_limits(struct store *store, const struct phase2_vm *vm, struct vgpu_err *err)
+{
+    int rc = database_run(store->db, err,
+                          "UPDATE vms SET rate_per_s = ?2, burst = ?2, depth = ?3,"
+                          " faults_total = ?4 WHERE vm_id = ?1",
+                          "iiii", vm->vm_id, vm->rate_per_s, vm->depth, vm->faults_total);
+
+    if (rc < 0 || !vm->quarantined)
+        return rc;
+    return database_run(store->db, err,
+                        "UPDATE vms SET quarantine_reason = 'in quarantine before the upgrade',"
+                        " quarantine_time = ?2, quarantined_by = 'upgrade' WHERE vm_id = ?1",
+                        "ii", vm->vm_id, store->now_s());
+}
+
 int phase2_import(struct store *store, const struct phase2 *content, struct vgpu_err *err)
 {
     int64_t now = store->now_s();
@@ -475,7 +521,7 @@ int phase2_import(struct store *store, const struct phase2 *content, struct vgpu
                                    .created = vm->created ? vm->created : now,
                                    .updated = vm->updated ? vm->updated : now};
 
-        if ((rc = vm_insert(store, &row, err)) < 0)
+        if ((rc = vm_insert(store, &row, err)) < 0 || (rc = import_limits(store, vm, err)) < 0)
             return rc;
     }
     return 0;

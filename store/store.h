@@ -109,7 +109,8 @@ const char *store_backup_path(const struct store *store);
  * are ignored) in one transaction. who: the administrator, for the audit log. *ret_reply is
  *   {"result": {...}, "changed": true,
  *    "changes": [{"object": "vm", "key": "1", "from": null, "to": {...}}]}
- * and the caller's to release. "changed" is false where the store already was as asked.
+ * and the caller's to release. "changed" is false where the configuration already was as asked:
+ * also after record-fault without a quarantine, whose "changes" are history.
  *
  * On error nothing has changed. -EINVAL: a bad argument; -ENOENT: no such pool, GPU or VM;
  * -EEXIST: already there; -ENOTUNIQ: a name that fits several; -EBUSY: still in use;

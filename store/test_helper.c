@@ -237,6 +237,96 @@ static void test_helper_killed_loses_nothing_it_answered(void **state)
     assert_int_equal(test_count(fixture->store, "SELECT count(*) FROM pools"), 1);
 }
 
+static json_t *ask(struct helper *helper, const char *request)
+{
+    json_t *reply;
+
+    say(helper, request);
+    reply = next(helper);
+    if (!json_is_true(json_object_get(reply, "ok")))
+        fail_msg("%s: %s", request, json_dumps(reply, 0));
+    return reply;
+}
+
+/* The mediator sends faults, which guests cause: only a quarantine makes it configure itself. */
+static void test_helper_sends_no_snapshot_for_a_fault_alone(void **state)
+{
+    const struct fixture *fixture = *state;
+    struct helper helper;
+    _cleanup_json_ json_t *alone = NULL;
+    _cleanup_json_ json_t *one_too_many = NULL;
+    _cleanup_json_ json_t *after = NULL;
+    const json_t *vm;
+
+    start(&helper, fixture->path, true);
+    json_decref(next(&helper));
+    json_decref(ask(&helper, "{\"who\":\"w\",\"command\":\"create-pool\",\"args\":{\"pool\":"
+                             "\"A\"}}\n"));
+    json_decref(ask(&helper, "{\"who\":\"w\",\"command\":\"register-vm\",\"args\":{\"pool\":"
+                             "\"A\",\"vm_id\":1}}\n"));
+    alone = ask(&helper, "{\"who\":\"vgpu-mediator\",\"command\":\"record-fault\",\"args\":{"
+                         "\"vm_id\":1,\"kind\":\"k\",\"text\":\"t\"}}\n");
+    assert_true(json_is_false(json_object_get(alone, "changed")));
+    assert_null(json_object_get(alone, "snapshot"));
+    assert_int_equal(json_array_size(json_object_get(alone, "changes")), 1);
+    one_too_many =
+        ask(&helper, "{\"who\":\"vgpu-mediator\",\"command\":\"record-fault\",\"args\":{"
+                     "\"vm_id\":1,\"kind\":\"k\",\"text\":\"t\",\"quarantine\":true}}\n");
+    assert_true(json_is_true(json_object_get(one_too_many, "changed")));
+    vm = json_array_get(json_object_get(json_object_get(one_too_many, "snapshot"), "vms"), 0);
+    assert_true(json_is_true(json_object_get(vm, "quarantined")));
+    assert_string_equal(json_string_value(json_object_get(vm, "quarantined_by")), "vgpu-mediator");
+    assert_int_equal(json_integer_value(json_object_get(vm, "faults")), 2);
+    after = ask(&helper, "{\"who\":\"vgpu-mediator\",\"command\":\"record-fault\",\"args\":{"
+                         "\"vm_id\":1,\"kind\":\"k\",\"text\":\"t\",\"quarantine\":true}}\n");
+    assert_null(json_object_get(after, "snapshot"));
+    assert_int_equal(finish(&helper), 0);
+}
+
+/* All VMs that there may be, each with the longest texts, of characters that JSON doubles. */
+static void fill(struct fixture *fixture)
+{
+    _cleanup_free_ char *name = test_repeat('\\', STORE_NAME_BYTES);
+    _cleanup_free_ char *text = test_repeat('\\', STORE_REASON_BYTES);
+    _cleanup_free_ char *who = test_repeat('\\', STORE_WHO_BYTES);
+    _cleanup_free_ char *sql = NULL;
+
+    assert_int_equal(test_open(fixture, true, NULL), 0);
+    assert_true(asprintf(&sql,
+                         "INSERT INTO pools (pool, created, updated) VALUES ('%s', 0, 0);"
+                         "CREATE TEMP TABLE d AS SELECT 0 AS i UNION SELECT 1 UNION SELECT 2"
+                         " UNION SELECT 3;"
+                         "INSERT INTO vms (vm_id, name, pool, created, updated, quarantine_reason,"
+                         " quarantine_time, quarantined_by) SELECT 2147482624 + a.i + 4 * b.i + 16"
+                         " * c.i + 64 * d.i + 256 * e.i, '%s', '%s', 0, 0, '%s', 1, '%s'"
+                         " FROM d a, d b, d c, d, d e;"
+                         "INSERT INTO vm_faults (vm_id, time, kind, text)"
+                         " SELECT vm_id, 1700000000, 'k', '%s' FROM vms;",
+                         name, name, name, text, who, text) > 0);
+    assert_int_equal(sqlite3_exec(fixture->store->db, sql, NULL, NULL, NULL), SQLITE_OK);
+    assert_int_equal(test_count(fixture->store, "SELECT count(*) FROM vms"), STORE_VMS_MAX);
+    store_close(fixture->store);
+    fixture->store = NULL;
+}
+
+static void test_helper_largest_snapshot_fits_a_reply(void **state)
+{
+    struct helper helper;
+    _cleanup_json_ json_t *hello = NULL;
+    _cleanup_json_ json_t *reply = NULL;
+
+    fill(*state);
+    start(&helper, ((const struct fixture *)*state)->path, false);
+    hello = next(&helper);
+    assert_int_equal(json_array_size(json_object_get(json_object_get(hello, "snapshot"), "vms")),
+                     STORE_VMS_MAX);
+    reply = ask(&helper, "{\"who\":\"w\",\"command\":\"set-depth\",\"args\":{\"vm_id\":2147483647,"
+                         "\"depth\":1}}\n");
+    assert_non_null(json_object_get(reply, "snapshot"));
+    json_decref(ask(&helper, "{\"who\":\"w\",\"command\":\"list-vms\"}\n"));
+    assert_int_equal(finish(&helper), 0);
+}
+
 static void test_helper_refuses_bad_usage(void **state)
 {
     const struct fixture *fixture = *state;
@@ -263,6 +353,8 @@ int main(int argc, char **argv)
         TEST(test_helper_keeps_a_second_one_out),
         TEST(test_helper_leaves_one_file_when_it_ends),
         TEST(test_helper_killed_loses_nothing_it_answered),
+        TEST(test_helper_sends_no_snapshot_for_a_fault_alone),
+        TEST(test_helper_largest_snapshot_fits_a_reply),
         TEST(test_helper_refuses_bad_usage),
     };
 

@@ -458,8 +458,50 @@ static void test_phase2_values_that_cannot_be_carried_are_refused(void **state)
     refuse_phase2(state,
                   REFERENCE "ALTER TABLE vms ADD COLUMN quarantined INTEGER DEFAULT 0;"
                             "INSERT INTO pools VALUES ('A', NULL);"
-                            "INSERT INTO vms VALUES (1, NULL, NULL, 'A', 1, 1)",
-                  "table 'vms': column 'quarantined' of VMs '1': this value cannot be carried");
+                            "INSERT INTO vms VALUES (1, NULL, NULL, 'A', 1, 2)",
+                  "table 'vms', row '1': its quarantined is not an integer from 0 to 1");
+}
+
+static void test_phase2_limits_and_quarantine_are_carried_over(void **state)
+{
+    _cleanup_json_ json_t *snapshot =
+        upgrade(state, REFERENCE "ALTER TABLE vms ADD COLUMN max_jobs_per_sec INTEGER;"
+                                 "ALTER TABLE vms ADD COLUMN max_queue_depth INTEGER;"
+                                 "ALTER TABLE vms ADD COLUMN quarantined INTEGER;"
+                                 "ALTER TABLE vms ADD COLUMN error_count INTEGER;"
+                                 "INSERT INTO pools VALUES ('A', NULL);"
+                                 "INSERT INTO vms VALUES (1, NULL, NULL, 'A', 1, 100, 65536, 1, 7),"
+                                 " (2, NULL, NULL, 'A', 1, 0, NULL, 0, 0)");
+    const json_t *vm = item(snapshot, "vms", 0), *other = item(snapshot, "vms", 1);
+
+    assert_int_equal(json_integer_value(json_object_get(vm, "rate_per_s")), 100);
+    assert_int_equal(json_integer_value(json_object_get(vm, "burst")), 100);
+    assert_int_equal(json_integer_value(json_object_get(vm, "depth")), 65536);
+    assert_int_equal(json_integer_value(json_object_get(vm, "faults_total")), 7);
+    assert_true(json_is_true(json_object_get(vm, "quarantined")));
+    assert_text(vm, "quarantine_reason", "in quarantine before the upgrade");
+    assert_text(vm, "quarantined_by", "upgrade");
+    assert_int_equal(json_integer_value(json_object_get(vm, "quarantine_time")), TEST_NOW);
+    assert_false(json_is_true(json_object_get(other, "quarantined")));
+    assert_int_equal(json_integer_value(json_object_get(other, "rate_per_s")), 0);
+}
+
+static void test_phase2_limits_out_of_range_are_refused(void **state)
+{
+    static const char *const values[] = {"1000000001", "-1", "'many'", "1.5"};
+    struct fixture *fixture = *state;
+
+    for (size_t i = 0; i < VGPU_ARRAY_SIZE(values); i++) {
+        char script[512];
+
+        snprintf(script, sizeof(script),
+                 REFERENCE "ALTER TABLE vms ADD COLUMN max_jobs_per_sec;"
+                           "INSERT INTO pools VALUES ('A', NULL);"
+                           "INSERT INTO vms VALUES (1, NULL, NULL, 'A', 1, %s)",
+                 values[i]);
+        refuse_phase2(state, script, "its max_jobs_per_sec is not an integer from 0 to 1000000000");
+        assert_int_equal(unlink(fixture->path), 0);
+    }
 }
 
 static void test_phase2_bad_time_is_refused(void **state)
@@ -611,6 +653,8 @@ int main(void)
         TEST(test_phase2_missing_column_is_refused),
         TEST(test_phase2_bad_rows_are_refused),
         TEST(test_phase2_values_that_cannot_be_carried_are_refused),
+        TEST(test_phase2_limits_and_quarantine_are_carried_over),
+        TEST(test_phase2_limits_out_of_range_are_refused),
         TEST(test_phase2_bad_time_is_refused),
         TEST(test_phase2_name_limit),
         TEST(test_phase2_count_limit_of_pools),

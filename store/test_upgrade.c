@@ -148,25 +148,82 @@ static void test_upgrade_from_3_leaves_a_backup(void **state)
     assert_int_equal(seq, 41);
 }
 
-static void test_upgrade_of_an_altered_version_3_is_refused(void **state)
+/* Opening fails with that code, says that text, and leaves the file as it is. */
+static void refuse(struct fixture *fixture, int code, const char *text)
 {
-    struct fixture *fixture = *state;
     _cleanup_free_ char *before = NULL;
     _cleanup_free_ char *after = NULL;
     size_t size_before, size_after;
     struct vgpu_err err = {.code = 0};
-    char backup[128];
 
-    test_script(fixture, version_3);
-    test_script(fixture, "ALTER TABLE vms ADD COLUMN rate_per_s INTEGER");
     before = test_read_file(fixture->path, &size_before);
-    assert_int_equal(test_open(fixture, false, &err), -EPROTO);
-    assert_non_null(strstr(err.text, "table 'vms' differs from the schema of version 3"));
+    assert_int_equal(test_open(fixture, false, &err), -code);
+    if (!strstr(err.text, text))
+        fail_msg("'%s' is not in '%s'", text, err.text);
     after = test_read_file(fixture->path, &size_after);
     assert_int_equal(size_before, size_after);
     assert_memory_equal(before, after, size_before);
+}
+
+static void assert_no_backup(const struct fixture *fixture)
+{
+    char backup[128];
+
     snprintf(backup, sizeof(backup), "%s.v3.bak", fixture->path);
     assert_int_equal(access(backup, F_OK), -1);
+}
+
+static void test_upgrade_of_an_altered_version_3_is_refused(void **state)
+{
+    struct fixture *fixture = *state;
+
+    test_script(fixture, version_3);
+    test_script(fixture, "ALTER TABLE vms ADD COLUMN rate_per_s INTEGER");
+    refuse(fixture, EPROTO, "table 'vms' differs from the schema of version 3; not touched");
+    assert_no_backup(fixture);
+}
+
+static void test_upgrade_of_a_damaged_version_3_is_refused(void **state)
+{
+    struct fixture *fixture = *state;
+
+    test_script(fixture, version_3);
+    assert_int_equal(truncate(fixture->path, 9000), 0);
+    refuse(fixture, EUCLEAN, "is not a sound SQLite database; not touched");
+    assert_no_backup(fixture);
+}
+
+/* What another program's foreign keys, which are off, let it do. */
+static void test_upgrade_with_a_broken_reference_is_refused(void **state)
+{
+    struct fixture *fixture = *state;
+
+    test_script(fixture, version_3);
+    test_script(fixture, "DELETE FROM pools");
+    refuse(fixture, EPROTO, "cannot upgrade the database");
+    assert_no_backup(fixture);
+}
+
+#define BACKUPS 1000
+
+static void test_upgrade_without_room_for_a_backup_is_refused(void **state)
+{
+    struct fixture *fixture = *state;
+    char name[160];
+
+    test_script(fixture, version_3);
+    for (int i = 0; i < BACKUPS; i++) {
+        FILE *file;
+
+        snprintf(name, sizeof(name), i ? "%s.v3.bak.%d" : "%s.v3.bak", fixture->path, i);
+        file = fopen(name, "we");
+        assert_non_null(file);
+        fclose(file);
+    }
+    refuse(fixture, EEXIST, "cannot upgrade the database");
+    assert_int_equal(unlink(name), 0);
+    assert_int_equal(test_open(fixture, false, NULL), 0);
+    assert_string_equal(store_backup_path(fixture->store), name);
 }
 
 #define TEST(name) cmocka_unit_test_setup_teardown(name, test_setup_directory, test_teardown)
@@ -179,6 +236,9 @@ int main(void)
         TEST(test_upgrade_from_3_gives_the_schema_of_a_new_database),
         TEST(test_upgrade_from_3_leaves_a_backup),
         TEST(test_upgrade_of_an_altered_version_3_is_refused),
+        TEST(test_upgrade_of_a_damaged_version_3_is_refused),
+        TEST(test_upgrade_with_a_broken_reference_is_refused),
+        TEST(test_upgrade_without_room_for_a_backup_is_refused),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -113,7 +113,8 @@ int vm_fault_command_record(struct store_call *call, struct vgpu_err *err)
         return vgpu_err_set(err, ENOENT, "VM %lld does not exist", (long long)fault.vm_id);
     if ((rc = insert(call, &fault, err)) < 0)
         return rc;
-    if (fault.reason && !json_is_true(json_object_get(old, "quarantined"))) {
+    call->is_history = !fault.reason || json_is_true(json_object_get(old, "quarantined"));
+    if (!call->is_history) {
         text_clean(fault.reason, reason, sizeof(reason));
         if ((rc = set_quarantine(call, fault.vm_id, reason, err)) < 0)
             return rc;
