@@ -25,7 +25,7 @@ class FaultStack(Stack):
     """VM 1 is the victim; the others are innocent."""
 
     def __init__(self, vms, **options):
-        self.timings = {'job-timeout-ms': 2000, 'drain-ms': 500, 'overrun-ms': 1000,
+        self.timings = {'job-timeout-ms': 2000, 'drain-ms': 1500, 'overrun-ms': 1000,
                         'stop-ms': 1000, 'ready-ms': 3000}
         self.page = None
         super().__init__(vms=vms, **options)
@@ -57,6 +57,11 @@ class FaultStack(Stack):
         timings = [word for name, value in self.timings.items()
                    for word in ('--' + name, str(value))]
         return super().mediator_command() + timings
+
+    def configure(self):
+        super().configure()
+        # The victim is at it all the time, and is to be met again.
+        self.admin('set-faults', '1', '1000', '1h')
 
     def arm(self, rules):
         """Rules for the workers that start from now on; the gate is closed."""
@@ -171,6 +176,11 @@ def more_than(before, now):
     """Descriptors of mediator and launcher that were not there before."""
     return [sorted((collections.Counter(b) - collections.Counter(a)).elements())
             for a, b in zip(before, now) if collections.Counter(b) - collections.Counter(a)]
+
+
+def charged(stack):
+    """Faults of each VM, ever."""
+    return {row['vm_id']: row['faults_total'] for row in stack.admin_json('list-vms')['vms']}
 
 
 def settled(stack, before=None):

@@ -18,7 +18,7 @@ import sys
 import time
 
 from faulty import (DRIVER, FAILED, GONE, KILLED, TIMEOUT, Answers, FaultStack, accounts_agree,
-                    database_agrees, settled, works)
+                    charged, database_agrees, settled, works)
 from stack import alive, children, run, wait_for
 from test_killed import held
 
@@ -50,6 +50,8 @@ FAULTS = {
     'die-exit': ('die', 'cuEventRecord', 'by exit 0', END),
     'die-exit-3': ('die', 'cuLaunchKernel', 'by exit 3', END),
 }
+# What counts as a fault of the victim's VM: a job without end, a crash, a kernel's error.
+CHARGED = {'fail-query', 'hang-launch', 'hang-copy', 'hang-query', 'die-segv'}
 # Which calls are met: the first once the gate is open, or that and all after it.
 FROM = {'fail-all'}
 
@@ -189,6 +191,13 @@ CELLS = {'alone': cell_alone, 'crowd': cell_crowd, 'lease change': cell_lease_ch
          'closing': cell_closing}
 
 
+def check_charged(name, cell, before, after):
+    """Faults count against the victim's VM only, and what the host's side did does not."""
+    assert all(after[vm] == before[vm] for vm in after if vm != 1), (before, after)
+    count, most = after[1] - before[1], int(name in CHARGED)
+    assert count == most or (cell == 'closing' and count < most), (count, most)
+
+
 def matrix():
     """Pairs of cell and fault; by default each fault once and each cell several times."""
     for number, name in enumerate(FAULTS):
@@ -206,11 +215,13 @@ def test_faults_matrix():
         before = held(stack)
         for cell, name in matrix():
             started = time.monotonic()
+            faults = charged(stack)
             try:
                 CELLS[cell](stack, name)
                 stack.arm([])
                 settled(stack, before)
                 works(stack, 1)
+                check_charged(name, cell, faults, charged(stack))
             except AssertionError as error:
                 raise AssertionError('%s, %s: %s' % (name, cell, error)) from error
             print('%s, %s: %.1f s' % (name, cell, time.monotonic() - started))
@@ -359,6 +370,7 @@ def test_faults_device_lost_for_all():
         settled(stack)
         for vm, _pool, _priority in VMS:
             works(stack, vm)
+        assert not any(charged(stack).values()), 'a lost device is no VM\'s fault'
 
 
 def test_faults_spare_that_dies():
