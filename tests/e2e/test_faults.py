@@ -312,12 +312,12 @@ CALLS = [
 
 def test_faults_of_a_program():
     with FaultStack(VMS) as stack:
-        fired = 0
         for rule in CALLS if LONG else CALLS[::2]:
             neighbour = crowd(stack, (2,))[0]
             stack.arm([rule])
             stack.open_gate()
-            program = subprocess.Popen([stack.tool('stress'), '1', '2', '2', '7',
+            # One thread: an error of a call that was posted is told once, to whoever waits first.
+            program = subprocess.Popen([stack.tool('stress'), '1', '1', '2', '7',
                                         stack.vm_socket(1)], stdout=subprocess.PIPE,
                                        stderr=subprocess.PIPE, text=True)
             stack.clients.append(program)
@@ -333,7 +333,6 @@ def test_faults_of_a_program():
             told = (rule, program.returncode, output, errors[-500:])
             assert program.returncode != 0 or 'verified' in output, told
             assert 'word' not in errors, told  # a wrong result without an error
-            fired += stack.fired() > 0
             assert stack.fired() > 0, told
             if rule.startswith('lose'):  # of all: the neighbour lost it as well
                 neighbour.ask_to_end()
@@ -344,7 +343,6 @@ def test_faults_of_a_program():
             settled(stack)
             works(stack, 1)
             works(stack, 2)
-        assert fired > 0
 
 
 def test_faults_device_lost_for_all():
