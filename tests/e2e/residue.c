@@ -1,12 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * What one process leaves on a GPU, and whether another finds it; for tests/e2e/test_residue.py.
- *   residue write PATTERN MIB SOCKET   fills device memory (plain, and of a pool), page-locked
- *                                      memory, shared memory of all multiprocessors and local
- * memory with a pattern of 8 bytes, says "written", and ends in order when its input ends residue
- * search PATTERN MIB SOCKET  looks at as much memory that nobody has written to, counts the pattern
- * in each kind; then writes and counts for itself, to show that it can find. One line of JSON MIB:
- * of device memory; 0: all that there is.
+ *
+ * residue search PATTERN MIB SOCKET: looks at memory that nobody in this process has written to
+ * (device memory, plain and of a pool; page-locked memory; the shared memory of all
+ * multiprocessors; local memory) and counts the words of 8 bytes that are the pattern; then writes
+ * it there and counts again, to show that it can find. One line of JSON.
+ *
+ * residue write PATTERN MIB SOCKET: does the same, and holds it all until its input ends.
+ *
+ * MIB: of device memory; 0: all that there is.
  */
 #include <inttypes.h>
 #include <stdbool.h>
@@ -17,12 +20,13 @@
 #include "cuda/cuda_api.h"
 #include "guest/libvgpu/vgpu.h"
 
-#define CHUNK_BYTES ((size_t)32 << 20)
-#define HOST_BYTES  ((size_t)4 << 20)
-#define MAX_CHUNKS  8192u
-#define THREADS     256u
-#define LOCAL_BYTES 4096u /* of a thread; as in the image */
-#define LOCAL_WORDS (LOCAL_BYTES / 8)
+#define CHUNK_BYTES   ((size_t)32 << 20)
+#define HOST_BYTES    ((size_t)4 << 20)
+#define MAX_CHUNKS    8192u
+#define SPARED_CHUNKS 16u
+#define THREADS       256u
+#define LOCAL_BYTES   4096u /* of a thread; as in the image */
+#define LOCAL_WORDS   (LOCAL_BYTES / 8)
 
 /*
  * memory: each thread takes every total-th word of [p, p + 8 n). shared, local: each block, each
@@ -184,6 +188,9 @@ static void take_memory(unsigned mib)
         must(result, "alloc");
         at.n_chunks++;
     }
+    /* The driver's own needs come later. */
+    for (unsigned i = 0; mib == 0 && i < SPARED_CHUNKS && at.n_chunks > 1; i++)
+        must(cuMemFree_v2(at.chunks[--at.n_chunks]), "free");
 }
 
 static uint64_t in_chunks(unsigned mode)
@@ -212,24 +219,28 @@ struct found {
     unsigned pool, host, shared, local;
 };
 
-/* Shared and local memory first: what the other kernels do must not have overwritten them. */
-static struct found look(unsigned mode)
+/*
+ * Before all memory is taken: the driver needs some for local memory. And before other kernels have
+ * run, as they might write over what is there.
+ */
+static void look_inside(struct found *found, unsigned mode)
 {
-    struct found found;
-
-    found.shared = in_shared(mode);
-    found.local = in_local(mode);
-    found.device = in_chunks(mode);
-    found.pool = in_memory(at.pooled, CHUNK_BYTES, mode);
-    found.host = in_host(mode);
-    return found;
+    found->shared = in_shared(mode);
+    found->local = in_local(mode);
 }
 
-static void print(const char *name, struct found found)
+static void look_outside(struct found *found, unsigned mode)
+{
+    found->device = in_chunks(mode);
+    found->pool = in_memory(at.pooled, CHUNK_BYTES, mode);
+    found->host = in_host(mode);
+}
+
+static void print(const char *name, const struct found *found)
 {
     printf("\"%s\": {\"device\": %" PRIu64
            ", \"pool\": %u, \"host\": %u, \"shared\": %u, \"local\": %u}, ",
-           name, found.device, found.pool, found.host, found.shared, found.local);
+           name, found->device, found->pool, found->host, found->shared, found->local);
 }
 
 int main(int argc, char **argv)
@@ -243,22 +254,19 @@ int main(int argc, char **argv)
     }
     at.pattern = strtoull(argv[2], NULL, 16);
     start(argv[4]);
+    look_inside(&first, SEARCH);
+    look_inside(&own, WRITE);
     take_memory((unsigned)strtoul(argv[3], NULL, 10));
-    if (!writes) {
-        first = look(SEARCH);
-        own = look(WRITE);
-        printf("{");
-        print("found", first);
-        print("own", own);
-        printf("\"mib\": %zu}\n", at.n_chunks * CHUNK_BYTES >> 20);
-    } else {
-        own = look(WRITE);
+    look_outside(&first, SEARCH);
+    look_outside(&own, WRITE);
+    printf("{");
+    print("found", &first);
+    print("own", &own);
+    printf("\"mib\": %zu}\n", at.n_chunks * CHUNK_BYTES >> 20);
+    if (writes) {
         /* And once more, so that these are what ran last. */
         in_local(WRITE);
         in_shared(WRITE);
-        printf("{");
-        print("own", own);
-        printf("\"mib\": %zu}\n", at.n_chunks * CHUNK_BYTES >> 20);
         fflush(stdout);
         while (getchar() != EOF)
             continue;
