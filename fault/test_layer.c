@@ -452,7 +452,9 @@ int main(int argc, char **argv)
         fprintf(stderr, "usage: test_layer LAYER DRIVER\n");
         return 2;
     }
-    layer_path = argv[1];
-    driver_path = argv[2];
+    layer_path = realpath(argv[1], NULL);
+    driver_path = realpath(argv[2], NULL);
+    if (!layer_path || !driver_path)
+        return 2;
     return cmocka_run_group_tests(tests, open_directory, remove_directory);
 }
