@@ -345,6 +345,29 @@ def test_faults_of_a_program():
             works(stack, 2)
 
 
+def test_faults_of_one_process():
+    """The other process of the same VM has a worker of its own, and goes on."""
+    with FaultStack(VMS) as stack:
+        for name in ('die-killed', 'die-segv', 'hang-launch'):
+            stack.arm([rule.replace(' gated', ' gated once') for rule in rules(name)])
+            both = [Answers(stack, 1) for _ in range(2)]
+            for answers in both:
+                answers.await_jobs(1)
+            stack.open_gate()
+            stack.await_fired()
+            wait_for(lambda: any(a.process.poll() is not None for a in both), 20, 'one has ended')
+            other = [a for a in both if a.process.poll() is None]
+            assert len(other) == 1, name
+            other[0].await_jobs(10)
+            other[0].ask_to_end()
+            for answers in both:
+                books = answers.books()
+                assert books['right'] > 0 and books['failed'] == 0, (name, books)
+                assert books['gone'] == (answers is not other[0]), (name, books)
+            stack.arm([])
+            settled(stack)
+
+
 def test_faults_device_lost_for_all():
     """Whoever works is told; once the device is back, new channels work."""
     with FaultStack(VMS) as stack:
