@@ -11,6 +11,7 @@ import sys
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 
 import gen_api  # noqa: E402
+import gen_fault  # noqa: E402
 import gen_ops  # noqa: E402
 import spec as spec_reader  # noqa: E402
 
@@ -24,6 +25,8 @@ KINDS = {
     'check.c': gen_ops.check_source,
     'send.h': gen_ops.send_header,
     'send.c': gen_ops.send_source,
+    'fault_api.c': gen_fault.api_source,
+    'fault_calls.c': gen_fault.calls_source,
     'calls.md': gen_ops.calls_document,
 }
 

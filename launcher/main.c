@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <getopt.h>
 #include <inttypes.h>
+#include <limits.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
@@ -15,6 +16,7 @@
 #include "launcher/server.h"
 
 #define EXIT_USAGE           2
+#define FAULT_ENV            "VGPU_FAULT_"
 #define DEFAULT_MEMORY_BYTES (UINT64_C(8) << 30)
 
 static const char usage[] =
@@ -31,6 +33,8 @@ static const char usage[] =
     "  --memory-bytes N     the memory limit of a worker (default 8 GiB; 0: none)\n"
     "  --max-workers N      at most that many workers (default and maximum 1024)\n"
     "  --env NAME=VALUE     a further environment variable for workers; may be repeated\n"
+    "  --testing-faults PLAN  for tests only: what goes wrong in the driver, which must be\n"
+    "                       libvgpu-fault.so\n"
     "  --verbose            log more\n"
     "  --help, --version\n";
 
@@ -51,6 +55,7 @@ enum {
     OPTION_MEMORY,
     OPTION_MAX_WORKERS,
     OPTION_ENV,
+    OPTION_TESTING_FAULTS,
     OPTION_VERBOSE,
     OPTION_HELP,
     OPTION_VERSION
@@ -68,6 +73,7 @@ static const struct option options[] = {
     {"memory-bytes", required_argument, NULL, OPTION_MEMORY},
     {"max-workers", required_argument, NULL, OPTION_MAX_WORKERS},
     {"env", required_argument, NULL, OPTION_ENV},
+    {"testing-faults", required_argument, NULL, OPTION_TESTING_FAULTS},
     {"verbose", no_argument, NULL, OPTION_VERBOSE},
     {"help", no_argument, NULL, OPTION_HELP},
     {"version", no_argument, NULL, OPTION_VERSION},
@@ -98,6 +104,10 @@ static bool add_env(struct spawn_settings *spawn, const char *pair)
 
     if (!equals || equals == pair || spawn->n_env >= SPAWN_ENV_MAX) {
         fprintf(stderr, "vgpu-launcher: --env takes NAME=VALUE, at most %d times\n", SPAWN_ENV_MAX);
+        return false;
+    }
+    if (strncmp(pair, FAULT_ENV, strlen(FAULT_ENV)) == 0) {
+        fputs("vgpu-launcher: faults are asked for by --testing-faults, not by --env\n", stderr);
         return false;
     }
     spawn->env[spawn->n_env++] = pair;
@@ -148,6 +158,9 @@ static int take_option(struct cli *cli, int option, const char *value)
         return -1;
     case OPTION_DRIVER:
         cli->server.spawn.driver = value;
+        return -1;
+    case OPTION_TESTING_FAULTS:
+        cli->server.spawn.faults = value;
         return -1;
     case OPTION_CGROUP:
         cli->server.cgroup = value;
@@ -215,6 +228,19 @@ static int choose_users(struct cli *cli)
     return 0;
 }
 
+/* Nobody is to have this on by accident. */
+static int check_faults(const struct spawn_settings *spawn)
+{
+    if (!spawn->faults)
+        return 0;
+    if (spawn->faults[0] != '/' || strlen(spawn->faults) >= PATH_MAX) {
+        fputs("vgpu-launcher: --testing-faults takes the absolute path of a plan\n", stderr);
+        return -EINVAL;
+    }
+    vgpu_log(VGPU_LOG_WARN, "degraded", "what=\"faults are injected into the driver, for tests\"");
+    return check_program("plan of faults", spawn->faults, R_OK);
+}
+
 int main(int argc, char **argv)
 {
     struct cli cli = {.server = {.mediator_uid = geteuid(),
@@ -228,7 +254,8 @@ int main(int argc, char **argv)
         return rc;
     vgpu_log_open("vgpu-launcher", cli.verbose ? VGPU_LOG_DEBUG : VGPU_LOG_INFO);
     if (check_program("worker", cli.server.spawn.worker, X_OK) < 0 ||
-        check_program("driver", cli.server.spawn.driver, R_OK) < 0 || choose_users(&cli) < 0)
+        check_program("driver", cli.server.spawn.driver, R_OK) < 0 || choose_users(&cli) < 0 ||
+        check_faults(&cli.server.spawn) < 0)
         return EXIT_FAILURE;
     if (server_new(&cli.server, &server, &err) < 0) {
         fprintf(stderr, "vgpu-launcher: %s\n", err.text);

@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <grp.h>
 #include <inttypes.h>
+#include <limits.h>
 #include <linux/capability.h>
 #include <sched.h>
 #include <signal.h>
@@ -23,6 +24,7 @@
 #define SAVED_FDS_FROM 64 /* above every descriptor that the worker gets */
 #define N_ARGS         12
 #define ARG_BYTES      64
+#define N_OWN_ENV      4
 
 /* What the child was doing when it failed; NETWORK alone is a warning. */
 enum stage {
@@ -54,13 +56,15 @@ struct plan {
     const struct spawn_settings *settings;
     uid_t uid;
     bool spare;
+    uint32_t vm; /* none for a spare */
     pid_t parent;
     int fds[VGPU_CHANNEL_FDS + 1]; /* the channel's, then the launcher socket */
     int null, cgroup_procs, status;
     char numbers[N_ARGS][ARG_BYTES];
     char *argv[N_ARGS + 3];
-    char *envp[SPAWN_ENV_MAX + 4];
+    char *envp[SPAWN_ENV_MAX + N_OWN_ENV + 1];
     char visible[VGPU_GPU_UUID_BYTES + 32];
+    char fault_plan[PATH_MAX + 32], fault_vm[32];
 };
 
 int spawn_uid(const struct spawn_settings *settings, uint32_t vm_id, uid_t *ret_uid)
@@ -217,6 +221,23 @@ static void make_args(struct plan *plan, const struct vgpu_launch_spawn *spawn, 
     plan->argv[2 + n] = NULL;
 }
 
+/* What fault/layer.c reads; returns how many there are. */
+static unsigned fault_env(struct plan *plan, char **envp)
+{
+    unsigned n = 0;
+
+    if (!plan->settings->faults)
+        return 0;
+    snprintf(plan->fault_plan, sizeof(plan->fault_plan), "VGPU_FAULT_PLAN=%s",
+             plan->settings->faults);
+    envp[n++] = plan->fault_plan;
+    if (!plan->spare) {
+        snprintf(plan->fault_vm, sizeof(plan->fault_vm), "VGPU_FAULT_VM=%" PRIu32, plan->vm);
+        envp[n++] = plan->fault_vm;
+    }
+    return n;
+}
+
 static void make_env(struct plan *plan, const char *gpu_uuid)
 {
     static char path[] = "PATH=/usr/bin:/bin";
@@ -226,6 +247,7 @@ static void make_env(struct plan *plan, const char *gpu_uuid)
              (int)VGPU_GPU_UUID_BYTES - 1, gpu_uuid);
     plan->envp[n++] = path;
     plan->envp[n++] = plan->visible;
+    n += fault_env(plan, &plan->envp[n]);
     for (unsigned i = 0; i < plan->settings->n_env; i++)
         plan->envp[n++] = (char *)(uintptr_t)plan->settings->env[i];
     plan->envp[n] = NULL;
@@ -313,7 +335,8 @@ int spawn_worker(const struct spawn_settings *settings, const struct vgpu_launch
                  const int *fds, int sock, int cgroup_procs, pid_t *ret_pid, int *ret_network,
                  struct vgpu_err *err)
 {
-    struct plan plan = {.settings = settings, .cgroup_procs = cgroup_procs};
+    struct plan plan = {
+        .settings = settings, .vm = spawn->keep.vm_id, .cgroup_procs = cgroup_procs};
     _cleanup_close_ int lease = -1;
     _cleanup_free_ char *driver_arg = NULL;
     int rc;

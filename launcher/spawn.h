@@ -29,6 +29,7 @@ struct spawn_settings {
     bool own_network;               /* a network namespace of its own */
     const char *env[SPAWN_ENV_MAX]; /* NAME=VALUE, further environment of each worker */
     unsigned n_env;
+    const char *faults; /* for tests: the plan of faults that the driver is to read; or NULL */
 };
 
 /* The user of a VM, or -ERANGE if there is none of that number. */

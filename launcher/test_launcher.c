@@ -376,6 +376,36 @@ static void test_root_needs_base_uid(void **state)
     assert_int_equal(WEXITSTATUS(wait_status(start_launcher(f, NULL))), 1);
 }
 
+static int set_up_faults(void **state)
+{
+    const char *extra[] = {"--same-uid", "--testing-faults", "/dev/null", NULL};
+
+    return set_up_with(state, extra);
+}
+
+static void test_faults_are_passed_on_with_the_vm(void **state)
+{
+    struct fixture *f = *state;
+
+    spawn_ready(f, 5);
+    assert_non_null(strstr(f->report->text, "\nVGPU_FAULT_PLAN=/dev/null\nVGPU_FAULT_VM=7\n"));
+}
+
+static void test_faults_are_asked_for_by_their_option_only(void **state)
+{
+    static const char *const by_env[] = {"--same-uid", "--env", "VGPU_FAULT_PLAN=/tmp/x", NULL};
+    static const char *const relative[] = {"--same-uid", "--testing-faults", "plan", NULL};
+    static const char *const missing[] = {"--same-uid", "--testing-faults", "/nonexistent/plan",
+                                          NULL};
+    struct fixture *f = *state;
+
+    spawn_ready(f, 5);
+    assert_null(strstr(f->report->text, "VGPU_FAULT"));
+    assert_int_equal(WEXITSTATUS(wait_status(start_launcher(f, by_env))), 2);
+    assert_int_equal(WEXITSTATUS(wait_status(start_launcher(f, relative))), 1);
+    assert_int_equal(WEXITSTATUS(wait_status(start_launcher(f, missing))), 1);
+}
+
 static const char *cgroup_root(void)
 {
     return access("/sys/fs/cgroup/memory/memory.limit_in_bytes", W_OK) == 0
@@ -494,6 +524,9 @@ int main(int argc, char **argv)
         CASE(test_sigterm_ends_workers),
         CASE(test_missing_worker_is_refused),
         CASE(test_root_needs_base_uid),
+        cmocka_unit_test_setup_teardown(test_faults_are_passed_on_with_the_vm, set_up_faults,
+                                        tear_down),
+        CASE(test_faults_are_asked_for_by_their_option_only),
         ROOT_CASE(test_root_gives_own_user),
         ROOT_CASE(test_root_limits_memory),
     };

@@ -98,8 +98,12 @@ void item_finish(struct channel *channel, struct item *item, CUresult result)
 {
     if (result != CUDA_SUCCESS)
         context_note_sticky(channel, item->context, result);
-    if ((item->call.flags & VGPU_RECORD_WAIT) && (item->call.row->flags & CUDA_OPF_REPORT))
+    if ((item->call.flags & VGPU_RECORD_WAIT) && (item->call.row->flags & CUDA_OPF_REPORT)) {
+        /* What was waited for may be done, and work behind it refused since. */
+        if (result == CUDA_SUCCESS && item->context)
+            result = item->context->sticky;
         result = context_take_error(channel, item->context, result);
+    }
     item_refuse(channel, item, VGPU_OK, result);
 }
 

@@ -94,6 +94,50 @@ static void test_limits_busy_without_the_turn(void **state)
     close_client(client);
 }
 
+/* What was answered and what was counted when the driver was called last. */
+static struct {
+    struct client *client;
+    bool answered;
+    uint64_t done;
+    CUresult (*copy)(CUdeviceptr target, const void *source, size_t bytes, CUstream stream);
+} at_copy;
+
+static CUresult note_and_copy(CUdeviceptr target, const void *source, size_t bytes, CUstream stream)
+{
+    if (at_copy.client) {
+        at_copy.answered = ring_ready(&at_copy.client->completion) > 0;
+        at_copy.done = at_copy.client->report->jobs_done;
+    }
+    return at_copy.copy(target, source, bytes, stream);
+}
+
+static void change_copy(struct cuda_driver *driver)
+{
+    at_copy.copy = driver->cuMemcpyHtoDAsync;
+    driver->cuMemcpyHtoDAsync = note_and_copy;
+}
+
+/* The driver may end the process in any call: what is answered by then is on the account. */
+static void test_limits_what_is_answered_is_counted(void **state)
+{
+    const struct client_options options = {.change_driver = change_copy};
+    struct client *client;
+
+    at_copy.client = NULL;
+    client = open_with(&options);
+    send_job(client, 2, 8);
+    client_run(client);
+    assert_int_equal(client->report->jobs_done, 0);
+    test_driver_release();
+    at_copy.client = client;
+    send_job(client, 2, 8);
+    consumer_round(client->channel);
+    assert_true(at_copy.answered);
+    assert_int_equal(at_copy.done, 1);
+    at_copy.client = NULL;
+    close_client(client);
+}
+
 static bool woken(struct client *client)
 {
     uint64_t count;
@@ -414,6 +458,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_limits_explicit_jobs_over_the_depth_are_busy),
         cmocka_unit_test(test_limits_busy_without_the_turn),
+        cmocka_unit_test(test_limits_what_is_answered_is_counted),
         cmocka_unit_test(test_limits_sleeping_guest_is_woken_for_a_part_of_the_ring),
         cmocka_unit_test(test_limits_sleeping_guest_is_woken_when_nothing_is_left_to_do),
         cmocka_unit_test(test_limits_rate),

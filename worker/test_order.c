@@ -743,6 +743,24 @@ static void test_order_sticky_error_poisons(void **state)
     close_client(client);
 }
 
+/* Also whom the driver itself would not tell any more: work of his may have been refused. */
+static void test_order_sticky_error_reaches_who_waits_already(void **state)
+{
+    struct client *client = open_client();
+    uint64_t waiting, first;
+
+    client_launch(client, KERNEL(0), STREAM(1));
+    waiting = client_sync_stream(client, STREAM(1));
+    assert_false(answered(client, waiting));
+    test_driver_refuse(CUDA_ERROR_LAUNCH_FAILED);
+    client_launch(client, KERNEL(0), STREAM(0));
+    first = client_sync_stream(client, STREAM(0));
+    assert_int_equal(client_await(client, first)->result, CUDA_ERROR_LAUNCH_FAILED);
+    test_driver_release();
+    assert_int_equal(client_await(client, waiting)->result, CUDA_ERROR_LAUNCH_FAILED);
+    close_client(client);
+}
+
 static void test_order_reset_heals(void **state)
 {
     struct client *client = open_client();
@@ -889,6 +907,7 @@ int main(void)
         cmocka_unit_test(test_order_a_cut_copy_gives_way_to_a_revoke),
         cmocka_unit_test(test_order_posted_error_is_reported_once),
         cmocka_unit_test(test_order_sticky_error_poisons),
+        cmocka_unit_test(test_order_sticky_error_reaches_who_waits_already),
         cmocka_unit_test(test_order_reset_heals),
         cmocka_unit_test(test_order_reset_ends_what_was_being_made),
         cmocka_unit_test(test_order_destroy_waits_for_the_contexts_work),

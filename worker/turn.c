@@ -173,6 +173,13 @@ static void count_busy(struct channel *channel)
     turn->busy_since_ns = channel->now_ns;
 }
 
+/* Before anyone is answered, and not at the end of the round: the driver may end this process. */
+static void tell_jobs(struct channel *channel)
+{
+    page_store_u64(&channel->map.report->jobs_done, channel->turn.jobs_done);
+    page_store_u64(&channel->map.report->jobs_failed, channel->turn.jobs_failed);
+}
+
 void turn_finished(struct channel *channel, const struct batch *batch, uint64_t run_ns, bool failed)
 {
     struct turn *turn = &channel->turn;
@@ -185,6 +192,7 @@ void turn_finished(struct channel *channel, const struct batch *batch, uint64_t 
     turn->bytes -= batch->copy_bytes;
     turn->jobs_failed += one_failed;
     turn->jobs_done += batch->jobs - one_failed;
+    tell_jobs(channel);
     channel->hold.dirty = true;
     count_busy(channel);
 }
@@ -193,6 +201,7 @@ void turn_job_over(struct channel *channel, bool failed)
 {
     channel->turn.jobs_failed += failed;
     channel->turn.jobs_done += !failed;
+    tell_jobs(channel);
 }
 
 /* How often a guest had to wait: each time that something was used up, not each round. */
@@ -235,8 +244,6 @@ static void publish_counters(struct channel *channel)
         count_busy(channel);
     page_store_u32(&report->depth, (uint32_t)depth(turn));
     page_store_u64(&report->jobs_taken, turn->jobs_taken);
-    page_store_u64(&report->jobs_done, turn->jobs_done);
-    page_store_u64(&report->jobs_failed, turn->jobs_failed);
     page_store_u64(&report->jobs_refused, turn->jobs_refused);
     page_store_u64(&report->busy_ns, turn->busy_ns);
     page_store_u64(&report->wait_ns, turn->wait_ns);
