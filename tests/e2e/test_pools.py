@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""Pools over GPUs, through the whole stack on a softgpu with two devices: a GPU each, both behind one
-pool, two pools with weights on one GPU, and what changes while programs run. VGPU_BUILD/bench/fair_load
-is the program that loads a GPU.
+"""Pools over GPUs, through the whole stack on a softgpu with two devices: a GPU each, both behind
+one pool, two pools with weights on one GPU, and what changes while programs run. The program that
+loads a GPU is VGPU_BUILD/bench/fair_load.
 """
 import json
 import os
