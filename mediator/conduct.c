@@ -26,6 +26,14 @@ static void count_gpu_faults(struct channel *channel, uint32_t told)
         fault_note(channel->vm, FAULT_GPU, "a kernel failed on the GPU");
 }
 
+void conduct_adopt(struct channel *channel)
+{
+    struct channel_report report;
+
+    channel_report(channel, &report);
+    channel->gpu_faults = report.gpu_faults;
+}
+
 void conduct_look(struct channel *channel, const struct channel_report *report)
 {
     const char *what = watch_contradiction(channel, report);

@@ -11,6 +11,9 @@
 
 #include "mediator/channel.h"
 
+/* One that outlived a mediator: what it told that one is not counted again. */
+void conduct_adopt(struct channel *channel);
+
 /* One look at its report page. May ask for its end. */
 void conduct_look(struct channel *channel, const struct channel_report *report);
 

@@ -25,8 +25,8 @@ struct fake_orders {
     uint64_t memory_bytes, process; /* to be reported */
     /* Written by the worker. */
     uint64_t done, granted, kicks;
-    uint64_t allowed, refused, taken_at_ns; /* of the lease page; when it was last changed */
-    uint32_t flags;                         /* of the lease page */
+    uint64_t allowed, taken_at_ns; /* of the lease page; when it was last changed */
+    uint32_t flags;                /* of the lease page */
 };
 
 #endif

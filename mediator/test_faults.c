@@ -218,6 +218,34 @@ static void test_faults_outlive_the_mediator(void **state)
     guest_close(&guest);
 }
 
+/* A worker that told its faults to one mediator has not done them again for the next. */
+static void test_faults_are_counted_once(void **state)
+{
+    struct host *host = *state;
+    struct guest guest = guest_hello(host, 1);
+    struct guest_channel channel;
+    struct vgpu_msg_resume resume = {.head = {sizeof(resume), VGPU_MSG_RESUME, 0, 99, 0}};
+    union message message;
+
+    guest_open(&guest, &channel);
+    channel_order(&channel, FAKE_FAULT, 2, 100);
+    AWAIT(shown_number(host, 1, "faults") == 2);
+    host_kill(&host->mediator, SIGKILL);
+    guest_close(&guest);
+    host_start_mediator(host, NULL);
+    guest = guest_hello(host, 1);
+    resume.channel = channel.number;
+    memcpy(resume.token, channel.token, sizeof(resume.token));
+    guest_send(&guest, &resume, sizeof(resume));
+    guest_expect(&guest, VGPU_MSG_RESUMED, &message);
+    channel_order(&channel, FAKE_FAULT, 3, 100); /* one more, behind which all has been heard */
+    AWAIT(shown_number(host, 1, "faults") >= 3);
+    assert_int_equal(shown_number(host, 1, "faults_total"), 3);
+    assert_int_equal(vm_number(host, 1, "faults"), 3);
+    channel_forget(&channel);
+    guest_close(&guest);
+}
+
 /* The store hangs, and the mediator dies before it has answered. */
 static void test_faults_quarantine_needs_no_store(void **state)
 {
@@ -531,6 +559,7 @@ int main(int argc, char **argv)
         CASE(test_faults_released_vm_works_at_once),
         CASE(test_faults_age),
         CASE(test_faults_outlive_the_mediator),
+        CASE(test_faults_are_counted_once),
         CASE(test_faults_quarantine_needs_no_store),
         CASE(test_faults_of_workers_that_misbehave),
         CASE(test_faults_of_a_worker_that_ignores_its_rate),

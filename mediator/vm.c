@@ -766,6 +766,7 @@ void vm_adopt(struct vm *vm, struct channel *channel)
         return;
     }
     set_timer(channel, vm->mediator->settings->resume_ns, resume_late);
+    conduct_adopt(channel);
     flag_quarantine(channel); /* it may have changed while no mediator was there */
     budget_adopt(&vm->budget, channel);
     memory_adopt(channel);
