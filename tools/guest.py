@@ -118,7 +118,11 @@ class Line:
 
     def __init__(self, path):
         self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self.socket.connect(path)
+        try:
+            self.socket.connect(path)
+        except OSError:
+            self.socket.close()
+            raise
         self.changed = threading.Condition()
         self.commands = {}
         self.numbers = itertools.count(1)
@@ -344,13 +348,22 @@ class Guest:
     def wait_up(self, seconds=60):
         """Until the guest runs commands."""
         try:
-            wait_until(lambda: self.exited() or os.path.exists(self.path('exec')), seconds,
+            wait_until(lambda: self.exited() or self.listens(), seconds,
                        'QEMU of guest %d' % self.number)
             if self.exited():
                 raise GuestError('QEMU ended with %d' % self.process.returncode)
-            self.connect(seconds)
+            self.line.greet(seconds)
         except GuestError as error:
             raise GuestError('guest %d: %s\n%s' % (self.number, error, self.last_words())) from None
+
+    def listens(self):
+        """Connects, if QEMU is so far: of one that was killed the socket's file is still there."""
+        self.disconnect()
+        try:
+            self.line = Line(self.path('exec'))
+        except (FileNotFoundError, ConnectionRefusedError):
+            return False
+        return True
 
     def connect(self, seconds=5):
         self.disconnect()
