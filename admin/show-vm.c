@@ -68,26 +68,29 @@ static void print_faults(const json_t *vm, const json_t *faults)
                show_member(fault, "kind", kind), show_sentence(fault, "text", text));
 }
 
-static bool ends_with(const char *key, const char *end)
+/* Takes the end off the name, if it is there. */
+static bool cut_unit(char *name, const char *unit)
 {
-    size_t size = strlen(key), tail = strlen(end);
+    size_t size = strlen(name), tail = strlen(unit);
 
-    return size > tail && strcmp(key + size - tail, end) == 0;
+    if (size <= tail || strcmp(name + size - tail, unit) != 0)
+        return false;
+    name[size - tail] = '\0';
+    return true;
 }
 
-/* By the unit in its name. */
-static const char *show_live(const char *key, const json_t *value, char text[SHOW_BYTES])
+/* By the unit in its name, which the text has instead. */
+static void show_live(char *name, const json_t *value, char text[SHOW_BYTES])
 {
-    if (ends_with(key, "_bytes"))
-        return show_bytes(value, text);
-    if (ends_with(key, "_ns") && json_is_number(value))
+    if (json_is_number(value) && cut_unit(name, "_bytes"))
+        show_bytes(value, text);
+    else if (json_is_number(value) && cut_unit(name, "_ns"))
         snprintf(text, SHOW_BYTES, "%.3f s", json_number_value(value) / 1e9);
     else if (json_is_boolean(value))
         snprintf(text, SHOW_BYTES, "%s", json_is_true(value) ? "yes" : "no");
     else
         table_format_json(value, text, SHOW_BYTES);
     table_clean(text);
-    return text;
 }
 
 /* A member that is an object is shown member by member, its name before theirs. */
@@ -102,8 +105,10 @@ static void print_live(const char *outer, json_t *object)
         table_clean(name);
         if (json_is_object(value) && !outer[0])
             print_live(name, value);
-        else
-            printf("  %-*s %s\n", TITLE_WIDTH, name, show_live(key, value, text));
+        else {
+            show_live(name, value, text);
+            printf("  %-*s %s\n", TITLE_WIDTH, name, text);
+        }
     }
 }
 

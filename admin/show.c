@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "admin/show.h"
 
+#include <math.h>
 #include <stdio.h>
 
 #include "admin/table.h"
@@ -42,7 +43,7 @@ const char *show_bytes(const json_t *value, char text[SHOW_BYTES])
         snprintf(text, SHOW_BYTES, "-");
         return text;
     }
-    while (amount >= UNIT_STEP && unit + 1 < sizeof(units) / sizeof(units[0])) {
+    while (fabs(amount) >= UNIT_STEP && unit + 1 < sizeof(units) / sizeof(units[0])) {
         amount /= UNIT_STEP;
         unit++;
     }

@@ -549,20 +549,22 @@ static void test_admin_online_show_vm_shows_each_live_member(void **state)
     struct fixture *fixture = *state;
 
     assert_int_equal(
-        run_online(fixture, "show-vm 1",
-                   "{\"id\":1,\"ok\":true,\"result\":{\"vm\":{\"vm_id\":1,\"faults\":2,"
-                   "\"faults_total\":9,\"quarantined\":true,\"quarantine_time\":1700000000,"
-                   "\"quarantined_by\":\"vgpu-mediator\",\"quarantine_reason\":\"r\\u001b\"},"
-                   "\"last_faults\":[{\"time\":1700000000,\"kind\":\"timeout\",\"text\":\"t\"}],"
-                   "\"live\":{\"state\":\"idle\",\"memory_bytes\":2097152,\"wait_ns\":1500000000,"
-                   "\"share\":null,\"refused\":{\"rate\":3,\"depth\":4}}}}\n"),
+        run_online(
+            fixture, "show-vm 1",
+            "{\"id\":1,\"ok\":true,\"result\":{\"vm\":{\"vm_id\":1,\"faults\":2,"
+            "\"faults_total\":9,\"quarantined\":true,\"quarantine_time\":1700000000,"
+            "\"quarantined_by\":\"vgpu-mediator\",\"quarantine_reason\":\"r\\u001b\"},"
+            "\"last_faults\":[{\"time\":1700000000,\"kind\":\"timeout\",\"text\":\"t\"}],"
+            "\"live\":{\"state\":\"idle\",\"memory_bytes\":2097152,\"wait_ns\":1500000000,"
+            "\"share\":null,\"rest_bytes\":-3145728,\"refused\":{\"rate\":3,\"depth\":4}}}}\n"),
         0);
     assert_has(fixture->out, "  faults                 2 that count, 9 in all\n");
     assert_has(fixture->out, "since 2023-11-14 22:13:20 UTC by vgpu-mediator: r?\n");
     assert_has(fixture->out, "\n  2023-11-14 22:13:20 UTC  timeout: t\n");
     assert_has(fixture->out, "\nnow:\n  state                  idle\n");
-    assert_has(fixture->out, "  memory_bytes           2.0 MiB\n");
-    assert_has(fixture->out, "  wait_ns                1.500 s\n");
+    assert_has(fixture->out, "  memory                 2.0 MiB\n");
+    assert_has(fixture->out, "  wait                   1.500 s\n");
+    assert_has(fixture->out, "  rest                   -3.0 MiB\n");
     assert_has(fixture->out, "  share                  -\n");
     assert_has(fixture->out, "  refused.rate           3\n  refused.depth          4\n");
 }

@@ -34,6 +34,7 @@ S = 1000000000
 # What is configured: the scheduler's defaults, and the mediator's cap on work in flight.
 SLICE, SLICE_MIN, IN_FLIGHT, URGENCY, HAND_OVER = 10 * MS, 2 * MS, 5 * MS, 10 * MS, 140000
 KERNEL_US = 1000
+DEPTH = 32  # more than a slice's worth, so that who is to have work always has it
 MULTIPLIER = {'low': 1, 'medium': 2, 'high': 4}
 MEASURES = ['shares', 'latency', 'switching', 'lone', 'stall', 'wait', 'restart']
 
@@ -121,6 +122,10 @@ class Crowd:
                 self.stack.admin('set-weight', '--vm-id=%d' % vm, '--weight=%g' % weight)
             self.set[vm] = (priority, weight)
 
+    def charged(self):
+        """GPU time of each VM by the mediator's own account, ns."""
+        return {vm['vm_id']: vm['gpu_time_ns'] for vm in self.stack.admin_json('status')['vms']}
+
     def run(self, orders, seconds, during=None):
         """orders: {vm: (kind, length as a part of 1 ms, depth or gap)}. {vm: log}, start, stop."""
         start = time.monotonic_ns() + 300 * MS
@@ -145,6 +150,10 @@ def row(what, value, unit, target=None, text=''):
     """target: the most that value may be."""
     return {'what': what, 'value': value, 'unit': unit, 'target': target, 'note': text,
             'met': None if target is None else value <= target}
+
+
+def sleep_until(at):
+    time.sleep(max(0, (at - time.monotonic_ns()) / S))
 
 
 def quantile(values, part):
@@ -187,29 +196,38 @@ def measure_shares(crowd, options, result):
               for vm in crowd.loads}
     lengths = {vm: dice.uniform(0.3, 1.2) for vm in crowd.loads}
     crowd.configure(wanted)
-    logs, _start, stop = crowd.run({vm: ('busy', lengths[vm], 8) for vm in crowd.loads},
-                                   options.seconds)
+    accounts = [crowd.charged()]
+
+    def during(start):
+        sleep_until(start + int(options.seconds * S))
+        accounts.append(crowd.charged())
+
+    logs, _start, stop = crowd.run({vm: ('busy', lengths[vm], DEPTH) for vm in crowd.loads},
+                                   options.seconds, during)
+    charged = {vm: accounts[1][vm] - accounts[0][vm] for vm in crowd.loads}
     weights = {vm: MULTIPLIER[priority] * weight for vm, (priority, weight) in wanted.items()}
     vms, total = account(logs, {vm: lengths[vm] * KERNEL_US * 1000 for vm in lengths}, weights, stop)
     bound = SLICE + IN_FLIGHT + 1.2 * KERNEL_US * 1000 + URGENCY
-    worst = of_limit = 0
-    for vm in vms.values():
-        due = vm['due'] * total
-        if vm['due'] >= 0.01:
-            error = abs(vm['served'] - due)
-            worst = max(worst, error / due)
-            of_limit = max(of_limit, error / max(due / 100, SLICE))
+    large = {number: vm for number, vm in vms.items() if vm['due'] >= 0.01}
+    errors = {number: abs(vm['served'] - vm['due'] * total) for number, vm in large.items()}
+    worst = max(errors[number] / (vm['due'] * total) for number, vm in large.items())
+    of_limit = max(errors[number] / max(vm['due'] * total / 100, SLICE)
+                   for number, vm in large.items())
+    by_account = max(abs(charged[number] / sum(charged.values()) / vm['due'] - 1)
+                     for number, vm in large.items())
     result['vms'] = [{'vm': number, 'priority': wanted[number][0], 'weight': wanted[number][1],
-                      'due': vm['due'], 'share': vm['served'] / total, 'lag_ms': vm['lag'] / MS,
+                      'due': vm['due'], 'share': vm['served'] / total,
+                      'charged': charged[number] / sum(charged.values()), 'lag_ms': vm['lag'] / MS,
                       'ahead_ms': vm['ahead'] / MS} for number, vm in vms.items()]
     result['lag_bound_ms'] = bound / MS
-    large = [vm['served'] / (vm['due'] * total) for vm in vms.values() if vm['due'] >= 0.01]
     return [
         row('largest lag behind the ideal share', max(vm['lag'] for vm in vms.values()) / MS, 'ms',
             bound / MS, 'slice + drain + longest job + urgency'),
         row('share error, of max(1 %%, one slice), over %g s' % options.seconds, of_limit, '', 1,
-            'largest %.2f %%' % (worst * 100)),
-        row('1 - Jain of served / due, shares from 1 %', 1 - jain(large), '', 0.002),
+            'largest %.2f %%; by what the mediator charged, %.2f %%' % (worst * 100,
+                                                                        by_account * 100)),
+        row('1 - Jain of served / due, shares from 1 %',
+            1 - jain([vm['served'] / (vm['due'] * total) for vm in large.values()]), '', 0.002),
         row('GPU time used', total / (options.seconds * S) * 100, '%'),
     ]
 
@@ -220,7 +238,7 @@ def measure_latency(crowd, options, result):
     crowd.configure({1: ('high', 50), **{vm: ('low', 50) for vm in others}})
     seconds = max(2, options.seconds / 3)
     alone = crowd.run({1: ('light', 1, 20000)}, seconds)[0][1]
-    beside = crowd.run({1: ('light', 1, 20000), **{vm: ('busy', 1, 8) for vm in others}},
+    beside = crowd.run({1: ('light', 1, 20000), **{vm: ('busy', 1, DEPTH) for vm in others}},
                        seconds)[0][1]
     alone, beside = ([took / MS for _end, took in log] for log in (alone, beside))
     result['latency_ms'] = {'alone': sorted(alone), 'beside': sorted(beside)}
@@ -239,9 +257,9 @@ def measure_switching(crowd, options, result):
     seconds = max(2, options.seconds / 10)
     lost = []
     for _ in range(options.rounds):
-        logs, start, stop = crowd.run({four[0]: ('busy', 1, 8)}, seconds)
+        logs, start, stop = crowd.run({four[0]: ('busy', 1, DEPTH)}, seconds)
         alone = rate(logs[four[0]], start + S // 2, stop)
-        logs, start, stop = crowd.run({vm: ('busy', 1, 8) for vm in four}, seconds)
+        logs, start, stop = crowd.run({vm: ('busy', 1, DEPTH) for vm in four}, seconds)
         together = rate(sorted(sum(logs.values(), [])), start + S // 2, stop)
         lost.append((1 - together / alone) * 100)
     result['switching_lost_percent'] = lost
@@ -254,13 +272,13 @@ def measure_lone(crowd, options, result):
     seconds = max(2, options.seconds / 10)
     cost = []
     for _ in range(options.rounds):
-        logs, start, stop = crowd.run({1: ('busy', 1, 8)}, seconds)
+        logs, start, stop = crowd.run({1: ('busy', 1, DEPTH)}, seconds)
         mediated = rate(logs[1], start + S // 2, stop)
         native = crowd.native()
         crowd.check(0, native.answer())
         start = time.monotonic_ns()
         stop = start + int(seconds * S)
-        native.busy(crowd.loops, 8, start, stop)
+        native.busy(crowd.loops, DEPTH, start, stop)
         crowd.check(0, native.answer())
         cost.append((1 - mediated / rate(native.log(), start + S // 2, stop)) * 100)
         native.end()
@@ -282,7 +300,7 @@ def measure_stall(crowd, options, result):
     launched = []
 
     def during(start):
-        time.sleep(max(0, (start + S - time.monotonic_ns()) / S))
+        sleep_until(start + S)
         launched.append(time.monotonic_ns())
         rogue.send('endless')
 
@@ -307,22 +325,22 @@ def measure_stall(crowd, options, result):
 def measure_wait(crowd, options, result):
     """A VM of the least share under overload waits for no longer than max-wait, in either policy."""
     bound = options.max_wait_ms
-    others = [vm for vm in crowd.loads if vm != 1]
-    crowd.configure({1: ('low', 1), **{vm: ('high', 100) for vm in others}})
+    last = max(crowd.loads)
+    others = [vm for vm in crowd.loads if vm != last]
+    crowd.configure({last: ('low', 1), **{vm: ('high', 100) for vm in others}})
     rows = []
-    crowd.stack.admin('set-slice', '--pool=A', '--max-wait=%dms' % bound)
+    crowd.stack.admin('set-slice', 'A', 'default', '--max-wait=%dms' % bound)
     for policy in ('wfq', 'strict'):
-        crowd.stack.admin('set-policy', '--pool=A', '--policy=%s' % policy)
-        logs = crowd.run({1: ('busy', 1, 1), **{vm: ('busy', 1, 8) for vm in others}},
+        crowd.stack.admin('set-policy', 'A', policy)
+        logs = crowd.run({last: ('busy', 1, 1), **{vm: ('busy', 1, DEPTH) for vm in others}},
                          max(options.seconds / 3, 3.5 * bound / 1000))[0]
-        # Its last kernel begins when the others have stopped, and waits for nobody.
-        wait = max(took for _end, took in logs[1]) / MS - KERNEL_US / 1000
-        result['wait_%s_ms' % policy] = [took / MS for _end, took in logs[1]]
+        wait = max(took for _end, took in logs[last]) / MS - KERNEL_US / 1000
+        result['wait_%s_ms' % policy] = [took / MS for _end, took in logs[last]]
         rows.append(row("low priority's longest wait under overload, %s" % policy, wait, 'ms',
                         bound + (SLICE + IN_FLIGHT + KERNEL_US * 1000 + HAND_OVER) / MS,
-                        'max-wait + the turn in hand; %d waits' % len(logs[1])))
-    crowd.stack.admin('set-policy', '--pool=A', '--policy=wfq')
-    crowd.stack.admin('set-slice', '--pool=A', '--max-wait=0')
+                        'max-wait + the turn in hand; %d waits' % len(logs[last])))
+    crowd.stack.admin('set-policy', 'A', 'wfq')
+    crowd.stack.admin('set-slice', 'A', 'default', '--max-wait=default')
     return rows
 
 
@@ -332,14 +350,14 @@ def measure_restart(crowd, options, result):
     marks = []
 
     def during(start):
-        time.sleep(max(0, (start + S - time.monotonic_ns()) / S))
+        sleep_until(start + S)
         marks.append(time.monotonic_ns())
         crowd.stack.kill_mediator()
         crowd.stack.start_mediator()
         marks.append(time.monotonic_ns())
 
     before = len(crowd.errors)
-    logs = crowd.run({vm: ('busy', 1, 8) for vm in crowd.loads}, max(4, options.seconds / 10),
+    logs = crowd.run({vm: ('busy', 1, DEPTH) for vm in crowd.loads}, max(4, options.seconds / 10),
                      during)[0]
     killed, answers = marks
     ends = sorted((end, vm) for vm, log in logs.items() for end, _took in log)
@@ -399,28 +417,38 @@ def measure_misbehave(crowd, options, result):
     rogues, good = vms[:len(vms) // 3], vms[len(vms) // 3:]
     for vm in rogues:
         crowd.loads.pop(vm).end()
+        # So that it goes on misbehaving: its faults are not what is measured, nor a GPU that is full.
         crowd.stack.admin('set-timeout', '--vm-id=%d' % vm, '--timeout=2s')
+        crowd.stack.admin('set-faults', '--vm-id=%d' % vm, '--threshold=1000', '--window=60s')
+        crowd.stack.admin('set-memory', '--vm-id=%d' % vm, '--memory=4G')
     dice = random.Random(options.seed)
     wanted = {vm: (dice.choice(['low', 'medium', 'high']), dice.randint(20, 100)) for vm in good}
     crowd.configure(wanted)
     weights = {vm: MULTIPLIER[priority] * weight for vm, (priority, weight) in wanted.items()}
-    threads = []
+    threads, accounts = [], []
 
     def during(start):
         threads.append(Rogues(crowd, rogues, start + int(options.seconds * S)))
+        sleep_until(start)
+        accounts.append(crowd.charged())
         threads[0].start()
+        threads[0].join()
+        accounts.append(crowd.charged())
 
     before = len(crowd.errors)
-    logs, _start, stop = crowd.run({vm: ('busy', 1, 8) for vm in good}, options.seconds, during)
-    threads[0].join()
+    logs, _start, stop = crowd.run({vm: ('busy', 1, DEPTH) for vm in good}, options.seconds, during)
     served, total = account(logs, dict.fromkeys(good, KERNEL_US * 1000), weights, stop)
     worst = max(abs(vm['served'] / (vm['due'] * total) - 1) for vm in served.values())
+    charged = {vm: accounts[1][vm] - accounts[0][vm] for vm in good}
+    by_account = max(abs(charged[number] / sum(charged.values()) / vm['due'] - 1)
+                     for number, vm in served.items())
     result['misbehaved'] = threads[0].done
     return [
         row('errors seen by %d well-behaved VMs in %g s' % (len(good), options.seconds),
             len(crowd.errors) - before, '', 0,
             ', '.join('%s %d' % one for one in threads[0].done.items())),
-        row('their largest deviation from their share', worst * 100, '%', 2),
+        row('their largest deviation from their share', worst * 100, '%', 2,
+            'by what the mediator charged, %.2f %%' % (by_account * 100)),
     ]
 
 
@@ -491,7 +519,10 @@ def measure(options):
             try:
                 for name in options.only:
                     began = time.monotonic()
-                    rows += globals()['measure_' + name](crowd, options, result)
+                    try:
+                        rows += globals()['measure_' + name](crowd, options, result)
+                    except Exception as error:  # noqa: BLE001 - the others are measured all the same
+                        crowd.errors.append('%s: %r' % (name, error))
                     print('%s: %.0f s' % (name, time.monotonic() - began), file=sys.stderr)
             finally:
                 crowd.end()

@@ -17,7 +17,7 @@ from test_quota import MIB, Program, sum_of, vm_status  # noqa: E402
 STEPS = [('plain', 512), ('plain', 512), ('plain', 3 * MIB), ('plain', 64 * MIB),
          ('pitch', 16 * MIB), ('virtual', 32 * MIB), ('pool', MIB), ('pool', 64 * MIB),
          ('own', MIB), ('module', 4096), ('module', 64 * MIB), ('library', 16 * MIB),
-         ('graph', 1), ('graph', 100), ('graph', 2000), ('printf', 64 * MIB), ('heap', 256 * MIB),
+         ('graph', 1), ('graph', 100), ('graph', 2000), ('context', 0), ('printf', 64 * MIB), ('heap', 256 * MIB),
          ('stack', 4096), ('stack', 16384)]
 
 

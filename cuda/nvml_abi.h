@@ -148,6 +148,15 @@ typedef struct {
     unsigned long long usedGpuMemory;
 } nvmlProcessInfo_v1_t;
 
+typedef struct {
+    unsigned int pid;
+    unsigned long long timeStamp; /* us since 1970 */
+    unsigned int smUtil;          /* percent, as the others */
+    unsigned int memUtil;
+    unsigned int encUtil;
+    unsigned int decUtil;
+} nvmlProcessUtilizationSample_t;
+
 /* Of the _v2 and _v3 functions. */
 typedef struct {
     unsigned int pid;

@@ -239,6 +239,7 @@ void channel_report(const struct channel *channel, struct channel_report *ret)
     ret->memory_bound_bytes = page_load_u64(&page->memory_bound_bytes);
     ret->memory_ask = page_load_u64(&page->memory_ask);
     ret->memory_wanted_bytes = page_load_u64(&page->memory_wanted_bytes);
+    ret->memory_done = page_load_u64(&page->memory_done);
     ret->memory_spare_bytes = page_load_u64(&page->memory_spare_bytes);
     ret->memory_context_bytes = page_load_u64(&page->memory_context_bytes);
     ret->memory_module_bytes = page_load_u64(&page->memory_module_bytes);
@@ -250,6 +251,15 @@ void channel_report(const struct channel *channel, struct channel_report *ret)
     ret->refused_rate = page_load_u64(&page->refused_by[VGPU_LIMIT_RATE]);
     ret->wants = page_load_u32(&page->wants);
     ret->gpu_faults = page_load_u32(&page->gpu_faults);
+}
+
+void channel_queue(const struct channel *channel, struct channel_queue *ret)
+{
+    const struct vgpu_report_page *page = channel->report;
+
+    ret->depth = page_load_u32(&page->depth);
+    ret->taken = page_load_u64(&page->jobs_taken);
+    ret->over = page_load_u64(&page->jobs_done) + page_load_u64(&page->jobs_failed);
 }
 
 uint64_t channel_counted(const struct channel *channel, enum vgpu_limit limit, bool refused)

@@ -14,7 +14,9 @@
 #include <vgpu/lease.h>
 
 #include "common/err.h"
+#include "mediator/backlog.h"
 #include "mediator/loop.h"
+#include "mediator/stray.h"
 #include "mediator/memory.h"
 
 struct vm;
@@ -94,12 +96,14 @@ struct channel {
     bool need, revoked;
     bool drain_busy; /* something was in flight when it was last looked at */
     uint64_t revoked_ns, jobs_checked;
+    struct backlog backlog;
 
     /* budget.c's */
     struct channel *budget_next;
     struct channel_grant grant;
 
     uint32_t gpu_faults; /* that were counted; fault.h */
+    struct stray stray;
 };
 
 /* What a new channel is to be like. */
@@ -136,11 +140,19 @@ struct channel_report {
     uint64_t turn_done, jobs_taken, jobs_done, jobs_failed, jobs_refused, busy_ns, wait_ns;
     uint64_t memory_bytes, oldest_issued_ns, guest_process, guest_pid_namespace;
     uint64_t memory_seen, memory_bound_bytes, memory_ask, memory_wanted_bytes, memory_spare_bytes;
+    uint64_t memory_done;
     uint64_t memory_context_bytes, memory_module_bytes, memory_graph_bytes;
     uint64_t bytes_in_flight, refused_rate;
     uint32_t wants, gpu_faults, grant_seen;
 };
 void channel_report(const struct channel *channel, struct channel_report *ret);
+
+/* Of that only what is queued: one cache line, as it is read for each VM that waits. */
+struct channel_queue {
+    uint32_t depth;
+    uint64_t taken, over; /* jobs; over: done or failed */
+};
+void channel_queue(const struct channel *channel, struct channel_queue *ret);
 
 /* Explicit jobs that the worker refused for a limit, or times that posted ones had to wait. */
 uint64_t channel_counted(const struct channel *channel, enum vgpu_limit limit, bool refused);

@@ -10,12 +10,9 @@
 /* A page that says more at once is not believed; the threshold is soon reached anyway. */
 #define FAULTS_PER_LOOK 4
 
-static bool gpu_is_there(const struct channel *channel)
+static bool gpu_is_ok(const struct channel *channel)
 {
-    const struct config *config = channel->vm->mediator->config;
-    const struct config_gpu *gpu = config ? config_gpu(config, channel->gpu_id) : NULL;
-
-    return gpu && gpu->present;
+    return mediator_gpu_ok(channel->vm->mediator, channel->gpu_id);
 }
 
 static void count_gpu_faults(struct channel *channel, uint32_t told)
@@ -25,7 +22,7 @@ static void count_gpu_faults(struct channel *channel, uint32_t told)
     channel->gpu_faults = told;
     if (news > FAULTS_PER_LOOK)
         news = FAULTS_PER_LOOK;
-    for (; news > 0 && gpu_is_there(channel); news--)
+    for (; news > 0 && gpu_is_ok(channel); news--)
         fault_note(channel->vm, FAULT_GPU, "a kernel failed on the GPU");
 }
 
@@ -56,7 +53,7 @@ void conduct_exited(struct channel *channel, const struct vgpu_launch_exited *ex
 
     if (channel->end_status == VGPU_BAD_RECORD) {
         fault_note(channel->vm, FAULT_RING, channel->end_text);
-    } else if (served && !exited->killed && is_crash(exited->signal) && gpu_is_there(channel)) {
+    } else if (served && !exited->killed && is_crash(exited->signal) && gpu_is_ok(channel)) {
         snprintf(text, sizeof(text), "a worker died of signal %d", exited->signal);
         fault_note(channel->vm, FAULT_CRASH, text);
     }

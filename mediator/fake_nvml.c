@@ -5,6 +5,7 @@
  */
 #include <stdio.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 #include "mediator/nvml_calls.h"
 
@@ -90,6 +91,28 @@ nvmlReturn_t nvmlDeviceGetComputeRunningProcesses_v3(nvmlDevice_t device, unsign
     return NVML_SUCCESS;
 }
 
+/* The lines "PID PERCENT" of the file that FAKE_NVML_UTILIZATION names, each time anew. */
+EXPORT nvmlReturn_t nvmlDeviceGetProcessUtilization(nvmlDevice_t device,
+                                                    nvmlProcessUtilizationSample_t *samples,
+                                                    unsigned int *count, unsigned long long since);
+
+nvmlReturn_t nvmlDeviceGetProcessUtilization(nvmlDevice_t device,
+                                             nvmlProcessUtilizationSample_t *samples,
+                                             unsigned int *count, unsigned long long since)
+{
+    const char *path = getenv("FAKE_NVML_UTILIZATION");
+    FILE *file = path && device->index == 0 ? fopen(path, "re") : NULL;
+    unsigned int room = *count, pid, percent;
+
+    *count = 0;
+    while (file && *count < room && fscanf(file, "%u %u", &pid, &percent) == 2)
+        samples[(*count)++] =
+            (nvmlProcessUtilizationSample_t){.pid = pid, .timeStamp = since + 1, .smUtil = percent};
+    if (file)
+        fclose(file);
+    return NVML_SUCCESS;
+}
+
 nvmlReturn_t nvmlDeviceGetUtilizationRates(nvmlDevice_t device, nvmlUtilization_t *utilization)
 {
     if (device->index == 1)
@@ -101,7 +124,11 @@ nvmlReturn_t nvmlDeviceGetUtilizationRates(nvmlDevice_t device, nvmlUtilization_
 nvmlReturn_t nvmlDeviceGetTemperature(nvmlDevice_t device, nvmlTemperatureSensors_t sensor,
                                       unsigned int *temperature)
 {
+    const char *lost = getenv("FAKE_NVML_LOST"); /* while there is a file of that name */
+
     *temperature = 55;
+    if (lost && device->index == 0 && access(lost, F_OK) == 0)
+        return NVML_ERROR_GPU_IS_LOST;
     return NVML_SUCCESS;
 }
 

@@ -41,7 +41,7 @@ const char *fault_kind_name(enum fault_kind kind)
     static const char *const names[FAULT_N_KINDS] = {
         [FAULT_TIMEOUT] = "timeout", [FAULT_KEPT] = "kept",   [FAULT_OVERRUN] = "overrun",
         [FAULT_GPU] = "gpu",         [FAULT_RING] = "ring",   [FAULT_BUDGET] = "budget",
-        [FAULT_QUOTA] = "quota",     [FAULT_CRASH] = "crash",
+        [FAULT_QUOTA] = "quota",     [FAULT_CRASH] = "crash", [FAULT_STRAY] = "stray",
     };
 
     return kind < FAULT_N_KINDS ? names[kind] : "unknown";

@@ -27,6 +27,7 @@ enum fault_kind {
     FAULT_BUDGET,  /* a worker that took more than it was granted */
     FAULT_QUOTA,   /* more GPU memory than the VM may have */
     FAULT_CRASH,   /* a worker that died of itself */
+    FAULT_STRAY,   /* a worker that used the GPU without its turn */
     FAULT_N_KINDS
 };
 

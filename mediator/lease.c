@@ -8,6 +8,9 @@
 #include "common/clock.h"
 #include "mediator/watch.h"
 
+/* How many seats are looked at before one decision: a bound for a GPU with thousands of VMs. */
+#define LOOK_MAX 64
+
 /* The most jobs that one charge is told of: the number is the worker's word. */
 #define JOBS_PER_CHARGE_MAX 1000000
 
@@ -91,6 +94,53 @@ static void set_need(struct seat *seat, struct channel *channel, bool need)
         seat->idle_ns += now_ns - seat->idle_since_ns;
         seat->idle_since_ns = 0;
     }
+}
+
+/* what is queued */
+
+static uint64_t min_u64(uint64_t a, uint64_t b)
+{
+    return a < b ? a : b;
+}
+
+/* Tells sched how many jobs the VM has queued, as far as that counts, and since when. */
+static void tell_backlog(struct seat *seat, const struct sched_config *config)
+{
+    bool waits = seat->has_work && !seat->leased;
+    uint64_t now_ns = now_of(seat->gpu), since_ns = waits ? seat->queued_ns : now_ns;
+    uint64_t depth = 0, oldest_ns = 0;
+
+    for (struct channel *c = seat->channels; c; c = c->seat_next) {
+        struct channel_queue queue;
+        uint64_t seen_ns;
+
+        channel_queue(c, &queue);
+        depth += queue.depth;
+        seen_ns = backlog_note(&c->backlog, queue.taken, queue.over, now_ns);
+        if (seen_ns && (!oldest_ns || seen_ns < oldest_ns))
+            oldest_ns = seen_ns;
+    }
+    if (oldest_ns && oldest_ns + BACKLOG_ARRIVAL_NS < since_ns)
+        oldest_ns = since_ns - BACKLOG_ARRIVAL_NS;
+    sched_vm_backlog(seat->gpu->sched, seat->handle,
+                     (uint32_t)min_u64(depth, config->urgency_depth), oldest_ns, now_ns, NULL);
+}
+
+/* Before a decision: those who want the GPU, some at a time where they are many. */
+static void look_at_backlogs(struct gpu *gpu)
+{
+    struct sched_config config;
+    struct seat *seat = gpu->look ? gpu->look : gpu->seats, *first = seat;
+
+    sched_get_config(gpu->sched, &config);
+    for (unsigned i = 0; seat && i < LOOK_MAX; i++) {
+        if (seat->has_work)
+            tell_backlog(seat, &config);
+        seat = seat->next ? seat->next : gpu->seats;
+        if (seat == first)
+            break;
+    }
+    gpu->look = seat;
 }
 
 /* who waits */
@@ -247,8 +297,12 @@ static void lease_over(struct seat *seat)
 static void release_lease(struct seat *seat, uint64_t busy_ns, uint32_t jobs)
 {
     struct sched_actions actions;
+    struct sched_config config;
 
     lease_over(seat);
+    seat->queued_ns = now_of(seat->gpu);
+    sched_get_config(seat->gpu->sched, &config);
+    tell_backlog(seat, &config);
     sched_lease_released(seat->gpu->sched, seat->handle, now_of(seat->gpu), busy_ns, jobs,
                          &actions);
     save(seat);
@@ -265,6 +319,7 @@ static void turn_ended(struct seat *seat)
     loop_timer_clear(seat->gpu->loop, &seat->watchdog);
     loop_timer_clear(seat->gpu->loop, &seat->rotate);
     seat->turn->revoked = false;
+    seat->turn->stray.off_ns = now_ns;
     seat->turn = NULL;
     if (seat->revoking) {
         release_lease(seat, busy_ns, jobs);
@@ -348,6 +403,7 @@ static void tick(void *context)
     struct gpu *gpu = context;
     struct sched_actions actions;
 
+    look_at_backlogs(gpu);
     sched_tick(gpu->sched, now_of(gpu), &actions);
     gpu_carry_out(gpu, &actions);
 }
@@ -366,6 +422,8 @@ static void update_work(struct seat *seat)
     if (work == seat->has_work)
         return;
     seat->has_work = work;
+    if (work && !seat->leased)
+        seat->queued_ns = now_of(seat->gpu);
     if (work)
         sched_vm_has_work(seat->gpu->sched, seat->handle, now_of(seat->gpu), &actions);
     else
@@ -374,10 +432,14 @@ static void update_work(struct seat *seat)
 }
 
 /*
- * A worker that is alone does not tell when it runs out of work. Before somebody joins, look.
+ * A worker that is alone does not tell when it runs out of work. Before somebody joins, look: at
+ * that, and at what it has queued, which was there before.
  */
 static void refresh_holders(struct gpu *gpu, const struct seat *except)
 {
+    struct sched_config config;
+
+    sched_get_config(gpu->sched, &config);
     for (struct seat *seat = gpu->seats; seat; seat = seat->next) {
         struct channel_report report;
 
@@ -385,6 +447,7 @@ static void refresh_holders(struct gpu *gpu, const struct seat *except)
             continue;
         channel_report(seat->turn, &report);
         set_need(seat, seat->turn, report.need != VGPU_NEED_NOTHING);
+        tell_backlog(seat, &config);
         seat_charge(seat);
         update_work(seat);
     }
@@ -394,12 +457,16 @@ void lease_channel_reported(struct channel *channel)
 {
     struct seat *seat = channel->seat;
     struct channel_report report;
+    struct sched_config config;
     bool need;
 
     channel_report(channel, &report);
     need = report.need != VGPU_NEED_NOTHING;
-    if (need && !seat->has_work)
+    if (need && !seat->has_work) {
         refresh_holders(seat->gpu, seat);
+        sched_get_config(seat->gpu->sched, &config);
+        tell_backlog(seat, &config);
+    }
     set_need(seat, channel, need);
     update_work(seat); /* before the lease goes back: sched need not queue a VM without work */
     if (channel == seat->turn && channel->revoked && report.turn_done == channel->turn)
@@ -637,6 +704,8 @@ static struct seat *new_seat(struct gpu *gpu, const struct config_vm *vm, struct
     seat->gpu = gpu;
     seat->vm_id = vm->id;
     seat->pool = pool;
+    seat->priority = vm->priority;
+    seat->weight_hundredths = vm->weight_hundredths;
     seat->rotate = (struct loop_timer){.fire = rotate, .context = seat};
     seat->watchdog = (struct loop_timer){.fire = watchdog, .context = seat};
     return seat;
@@ -678,6 +747,8 @@ void seat_free(struct seat *seat)
     while (*at != seat)
         at = &(*at)->next;
     *at = seat->next;
+    if (gpu->look == seat)
+        gpu->look = NULL;
     drop_timers(seat);
     if (sched_vm_remove(gpu->sched, seat->handle, now_of(gpu), &actions) == 0)
         gpu_carry_out(gpu, &actions);
@@ -687,18 +758,25 @@ void seat_free(struct seat *seat)
 
 void seat_update(struct seat *seat, const struct config_vm *vm)
 {
-    struct pool *old = seat->pool, *pool = old;
+    struct gpu *gpu = seat->gpu;
+    struct pool *old = seat->pool, *pool = pool_find_served(gpu, vm->pool);
     struct sched_vm_params params;
     struct sched_actions actions;
 
-    if (pool_is_served(seat->gpu, vm->pool))
-        pool = pool_take(seat->gpu, vm->pool);
+    if (!pool)
+        pool = old;
+    if (pool == old && vm->priority == seat->priority &&
+        vm->weight_hundredths == seat->weight_hundredths)
+        return;
     params = params_of(vm, pool);
-    if (sched_vm_update(seat->gpu->sched, seat->handle, &params, now_of(seat->gpu), &actions) == 0)
-        gpu_carry_out(seat->gpu, &actions);
+    if (sched_vm_update(gpu->sched, seat->handle, &params, now_of(gpu), &actions) < 0)
+        return;
+    gpu_carry_out(gpu, &actions);
+    seat->priority = vm->priority;
+    seat->weight_hundredths = vm->weight_hundredths;
     seat->pool = pool;
-    if (pool_is_served(seat->gpu, vm->pool))
-        pool_put(seat->gpu, old);
+    pool->seats++;
+    pool_put(gpu, old);
 }
 
 void seat_totals(const struct seat *seat, struct seat_totals *ret)

@@ -44,6 +44,7 @@ struct gpu {
     uint32_t last_pool; /* ids */
     struct loop_timer tick;
     struct seat *seats;
+    struct seat *look; /* whose backlog is looked at next */
 };
 
 struct seat {
@@ -51,6 +52,7 @@ struct seat {
     struct gpu *gpu;
     uint32_t vm_id, handle; /* handle: sched's */
     struct pool *pool;
+    uint32_t priority, weight_hundredths; /* as sched has them */
     struct channel *channels;
     struct channel *turn; /* the channel that has the turn, or has not given it back yet */
     struct channel *last; /* that had it before, for taking turns; only compared */
@@ -60,6 +62,7 @@ struct seat {
     bool contended;       /* as the turn's lease page says */
     uint64_t mark_ns, idle_ns, idle_since_ns, busy_mark_ns, jobs_mark; /* since the last charge */
     uint64_t granted_ns, overrun_ns;
+    uint64_t queued_ns;      /* when it began to wait */
     uint64_t job_timeout_ns; /* 0: the settings' */
     struct loop_timer rotate, watchdog;
     struct accounts_slot *slot;
@@ -92,7 +95,7 @@ struct seat *gpu_find_seat(const struct gpu *gpu, uint32_t vm_id);
 void seat_free(struct seat *seat);
 /*
  * Priority, weight and pool as they are now. Where the GPU does not serve the new pool, what still
- * runs there stays in the old one.
+ * runs there stays in the old one. After each gpu_configure(): it may serve another now.
  */
 void seat_update(struct seat *seat, const struct config_vm *vm);
 /* 0: the settings'. In force at once, for the job in flight too. */

@@ -42,6 +42,8 @@ static const char usage[] =
     "  --job-timeout-ms N     the longest that a job may run (default 30000)\n"
     "  --drain-ms N           for a worker to give the GPU back (default 2000)\n"
     "  --overrun-ms N         past a turn, while another overruns, before the kill (default 2000)\n"
+    "  --stray-samples N      of NVML's, busy without the turn, before the kill (default 3; 0: "
+    "never)\n"
     "  --resume-ms N          for guests to come back after a restart (default 5000)\n"
     "  --stop-ms N            for a worker to end by itself (default 2000)\n"
     "  --ready-ms N           for a worker to start (default 60000)\n"
@@ -72,6 +74,7 @@ enum {
     OPTION_JOB_TIMEOUT,
     OPTION_DRAIN,
     OPTION_OVERRUN,
+    OPTION_STRAY,
     OPTION_RESUME,
     OPTION_STOP,
     OPTION_READY,
@@ -98,6 +101,7 @@ static const struct option options[] = {
     {"job-timeout-ms", required_argument, NULL, OPTION_JOB_TIMEOUT},
     {"drain-ms", required_argument, NULL, OPTION_DRAIN},
     {"overrun-ms", required_argument, NULL, OPTION_OVERRUN},
+    {"stray-samples", required_argument, NULL, OPTION_STRAY},
     {"resume-ms", required_argument, NULL, OPTION_RESUME},
     {"stop-ms", required_argument, NULL, OPTION_STOP},
     {"ready-ms", required_argument, NULL, OPTION_READY},
@@ -166,6 +170,12 @@ static bool numeric_option(struct mediator_settings *settings, int option, const
         if (!number_from(value, 0, VGPU_LAUNCH_MAX_SPARES, &n))
             return false;
         settings->spares = (unsigned)n;
+        return true;
+    }
+    if (option == OPTION_STRAY) {
+        if (!number_from(value, 0, STRAY_SAMPLES_MAX, &n))
+            return false;
+        settings->stray_samples = (unsigned)n;
         return true;
     }
     if (option == OPTION_CONTEXT_MEMORY || option == OPTION_MEMORY_MARGIN) {
@@ -414,6 +424,7 @@ int main(int argc, char **argv)
                           .ready_ns = 60 * VGPU_NS_PER_S,
                           .handshake_ns = 5 * VGPU_NS_PER_S,
                           .spares = 1,
+                          .stray_samples = STRAY_SAMPLES_DEFAULT,
                           .lease = {.job_timeout_ns = 30 * VGPU_NS_PER_S,
                                     .drain_ns = 2 * VGPU_NS_PER_S,
                                     .overrun_ns = 2 * VGPU_NS_PER_S,

@@ -159,6 +159,18 @@ struct gpu *mediator_gpu(struct mediator *mediator, uint32_t gpu_id)
     return mediator->gpus[gpu_id];
 }
 
+bool mediator_gpu_ok(const struct mediator *mediator, uint32_t gpu_id)
+{
+    const struct config_gpu *gpu;
+
+    if (mediator->samples[gpu_id].lost)
+        return false;
+    if (!mediator->config) /* nothing is known against it */
+        return true;
+    gpu = config_gpu(mediator->config, gpu_id);
+    return gpu && gpu->present;
+}
+
 /* What the placement knows of a GPU. */
 static struct place_gpu weigh(const struct mediator *mediator, const struct config_gpu *config)
 {
@@ -347,6 +359,7 @@ static void link_listed(void *context)
     for (unsigned i = 0; i < MEDIATOR_GPUS_MAX; i++)
         if (mediator->gpus[i])
             gpu_pause(mediator->gpus[i], false);
+    memory_adopted(mediator);
     for (struct vm *vm = mediator->vms; vm; vm = vm->next) {
         channels += vm_living(vm);
         if (vm->state != VM_REMOVED)
@@ -575,6 +588,7 @@ int mediator_init(struct mediator *mediator, const struct mediator_settings *set
                                   .admin = {.listener = -1},
                                   .stop_timer = {.fire = stop_late, .context = mediator}};
     memory_init(mediator);
+    stray_init(mediator);
     link_init(&mediator->link, loop, settings->launcher_socket, &link_hooks, mediator);
     rc = make_directories(settings, err);
     if (rc == 0)
@@ -600,6 +614,7 @@ void mediator_release(struct mediator *mediator)
     while (mediator->vms)
         vm_abandon(mediator->vms);
     memory_release(mediator);
+    stray_release(mediator);
     accounts_release(&mediator->accounts);
     config_free(mediator->config);
     loop_timer_clear(mediator->loop, &mediator->stop_timer);

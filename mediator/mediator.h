@@ -35,7 +35,8 @@ struct mediator_settings {
     uint64_t handshake_ns;                     /* for a guest to say HELLO */
     uid_t guest_uids[MEDIATOR_GUEST_UIDS_MAX]; /* who may connect, besides root and ourselves */
     unsigned n_guest_uids;
-    unsigned spares; /* workers ahead of time, of each GPU */
+    unsigned spares;        /* workers ahead of time, of each GPU */
+    unsigned stray_samples; /* busy without the turn, before the kill; 0: never */
     struct lease_settings lease;
     struct memory_settings memory;
 };
@@ -43,6 +44,7 @@ struct mediator_settings {
 /* What NVML last said of a GPU. */
 struct gpu_sample {
     bool known;
+    bool lost; /* it fell off its bus */
     uint64_t memory_used_bytes;
     double utilization, temperature;
     struct gpu_facts facts;
@@ -68,6 +70,7 @@ struct mediator {
     struct gpu_sample samples[MEDIATOR_GPUS_MAX];
     uint64_t sampled_ns;
     struct loop_timer memory_timer; /* memory.c's: asks NVML */
+    struct loop_timer stray_timer;  /* stray.c's, likewise */
     uint64_t facts_due_ns; /* until then the first word of NVML is waited for; 0: it has come */
     struct gpu_spares spares[MEDIATOR_GPUS_MAX];
     uint64_t spared_gpus; /* a bit per gpu_id: spares are asked for */
@@ -97,6 +100,8 @@ void mediator_reap(struct mediator *mediator);
 int mediator_configure(struct mediator *mediator, const json_t *snapshot, struct vgpu_err *err);
 
 struct gpu *mediator_gpu(struct mediator *mediator, uint32_t gpu_id);
+/* False: what fails on it is not a VM's fault. */
+bool mediator_gpu_ok(const struct mediator *mediator, uint32_t gpu_id);
 /* The GPU for a new channel of the VM: 0, or -ENODEV with the cause for the guest. */
 int mediator_place(struct mediator *mediator, const struct vm *vm, uint32_t *ret_gpu_id,
                    struct vgpu_err *err);

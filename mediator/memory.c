@@ -20,8 +20,12 @@
 /* How long workers have to acknowledge that a grant was lowered, before an ask is refused. */
 #define RECLAIM_NS (200 * VGPU_NS_PER_MS)
 
-/* What was granted for a call stays for so long, or two that want the last bytes never end. */
-#define KEEP_NS (5 * VGPU_NS_PER_MS)
+/*
+ * What was granted for a call stays until that has gone on, or two that want the last bytes never
+ * end; and so long at most. As often is looked whether it has.
+ */
+#define KEEP_NS (50 * VGPU_NS_PER_MS)
+#define LOOK_NS (1 * VGPU_NS_PER_MS)
 
 static uint64_t add(uint64_t a, uint64_t b)
 {
@@ -195,9 +199,12 @@ void memory_adopt(struct channel *channel)
 static uint64_t needed(const struct channel *channel)
 {
     const struct memory_part *part = &channel->memory;
-    uint64_t bytes = held(channel);
+    struct channel_report report;
+    bool kept;
 
-    return loop_now(loop_of(channel->vm)) < part->kept_ns ? most(bytes, part->kept_bytes) : bytes;
+    channel_report(channel, &report);
+    kept = report.memory_done != part->ask && loop_now(loop_of(channel->vm)) < part->kept_ns;
+    return kept ? most(memory_held(&report), part->kept_bytes) : memory_held(&report);
 }
 
 /* Others give up what they have and do not hold. True if there may be more of it soon. */
@@ -228,35 +235,39 @@ static void answer(struct channel *channel, bool granted)
     channel_answer_memory(channel, channel->memory.ask << 1 | granted, least(cap, left));
 }
 
+/* Grants that if the VM has it left. */
+static bool try_grant(struct channel *channel, uint64_t wanted)
+{
+    const struct vm *vm = channel->vm;
+    uint64_t quota = memory_quota(vm), others = counted_others(vm, channel);
+
+    if (others > quota || wanted > quota - others)
+        return false;
+    if (wanted > channel->memory.grant)
+        set_grant(channel, wanted + slack(least(quota - others, cap_of(vm)) - wanted));
+    channel->memory.kept_bytes = wanted;
+    channel->memory.kept_ns = loop_now(loop_of(vm)) + KEEP_NS;
+    return true;
+}
+
 /* False: it waits for others. */
 static bool decide(struct channel *channel)
 {
     const struct vm *vm = channel->vm;
-    uint64_t cap = cap_of(vm), quota = memory_quota(vm), others, left;
     struct channel_report report;
     uint64_t wanted;
-    bool waits;
+    bool granted, waits = false;
 
     channel_report(channel, &report);
     wanted = report.memory_wanted_bytes;
-    if (wanted > cap || quota == 0) {
-        answer(channel, wanted <= cap);
-        return true;
+    granted = wanted <= cap_of(vm) && (memory_quota(vm) == 0 || try_grant(channel, wanted));
+    if (!granted && wanted <= cap_of(vm)) {
+        waits = reclaim(vm, channel);
+        granted = try_grant(channel, wanted); /* some may have acknowledged by now */
     }
-    others = counted_others(vm, channel);
-    if (others <= quota && wanted <= quota - others) {
-        left = least(quota - others, cap) - wanted;
-        if (wanted > channel->memory.grant)
-            set_grant(channel, wanted + slack(left));
-        channel->memory.kept_bytes = wanted;
-        channel->memory.kept_ns = loop_now(loop_of(vm)) + KEEP_NS;
-        answer(channel, true);
-        return true;
-    }
-    waits = reclaim(vm, channel);
-    if (waits && loop_now(loop_of(vm)) < channel->memory.asked_ns + RECLAIM_NS)
+    if (!granted && waits && loop_now(loop_of(vm)) < channel->memory.asked_ns + RECLAIM_NS)
         return false;
-    answer(channel, false);
+    answer(channel, granted);
     return true;
 }
 
@@ -276,10 +287,13 @@ static void serve(struct vm *vm)
 {
     struct channel *channel;
 
+    /* Until all are adopted it is not known what the VM holds. */
+    if (!vm->mediator->in_charge)
+        return;
     while ((channel = first_asking(vm)))
         if (!decide(channel)) {
             /* Acknowledgements kick; that a grant is no longer kept does not. */
-            loop_timer_set(loop_of(vm), &vm->memory_timer, loop_now(loop_of(vm)) + KEEP_NS);
+            loop_timer_set(loop_of(vm), &vm->memory_timer, loop_now(loop_of(vm)) + LOOK_NS);
             return;
         }
     loop_timer_clear(loop_of(vm), &vm->memory_timer);
@@ -339,11 +353,24 @@ static void update_channel(struct channel *channel)
 
 void memory_update(struct vm *vm)
 {
+    if (!vm->mediator->in_charge)
+        return; /* memory_adopted() comes */
     for (struct channel *c = vm->channels; c; c = c->next)
         if (channel_has_worker(c))
             update_channel(c);
     memory_gone(vm);
     memory_watch(vm->mediator);
+}
+
+void memory_adopted(struct mediator *mediator)
+{
+    for (struct vm *vm = mediator->vms; vm; vm = vm->next) {
+        memory_update(vm);
+        /* Asks that came while there was no mediator, whose kick the last one may have taken. */
+        for (struct channel *c = vm->channels; c; c = c->next)
+            if (channel_has_worker(c))
+                memory_reported(c);
+    }
 }
 
 void memory_sum(const struct vm *vm, struct memory_sum *ret)

@@ -63,6 +63,9 @@ int memory_admit(const struct vm *vm, struct vgpu_err *err);
 void memory_join(struct channel *channel);
 void memory_adopt(struct channel *channel);
 
+/* All that ran before this mediator is adopted: it is in charge. */
+void memory_adopted(struct mediator *mediator);
+
 /* Its worker kicked. */
 void memory_reported(struct channel *channel);
 

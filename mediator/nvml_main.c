@@ -31,6 +31,9 @@ static const char usage[] =
     "  --help, --version\n";
 
 struct nvml {
+    /* Drivers have it from 2018 on; without it nobody is found by what it uses. */
+    nvmlReturn_t (*utilization)(nvmlDevice_t device, nvmlProcessUtilizationSample_t *samples,
+                                unsigned int *count, unsigned long long since);
 #define NVML_MEMBER(result, name, arguments) result(*name) arguments;
     NVML_CALLS(NVML_MEMBER)
 #undef NVML_MEMBER
@@ -55,6 +58,7 @@ static int nvml_load(const char *path, struct nvml *nvml, struct vgpu_err *err)
         return vgpu_err_set(err, ENOENT, "'%s' is not NVML: it lacks %s", path, #name);
     NVML_CALLS(NVML_LOOKUP)
 #undef NVML_LOOKUP
+    *(void **)&nvml->utilization = dlsym(library, "nvmlDeviceGetProcessUtilization");
     result = nvml->nvmlInit_v2();
     return result == NVML_SUCCESS ? 0 : nvml_failed(nvml, "nvmlInit_v2", result, err);
 }
@@ -65,6 +69,7 @@ static void add_live(const struct nvml *nvml, nvmlDevice_t device, json_t *gpu)
     nvmlMemory_t memory;
     nvmlUtilization_t utilization;
     unsigned int temperature;
+    nvmlReturn_t result;
     bool known = nvml->nvmlDeviceGetMemoryInfo(device, &memory) == NVML_SUCCESS;
 
     json_object_set_new(gpu, "memory_bytes",
@@ -73,9 +78,10 @@ static void add_live(const struct nvml *nvml, nvmlDevice_t device, json_t *gpu)
                         known ? json_integer((json_int_t)memory.used) : json_null());
     known = nvml->nvmlDeviceGetUtilizationRates(device, &utilization) == NVML_SUCCESS;
     json_object_set_new(gpu, "utilization", known ? json_integer(utilization.gpu) : json_null());
-    known =
-        nvml->nvmlDeviceGetTemperature(device, NVML_TEMPERATURE_GPU, &temperature) == NVML_SUCCESS;
+    result = nvml->nvmlDeviceGetTemperature(device, NVML_TEMPERATURE_GPU, &temperature);
+    known = result == NVML_SUCCESS;
     json_object_set_new(gpu, "temperature", known ? json_integer(temperature) : json_null());
+    json_object_set_new(gpu, "lost", json_boolean(result == NVML_ERROR_GPU_IS_LOST));
 }
 
 /* Who holds memory of it; null where NVML cannot tell. A size that it does not know is null too. */
@@ -129,6 +135,44 @@ static void add_facts(const struct nvml *nvml, nvmlDevice_t device, const nvmlPc
     add_number(gpu, "ecc_mode", known, ecc);
 }
 
+static json_t *process_of(json_t *processes, unsigned int pid)
+{
+    json_t *process;
+    size_t i;
+
+    json_array_foreach (processes, i, process)
+        if (json_integer_value(json_object_get(process, "pid")) == (json_int_t)pid)
+            return process;
+    return NULL;
+}
+
+/* How much of the multiprocessors' time each had since the last sample: its greatest mean. */
+static void add_utilization(const struct nvml *nvml, nvmlDevice_t device, unsigned int index,
+                            json_t *gpu)
+{
+    static nvmlProcessUtilizationSample_t samples[PROCESSES_MAX];
+    static unsigned long long seen[GPUS_MAX];
+    unsigned long long since = seen[index];
+    unsigned int count = PROCESSES_MAX;
+    json_t *processes = json_object_get(gpu, "processes");
+
+    if (!nvml->utilization || !json_is_array(processes) ||
+        nvml->utilization(device, samples, &count, since) != NVML_SUCCESS)
+        return;
+    for (unsigned int i = 0; i < count && i < PROCESSES_MAX; i++) {
+        json_t *process = process_of(processes, samples[i].pid);
+        json_int_t percent = samples[i].smUtil;
+
+        if (samples[i].timeStamp > seen[index])
+            seen[index] = samples[i].timeStamp;
+        /* The first time it tells of a past that nobody knows anything of. */
+        if (since == 0 || !process || samples[i].timeStamp <= since || percent > 100)
+            continue;
+        if (percent >= json_integer_value(json_object_get(process, "sm_percent")))
+            json_object_set_new(process, "sm_percent", json_integer(percent));
+    }
+}
+
 static int add_gpu(const struct nvml *nvml, unsigned int index, const char *driver, json_t *gpus,
                    struct vgpu_err *err)
 {
@@ -153,6 +197,7 @@ static int add_gpu(const struct nvml *nvml, unsigned int index, const char *driv
         return vgpu_err_set(err, EIO, "GPU %u has a name that is not UTF-8", index);
     add_live(nvml, device, gpu);
     add_processes(nvml, device, gpu);
+    add_utilization(nvml, device, index, gpu);
     add_facts(nvml, device, &pci, gpu);
     json_array_append_new(gpus, gpu);
     return 0;

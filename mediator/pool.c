@@ -194,11 +194,11 @@ void pool_put(struct gpu *gpu, struct pool *pool)
     settle(gpu);
 }
 
-bool pool_is_served(const struct gpu *gpu, const char *name)
+struct pool *pool_find_served(const struct gpu *gpu, const char *name)
 {
-    const struct pool *pool = find(gpu, name);
+    struct pool *pool = find(gpu, name);
 
-    return pool && pool->served;
+    return pool && pool->served ? pool : NULL;
 }
 
 void pool_free_all(struct gpu *gpu)

@@ -3,7 +3,7 @@
  * The pools of one GPU: which of the configuration's pools its scheduler knows, at which weights,
  * and the scheduling that they ask for together. Used by lease.c.
  *
- * A pool that the GPU no longer serves stays as long as a VM still has channels there. Weights are
+ * A pool that the GPU no longer serves stays as long as a VM has its seat in it. Weights are
  * in force only where the GPU serves two pools or more and each has one; a pool that merely stays
  * has the least weight then.
  */
@@ -37,7 +37,8 @@ void pool_configure(struct gpu *gpu, const struct config *config);
 struct pool *pool_take(struct gpu *gpu, const char *name);
 /* A seat less; the pool goes if nothing keeps it. */
 void pool_put(struct gpu *gpu, struct pool *pool);
-bool pool_is_served(const struct gpu *gpu, const char *name);
+/* NULL: the GPU does not serve it. */
+struct pool *pool_find_served(const struct gpu *gpu, const char *name);
 /* All of them, seats or not. The scheduler's are its own. */
 void pool_free_all(struct gpu *gpu);
 

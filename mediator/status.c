@@ -84,8 +84,11 @@ static json_t *gpu_json(const struct mediator *mediator, const struct config_gpu
                   sample->known ? count(sample->memory_used_bytes) : json_null(), "utilization",
                   sample->known ? json_real(sample->utilization) : json_null(), "temperature",
                   sample->known ? json_real(sample->temperature) : json_null(), "state",
-                  gpu->present ? "ok" : "missing", "pools", pools_of_gpu(mediator->config, gpu->id),
-                  "holder_vm_id", holder ? json_integer(holder) : json_null());
+                  !gpu->present  ? "missing"
+                  : sample->lost ? "unhealthy"
+                                 : "ok",
+                  "pools", pools_of_gpu(mediator->config, gpu->id), "holder_vm_id",
+                  holder ? json_integer(holder) : json_null());
 
     if (row)
         add_spares(mediator, gpu->id, row);
@@ -135,7 +138,8 @@ static void add_seat(struct vm_sum *sum, struct seat *seat, uint64_t now_ns)
     sum->totals.wait_ns += totals.wait_ns;
     sum->charged_ns += stats.charged_ns;
     sum->window_ns += stats.window_ns;
-    sum->all_ns += all.window_ns;
+    if (totals.channels || stats.window_ns) /* not a GPU that it has left */
+        sum->all_ns += all.window_ns;
     sum->entitled_ns += (double)stats.entitled_ppm * (double)all.window_ns / 1e6;
     if (!stats.has_work)
         return;
@@ -286,6 +290,7 @@ static void take_gpu_sample(struct mediator *mediator, const json_t *gpu)
         if (strcmp(config->gpus[i].uuid, uuid) != 0)
             continue;
         sample->known = true;
+        sample->lost = json_is_true(json_object_get(gpu, "lost"));
         mediator->sampled_ns = loop_now(mediator->loop);
         sample->memory_used_bytes =
             (uint64_t)json_integer_value(json_object_get(gpu, "memory_used_bytes"));
@@ -293,6 +298,7 @@ static void take_gpu_sample(struct mediator *mediator, const json_t *gpu)
         sample->temperature = json_number_value(json_object_get(gpu, "temperature"));
         monitor_take_facts(&sample->facts, gpu);
         memory_sampled(mediator, config->gpus[i].id, gpu);
+        stray_sampled(mediator, config->gpus[i].id, gpu);
     }
 }
 

@@ -338,6 +338,50 @@ static void test_faults_are_not_what_the_host_does(void **state)
     guest_close(&guest);
 }
 
+static void write_line(const char *path, int pid, int number)
+{
+    FILE *file = fopen(path, "w");
+
+    assert_non_null(file);
+    fprintf(file, "%d %d\n", pid, number);
+    fclose(file);
+}
+
+static bool gpu_is(const struct host *host, const char *state)
+{
+    json_t *status = admin_ok(host, "\"status\"");
+    const json_t *gpu = json_array_get(json_object_get(status, "gpus"), 0);
+    bool is = strcmp(json_string_value(json_object_get(gpu, "state")), state) == 0;
+
+    json_decref(status);
+    return is;
+}
+
+/* What fails while the GPU is lost is nobody's fault. */
+static void test_faults_are_not_those_of_a_lost_gpu(void **state)
+{
+    struct host *host = *state;
+    struct guest guest;
+    char lost[96];
+
+    snprintf(lost, sizeof(lost), "%s/lost", host->dir);
+    setenv("FAKE_NVML_LOST", lost, 1);
+    host_kill(&host->mediator, SIGTERM);
+    host_start_mediator(host, NULL);
+    unsetenv("FAKE_NVML_LOST");
+    guest = guest_hello(host, 1);
+    write_line(lost, 0, 0);
+    AWAIT(gpu_is(host, "unhealthy"));
+    end_by(&guest, FAKE_CRASH);
+    end_by(&guest, FAKE_LIAR);
+    assert_int_equal(vm_number(host, 1, "faults"), 0);
+    assert_int_equal(unlink(lost), 0);
+    AWAIT(gpu_is(host, "ok"));
+    end_by(&guest, FAKE_CRASH);
+    AWAIT(shown_number(host, 1, "faults") == 1);
+    guest_close(&guest);
+}
+
 static void test_faults_job_timeout_is_the_vms_own(void **state)
 {
     struct host *host = *state;
@@ -399,7 +443,10 @@ static void test_faults_limits_reach_workers_live(void **state)
     AWAIT(channel_done(&channel) == 100);
     assert_true(page_load_u64(&channel.orders->allowed) == UINT64_MAX);
     set(host, "set-rate", 1, ", \"rate_per_s\": 20, \"burst\": 5");
+    start = vgpu_clock_ns();
     AWAIT(page_load_u64(&channel.orders->allowed) == 105);
+    /* 10 ms on a machine of its own. */
+    assert_true(page_load_u64(&channel.orders->taken_at_ns) < start + 500 * VGPU_NS_PER_MS);
     channel_order(&channel, FAKE_OBEY, UINT64_MAX, 10);
     AWAIT(channel_done(&channel) >= 105);
     before = channel_done(&channel);
@@ -440,6 +487,41 @@ static void test_faults_limited_vm_does_not_wake_the_mediator(void **state)
     guest_close(&other);
 }
 
+/* It has no turn, and its process is busy on the GPU all the same. */
+static void test_faults_of_a_worker_that_ignores_its_lease(void **state)
+{
+    struct host *host = *state;
+    struct guest guest, other;
+    struct guest_channel stray, honest;
+    char processes[96], utilization[96];
+    union message message;
+
+    snprintf(processes, sizeof(processes), "%s/processes", host->dir);
+    snprintf(utilization, sizeof(utilization), "%s/utilization", host->dir);
+    setenv("FAKE_NVML_PROCESSES", processes, 1);
+    setenv("FAKE_NVML_UTILIZATION", utilization, 1);
+    host_kill(&host->mediator, SIGTERM);
+    host_start_mediator(host, NULL);
+    unsetenv("FAKE_NVML_PROCESSES");
+    unsetenv("FAKE_NVML_UTILIZATION");
+    guest = guest_hello(host, 1);
+    guest_open(&guest, &stray);
+    write_line(processes, child_of(host->launcher, "mediator-fake-w"), 1000);
+    write_line(utilization, child_of(host->launcher, "mediator-fake-w"), 90);
+    other = guest_hello(host, 2);
+    guest_open(&other, &honest);
+    channel_order(&honest, FAKE_OBEY, UINT64_MAX, 1000);
+    AWAIT(vm_number(host, 1, "faults") == 1);
+    guest_expect(&guest, VGPU_MSG_GONE, &message);
+    assert_int_equal(message.gone.status, VGPU_KILLED);
+    assert_non_null(strstr(message.gone.text, "without its turn"));
+    assert_int_equal(vm_number(host, 2, "faults"), 0);
+    channel_forget(&stray);
+    channel_forget(&honest);
+    guest_close(&guest);
+    guest_close(&other);
+}
+
 #define CASE(name) cmocka_unit_test_setup_teardown(name, host_setup_2, host_teardown)
 
 int main(int argc, char **argv)
@@ -452,8 +534,10 @@ int main(int argc, char **argv)
         CASE(test_faults_quarantine_needs_no_store),
         CASE(test_faults_of_workers_that_misbehave),
         CASE(test_faults_of_a_worker_that_ignores_its_rate),
+        CASE(test_faults_of_a_worker_that_ignores_its_lease),
         CASE(test_faults_of_kernels_are_counted),
         CASE(test_faults_are_not_what_the_host_does),
+        CASE(test_faults_are_not_those_of_a_lost_gpu),
         CASE(test_faults_job_timeout_is_the_vms_own),
         CASE(test_faults_hostile_clock_ends_by_ours),
         CASE(test_faults_limits_reach_workers_live),

@@ -4,6 +4,7 @@
  * channels, and reads their lease pages.
  */
 #include <errno.h>
+#include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -17,6 +18,7 @@
 #include "common/clock.h"
 #include "mediator/fault.h"
 #include "mediator/mediator.h"
+#include "ring/pages.h"
 
 #define MS         VGPU_NS_PER_MS
 #define MIB        (UINT64_C(1) << 20)
@@ -84,8 +86,8 @@ static int setup(void **state)
     bench->loop = loop_new(clock_of, bench, NULL);
     bench->settings.memory =
         (struct memory_settings){.margin_bytes = MIB, .grace_ns = 100 * MS, .check_ns = 1000 * MS};
-    bench->mediator =
-        (struct mediator){.settings = &bench->settings, .loop = bench->loop, .vms = &bench->vm};
+    bench->mediator = (struct mediator){
+        .settings = &bench->settings, .loop = bench->loop, .vms = &bench->vm, .in_charge = true};
     link_init(&bench->mediator.link, bench->loop, "/nonexistent", &no_hooks, &bench->mediator);
     bench->mediator.store.stream.fd = -1; /* nobody is told of faults */
     memory_init(&bench->mediator);
@@ -399,10 +401,13 @@ static void test_memory_adopted_channels_keep_their_grants(void **state)
     bench->reports[0]->memory_wanted_bytes = 20 * MIB;
     bench->reports[0]->memory_ask++;
     bench->channels[0]->memory = (struct memory_part){.grant = 0};
+    bench->mediator.in_charge = false;
     memory_adopt(bench->channels[0]);
     assert_int_equal(bench->channels[0]->memory.grant, grant_of(bench, 0));
-    memory_update(&bench->vm);
     memory_reported(bench->channels[0]);
+    assert_int_equal(answer_of(bench, 0), WAITS); /* others may come that hold the rest */
+    bench->mediator.in_charge = true;
+    memory_adopted(&bench->mediator);
     assert_int_equal(answer_of(bench, 0), YES);
     open_channel(bench, 1);
     assert_true(grant_of(bench, 0) + grant_of(bench, 1) <= 64 * MIB);
@@ -537,6 +542,79 @@ static void test_memory_race_for_the_last_bytes(void **state)
     assert_true(answer_of(bench, 0) != WAITS && answer_of(bench, 1) != WAITS);
 }
 
+static void test_memory_granted_is_kept_until_the_call_goes_on(void **state)
+{
+    struct bench *bench = *state;
+
+    set_quota(bench, 64 * MIB, 0);
+    open_channel(bench, 0);
+    open_channel(bench, 1);
+    look(bench, 0);
+    ask(bench, 0, 60 * MIB);
+    look(bench, 1);
+    assert_int_equal(answer_of(bench, 0), YES);
+    ask(bench, 1, 60 * MIB);
+    for (int i = 0; i < 10; i++) {
+        advance(bench, 2 * MS);
+        look(bench, 0);
+    }
+    assert_int_equal(answer_of(bench, 1), WAITS);
+    bench->reports[0]->memory_done = bench->reports[0]->memory_ask; /* and took nothing */
+    advance(bench, 2 * MS);
+    look(bench, 0);
+    assert_int_equal(answer_of(bench, 1), YES);
+    /* Who never goes on has it for a while only. */
+    look(bench, 1);
+    ask(bench, 0, 60 * MIB);
+    for (int i = 0; i < 60 && answer_of(bench, 0) == WAITS; i++) {
+        advance(bench, 1 * MS);
+        look(bench, 1);
+    }
+    assert_int_equal(answer_of(bench, 0), YES);
+}
+
+/* What it acknowledges: as fast as it can, whatever the mediator does meanwhile. */
+static void *acknowledge(void *context)
+{
+    struct bench *bench = context;
+    const struct vgpu_lease_page *lease = bench->channels[0]->lease;
+    struct vgpu_report_page *report = bench->reports[0];
+
+    while (page_load_u64(&report->memory_bytes) == 0) {
+        uint64_t change = page_load_u64(&lease->memory_change);
+
+        page_store_u64(&report->memory_bound_bytes, page_load_u64(&lease->memory_grant_bytes));
+        page_store_u64(&report->memory_seen, change);
+    }
+    return NULL;
+}
+
+/* An acknowledgement that comes while the mediator still looks at others is not overlooked. */
+static void test_memory_acknowledged_meanwhile_is_not_refused(void **state)
+{
+    struct bench *bench = *state;
+    pthread_t thread;
+
+    set_quota(bench, 64 * MIB, 0);
+    open_channel(bench, 0);
+    open_channel(bench, 1);
+    assert_int_equal(pthread_create(&thread, NULL, acknowledge, bench), 0);
+    for (int n = 0; n < 20000; n++) {
+        look(bench, 1);
+        ask(bench, 0, 60 * MIB); /* it holds nothing of it */
+        bench->channels[0]->memory.kept_ns = 0;
+        ask(bench, 1, 60 * MIB);
+        for (int i = 0; i < 1000 && answer_of(bench, 1) == WAITS; i++)
+            memory_reported(bench->channels[1]);
+        assert_int_not_equal(answer_of(bench, 1), NO);
+        bench->channels[1]->memory.kept_ns = 0;
+        bench->now_ns += 1000 * MS;
+        look(bench, 1);
+    }
+    page_store_u64(&bench->reports[0]->memory_bytes, 1);
+    pthread_join(thread, NULL);
+}
+
 /*
  * Workers that see their grants late, in any order: what they could hold, as far as each knows, is
  * never more than the quota; every ask is answered; in the end all of it can be had.
@@ -625,6 +703,8 @@ int main(void)
         CASE(test_memory_over_a_lowered_quota_is_what_nvml_has_shown),
         CASE(test_memory_sum_explains),
         CASE(test_memory_race_for_the_last_bytes),
+        CASE(test_memory_granted_is_kept_until_the_call_goes_on),
+        CASE(test_memory_acknowledged_meanwhile_is_not_refused),
         CASE(test_memory_never_more_than_the_quota),
     };
 

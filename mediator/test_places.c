@@ -246,9 +246,10 @@ static void test_window_place_is_held_after_a_late_resume(void **state)
     host_kill(&host->mediator, SIGKILL);
     guest_close(&guest);
     host_start_mediator(host, NULL);
+    /* The VM's socket is there once all is adopted; before that no channel is known. */
+    guest = guest_hello_window(host, 1, 64);
     channel_order(&first, FAKE_ABORT, 0, 0);
     AWAIT(vm_number(host, 1, "channels") == 0);
-    guest = guest_hello_window(host, 1, 64);
     resume(&guest, &first);
     guest_receive(&guest, &message, NULL);
     assert_int_equal(message.head.type, VGPU_MSG_REFUSED);

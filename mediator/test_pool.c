@@ -269,6 +269,15 @@ static void test_pool_elsewhere_leaves_what_runs(void **state)
     run(bench, 4000);
     assert_in_range(percent(bench, 2), 31, 35); /* its priority counts all the same */
     assert_in_range(percent(bench, 3), 15, 18);
+    /* Once the GPU serves that pool too, it goes there. */
+    bench->pools[2].gpus = 1;
+    bench->pools[2].weight_hundredths = 5000;
+    reconfigure(bench);
+    seat_update(seat_of(bench, 2), &bench->vms[2]);
+    assert_string_equal(seat_of(bench, 2)->pool->name, "C");
+    run(bench, 4000);
+    assert_in_range(percent(bench, 2), 31, 35);
+    assert_in_range(percent(bench, 3), 31, 35);
 }
 
 /* A pool that the GPU no longer serves stays until its last VM goes, at the least weight. */
@@ -339,7 +348,12 @@ static void test_pool_least_values_count(void **state)
     bench->pools[1].grace_us = bench->pools[1].max_wait_ms = 0;
     reconfigure(bench);
     config = present(bench);
-    assert_memory_equal(&config, &defaults, sizeof(config));
+    assert_int_equal(config.slice_ns, defaults.slice_ns);
+    assert_int_equal(config.slice_min_ns, defaults.slice_min_ns);
+    assert_int_equal(config.slice_max_ns, defaults.slice_max_ns);
+    assert_int_equal(config.grace_ns, defaults.grace_ns);
+    assert_int_equal(config.max_wait_ns, defaults.max_wait_ns);
+    assert_int_equal(config.aging_ns, defaults.aging_ns);
 }
 
 /* Every value that the store takes makes a configuration that the scheduler takes. */
@@ -399,6 +413,112 @@ static void test_pool_slice_is_live_within_the_turn(void **state)
     assert_true(bench->held_ms[1 - holder] >= 5);
 }
 
+/* So many jobs of VM i are taken now. */
+static void takes(struct bench *bench, int i, unsigned jobs)
+{
+    bench->reports[i]->jobs_taken += jobs;
+    bench->reports[i]->depth += jobs;
+}
+
+/* The worker of VM i has done so many, and needs the GPU for the rest. */
+static void does(struct bench *bench, int i, unsigned jobs)
+{
+    bench->reports[i]->jobs_done += jobs;
+    bench->reports[i]->depth -= jobs;
+    bench->reports[i]->need = bench->reports[i]->depth ? VGPU_NEED_GPU : VGPU_NEED_NOTHING;
+    lease_channel_reported(bench->channels[i]);
+}
+
+static struct sched_vm_stats stats_of(struct bench *bench, int i)
+{
+    struct sched_vm_stats stats;
+
+    assert_int_equal(
+        sched_vm_stats(bench->gpu->sched, seat_of(bench, i)->handle, bench->now_ns, &stats), 0);
+    return stats;
+}
+
+/* 100 jobs of VM 1 have arrived before one of VM 2, so they are done before it: FIFO, by jobs. */
+static void test_pool_strict_serves_jobs_in_order_of_arrival(void **state)
+{
+    struct bench *bench = *state;
+
+    bench->pools[0].strict = true;
+    reconfigure(bench);
+    takes(bench, 0, 100);
+    begin(bench, 0);
+    run(bench, 1);
+    takes(bench, 1, 1);
+    begin(bench, 1);
+    takes(bench, 0, 1); /* one more, after that of VM 2 */
+    for (int i = 0; i < 99; i++) {
+        run(bench, 1);
+        does(bench, 0, 1);
+    }
+    run(bench, 10);
+    assert_true(granted(bench, 0));
+    does(bench, 0, 1); /* the last that came before */
+    run(bench, 11);
+    assert_true(granted(bench, 1));
+    does(bench, 1, 1);
+    run(bench, 2);
+    assert_true(granted(bench, 0));
+}
+
+/* One that says for ever that its oldest job is old has its neighbours wait for a second longer. */
+static void test_pool_strict_bounds_a_lie_about_arrivals(void **state)
+{
+    struct bench *bench = *state;
+    unsigned waited = 0;
+
+    bench->pools[0].strict = true;
+    reconfigure(bench);
+    takes(bench, 0, 1000000);
+    begin(bench, 0);
+    run(bench, 5000);
+    takes(bench, 1, 1);
+    begin(bench, 1);
+    while (!granted(bench, 1)) {
+        run(bench, 1);
+        waited++;
+    }
+    assert_in_range(waited, 900, 1020);
+    run(bench, 5);
+    does(bench, 1, 1);
+    takes(bench, 1, 1);
+    bench->reports[1]->need = VGPU_NEED_GPU;
+    lease_channel_reported(bench->channels[1]);
+    for (waited = 0; !granted(bench, 1); waited++)
+        run(bench, 1);
+    assert_in_range(waited, 900, 1020);
+}
+
+/* Depth is told when somebody decides, and never for more than what it can add. */
+static void test_pool_depth_is_told_bounded(void **state)
+{
+    struct bench *bench = *state;
+
+    takes(bench, 0, 1);
+    begin(bench, 0);
+    begin(bench, 1);
+    takes(bench, 1, 7);
+    run(bench, 30);
+    assert_int_equal(stats_of(bench, 1).depth, 7);
+    bench->reports[1]->depth = UINT32_MAX;
+    run(bench, 30);
+    assert_int_equal(stats_of(bench, 1).depth, 64);
+}
+
+/* Nobody waits: no timer runs, whatever is queued. */
+static void test_pool_depth_wakes_nobody_up(void **state)
+{
+    struct bench *bench = *state;
+
+    begin(bench, 0);
+    takes(bench, 0, 100);
+    assert_true(loop_next_due(bench->loop) >= bench->now_ns + 10 * VGPU_NS_PER_S);
+}
+
 #define CASE(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(void)
@@ -415,6 +535,10 @@ int main(void)
         CASE(test_pool_extremes_are_accepted),
         CASE(test_pool_strict_if_any_says_so),
         CASE(test_pool_slice_is_live_within_the_turn),
+        CASE(test_pool_strict_serves_jobs_in_order_of_arrival),
+        CASE(test_pool_strict_bounds_a_lie_about_arrivals),
+        CASE(test_pool_depth_is_told_bounded),
+        CASE(test_pool_depth_wakes_nobody_up),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -220,8 +220,7 @@ void vm_update(struct vm *vm, const struct config_vm *config)
     faults_configured(vm, false);
     set_timeouts(vm);
     memory_update(vm);
-    if (same)
-        return;
+    /* Each time: which pools a GPU serves may have changed as well. */
     for (unsigned i = 0; i < MEDIATOR_GPUS_MAX; i++) {
         struct gpu *gpu = vm->mediator->gpus[i];
         struct seat *seat = gpu ? gpu_find_seat(gpu, config->id) : NULL;
@@ -229,7 +228,8 @@ void vm_update(struct vm *vm, const struct config_vm *config)
         if (seat)
             seat_update(seat, config);
     }
-    tell_state(vm);
+    if (!same)
+        tell_state(vm);
 }
 
 /* Takes an ended channel out of the VM. */
@@ -385,7 +385,8 @@ void vm_fault_channel(struct channel *channel, enum fault_kind kind, enum vgpu_s
     if (channel_next(channel->state, CHANNEL_EV_KILL) == CHANNEL_N_STATES)
         return;
     vm_kill_channel(channel, status, text);
-    fault_note(channel->vm, kind, text);
+    if (mediator_gpu_ok(channel->vm->mediator, channel->gpu_id))
+        fault_note(channel->vm, kind, text);
 }
 
 static void stop_late(void *context)
@@ -416,6 +417,8 @@ static void ready_late(void *context)
 static void channel_opened(struct channel *channel)
 {
     channel_step(channel, CHANNEL_EV_READY);
+    channel->stray.off_ns = loop_now(loop_of(channel->vm)); /* its start used the GPU */
+    stray_watch(channel->vm->mediator);
     loop_timer_clear(loop_of(channel->vm), &channel->timer);
     if (mediator_may_log(channel->vm->mediator))
         vgpu_log(VGPU_LOG_INFO, "channel-open",
@@ -716,6 +719,8 @@ void vm_resume(struct vm *vm, struct connection *connection, const struct vgpu_m
         return;
     }
     channel_step(channel, CHANNEL_EV_RESUMED);
+    channel->stray.off_ns = loop_now(loop_of(vm));
+    stray_watch(vm->mediator);
     loop_timer_clear(loop_of(vm), &channel->timer);
     channel->connection = connection;
     answer_channel(connection, VGPU_MSG_RESUMED, request->head.tag, channel->number);

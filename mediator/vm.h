@@ -88,7 +88,7 @@ void vm_launcher_lost(struct channel *channel);
 void vm_end_channel(struct channel *channel, enum vgpu_status status, const char *text);
 void vm_kill_channel(struct channel *channel, enum vgpu_status status, const char *text);
 
-/* The same, and it is held against the VM. */
+/* The same, and it is held against the VM, unless its GPU is lost. */
 void vm_fault_channel(struct channel *channel, enum fault_kind kind, enum vgpu_status status,
                       const char *text);
 

@@ -303,6 +303,7 @@ void charge_end_turn(struct sched *sched, struct sched_vm *vm)
     uint64_t limit = sched->config.slice_max_ns + sched->config.grace_ns;
     uint64_t over = vm->turn_ns > vm->turn_allow_ns ? vm->turn_ns - vm->turn_allow_ns : 0;
 
+    vm->paying = vm->paying || over > limit;
     vm->over_ns -= vm->over_ns / 8;
     if (over > vm->over_ns)
         vm->over_ns = min_u64(over, limit);

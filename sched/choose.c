@@ -16,6 +16,7 @@
 
 #define AGE_PER_DECISION  4 /* VMs that get the urgency of a long wait at once */
 #define LOOK_PER_PRIORITY 4 /* waking VMs that are looked at */
+#define DEBTOR_WAITS      10
 
 static void list_append(struct vm_list *list, struct sched_vm *vm)
 {
@@ -64,7 +65,7 @@ static uint64_t urgency(const struct sched *sched, const struct sched_vm *vm)
         ns += vm->depth >= full ? part_ns : part_ns / full * vm->depth;
     if (vm->long_wait)
         ns += part_ns;
-    return fairq_distance(ns, registered);
+    return ns ? fairq_distance(ns, registered) : 0;
 }
 
 static uint64_t deadline(const struct sched *sched, const struct sched_vm *vm, uint64_t v)
@@ -114,8 +115,8 @@ void choose_enqueue(struct sched *sched, struct sched_vm *vm, uint64_t now_ns)
     vm->arrival_ns = vm->oldest_ns ? vm->oldest_ns : now_ns;
     vm->long_wait = false;
     vm->forced = false;
-    vm->in_debt = sched_is_fair(sched) &&
-                  fairq_lag_ns(time, vm->entity.v, vm->entity.weight) < -(int64_t)limit;
+    if (fairq_lag_ns(time, vm->entity.v, vm->entity.weight) >= -(int64_t)limit)
+        vm->paying = false;
     list_append(&sched->waiters[vm->params.priority], vm);
     tree_enter(sched, vm);
     sched->waiting++;
@@ -189,7 +190,18 @@ void choose_age(struct sched *sched, uint64_t now_ns)
     }
 }
 
-/* The VM that has waited longest, if that is max_wait_ns or more. */
+/*
+ * Who owes much for an overrun is not paid back for it at once; but nobody waits for ever. Debts
+ * from turns that max_wait itself has given do not count: a small share would never repay them.
+ */
+static bool is_due(const struct sched *sched, const struct sched_vm *vm, uint64_t now_ns)
+{
+    uint64_t patience = sched->config.max_wait_ns * (vm->paying ? DEBTOR_WAITS : 1);
+
+    return now_ns - vm->wait_since_ns >= patience;
+}
+
+/* The VM that has waited longest, if that is as long as anybody may. */
 static struct sched_vm *overdue(struct sched *sched, uint64_t now_ns)
 {
     struct sched_vm *found = NULL;
@@ -199,9 +211,9 @@ static struct sched_vm *overdue(struct sched *sched, uint64_t now_ns)
     for (unsigned p = 0; p < SCHED_N_PRIORITIES; p++) {
         struct sched_vm *vm = sched->waiters[p].first;
 
-        for (unsigned i = 0; vm && vm->in_debt && i < LOOK_PER_PRIORITY; i++)
-            vm = vm->next;
-        if (!vm || vm->in_debt || now_ns - vm->wait_since_ns < sched->config.max_wait_ns)
+        for (unsigned i = 0; vm && vm->paying && !is_due(sched, vm, now_ns); i++)
+            vm = i < LOOK_PER_PRIORITY ? vm->next : NULL;
+        if (!vm || !is_due(sched, vm, now_ns))
             continue;
         if (!found || vm->seq < found->seq)
             found = vm;
@@ -424,7 +436,7 @@ static bool successor_strict(struct sched *sched, const struct sched_vm *holder,
         return true;
     if (vm->params.priority != holder->params.priority)
         return vm->params.priority > holder->params.priority;
-    return !holder->oldest_ns || vm->arrival_ns <= holder->oldest_ns;
+    return !holder->oldest_ns || vm->arrival_ns < holder->oldest_ns;
 }
 
 bool choose_successor(struct sched *sched, struct sched_vm *holder, uint64_t now_ns)

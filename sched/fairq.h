@@ -54,7 +54,9 @@ static inline uint64_t fairq_distance(uint64_t ns, uint64_t weight)
 /* V if unsettled_ns of service, not charged yet, were charged to members now. */
 static inline uint64_t fairq_time(const struct fairq *queue, uint64_t unsettled_ns)
 {
-    return queue->base + (queue->weight ? fairq_distance(unsettled_ns, queue->weight) : 0);
+    if (!unsettled_ns || !queue->weight)
+        return queue->base;
+    return queue->base + fairq_distance(unsettled_ns, queue->weight);
 }
 
 /* Service that an entity at v is owed at virtual time `time`. */

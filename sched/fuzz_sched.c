@@ -152,7 +152,12 @@ static void call(struct world *world, const uint8_t *in)
         sched_charge(world->sched, vm, world->now, amount, in[3]);
         break;
     case 7:
-        sched_vm_backlog(world->sched, vm, in[2], amount, world->now, &world->out);
+        if (in[2] & 1) {
+            sched_vm_backlog(world->sched, vm, in[2], amount, world->now, NULL);
+            sched_tick(world->sched, world->now, &world->out);
+        } else {
+            sched_vm_backlog(world->sched, vm, in[2], amount, world->now, &world->out);
+        }
         break;
     case 8:
         sched_lease_started(world->sched, vm, world->now);

@@ -303,7 +303,8 @@ int sched_vm_backlog(struct sched *sched, uint32_t handle, uint32_t depth, uint6
     vm->oldest_ns = oldest_ns;
     if (moved && vm->state == LEASE_WAITING)
         choose_requeue(sched, vm);
-    sched_decide(sched, now_ns, actions);
+    if (actions)
+        sched_decide(sched, now_ns, actions);
     return 0;
 }
 

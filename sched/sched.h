@@ -154,7 +154,8 @@ int sched_vm_idle(struct sched *sched, uint32_t vm, uint64_t now_ns, struct sche
 
 /*
  * Optional, when known: jobs queued, and when the oldest of them arrived (0: not known). Feeds
- * urgency and, under strict, the order of arrival. Does not say whether the VM has work.
+ * urgency and, under strict, the order of arrival. Does not say whether the VM has work. actions
+ * may be NULL where another call follows at once, which decides.
  */
 int sched_vm_backlog(struct sched *sched, uint32_t vm, uint32_t depth, uint64_t oldest_ns,
                      uint64_t now_ns, struct sched_actions *actions);

@@ -66,6 +66,7 @@ struct sim {
     struct sim_result *result;
     struct sched *sched;
     struct fluid fluid;
+    double *pool_weights; /* fluid's, where they are in force */
     struct guest *guests;
     struct stay stays[ON_GPU_MAX];
     unsigned n_stays;
@@ -488,12 +489,42 @@ static void set_fluid_weight(struct guest *guest, const struct sched_vm_params *
     guest->fluid->weight = multipliers[params->priority] * params->weight_milli;
 }
 
-static void change(struct sim *sim, const struct sim_change *what)
+/* The fluid system has pools as long as each has a weight. */
+static void set_fluid_pools(struct sim *sim)
+{
+    bool weighted = true;
+
+    for (uint32_t p = 0; p < sim->fluid.n_pools; p++)
+        weighted = weighted && sim->pool_weights[p] > 0;
+    sim->fluid.pool_weights = weighted ? sim->pool_weights : NULL;
+}
+
+static void change_vm(struct sim *sim, const struct sim_change *what, struct sched_actions *actions)
 {
     struct guest *guest = &sim->guests[what->vm];
-    struct sched_config config;
-    struct sched_actions actions = {.next_ns = sim->tick_ns};
+    struct sched_vm_params params;
     struct sched_vm_stats stats;
+
+    if (sched_vm_stats(sim->sched, guest->handle, sim->now_ns, &stats) < 0)
+        return;
+    params = (struct sched_vm_params){.tag = stats.tag,
+                                      .pool_id = stats.pool_id,
+                                      .priority = stats.priority,
+                                      .weight_milli = stats.weight_milli};
+    if (what->kind == SIM_SET_WEIGHT)
+        params.weight_milli = (uint32_t)what->value;
+    else if (what->kind == SIM_SET_POOL)
+        params.pool_id = guest->fluid->pool = (uint32_t)what->value;
+    else
+        params.priority = (enum sched_priority)what->value;
+    set_fluid_weight(guest, &params);
+    sched_vm_update(sim->sched, guest->handle, &params, sim->now_ns, actions);
+}
+
+static void change(struct sim *sim, const struct sim_change *what)
+{
+    struct sched_actions actions = {.next_ns = sim->tick_ns};
+    struct sched_config config;
 
     sched_get_config(sim->sched, &config);
     if (what->kind == SIM_SET_POLICY || what->kind == SIM_SET_SLICE) {
@@ -506,18 +537,12 @@ static void change(struct sim *sim, const struct sim_change *what)
         if (config.slice_min_ns > config.slice_ns)
             config.slice_min_ns = config.slice_ns;
         sched_configure(sim->sched, &config, sim->now_ns, &actions, NULL);
-    } else if (sched_vm_stats(sim->sched, guest->handle, sim->now_ns, &stats) == 0) {
-        struct sched_vm_params params = {.tag = stats.tag,
-                                         .pool_id = stats.pool_id,
-                                         .priority = stats.priority,
-                                         .weight_milli = stats.weight_milli};
-
-        if (what->kind == SIM_SET_WEIGHT)
-            params.weight_milli = (uint32_t)what->value;
-        else
-            params.priority = (enum sched_priority)what->value;
-        set_fluid_weight(guest, &params);
-        sched_vm_update(sim->sched, guest->handle, &params, sim->now_ns, &actions);
+    } else if (what->kind == SIM_SET_POOL_WEIGHT) {
+        sim->pool_weights[what->vm] = (double)what->value;
+        set_fluid_pools(sim);
+        sched_pool_set_weight(sim->sched, what->vm, (uint32_t)what->value, sim->now_ns, &actions);
+    } else {
+        change_vm(sim, what, &actions);
     }
     apply(sim, &actions);
 }
@@ -600,29 +625,24 @@ static int set_up(struct sim *sim, struct vgpu_err *err)
 {
     const struct sim_spec *spec = sim->spec;
     struct sched_actions actions;
-    bool weighted = true;
     int r = 0;
 
     sim->sched = sched_new(&spec->config, err);
     sim->guests = calloc(spec->n_vms, sizeof(*sim->guests));
     sim->fluid.vms = calloc(spec->n_vms, sizeof(*sim->fluid.vms));
-    sim->fluid.pool_weights = calloc(spec->n_pools, sizeof(double));
+    sim->pool_weights = calloc(spec->n_pools, sizeof(double));
     sim->fluid.pool_sums = calloc(spec->n_pools, sizeof(double));
     sim->result->vms = calloc(spec->n_vms, sizeof(*sim->result->vms));
-    if (!sim->sched || !sim->guests || !sim->fluid.vms || !sim->fluid.pool_weights ||
+    if (!sim->sched || !sim->guests || !sim->fluid.vms || !sim->pool_weights ||
         !sim->fluid.pool_sums || !sim->result->vms)
         return -ENOMEM;
     sim->fluid.n_vms = spec->n_vms;
     sim->fluid.n_pools = spec->n_pools;
     for (uint32_t p = 0; r == 0 && p < spec->n_pools; p++) {
-        weighted = weighted && spec->pools[p].weight_milli;
-        sim->fluid.pool_weights[p] = spec->pools[p].weight_milli;
+        sim->pool_weights[p] = spec->pools[p].weight_milli;
         r = sched_pool_add(sim->sched, p, spec->pools[p].weight_milli, 0, &actions);
     }
-    if (!weighted) {
-        free(sim->fluid.pool_weights);
-        sim->fluid.pool_weights = NULL;
-    }
+    set_fluid_pools(sim);
     for (uint32_t i = 0; r == 0 && i < spec->n_vms; i++)
         r = set_up_vm(sim, i);
     return r;
@@ -704,7 +724,7 @@ static void tear_down(struct sim *sim)
     }
     free(sim->guests);
     free(sim->fluid.vms);
-    free(sim->fluid.pool_weights);
+    free(sim->pool_weights);
     free(sim->fluid.pool_sums);
     sched_free(sim->sched);
 }

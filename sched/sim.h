@@ -63,12 +63,19 @@ struct sim_pool {
     uint32_t weight_milli;
 };
 
-enum sim_change_kind { SIM_SET_WEIGHT, SIM_SET_PRIORITY, SIM_SET_POLICY, SIM_SET_SLICE };
+enum sim_change_kind {
+    SIM_SET_WEIGHT,
+    SIM_SET_PRIORITY,
+    SIM_SET_POOL,
+    SIM_SET_POOL_WEIGHT,
+    SIM_SET_POLICY,
+    SIM_SET_SLICE
+};
 
 struct sim_change {
     uint64_t at_ns;
     enum sim_change_kind kind;
-    uint32_t vm; /* index */
+    uint32_t vm; /* index; of SIM_SET_POOL_WEIGHT the pool's */
     uint64_t value;
 };
 

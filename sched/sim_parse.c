@@ -418,11 +418,38 @@ static int add_change(struct words *words, struct sim_spec *spec, const struct s
     return 0;
 }
 
+static int take_pool(struct words *words, const struct sim_spec *spec, uint32_t *ret)
+{
+    char name[SIM_NAME_BYTES];
+    int r = take_name(words, "pool", name);
+
+    if (r < 0)
+        return r;
+    return find_pool(spec, name, ret) < 0 ? FAIL(words, "pool '%s' is not declared above", name)
+                                          : 0;
+}
+
+static int parse_pool_change(struct words *words, struct sim_spec *spec, struct sim_change *change)
+{
+    uint32_t weight = 0;
+    int r = take_pool(words, spec, &change->vm);
+
+    if (r < 0)
+        return r;
+    change->kind = SIM_SET_POOL_WEIGHT;
+    if (!take_if(words, "weight"))
+        return FAIL(words, "after 'at TIME pool NAME' comes weight");
+    if (!take_if(words, "none"))
+        r = take_weight(words, &weight);
+    change->value = weight;
+    return r < 0 ? r : add_change(words, spec, change);
+}
+
 static int parse_vm_change(struct words *words, struct sim_spec *spec, struct sim_change *change)
 {
     char name[SIM_NAME_BYTES];
     bool found = false;
-    uint32_t weight = 0;
+    uint32_t weight = 0, pool = 0;
     unsigned priority = 0;
     int r = take_name(words, "vm", name);
 
@@ -436,8 +463,12 @@ static int parse_vm_change(struct words *words, struct sim_spec *spec, struct si
         change->kind = SIM_SET_PRIORITY;
         r = take_priority(words, &priority);
         change->value = priority;
+    } else if (take_if(words, "pool")) {
+        change->kind = SIM_SET_POOL;
+        r = take_pool(words, spec, &pool);
+        change->value = pool;
     } else {
-        return FAIL(words, "after 'at TIME vm NAME' comes weight or priority");
+        return FAIL(words, "after 'at TIME vm NAME' comes weight, priority or pool");
     }
     for (uint32_t i = 0; r == 0 && i < spec->n_vms; i++) {
         if (!change_names(spec, i, name))
@@ -461,6 +492,8 @@ static int parse_at(struct words *words, struct sim_spec *spec)
         return r;
     if (take_if(words, "vm"))
         return parse_vm_change(words, spec, &change);
+    if (take_if(words, "pool"))
+        return parse_pool_change(words, spec, &change);
     if (take_if(words, "policy")) {
         change.kind = SIM_SET_POLICY;
         r = take_policy(words, &policy);
@@ -470,7 +503,7 @@ static int parse_at(struct words *words, struct sim_spec *spec)
         r = take_time(words, "slice", SCHED_SLICE_LIMIT_MIN_NS, SCHED_SLICE_LIMIT_MAX_NS,
                       &change.value);
     } else {
-        return FAIL(words, "after 'at TIME' comes vm, policy or slice");
+        return FAIL(words, "after 'at TIME' comes vm, pool, policy or slice");
     }
     return r < 0 ? r : add_change(words, spec, &change);
 }

@@ -32,7 +32,7 @@ struct sched_vm {
     bool waking;                   /* waits for, or has, its first turn after being without work */
     bool early;                    /* present turn was taken ahead of order */
     bool forced;                   /* present turn comes from max_wait */
-    bool in_debt;                  /* owed too much when it began to wait: max_wait is not for it */
+    bool paying;                   /* a turn took far more than its slice, and V is not there yet */
     bool long_wait;                /* has the urgency of a long wait */
     enum sched_priority run_level; /* strict: level at which it was granted */
 

@@ -387,6 +387,39 @@ static void test_property_strict_low_waits_no_longer_than_aging(void **state)
     }
 }
 
+/* The least share there is beside the largest: its own turn would come once in half a minute. */
+static void test_property_least_share_waits_no_longer_than_max_wait(void **state)
+{
+    for (uint64_t seed = 1; seed <= 20; seed++) {
+        const struct recipe recipe = {.vms_min = 30,
+                                      .vms_max = 30,
+                                      .duration_ns = 30 * S,
+                                      .job_max_ns = seed % 2 ? 3 * MS : 30 * MS};
+        struct sim_spec spec;
+        struct sim_result result;
+        uint64_t most;
+
+        make_spec(seed, &recipe, &spec);
+        spec.config.max_wait_ns = 500 * MS;
+        for (uint32_t i = 1; i < spec.n_vms; i++) {
+            spec.vms[i].priority = SCHED_PRIORITY_HIGH;
+            spec.vms[i].weight_milli = SCHED_WEIGHT_MAX;
+        }
+        spec.vms[0].priority = SCHED_PRIORITY_LOW;
+        spec.vms[0].weight_milli = SCHED_WEIGHT_MIN;
+        play(&spec, NULL, &result);
+        /* The turn in hand, and those of others who are due as well: overruns make some wait. */
+        most = spec.config.max_wait_ns + spec.config.slice_max_ns + 4 * result.longest_ns +
+               (seed % 2 ? 0 : 5 * (spec.config.slice_min_ns + result.longest_ns));
+        if (result.vms[0].turn_wait_max_ns > most)
+            fail_msg("seed %llu: waited for %llu ns", (unsigned long long)seed,
+                     (unsigned long long)result.vms[0].turn_wait_max_ns);
+        assert_true(result.vms[0].grants >= 25);
+        sim_result_release(&result);
+        sim_spec_release(&spec);
+    }
+}
+
 /* A change of weight in mid-run: lags stay within the bound of the (new) fluid shares. */
 static void test_property_live_changes_keep_the_bound(void **state)
 {
@@ -419,6 +452,43 @@ static void test_property_live_changes_keep_the_bound(void **state)
         sim_result_release(&result);
         sim_spec_release(&spec);
     }
+}
+
+/* VMs that move between weighted pools, and pools that are weighed anew. */
+static void test_property_live_pools_keep_the_bound(void **state)
+{
+    const struct recipe recipe = {
+        .vms_min = 3, .vms_max = 20, .duration_ns = 12 * S, .job_max_ns = 3 * MS, .pools = true};
+    double worst = 0;
+
+    for (uint64_t seed = 1; seed <= 40; seed++) {
+        struct sim_spec spec;
+        struct sim_result result;
+        uint64_t random = seed;
+
+        make_spec(seed, &recipe, &spec);
+        spec.n_changes = 20;
+        spec.changes = calloc(spec.n_changes, sizeof(*spec.changes));
+        assert_non_null(spec.changes);
+        for (uint32_t i = 0; i < spec.n_changes; i++) {
+            struct sim_change *change = &spec.changes[i];
+            bool weigh = pick(&random, 0, 2) == 0;
+
+            change->at_ns = (i + 1) * 500 * MS + pick(&random, 0, 400 * MS);
+            change->kind = weigh ? SIM_SET_POOL_WEIGHT : SIM_SET_POOL;
+            change->vm = (uint32_t)pick(&random, 0, weigh ? 2 : spec.n_vms - 1);
+            change->value = weigh ? pick(&random, 1000, 100000) : pick(&random, 0, 2);
+        }
+        play(&spec, NULL, &result);
+        /* The bounds of the two levels add: what the pool is owed stays with the pool. */
+        worst = fmax(worst, result.lag_max_ns / (2 * (double)result.lag_bound_ns));
+        if (worst > 1)
+            fail_msg("seed %llu: lag %.0f above twice %llu", (unsigned long long)seed,
+                     result.lag_max_ns, (unsigned long long)result.lag_bound_ns);
+        sim_result_release(&result);
+        sim_spec_release(&spec);
+    }
+    print_message("    lag %.3f of the bound\n", worst);
 }
 
 /* One VM's kernels never end: the others' longest wait beyond their turn stays small. */
@@ -569,7 +639,9 @@ int main(void)
         cmocka_unit_test(test_property_order_within_a_vm),
         cmocka_unit_test(test_property_strict_is_fifo_within_a_level),
         cmocka_unit_test(test_property_strict_low_waits_no_longer_than_aging),
+        cmocka_unit_test(test_property_least_share_waits_no_longer_than_max_wait),
         cmocka_unit_test(test_property_live_changes_keep_the_bound),
+        cmocka_unit_test(test_property_live_pools_keep_the_bound),
         cmocka_unit_test(test_property_endless_kernel_beside_others),
         cmocka_unit_test(test_property_ids_decide_nothing),
         cmocka_unit_test(test_property_same_seed_same_result),

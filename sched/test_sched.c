@@ -606,21 +606,27 @@ static void test_sched_nobody_waits_longer_than_max_wait(void **state)
 }
 
 /* One that owes for a long overrun is not brought forward by max_wait. */
-static void test_sched_max_wait_is_not_for_debtors(void **state)
+static void test_sched_max_wait_is_ten_times_longer_for_debtors(void **state)
 {
     struct rig rig;
+    uint64_t waits_from;
 
     make_overrunner(&rig);
-    short_wait(&rig.config);
+    rig.config.max_wait_ns = 20 * MS;
     assert_int_equal(sched_configure(rig.sched, &rig.config, rig.now, &rig.out, NULL), 0);
     while (rig.now < 3000 * MS)
         rig_next_turn(&rig);
     rig_release(&rig, 0, 2000 * MS);
     assert_true(rig_stats(&rig, 0).lag_ns < -300 * (int64_t)MS);
-    while (rig.now < 3400 * MS) {
+    waits_from = rig.now;
+    while (rig.now < waits_from + 10 * rig.config.max_wait_ns) {
         rig_next_turn(&rig);
-        assert_int_equal(rig_state(&rig, 0), LEASE_WAITING);
+        if (rig.now < waits_from + 10 * rig.config.max_wait_ns)
+            assert_int_equal(rig_state(&rig, 0), LEASE_WAITING);
     }
+    assert_true(rig_stats(&rig, 0).lag_ns < -50 * (int64_t)MS); /* it owes as much as before */
+    rig_next_turn(&rig);
+    assert_true(rig_stats(&rig, 0).grants == 2);
     rig_close(&rig);
 }
 
@@ -757,7 +763,7 @@ int main(void)
         cmocka_unit_test(test_sched_high_priority_ahead_of_its_share_waits),
         cmocka_unit_test(test_sched_early_revokes_are_limited),
         cmocka_unit_test(test_sched_nobody_waits_longer_than_max_wait),
-        cmocka_unit_test(test_sched_max_wait_is_not_for_debtors),
+        cmocka_unit_test(test_sched_max_wait_is_ten_times_longer_for_debtors),
         cmocka_unit_test(test_sched_depth_adds_urgency),
         cmocka_unit_test(test_sched_slice_adapts_to_job_length),
         cmocka_unit_test(test_sched_status_share_and_entitlement),

@@ -95,8 +95,12 @@ static void test_sim_parse_refusals_name_the_line_and_cause(void **state)
     refuse("seed 1 2\n" VM, "'2' is too much");
     refuse("slice 10ms\nslice-min 20ms\n" VM, "slice is");
     refuse(VM "at 1s vm b weight 2\n", "vm 'b' is not declared");
-    refuse(VM "at 1s moon 2\n", "comes vm, policy or slice");
-    refuse(VM "at 1s vm a colour 2\n", "comes weight or priority");
+    refuse(VM "at 1s vm a pool p\n", "pool 'p' is not declared");
+    refuse(VM "at 1s pool p weight 2\n", "pool 'p' is not declared");
+    refuse("pool p\n" VM "at 1s pool p colour 2\n", "comes weight");
+    refuse("pool p\n" VM "at 1s pool p weight 100.001\n", "must be 1.0 to 100.0");
+    refuse(VM "at 1s moon 2\n", "comes vm, pool, policy or slice");
+    refuse(VM "at 1s vm a colour 2\n", "comes weight, priority or pool");
     refuse("duration 1.2345s\n" VM, "not a time");
 }
 
@@ -314,6 +318,24 @@ static void test_sim_live_policy_and_slice(void **state)
     done(&spec, &result);
 }
 
+/* VM c alone in q has half; then a third of p's half; then, in one queue, a quarter of all. */
+static void test_sim_live_pools(void **state)
+{
+    struct sim_spec spec;
+    struct sim_result result;
+
+    play("duration 12s\npool p weight 50\npool q weight 50\n"
+         "vm a pool p arrive closed 4 job fixed 1ms\nvm b pool p arrive closed 4 job fixed 1ms\n"
+         "vm c pool q arrive closed 4 job fixed 1ms\nvm d pool q start 4s arrive closed 4 job "
+         "fixed 1ms\n"
+         "at 4s vm c pool p\nat 8s pool q weight none\n",
+         &spec, &result);
+    assert_in_range(result.vms[2].served_ns, UINT64_C(3560000000), UINT64_C(3680000000));
+    assert_in_range(result.vms[3].served_ns, UINT64_C(2900000000), UINT64_C(3020000000));
+    assert_true(result.lag_max_ns <= (double)result.lag_bound_ns);
+    done(&spec, &result);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -332,6 +354,7 @@ int main(void)
         cmocka_unit_test(test_sim_full_queue_drops),
         cmocka_unit_test(test_sim_steps_are_limited),
         cmocka_unit_test(test_sim_live_policy_and_slice),
+        cmocka_unit_test(test_sim_live_pools),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -10,11 +10,14 @@ static void roll(struct window *window, uint64_t bucket)
         steps = SCHED_WINDOW_BUCKETS;
     for (uint64_t i = 0; i < steps; i++)
         window->buckets[(bucket - i) % SCHED_WINDOW_BUCKETS] = 0;
-    if (bucket > window->newest)
-        window->newest = bucket;
+    if (bucket <= window->newest)
+        return;
+    window->newest = bucket;
+    window->newest_ns = bucket * SCHED_WINDOW_BUCKET_NS;
+    window->slot = (uint32_t)(bucket % SCHED_WINDOW_BUCKETS);
 }
 
-void window_add(struct window *window, uint64_t from_ns, uint64_t to_ns, uint64_t amount)
+void window_spread(struct window *window, uint64_t from_ns, uint64_t to_ns, uint64_t amount)
 {
     uint64_t last = to_ns / SCHED_WINDOW_BUCKET_NS, first = from_ns / SCHED_WINDOW_BUCKET_NS;
     uint64_t rest = amount;

@@ -209,6 +209,8 @@ bool quota_poll(struct channel *channel)
         item_finish(channel, item, item->lost);
     else
         consumer_issue(channel, item);
+    /* What it was granted and has not taken, others may have. */
+    page_store_u64(&channel->map.report->memory_done, answer >> 1);
     if (channel->quota.waits && answer >> 1 == channel->quota.ask)
         ask(channel);
     return true;

@@ -194,6 +194,26 @@ static void test_budget_used_up_is_told_once_for_each_grant(void **state)
     close_client(client);
 }
 
+/* What waits for its VM's rate keeps the GPU from nobody, however it came to be sent. */
+static void test_budget_job_over_the_rate_needs_no_gpu(void **state)
+{
+    struct client *client = open_client();
+
+    test_driver_release();
+    client->lease->contended = 1;
+    client->lease->jobs_allowed = 1;
+    for (int i = 0; i < 3; i++)
+        client_launch(client, KERNEL, VGPU_STREAM_DEFAULT);
+    client_run(client);
+    assert_int_equal(client->report->jobs_taken, 2);
+    assert_int_equal(client->report->jobs_done, 1);
+    assert_int_equal(client->report->need, VGPU_NEED_NOTHING);
+    page_store_u64(&client->lease->jobs_allowed, 3);
+    client_run(client);
+    assert_int_equal(client->report->jobs_done, 3);
+    close_client(client);
+}
+
 static void test_budget_without_limits_tells_nothing(void **state)
 {
     struct client *client = open_client();
@@ -289,6 +309,7 @@ int main(void)
         cmocka_unit_test(test_budget_bytes_wait_for_no_host_function),
         cmocka_unit_test(test_budget_refusals_have_reasons),
         cmocka_unit_test(test_budget_used_up_is_told_once_for_each_grant),
+        cmocka_unit_test(test_budget_job_over_the_rate_needs_no_gpu),
         cmocka_unit_test(test_budget_without_limits_tells_nothing),
         cmocka_unit_test(test_budget_depth_used_up_is_told),
         cmocka_unit_test(test_budget_oldest_job_begins_when_the_one_before_it_ends),

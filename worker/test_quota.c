@@ -363,8 +363,10 @@ static void test_quota_a_call_that_asks_holds_up_nobody(void **state)
     client_copy(client, 0, client_device(address), client_data(0), 64, 0);
     assert_int_equal(client_await(client, client_sync_context(client))->result, CUDA_SUCCESS);
     assert_null(client_reply(client, seq));
+    assert_int_equal(client->report->memory_done, 0);
     answer(client, true);
     assert_int_equal(client_await(client, seq)->result, CUDA_SUCCESS);
+    assert_int_equal(client->report->memory_done, 1);
     assert_int_equal(client->report->memory_bytes, 8192);
     client_close(client);
 }

@@ -114,9 +114,11 @@ uint32_t turn_most_units(const struct channel *channel)
 bool turn_allows(struct channel *channel, uint64_t estimate_ns, uint64_t job)
 {
     struct turn *turn = &channel->turn;
-    bool may = turn_granted(channel) && !channel->stopping &&
-               job <= page_load_u64(&channel->map.lease->jobs_allowed);
+    bool may = turn_granted(channel) && !channel->stopping;
 
+    /* It waits for its VM's rate: the GPU is of no use to it until then. */
+    if (job > page_load_u64(&channel->map.lease->jobs_allowed))
+        return false;
     if (may && turn->units > 0)
         may = (estimate_ns > 0 || !turn->contended) && turn->units < turn_most_units(channel) &&
               estimate_ns <= inflight_ns(channel) &&

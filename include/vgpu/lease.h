@@ -121,11 +121,12 @@ struct vgpu_report_page {
     uint64_t memory_seen;          /* memory_change, as it was when the bound was made */
     uint64_t memory_wanted_bytes;  /* wants to hold this much; 0: only wants the ceiling */
     uint64_t memory_ask;           /* counts the asks */
+    uint64_t memory_done;          /* the last ask whose call has gone on with its answer */
     uint64_t memory_spare_bytes;   /* of memory_bytes, what pools keep and is not in use */
     uint64_t memory_context_bytes; /* predicted beside memory_bytes: contexts and their growth, */
     uint64_t memory_module_bytes;  /* code and variables of modules, */
     uint64_t memory_graph_bytes;   /* executable graphs */
-    uint8_t reserved_memory[4096 - 1088];
+    uint8_t reserved_memory[4096 - 1096];
 };
 VGPU_ASSERT_SIZE(struct vgpu_report_page, 4096);
 

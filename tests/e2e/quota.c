@@ -13,6 +13,7 @@
  *   module BYTES   a PTX text with a variable of that size
  *   library BYTES  the same as a library
  *   graph NODES    an executable graph of empty nodes
+ *   context        cuCtxCreate; it is not made current
  *   heap BYTES, printf BYTES, stack BYTES   cuCtxSetLimit
  *   fill BYTES     as many of that size as there are; answers their number
  *   back           the last thing that was taken is given back; pools are trimmed
@@ -30,7 +31,7 @@
 
 #define MOST 65536
 
-enum kind { PLAIN, VIRTUAL, POOLED, MODULE, LIBRARY, GRAPH };
+enum kind { PLAIN, VIRTUAL, POOLED, MODULE, LIBRARY, GRAPH, CONTEXT };
 
 static struct taken {
     enum kind kind;
@@ -40,6 +41,7 @@ static struct taken {
         CUmodule module;
         CUlibrary library;
         CUgraphExec graph;
+        CUcontext context;
     };
 } taken[MOST];
 static unsigned n_taken;
@@ -114,6 +116,16 @@ static CUresult take_graph(uint64_t nodes)
     return result;
 }
 
+static CUresult take_context(void)
+{
+    CUcontext other;
+    CUresult result = got(cuCtxCreate_v2(&slot(CONTEXT)->context, 0, 0));
+
+    if (result == CUDA_SUCCESS)
+        cuCtxPopCurrent_v2(&other);
+    return result;
+}
+
 static CUresult give_back(void)
 {
     struct taken *last;
@@ -132,6 +144,8 @@ static CUresult give_back(void)
         result = cuLibraryUnload(last->library);
     else if (last->kind == GRAPH)
         result = cuGraphExecDestroy(last->graph);
+    else if (last->kind == CONTEXT)
+        result = cuCtxDestroy_v2(last->context);
     else
         result = cuMemFreeAsync(last->address, NULL);
     return result == CUDA_SUCCESS ? cuCtxSynchronize() : result;
@@ -160,6 +174,8 @@ static CUresult take(const char *what, uint64_t n)
             cuLibraryLoadData(&slot(LIBRARY)->library, image_of(n), NULL, NULL, 0, NULL, NULL, 0));
     if (!strcmp(what, "graph"))
         return take_graph(n);
+    if (!strcmp(what, "context"))
+        return take_context();
     if (!strcmp(what, "heap"))
         return cuCtxSetLimit(CU_LIMIT_MALLOC_HEAP_SIZE, n);
     if (!strcmp(what, "printf"))

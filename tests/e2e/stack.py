@@ -73,7 +73,7 @@ def library_path(name):
 
 class Stack:
     def __init__(self, build=None, driver=None, nvml=None, vms=None, start=True, spares=0,
-                 environment=None, options=()):
+                 configure=True, devices=1, environment=None, options=()):
         self.build = build or os.environ.get('VGPU_BUILD', os.path.join(ROOT, 'build/check'))
         self.driver = driver or os.environ.get(
             'VGPU_DRIVER', os.path.join(self.build, 'softgpu/libsoftgpu.so'))
@@ -89,9 +89,11 @@ class Stack:
         self.clients = []
         self.vms = [] if vms is None else vms
         self.start_wanted = start
-        self.environment = environment or {}  # of workers and of the mediator's helpers
         self.options = list(options)  # the mediator's
         self.spares = spares  # workers() counts them; tests of them ask for some
+        self.configure_wanted = configure
+        # Of workers and of the mediator's helpers.
+        self.environment = {'SOFTGPU_DEVICES': str(devices), **(environment or {})}
         self.shown = False  # the log has been printed already
 
     def path(self, name):
@@ -107,7 +109,8 @@ class Stack:
             if self.start_wanted:
                 self.start_launcher()
                 self.start_mediator()
-                self.configure()
+                if self.configure_wanted:
+                    self.configure()
         except BaseException as error:
             self.__exit__(type(error), error, None)
             raise

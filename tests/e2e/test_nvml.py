@@ -165,6 +165,22 @@ def test_no_host_is_no_driver():
             del os.environ['VGPU_SOCKET']
 
 
+def test_nvml_shows_the_quota():
+    with Stack(vms=VMS) as stack:
+        monitor = Monitor(stack, 1)
+        device = monitor.use()[0]['total']
+        reply = stack.request('set-memory', vm_id=1, memory_bytes=64 * MIB)
+        assert reply['ok'], reply
+        assert monitor.use()[0]['total'] == 64 * MIB
+        program, told = hold(stack, 1, 8)
+        assert told['total'] == 64 * MIB, told
+        memory = monitor.use()[0]
+        assert memory['used'] >= 8 * MIB and memory['free'] == 64 * MIB - memory['used'], memory
+        stack.request('set-memory', vm_id=1, memory_bytes=0)
+        assert monitor.use()[0]['total'] == device
+        program.end()
+
+
 if __name__ == '__main__':
     if not os.path.exists(PYTHON):
         print('skipped: no pynvml here; install tests/nvml/requirements.txt into .cache/nvml')

@@ -129,6 +129,23 @@ def sum_of(memory):
             memory['graph_bytes'])
 
 
+def test_quota_counts_contexts_where_that_is_said():
+    with Stack(vms=[(1, 'A', 'medium')], options=['--context-memory-mib', '16']) as stack:
+        set_quota(stack, 1, 48 * MIB + FIRST - 1)
+        program = Program(stack, 1)
+        assert program.info()[0] == 32 * MIB - 1
+        assert program.take('context') == 0
+        assert program.take('context') == OUT_OF_MEMORY
+        set_quota(stack, 1, 48 * MIB + FIRST)
+        assert program.take('context') == 0
+        assert vm_status(stack, 1)['memory']['context_bytes'] == 48 * MIB
+        refused = stack.client(1, 'vector-add', '2', '3')
+        assert refused.returncode != 0 and 'memory quota' in refused.stderr, refused
+        assert program.take('back') == 0
+        assert stack.client(1, 'vector-add', '2', '3').returncode == 0
+        program.end()
+
+
 def test_quota_is_what_programs_see():
     with Stack(vms=[(1, 'A', 'medium'), (2, 'A', 'medium')]) as stack:
         set_quota(stack, 1, 64 * MIB, 32 * MIB)
@@ -151,8 +168,11 @@ def test_quota_changes_live():
     with Stack(vms=[(1, 'A', 'medium')]) as stack:
         program = Program(stack, 1)
         assert program.take('plain', 64 * MIB) == 0
-        set_quota(stack, 1, 32 * MIB)
+        stack.admin('set-memory', '1', '32M')
         assert program.take('plain', 512) == OUT_OF_MEMORY
+        shown = stack.admin_json('show-vm', '1')
+        assert shown['vm']['memory_bytes'] == shown['live']['memory']['quota_bytes'] == 32 * MIB
+        assert shown['live']['memory']['held_bytes'] == 64 * MIB + FIRST
         assert program.info()[:2] == [0, 32 * MIB]
         assert program.take('check') == 0  # it goes on
         set_quota(stack, 1, 128 * MIB)
@@ -238,6 +258,25 @@ def test_quota_ledger_and_nvml_agree():
             program.end()
 
 
+def test_quota_asks_outlive_the_mediator():
+    with Stack(vms=[(1, 'A', 'medium')]) as stack:
+        set_quota(stack, 1, 64 * MIB)
+        first, second = Program(stack, 1), Program(stack, 1)
+        assert first.take('plain', 40 * MIB) == 0
+        stack.kill_mediator()
+        second.send('plain %d' % (20 * MIB))
+        first.send('plain %d' % (32 * MIB))
+        stack.start_mediator()
+        assert second.answer() == '0'
+        assert first.answer() == str(OUT_OF_MEMORY)
+        memory = vm_status(stack, 1)['memory']
+        assert memory['held_bytes'] == 60 * MIB + 2 * FIRST, memory
+        assert memory['granted_bytes'] <= 64 * MIB, memory
+        for program in (first, second):
+            assert program.take('check') == 0
+            program.end()
+
+
 def nvml_known(stack):
     memory = vm_status(stack, 1)['memory']
     return memory if memory['nvml_bytes'] else None
@@ -261,7 +300,9 @@ def test_quota_is_back_after_a_kill():
 
 
 if __name__ == '__main__':
-    sys.exit(run([test_quota_each_path_end_to_end, test_quota_is_what_programs_see,
+    sys.exit(run([test_quota_each_path_end_to_end,
+                  test_quota_counts_contexts_where_that_is_said, test_quota_is_what_programs_see,
                   test_quota_changes_live, test_quota_race_for_the_last_bytes,
                   test_quota_random_walk_of_two_programs, test_quota_ledger_and_nvml_agree,
+                  test_quota_asks_outlive_the_mediator,
                   test_quota_is_back_after_a_kill]))

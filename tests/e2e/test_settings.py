@@ -10,7 +10,7 @@ import sqlite3
 import sys
 import time
 
-from stack import Stack, run
+from stack import Stack, run, wait_for
 
 VMS = [(1, 'A', 'high'), (2, 'A', 'low')]
 
@@ -30,6 +30,18 @@ SCHEDULING = [
      {'slice_us': 5000, 'grace_us': 2000, 'max_wait_ms': 1000, 'urgency_us': 500}),
     (('set-pool-weight', 'A', '2.5'), {'weight_hundredths': 250}),
 ]
+
+BAD_PTX = """.version 7.0
+.target sm_75
+.address_size 64
+.visible .entry f(.param .u64 p)
+{
+.reg .u64 %a;
+ld.param.u64 %a, [p];
+st.global.u32 [%a], 1;
+ret;
+}
+"""
 
 
 def members(row, expected):
@@ -135,6 +147,39 @@ def test_e2e_quarantine_stops_one_vm_until_it_is_released():
         stack.admin('unquarantine', '1')
         assert stack.client(1, 'vector-add', '2', '3').returncode == 0
         assert 'quarantined' not in stack.admin('status')
+
+
+def wait_for_faults(stack, count):
+    wait_for(lambda: vm_row(stack)['faults'] == count, 10, '%d faults' % count)
+
+
+def fault(stack, count):
+    """One kernel that writes where it may not; then `count` of them are stored."""
+    with open(stack.path('keep.ptx'), 'w', encoding='ascii') as text:
+        text.write(BAD_PTX)
+    assert stack.client(1, 'launch', stack.path('keep.ptx'), 'f', 'u64:4096').returncode != 0
+    wait_for_faults(stack, count)
+
+
+def test_e2e_faults_quarantine_and_are_forgiven():
+    with Stack(vms=VMS) as stack:
+        stack.admin('set-faults', '1', '2', '1h')
+        fault(stack, 1)
+        restart_mediator(stack)
+        fault(stack, 2)
+        shown = stack.admin_json('show-vm', '1')
+        assert shown['vm']['quarantined'] and len(shown['last_faults']) == 2, shown
+        assert shown['vm']['quarantined_by'] == 'vgpu-mediator', shown
+        assert audit(stack)[-1][0] == 'record-fault', audit(stack)
+        restart_mediator(stack)
+        assert stack.client(1, 'vector-add', '2', '3').returncode != 0
+        stack.admin('unquarantine', '1')
+        assert stack.client(1, 'vector-add', '2', '3').returncode == 0
+        fault(stack, 1)
+        assert stack.client(1, 'vector-add', '2', '3').returncode == 0, 'one fault is forgiven'
+        row = stack.admin_json('clear-faults', '1')['vm']
+        assert (row['faults'], row['faults_total'], row['last_fault']) == (0, 0, None), row
+        assert stack.client(2, 'vector-add', '2', '3').returncode == 0
 
 
 def test_e2e_show_vm_joins_intent_and_what_is_so():
