@@ -98,7 +98,7 @@ static void test_limits_busy_without_the_turn(void **state)
 static struct {
     struct client *client;
     bool answered;
-    uint64_t done;
+    uint64_t taken, done, failed;
     CUresult (*copy)(CUdeviceptr target, const void *source, size_t bytes, CUstream stream);
 } at_copy;
 
@@ -107,6 +107,8 @@ static CUresult note_and_copy(CUdeviceptr target, const void *source, size_t byt
     if (at_copy.client) {
         at_copy.answered = ring_ready(&at_copy.client->completion) > 0;
         at_copy.done = at_copy.client->report->jobs_done;
+        at_copy.failed = at_copy.client->report->jobs_failed;
+        at_copy.taken = at_copy.client->report->jobs_taken;
     }
     return at_copy.copy(target, source, bytes, stream);
 }
@@ -134,6 +136,25 @@ static void test_limits_what_is_answered_is_counted(void **state)
     consumer_round(client->channel);
     assert_true(at_copy.answered);
     assert_int_equal(at_copy.done, 1);
+    at_copy.client = NULL;
+    close_client(client);
+}
+
+/* The mediator ends a worker whose page has more jobs done than taken. */
+static void test_limits_nothing_is_over_that_was_not_taken(void **state)
+{
+    const struct client_options options = {.change_driver = change_copy};
+    struct client *client;
+
+    at_copy.client = NULL;
+    client = open_with(&options);
+    at_copy.client = client;
+    test_driver_refuse(CUDA_ERROR_UNKNOWN);
+    send_job(client, 2, 8);
+    send_job(client, 2, 8);
+    consumer_round(client->channel);
+    assert_int_equal(at_copy.failed, 1);
+    assert_true(at_copy.taken >= 1);
     at_copy.client = NULL;
     close_client(client);
 }
@@ -459,6 +480,7 @@ int main(void)
         cmocka_unit_test(test_limits_explicit_jobs_over_the_depth_are_busy),
         cmocka_unit_test(test_limits_busy_without_the_turn),
         cmocka_unit_test(test_limits_what_is_answered_is_counted),
+        cmocka_unit_test(test_limits_nothing_is_over_that_was_not_taken),
         cmocka_unit_test(test_limits_sleeping_guest_is_woken_for_a_part_of_the_ring),
         cmocka_unit_test(test_limits_sleeping_guest_is_woken_when_nothing_is_left_to_do),
         cmocka_unit_test(test_limits_rate),

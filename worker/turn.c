@@ -173,9 +173,13 @@ static void count_busy(struct channel *channel)
     turn->busy_since_ns = channel->now_ns;
 }
 
-/* Before anyone is answered, and not at the end of the round: the driver may end this process. */
+/*
+ * Before anyone is answered, and not at the end of the round: the driver may end this process.
+ * What is taken comes first: the mediator ends a worker that has more done than taken.
+ */
 static void tell_jobs(struct channel *channel)
 {
+    page_store_u64(&channel->map.report->jobs_taken, channel->turn.jobs_taken);
     page_store_u64(&channel->map.report->jobs_done, channel->turn.jobs_done);
     page_store_u64(&channel->map.report->jobs_failed, channel->turn.jobs_failed);
 }
