@@ -31,7 +31,8 @@
 /*
  * memory: each thread takes every total-th word of [p, p + 8 n). shared, local: each block, each
  * thread its own. mode 0 counts the words that are the pattern, 1 writes it. The local array is
- * addressed by what only the launch knows, and read as volatile: nothing may be left out.
+ * addressed by what only the launch knows, and read as volatile, which takes a generic address:
+ * nothing may be left out.
  */
 static const char image[] =
     ".version 7.0\n.target sm_70\n.address_size 64\n"
@@ -68,11 +69,12 @@ static const char image[] =
     ".local .align 8 .b8 depot[4096];\n"
     ".reg .b64 %n, %w, %c, %i, %a, %v, %base;\n.reg .b32 %m;\n.reg .pred %end, %write, %same;\n"
     "ld.param.u64 %n, [n];\nld.param.u64 %w, [pattern];\nld.param.u64 %c, [count];\n"
-    "ld.param.u32 %m, [mode];\nmov.u64 %base, depot;\nmov.u64 %i, 0;\n"
+    "ld.param.u32 %m, [mode];\nmov.u64 %base, depot;\ncvta.local.u64 %base, %base;\n"
+    "mov.u64 %i, 0;\n"
     "setp.ne.u32 %write, %m, 0;\n"
     "again:\nsetp.ge.u64 %end, %i, %n;\n@%end bra done;\n"
-    "shl.b64 %a, %i, 3;\nadd.u64 %a, %base, %a;\n@%write st.volatile.local.u64 [%a], %w;\n"
-    "ld.volatile.local.u64 %v, [%a];\nsetp.eq.u64 %same, %v, %w;\n"
+    "shl.b64 %a, %i, 3;\nadd.u64 %a, %base, %a;\n@%write st.volatile.u64 [%a], %w;\n"
+    "ld.volatile.u64 %v, [%a];\nsetp.eq.u64 %same, %v, %w;\n"
     "@%same red.global.add.u32 [%c], 1;\nadd.u64 %i, %i, 1;\nbra again;\n"
     "done:\nret;\n}\n";
 
