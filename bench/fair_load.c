@@ -29,6 +29,7 @@
 #define HOG_BYTES       (UINT64_C(64) << 20)
 #define WARM_UP_NS      (200 * VGPU_NS_PER_MS)
 #define CALIBRATION_MIN UINT64_C(64)
+#define LOOK_NS         50000
 
 /* One thread: the time is that of a chain of dependent operations, so clocks alone change it. */
 static const char kernels[] =
@@ -112,10 +113,25 @@ static CUresult submit(struct load *load, uint64_t loops)
     return rc;
 }
 
+/*
+ * Looked for, not waited for: a wait takes its place behind all that was submitted, so that one for
+ * the first of many queued kernels would end when the last of them has been handed to the GPU.
+ */
+static CUresult wait_for(struct load *load, CUevent event)
+{
+    CUresult rc = load->cu.cuEventQuery(event);
+
+    while (rc == CUDA_ERROR_NOT_READY) {
+        nanosleep(&(struct timespec){.tv_nsec = LOOK_NS}, NULL);
+        rc = load->cu.cuEventQuery(event);
+    }
+    return rc;
+}
+
 static CUresult complete(struct load *load)
 {
     unsigned slot = load->jobs % DEPTH_MAX;
-    CUresult rc = load->cu.cuEventSynchronize(load->events[slot]);
+    CUresult rc = wait_for(load, load->events[slot]);
     uint64_t entry[2];
 
     if (rc != CUDA_SUCCESS)

@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The accounts page: what a mediator must know again after it was killed. Only the mediator writes
- * it, the launcher holds it. One slot per VM and GPU,
- * and one of the VM.
+ * it, the launcher holds it. One slot per VM and GPU, and one per VM.
  *
  * A slot has two copies of its record; the one that `current` names is whole, whenever the mediator
  * dies. Called by lease.c, fault.c and mediator.c.

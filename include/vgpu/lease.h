@@ -14,7 +14,7 @@
 #include "types.h"
 #include "version.h"
 
-#define VGPU_LEASE_LAYOUT 1u
+#define VGPU_LEASE_LAYOUT 2u
 #define VGPU_LEASE_BYTES  4096u
 #define VGPU_TURN_GRANTED 1ull /* bit of `turn`; the rest counts the changes */
 
