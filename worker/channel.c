@@ -94,6 +94,8 @@ static int set_up(struct channel *channel, struct vgpu_err *err)
                        map->base + map->geometry.comp_offset, map->geometry.comp_granules, 0);
     status = backlog_init(&channel->backlog);
     if (status == 0)
+        status = early_init(&channel->early);
+    if (status == 0)
         status = data_init(channel);
     if (status == 0)
         status = helper_init(&channel->helper);
@@ -252,6 +254,7 @@ void channel_free(struct channel *channel)
     }
     replies_free(&channel->replies);
     backlog_free(&channel->backlog);
+    early_free(&channel->early);
     handles_free(channel->handles);
     ledger_free(&channel->ledger);
     pools_free(channel);

@@ -17,6 +17,7 @@
 #include "worker/backlog.h"
 #include "worker/context.h"
 #include "worker/data.h"
+#include "worker/early.h"
 #include "worker/graph.h"
 #include "worker/handles.h"
 #include "worker/helper.h"
@@ -54,6 +55,7 @@ struct channel {
     struct gain gain; /* what the guest got and was not woken for */
     struct stages stages;
     uint64_t next_seq;
+    struct early early;
     struct taken current; /* the next record to issue; current.row is NULL if there is none */
     struct backlog backlog;
     struct replies replies;
@@ -62,7 +64,6 @@ struct channel {
     union cuda_out *spare_out;
     struct wait_link *spare_links;
     uint64_t blob_bytes; /* of private copies that live */
-    uint64_t orders;
 
     struct handle_table handles[CUDA_KINDS];
     struct ledger ledger;

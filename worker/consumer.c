@@ -47,7 +47,6 @@ static struct item *make_item(struct channel *channel, const struct taken *taken
     item->call.context_handle = record->context;
     item->call.flags = record->flags;
     item->counted = taken->job != 0;
-    item->order = ++channel->orders;
     return item;
 }
 
@@ -345,11 +344,25 @@ static bool next_record(struct channel *channel)
 {
     if (channel->current.row)
         return true;
-    if (channel->backlog.count > 0)
+    if (channel->backlog.count > 0) {
         backlog_pop(&channel->backlog, &channel->current);
-    else if (!take(channel, &channel->current))
+        early_popped(channel, &channel->current);
+    } else if (!take(channel, &channel->current))
         channel->current.row = NULL;
     return channel->current.row != NULL;
+}
+
+/* Waits for events that have nothing before them any more. */
+static bool issue_early(struct channel *channel)
+{
+    static struct taken taken; /* the consumer is one thread */
+    bool any = false;
+
+    while (!channel->ended && !hold_full(&channel->hold) && early_next(channel, &taken)) {
+        issue_taken(channel, &taken);
+        any = true;
+    }
+    return any;
 }
 
 /* The turn is elsewhere, or enough is in flight: records are taken, but kept. */
@@ -359,10 +372,11 @@ static bool read_ahead(struct channel *channel)
     bool any = false;
 
     while (backlog_has_room(&channel->backlog) && take(channel, &ahead)) {
-        backlog_push(&channel->backlog, &ahead);
+        if (!early_take(channel, &ahead))
+            backlog_push(&channel->backlog, &ahead);
         any = true;
     }
-    return any;
+    return issue_early(channel) || any;
 }
 
 static bool continue_partial(struct channel *channel)
@@ -405,7 +419,9 @@ static bool issue_records(struct channel *channel)
         issue_taken(channel, &channel->current);
         stages_note(&channel->stages, &channel->stages.sum.issue_ns);
         stages_end(&channel->stages);
+        early_issued(channel, &channel->current);
         channel->current.row = NULL;
+        issue_early(channel);
         any = true;
         if (round_is_over(channel, issued))
             break;

@@ -35,7 +35,6 @@ struct item {
     union cuda_out *out;
     struct wait wait;
     uint64_t progress;      /* bytes or rows of a copy that were issued */
-    uint64_t order;         /* of records */
     void *made;             /* by an execution beside the consumer */
     uint64_t made_bytes;    /* e.g. what a freed allocation gives back */
     CUresult result;        /* of that execution */
