@@ -319,20 +319,32 @@ static bool is_query(const struct item *item)
            code == CUDA_OP_EVENT_ELAPSED;
 }
 
-static void issue_taken(struct channel *channel, const struct taken *taken)
+/* The record as an item, checked; NULL: it has been dealt with. */
+static struct item *checked(struct channel *channel, const struct taken *taken)
 {
     struct item *item = make_item(channel, taken);
     int status;
 
     if (!item)
-        return;
+        return NULL;
     status = taken->row->check(channel, &item->call, taken_record(taken), &item->in);
     stages_note(&channel->stages, &channel->stages.sum.check_ns);
+    if (status == 0)
+        return item;
     if (status < 0)
         item_free(channel, item);
-    else if (status > 0)
+    else
         item_finish(channel, item, (CUresult)status);
-    else if (!hold_active(&channel->hold) || !hold_blocks(channel, item))
+    return NULL;
+}
+
+static void issue_taken(struct channel *channel, const struct taken *taken)
+{
+    struct item *item = checked(channel, taken);
+
+    if (!item)
+        return;
+    if (!hold_active(&channel->hold) || !hold_blocks(channel, item))
         consumer_issue(channel, item);
     else if (is_query(item))
         item_finish(channel, item, CUDA_ERROR_NOT_READY);
@@ -352,14 +364,20 @@ static bool next_record(struct channel *channel)
     return channel->current.row != NULL;
 }
 
-/* Waits for events that have nothing before them any more. */
+/* What need not queue behind what is kept. */
 static bool issue_early(struct channel *channel)
 {
     static struct taken taken; /* the consumer is one thread */
-    bool any = false;
+    bool any = false, not_ready;
 
-    while (!channel->ended && !hold_full(&channel->hold) && early_next(channel, &taken)) {
-        issue_taken(channel, &taken);
+    while (!channel->ended && !hold_full(&channel->hold) &&
+           early_next(channel, &taken, &not_ready)) {
+        struct item *query = not_ready ? checked(channel, &taken) : NULL;
+
+        if (query)
+            item_finish(channel, query, CUDA_ERROR_NOT_READY);
+        else if (!not_ready)
+            issue_taken(channel, &taken);
         any = true;
     }
     return any;

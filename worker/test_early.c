@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Waits for events that do not queue behind what was submitted later (worker/early.c). */
+/* Waits and queries that do not queue behind what was submitted later (worker/early.c). */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -136,6 +136,75 @@ static void test_early_of_no_event_is_refused(void **state)
     close_client(client);
 }
 
+static uint64_t event_query(struct client *client, uint32_t event)
+{
+    struct cuda_op_event_query op = {.event = event};
+
+    return client_send(client, CUDA_OP_EVENT_QUERY, VGPU_RECORD_WAIT, &op, sizeof(op));
+}
+
+static void assert_answer(struct client *client, uint64_t seq, CUresult result)
+{
+    assert_true(answered(client, seq));
+    assert_int_equal(client_reply(client, seq)->result, result);
+}
+
+/* The turn is elsewhere, for as long as it likes: a query is no wait. */
+static void test_early_queries_are_answered_without_the_turn(void **state)
+{
+    struct client *client = open_client();
+
+    client_revoke(client);
+    client_run(client);
+    copy_and_record(client, EVENT(0));
+    assert_answer(client, stream_query(client, STREAM(0)), CUDA_ERROR_NOT_READY);
+    assert_answer(client, event_query(client, EVENT(0)), CUDA_ERROR_NOT_READY);
+    assert_answer(client, stream_query(client, STREAM(1)), CUDA_SUCCESS);
+    assert_answer(client, event_query(client, EVENT(1)), CUDA_SUCCESS);
+    client_grant(client);
+    client_run(client);
+    assert_answer(client, event_query(client, EVENT(0)), CUDA_ERROR_NOT_READY);
+    test_driver_step(1);
+    assert_answer(client, stream_query(client, STREAM(0)), CUDA_SUCCESS);
+    assert_answer(client, event_query(client, EVENT(0)), CUDA_SUCCESS);
+    close_client(client);
+}
+
+static void test_early_query_of_the_default_stream(void **state)
+{
+    struct client *client = open_client();
+    uint64_t query;
+
+    client_revoke(client);
+    client_run(client);
+    copy_and_record(client, EVENT(0));
+    query = stream_query(client, VGPU_STREAM_DEFAULT);
+    assert_false(answered(client, query)); /* another stream's work is kept: in order */
+    client_copy(client, 0, client_data(0), client_data(64), 4, VGPU_STREAM_LEGACY);
+    assert_answer(client, stream_query(client, VGPU_STREAM_DEFAULT), CUDA_ERROR_NOT_READY);
+    client_grant(client);
+    test_driver_release();
+    assert_int_equal(client_await(client, query)->status, VGPU_OK);
+    close_client(client);
+}
+
+static void test_early_query_stays_behind_a_stream_that_ends(void **state)
+{
+    struct client *client = open_client();
+    struct cuda_op_stream_destroy op = {.stream = STREAM(1)};
+    uint64_t query;
+
+    client_revoke(client);
+    client_run(client);
+    copy_and_record(client, EVENT(0));
+    client_send(client, CUDA_OP_STREAM_DESTROY, 0, &op, sizeof(op));
+    query = stream_query(client, STREAM(1));
+    assert_false(answered(client, query));
+    client_grant(client);
+    assert_answer(client, query, CUDA_ERROR_INVALID_HANDLE);
+    close_client(client);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -145,6 +214,9 @@ int main(void)
         cmocka_unit_test(test_early_stays_behind_an_event_that_ends),
         cmocka_unit_test(test_early_is_held_with_its_record),
         cmocka_unit_test(test_early_of_no_event_is_refused),
+        cmocka_unit_test(test_early_queries_are_answered_without_the_turn),
+        cmocka_unit_test(test_early_query_of_the_default_stream),
+        cmocka_unit_test(test_early_query_stays_behind_a_stream_that_ends),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
