@@ -51,7 +51,7 @@ def place(generator):
 
 def answer(link, message, generator):
     if message.kind == mediator.HELLO:
-        link.welcome(message.tag)
+        link.welcome(message.tag, features=7 & message.body.features)
     elif message.kind == mediator.OPEN:
         body = message.body
         if generator.random() < 0.1 or body.data_bytes > 1 << 24:
