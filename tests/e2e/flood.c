@@ -10,8 +10,7 @@
 #include <string.h>
 #include <time.h>
 
-#include "cuda/cuda_api.h"
-#include "guest/libvgpu/vgpu.h"
+#include "tests/e2e/program.h"
 
 #define AHEAD  64 /* kernels posted and not known to be done */
 #define BATCH  16 /* kernels to an event */
@@ -24,17 +23,6 @@ static const char spin[] = ".version 7.0\n.target sm_70\n.address_size 64\n"
                            "ld.param.u32 %n, [steps];\nmov.u32 %i, 0;\n"
                            "again:\nadd.u32 %i, %i, 1;\nsetp.lt.u32 %on, %i, %n;\n"
                            "@%on bra again;\nret;\n}\n";
-
-static void must(CUresult result, const char *what)
-{
-    const char *text = "?";
-
-    if (result == CUDA_SUCCESS)
-        return;
-    cuGetErrorString(result, &text);
-    fprintf(stderr, "%s: %s (%d)\n", what, text, (int)result);
-    exit(1);
-}
 
 static double now(void)
 {
@@ -56,9 +44,7 @@ static void post(CUfunction kernel, CUevent event)
 
 int main(int argc, char **argv)
 {
-    struct vgpu_failure failure;
     CUevent events[AHEAD / BATCH];
-    CUcontext context;
     CUmodule module;
     CUfunction kernel;
     unsigned long batches = 0, most = ULONG_MAX;
@@ -68,13 +54,7 @@ int main(int argc, char **argv)
         fprintf(stderr, "usage: flood seconds|batches N PATH\n");
         return 2;
     }
-    if (vgpu_connect(argv[3], NULL, &failure) != VGPU_OK) {
-        fprintf(stderr, "connect: %s\n", failure.text);
-        return 1;
-    }
-    must(cuInit(0), "cuInit");
-    must(cuDevicePrimaryCtxRetain(&context, 0), "retain");
-    must(cuCtxSetCurrent(context), "set current");
+    program_start(argv[3]);
     must(cuModuleLoadData(&module, spin), "load");
     must(cuModuleGetFunction(&kernel, module, "spin"), "function");
     for (unsigned i = 0; i < AHEAD / BATCH; i++)

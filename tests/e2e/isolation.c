@@ -8,8 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "cuda/cuda_api.h"
-#include "guest/libvgpu/vgpu.h"
+#include "tests/e2e/program.h"
 
 #define HELD_BYTES   (4u << 20)
 #define SEARCH_BYTES (64u << 20)
@@ -20,31 +19,6 @@ static const char reader[] = ".version 7.0\n.target sm_70\n.address_size 64\n"
                              ".reg .b64 %a, %b;\n.reg .b32 %v;\n"
                              "ld.param.u64 %a, [from];\nld.param.u64 %b, [to];\n"
                              "ld.global.u32 %v, [%a];\nst.global.u32 [%b], %v;\nret;\n}\n";
-
-static void must(CUresult result, const char *what)
-{
-    const char *text = "?";
-
-    if (result == CUDA_SUCCESS)
-        return;
-    cuGetErrorString(result, &text);
-    fprintf(stderr, "%s: %s (%d)\n", what, text, (int)result);
-    exit(1);
-}
-
-static void start(const char *path)
-{
-    struct vgpu_failure failure;
-    CUcontext context;
-
-    if (vgpu_connect(path, NULL, &failure) != VGPU_OK) {
-        fprintf(stderr, "connect: %s\n", failure.text);
-        exit(1);
-    }
-    must(cuInit(0), "cuInit");
-    must(cuDevicePrimaryCtxRetain(&context, 0), "retain");
-    must(cuCtxSetCurrent(context), "set current");
-}
 
 /* True if each word of data is PATTERN. */
 static bool all_pattern(const uint32_t *data, size_t words)
@@ -64,7 +38,7 @@ static int victim(const char *path)
     CUevent event;
     bool intact;
 
-    start(path);
+    program_start(path);
     must(cuMemAlloc_v2(&address, HELD_BYTES), "alloc");
     must(cuMemsetD32_v2(address, PATTERN, HELD_BYTES / 4), "fill");
     must(cuStreamCreate(&stream, CU_STREAM_NON_BLOCKING), "stream");
@@ -131,7 +105,7 @@ static int intruder(const char *path, char **words)
     CUevent event = (CUevent)strtoul(words[2], NULL, 10);
     uint32_t value = 0;
 
-    start(path);
+    program_start(path);
     if (cuMemcpyDtoH_v2(&value, address, 4) == CUDA_SUCCESS)
         return found("a copy from its memory");
     if (cuMemcpyHtoD_v2(address, &value, 4) == CUDA_SUCCESS)

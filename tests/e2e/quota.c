@@ -26,8 +26,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "cuda/cuda_api.h"
-#include "guest/libvgpu/vgpu.h"
+#include "tests/e2e/program.h"
 
 #define MOST 65536
 
@@ -48,14 +47,6 @@ static unsigned n_taken;
 
 static CUdeviceptr page;
 static CUmemoryPool own_pool;
-
-static void must(CUresult result, const char *what)
-{
-    if (result == CUDA_SUCCESS)
-        return;
-    fprintf(stderr, "%s: %d\n", what, (int)result);
-    exit(1);
-}
 
 static struct taken *slot(enum kind kind)
 {
@@ -221,20 +212,12 @@ static CUresult check(void)
 
 int main(int argc, char **argv)
 {
-    struct vgpu_failure failure;
     unsigned long long n;
     char line[128], what[32];
-    CUcontext context;
 
     if (argc != 2)
         return 2;
-    if (vgpu_connect(argv[1], NULL, &failure) != VGPU_OK) {
-        fprintf(stderr, "connect: %s\n", failure.text);
-        return 1;
-    }
-    must(cuInit(0), "cuInit");
-    must(cuDevicePrimaryCtxRetain(&context, 0), "retain");
-    must(cuCtxSetCurrent(context), "set current");
+    program_start(argv[1]);
     must(cuMemAlloc_v2(&page, 4096), "the first page");
     puts("ready");
     fflush(stdout);

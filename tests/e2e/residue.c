@@ -17,8 +17,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "cuda/cuda_api.h"
-#include "guest/libvgpu/vgpu.h"
+#include "tests/e2e/program.h"
 
 #define CHUNK_BYTES   ((size_t)32 << 20)
 #define HOST_BYTES    ((size_t)4 << 20)
@@ -92,17 +91,6 @@ static struct {
     uint64_t *host;
 } at;
 
-static void must(CUresult result, const char *what)
-{
-    const char *text = "?";
-
-    if (result == CUDA_SUCCESS)
-        return;
-    cuGetErrorString(result, &text);
-    fprintf(stderr, "%s: %s (%d)\n", what, text, (int)result);
-    exit(1);
-}
-
 static int attribute(CUdevice_attribute which)
 {
     int value = 0;
@@ -113,17 +101,9 @@ static int attribute(CUdevice_attribute which)
 
 static void start(const char *path)
 {
-    struct vgpu_failure failure;
-    CUcontext context;
     CUmodule module;
 
-    if (vgpu_connect(path, NULL, &failure) != VGPU_OK) {
-        fprintf(stderr, "connect: %s\n", failure.text);
-        exit(1);
-    }
-    must(cuInit(0), "cuInit");
-    must(cuDevicePrimaryCtxRetain(&context, 0), "retain");
-    must(cuCtxSetCurrent(context), "set current");
+    program_start(path);
     must(cuModuleLoadData(&module, image), "module");
     must(cuModuleGetFunction(&at.memory, module, "memory"), "memory");
     must(cuModuleGetFunction(&at.shared, module, "shared"), "shared");

@@ -16,8 +16,7 @@
 #include <string.h>
 #include <time.h>
 
-#include "cuda/cuda_api.h"
-#include "guest/libvgpu/vgpu.h"
+#include "tests/e2e/program.h"
 
 static const char kernels[] =
     ".version 7.0\n.target sm_70\n.address_size 64\n"
@@ -30,17 +29,6 @@ static const char kernels[] =
     ".visible .entry illegal()\n{\n.reg .b64 %a;\n.reg .b32 %v;\nmov.u64 %a, 64;\n"
     "mov.u32 %v, 1;\nst.global.u32 [%a], %v;\nret;\n}\n";
 
-static void must(CUresult result, const char *what)
-{
-    const char *text = "?";
-
-    if (result == CUDA_SUCCESS)
-        return;
-    cuGetErrorString(result, &text);
-    fprintf(stderr, "%s: %s (%d)\n", what, text, (int)result);
-    exit(1);
-}
-
 static double clock_ms(clockid_t clock)
 {
     struct timespec time;
@@ -51,12 +39,10 @@ static double clock_ms(clockid_t clock)
 
 static CUfunction function_of(const char *name)
 {
-    CUcontext context;
     CUmodule module;
     CUfunction function;
 
-    must(cuDevicePrimaryCtxRetain(&context, 0), "retain");
-    must(cuCtxSetCurrent(context), "set current");
+    program_enter_context();
     must(cuModuleLoadData(&module, kernels), "load");
     must(cuModuleGetFunction(&function, module, name), "function");
     return function;
@@ -95,8 +81,8 @@ static int post(double ms)
 static int hammer(unsigned long n)
 {
     unsigned long done = 0, busy = 0, quarantined = 0;
-    const int32_t a[1] = {1}, b[1] = {2};
     struct vgpu_failure failure;
+    const int32_t a[1] = {1}, b[1] = {2};
     int32_t sum[1];
 
     for (; n > 0; n--) {
@@ -147,7 +133,6 @@ static int one_a_line(void)
 
 int main(int argc, char **argv)
 {
-    struct vgpu_failure failure;
     const char *mode = argc > 1 ? argv[1] : "";
     unsigned long n = argc > 3 ? strtoul(argv[3], NULL, 10) : 0;
 
@@ -155,11 +140,7 @@ int main(int argc, char **argv)
         fprintf(stderr, "usage: unruly endless|illegal|post|hammer|steady|last PATH [N]\n");
         return 2;
     }
-    if (vgpu_connect(argv[2], NULL, &failure) != VGPU_OK) {
-        fprintf(stderr, "connect: %s\n", failure.text);
-        return 1;
-    }
-    must(cuInit(0), "cuInit");
+    program_connect(argv[2]);
     if (strcmp(mode, "post") == 0)
         return post((double)n);
     if (strcmp(mode, "hammer") == 0)
