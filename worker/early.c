@@ -19,7 +19,7 @@ struct early_call {
     uint32_t event; /* of a wait: its index */
     uint32_t ahead; /* of a wait: records of its event that are to be issued first */
     bool not_ready;
-    uint8_t bytes[sizeof(struct cuda_op_event_sync)];
+    _Alignas(8) uint8_t bytes[sizeof(struct cuda_op_event_sync)]; /* read as a record */
 };
 
 _Static_assert(sizeof(struct cuda_op_event_query) == sizeof(struct cuda_op_event_sync) &&
