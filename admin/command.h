@@ -82,6 +82,13 @@ struct invocation {
         .help = "the VM, by its name only"                                                         \
     }
 
+/* For commands about one pool. */
+#define COMMAND_POOL_OPTION                                                                        \
+    {                                                                                              \
+        .name = "pool", .kind = OPTION_TEXT, .metavar = "POOL", .key = "pool", .help = "the pool", \
+        .required = true                                                                           \
+    }
+
 /* All subcommands, by name; NULL ends it. */
 extern const struct command *const commands[];
 

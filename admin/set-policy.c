@@ -15,12 +15,7 @@ static void print(const json_t *result)
 }
 
 static const struct command_option options[] = {
-    {.name = "pool",
-     .kind = OPTION_TEXT,
-     .metavar = "POOL",
-     .key = "pool",
-     .help = "the pool",
-     .required = true},
+    COMMAND_POOL_OPTION,
     {.name = "policy",
      .kind = OPTION_TEXT,
      .metavar = "POLICY",

@@ -16,12 +16,7 @@ static void print(const json_t *result)
 
 static const struct command_option options[] = {
     COMMAND_VM_OPTIONS,
-    {.name = "pool",
-     .kind = OPTION_TEXT,
-     .metavar = "POOL",
-     .key = "pool",
-     .help = "the pool",
-     .required = true},
+    COMMAND_POOL_OPTION,
     {.name = NULL},
 };
 

@@ -13,12 +13,6 @@
 #include "admin/commands.h"
 #include "admin/show.h"
 
-#define POOL_OPTION                                                                                \
-    {                                                                                              \
-        .name = "pool", .kind = OPTION_TEXT, .metavar = "POOL", .key = "pool", .help = "the pool", \
-        .required = true                                                                           \
-    }
-
 #define OPTION(option_name, option_key, option_metavar, option_help, is_required)                  \
     {                                                                                              \
         .name = option_name, .kind = OPTION_SETTING, .metavar = option_metavar, .key = option_key, \
@@ -89,7 +83,7 @@ const struct command command_set_memory = {
 };
 
 static const struct command_option pool_weight_options[] = {
-    POOL_OPTION,
+    COMMAND_POOL_OPTION,
     OPTION("weight", "weight_hundredths", "WEIGHT", "1.0 to 100.0, or none", true),
     {.name = NULL},
 };
@@ -117,7 +111,7 @@ const struct command command_set_rate = {
 };
 
 static const struct command_option slice_options[] = {
-    POOL_OPTION,
+    COMMAND_POOL_OPTION,
     OPTION("slice", "slice_us", "TIME",
            "a turn when somebody waits: 100us to 10s, or default (10ms)", true),
     OPTION("grace", "grace_us", "TIME", "for draining after a turn: 1us to 10s, or default (3ms)",

@@ -7,7 +7,6 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdlib.h>
-#include <sys/mman.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -15,6 +14,7 @@
 #include "common/clock.h"
 #include "mediator/budget.h"
 #include "mediator/watch.h"
+#include "mediator/test_channel_pair.h"
 #include "sched/sim_stat.h"
 
 #define MS         VGPU_NS_PER_MS
@@ -40,20 +40,6 @@ static void audit(struct channel *channel)
     audits++;
 }
 
-static void make_channel(struct bench *bench, uint32_t i)
-{
-    const struct channel_ask ask = {.number = i + 1,
-                                    .sub_granules = 2,
-                                    .comp_granules = 2,
-                                    .data_bytes = 4096,
-                                    .process = "test"};
-
-    assert_int_equal(channel_new(&ask, &bench->channels[i], NULL), 0);
-    bench->reports[i] = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED,
-                             bench->channels[i]->fds[VGPU_FD_REPORT], 0);
-    assert_true(bench->reports[i] != MAP_FAILED);
-}
-
 static int setup(void **state)
 {
     struct bench *bench = calloc(1, sizeof(*bench));
@@ -62,7 +48,7 @@ static int setup(void **state)
     bench->loop = loop_new(clock_of, bench, NULL);
     budget_init(&bench->budget, bench->loop, audit);
     for (uint32_t i = 0; i < N_CHANNELS; i++)
-        make_channel(bench, i);
+        bench->reports[i] = pair_open(i + 1, &bench->channels[i]);
     *state = bench;
     return 0;
 }
@@ -73,10 +59,8 @@ static int teardown(void **state)
 
     budget_release(&bench->budget);
     assert_int_equal(loop_next_due(bench->loop), UINT64_MAX);
-    for (int i = 0; i < N_CHANNELS; i++) {
-        munmap(bench->reports[i], 4096);
-        channel_free(bench->channels[i]);
-    }
+    for (int i = 0; i < N_CHANNELS; i++)
+        pair_close(bench->channels[i], bench->reports[i]);
     loop_free(bench->loop);
     free(bench);
     return 0;

@@ -8,13 +8,13 @@
 #include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <unistd.h>
 
 #include <cmocka.h>
 
 #include "common/clock.h"
 #include "mediator/lease.h"
+#include "mediator/test_channel_pair.h"
 
 #define MS         VGPU_NS_PER_MS
 #define N_CHANNELS 4
@@ -59,18 +59,8 @@ static int setup(void **state)
                                               .kill = note_kill,
                                               .context = bench};
     bench->gpu = gpu_new(bench->loop, &bench->settings, 0, NULL);
-    for (uint32_t i = 0; i < N_CHANNELS; i++) {
-        const struct channel_ask ask = {.number = i + 1,
-                                        .sub_granules = 2,
-                                        .comp_granules = 2,
-                                        .data_bytes = 4096,
-                                        .process = "test"};
-        int fd;
-
-        assert_int_equal(channel_new(&ask, &bench->channels[i], NULL), 0);
-        fd = bench->channels[i]->fds[VGPU_FD_REPORT];
-        bench->reports[i] = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
-    }
+    for (uint32_t i = 0; i < N_CHANNELS; i++)
+        bench->reports[i] = pair_open(i + 1, &bench->channels[i]);
     *state = bench;
     return 0;
 }
@@ -81,10 +71,8 @@ static int teardown(void **state)
 
     gpu_free(bench->gpu);
     assert_int_equal(loop_next_due(bench->loop), UINT64_MAX);
-    for (int i = 0; i < N_CHANNELS; i++) {
-        munmap(bench->reports[i], 4096);
-        channel_free(bench->channels[i]);
-    }
+    for (int i = 0; i < N_CHANNELS; i++)
+        pair_close(bench->channels[i], bench->reports[i]);
     loop_free(bench->loop);
     free(bench);
     return 0;

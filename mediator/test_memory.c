@@ -10,7 +10,6 @@
 #include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -18,6 +17,7 @@
 #include "common/clock.h"
 #include "mediator/fault.h"
 #include "mediator/mediator.h"
+#include "mediator/test_channel_pair.h"
 #include "ring/pages.h"
 
 #define MS         VGPU_NS_PER_MS
@@ -44,16 +44,9 @@ static const struct link_hooks no_hooks;
 
 static void open_channel(struct bench *bench, int i)
 {
-    const struct channel_ask ask = {.number = (uint32_t)i + 1,
-                                    .sub_granules = 2,
-                                    .comp_granules = 2,
-                                    .data_bytes = 4096,
-                                    .process = "test"};
     struct channel *channel;
 
-    assert_int_equal(channel_new(&ask, &channel, NULL), 0);
-    bench->reports[i] =
-        mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED, channel->fds[VGPU_FD_REPORT], 0);
+    bench->reports[i] = pair_open((uint32_t)i + 1, &channel);
     channel->vm = &bench->vm;
     channel->pid = 1000 + i;
     channel->next = bench->vm.channels;
@@ -72,8 +65,7 @@ static void close_channel(struct bench *bench, int i)
     *at = bench->channels[i]->next;
     bench->channels[i]->state = CHANNEL_ENDED;
     memory_gone(&bench->vm);
-    munmap(bench->reports[i], 4096);
-    channel_free(bench->channels[i]);
+    pair_close(bench->channels[i], bench->reports[i]);
     bench->channels[i] = NULL;
     bench->grant[i] = 0;
 }

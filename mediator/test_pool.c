@@ -8,12 +8,12 @@
 #include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 
 #include <cmocka.h>
 
 #include "common/clock.h"
 #include "mediator/lease.h"
+#include "mediator/test_channel_pair.h"
 
 #define MS      VGPU_NS_PER_MS
 #define N_VMS   4
@@ -61,17 +61,9 @@ static int setup(void **state)
     bench->gpu = gpu_new(bench->loop, &bench->settings, 0, NULL);
     gpu_configure(bench->gpu, &bench->config);
     for (uint32_t i = 0; i < N_VMS; i++) {
-        const struct channel_ask ask = {.number = i + 1,
-                                        .sub_granules = 2,
-                                        .comp_granules = 2,
-                                        .data_bytes = 4096,
-                                        .process = "test"};
-
         bench->vms[i] = (struct config_vm){
             .id = i + 1, .priority = 1, .weight_hundredths = 5000, .pool = {(char)('A' + i / 2)}};
-        assert_int_equal(channel_new(&ask, &bench->channels[i], NULL), 0);
-        bench->reports[i] = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED,
-                                 bench->channels[i]->fds[VGPU_FD_REPORT], 0);
+        bench->reports[i] = pair_open(i + 1, &bench->channels[i]);
     }
     *state = bench;
     return 0;
@@ -83,10 +75,8 @@ static int teardown(void **state)
 
     gpu_free(bench->gpu);
     assert_int_equal(loop_next_due(bench->loop), UINT64_MAX);
-    for (int i = 0; i < N_VMS; i++) {
-        munmap(bench->reports[i], 4096);
-        channel_free(bench->channels[i]);
-    }
+    for (int i = 0; i < N_VMS; i++)
+        pair_close(bench->channels[i], bench->reports[i]);
     loop_free(bench->loop);
     free(bench);
     return 0;

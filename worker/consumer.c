@@ -359,18 +359,19 @@ static bool next_record(struct channel *channel)
     if (channel->backlog.count > 0) {
         backlog_pop(&channel->backlog, &channel->current);
         early_popped(channel, &channel->current);
-    } else if (!take(channel, &channel->current))
+    } else if (!take(channel, &channel->current)) {
         channel->current.row = NULL;
+    }
     return channel->current.row != NULL;
 }
 
 /* What need not queue behind what is kept. */
-static bool issue_early(struct channel *channel)
+static inline bool issue_early(struct channel *channel)
 {
     static struct taken taken; /* the consumer is one thread */
     bool any = false, not_ready;
 
-    while (!channel->ended && !hold_full(&channel->hold) &&
+    while (channel->early.calls && !channel->ended && !hold_full(&channel->hold) &&
            early_next(channel, &taken, &not_ready)) {
         struct item *query = not_ready ? checked(channel, &taken) : NULL;
 

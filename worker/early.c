@@ -79,57 +79,67 @@ static bool recorded_event(const struct taken *taken, uint32_t *ret_index)
            taken_record(taken)->size_bytes >= sizeof(*op) && event_index(op->event, ret_index);
 }
 
-#define STREAM_OF(name)                                                                            \
-    (bytes >= sizeof(struct cuda_op_##name) &&                                                     \
-     stream_index(((const struct cuda_op_##name *)record)->stream, ret_index))
+struct layout {
+    size_t bytes, stream; /* the least size of such a record, and where its stream is named */
+};
 
-/* The stream of what may be overtaken. */
-static bool stream_of(const struct taken *taken, uint32_t *ret_index)
+#define LAYOUT(name)                                                                               \
+    {                                                                                              \
+        sizeof(struct cuda_op_##name), offsetof(struct cuda_op_##name, stream)                     \
+    }
+
+/* Of records that do work in a stream, and make and end nothing. NULL: it is none of these. */
+static const struct layout *layout_of(uint16_t code)
 {
-    const void *record = taken->bytes;
-    size_t bytes = taken_record(taken)->size_bytes;
+    static const struct layout launch = LAYOUT(launch), launch_ex = LAYOUT(launch_ex),
+                               copy = LAYOUT(copy), copy_3d = LAYOUT(copy_3d), fill = LAYOUT(fill),
+                               upload = LAYOUT(upload), event_record = LAYOUT(event_record),
+                               stream_wait_event = LAYOUT(stream_wait_event);
 
-    switch (taken->row->code) {
+    switch (code) {
     case CUDA_OP_LAUNCH:
-        return STREAM_OF(launch);
+        return &launch;
     case CUDA_OP_LAUNCH_EX:
-        return STREAM_OF(launch_ex);
+        return &launch_ex;
     case CUDA_OP_COPY:
-        return STREAM_OF(copy);
+        return &copy;
     case CUDA_OP_COPY_3D:
-        return STREAM_OF(copy_3d);
+        return &copy_3d;
     case CUDA_OP_FILL:
-        return STREAM_OF(fill);
+        return &fill;
     case CUDA_OP_UPLOAD:
-        return STREAM_OF(upload);
+        return &upload;
     case CUDA_OP_EVENT_RECORD:
-        return STREAM_OF(event_record);
+        return &event_record;
     case CUDA_OP_STREAM_WAIT_EVENT:
-        return STREAM_OF(stream_wait_event);
+        return &stream_wait_event;
     default:
-        return false;
+        return NULL;
     }
 }
 
-/* It makes and ends nothing: what asks or waits may be issued before it. */
+static bool stream_of(const struct taken *taken, uint32_t *ret_index)
+{
+    const struct layout *layout = layout_of(taken->row->code);
+    uint32_t handle;
+
+    if (!layout || taken_record(taken)->size_bytes < layout->bytes)
+        return false;
+    memcpy(&handle, taken->bytes + layout->stream, sizeof(handle));
+    return stream_index(handle, ret_index);
+}
+
+/* What asks or waits may be issued before it. */
 static bool may_be_overtaken(const struct taken *taken)
 {
     switch (taken->row->code) {
-    case CUDA_OP_LAUNCH:
-    case CUDA_OP_LAUNCH_EX:
-    case CUDA_OP_COPY:
-    case CUDA_OP_COPY_3D:
-    case CUDA_OP_FILL:
-    case CUDA_OP_UPLOAD:
-    case CUDA_OP_EVENT_RECORD:
     case CUDA_OP_EVENT_SYNC:
     case CUDA_OP_EVENT_QUERY:
-    case CUDA_OP_STREAM_WAIT_EVENT:
     case CUDA_OP_STREAM_QUERY:
     case CUDA_OP_STREAM_SYNC:
         return true;
     default:
-        return false;
+        return layout_of(taken->row->code) != NULL;
     }
 }
 

@@ -67,8 +67,8 @@ def test_e2e_mediator_killed_under_load():
         stack.start_mediator()
         took = time.monotonic() - started
         assert took < 5, took
-        status = stack.admin_json('status')
-        assert sum(vm['channels'] for vm in status['vms']) == 4, status
+        wait_for(lambda: sum(vm['channels'] for vm in stack.admin_json('status')['vms']) == 4, 5,
+                 'four channels adopted')
         assert workers <= set(stack.workers()), 'a worker was lost'
         for process in clients:
             code, output, errors = finished(process, 60)
