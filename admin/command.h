@@ -52,6 +52,7 @@ struct invocation {
     const struct command *command;
     const char *socket_path;
     const char *database;
+    const char *color; /* --color; NULL: not given */
     bool json;
     bool help;
     bool version;

@@ -13,7 +13,7 @@ static const struct table_column columns[] = {
     {"MODEL", .shrink = true},
     {"MEMORY", .right = true},
     {"PCI"},
-    {"STATE"},
+    {"STATE", .state = true},
     {"POOLS", .shrink = true},
     {"UUID"},
 };

@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "admin/client.h"
+#include "admin/colour.h"
 #include "admin/parse.h"
 
 #define DEFAULT_RUN_DIR  "/run/vgpu"
@@ -52,6 +53,16 @@ static int execute(const struct invocation *invocation)
     return EXIT_SUCCESS;
 }
 
+static int choose_colour(const struct invocation *invocation, struct vgpu_err *err)
+{
+    const struct colour_wish wish = {.when = invocation->color,
+                                     .no_color = getenv("NO_COLOR"),
+                                     .term = getenv("TERM"),
+                                     .terminal = isatty(STDOUT_FILENO)};
+
+    return colour_choose(&wish, err);
+}
+
 int main(int argc, char **argv)
 {
     const char *run_dir = getenv("VGPU_RUN_DIR");
@@ -70,7 +81,8 @@ int main(int argc, char **argv)
         return EXIT_FAILURE;
     }
     invocation.socket_path = socket_path;
-    if (parse_command_line(argc, argv, &invocation, &err) < 0) {
+    if (parse_command_line(argc, argv, &invocation, &err) < 0 ||
+        choose_colour(&invocation, &err) < 0) {
         complain(&invocation, err.text);
         return EXIT_USAGE;
     }

@@ -26,6 +26,8 @@ static const struct global_option {
     {"create", NULL, offsetof(struct invocation, create),
      "make a new database if there is none and no mediator runs"},
     {"json", NULL, offsetof(struct invocation, json), "print JSON"},
+    {"color", "WHEN", offsetof(struct invocation, color),
+     "always, never, or auto: on a terminal, without $NO_COLOR (auto)"},
     {"help", NULL, offsetof(struct invocation, help), "print help, also for one command"},
     {"version", NULL, offsetof(struct invocation, version), "print the version"},
 };

@@ -228,7 +228,7 @@ static bool add_vm(struct table *table, const json_t *vm)
 
 static const struct table_column gpu_columns[] = {
     {"GPU", .right = true},    {"MODEL", .shrink = true}, {"MEMORY USED / TOTAL", .right = true},
-    {"UTIL%", .right = true},  {"°C", .right = true},     {"STATE"},
+    {"UTIL%", .right = true},  {"°C", .right = true},     {"STATE", .state = true},
     {"HOLDER", .right = true}, {"SPARES", .right = true}, {"POOLS", .shrink = true},
 };
 
@@ -242,7 +242,7 @@ static const struct table_column pool_columns[] = {
 static const struct table_column vm_columns[] = {
     {"VM", .right = true},     {"NAME", .shrink = true},
     {"POOL", .shrink = true},  {"PRIORITY"},
-    {"WEIGHT", .right = true}, {"STATE"},
+    {"WEIGHT", .right = true}, {"STATE", .state = true},
     {"CH", .right = true},     {"QUEUE", .right = true},
     {"SHARE%", .right = true}, {"DUE%", .right = true},
     {"DONE", .right = true},   {"FAIL/REF", .right = true},
