@@ -2,6 +2,7 @@
 /* The table of subcommands. */
 #include "admin/commands.h"
 
+/* clang-format off: one a line, so that changes stay small */
 const struct command *const commands[] = {
     &command_assign_gpu,
     &command_clear_faults,
@@ -29,7 +30,9 @@ const struct command *const commands[] = {
     &command_show_vm,
     &command_simulate,
     &command_status,
+    &command_top,
     &command_unassign_gpu,
     &command_unquarantine,
     NULL,
 };
+/* clang-format on */

@@ -31,6 +31,7 @@ extern const struct command command_set_weight;
 extern const struct command command_show_vm;
 extern const struct command command_simulate;
 extern const struct command command_status;
+extern const struct command command_top;
 extern const struct command command_unassign_gpu;
 extern const struct command command_unquarantine;
 

@@ -13,6 +13,7 @@
 #include "admin/client.h"
 #include "admin/commands.h"
 #include "admin/show.h"
+#include "admin/status.h"
 #include "admin/table.h"
 
 #define WATCH_LEAST_S    0.1
@@ -318,6 +319,14 @@ static void print_status(const json_t *status, bool watch)
     print_quarantined(vms);
 }
 
+int status_get(struct client *client, json_t **ret_status, struct vgpu_err *err)
+{
+    _cleanup_json_ json_t *none = json_object();
+
+    return client_is_offline(client) ? offline_status(client, ret_status, err)
+                                     : client_call(client, "status", none, ret_status, err);
+}
+
 /* Opens and closes each time, so that a mediator may come and go, and the lock is never kept. */
 static int get_status(const struct invocation *invocation, json_t **ret_status,
                       struct vgpu_err *err)
@@ -327,9 +336,7 @@ static int get_status(const struct invocation *invocation, json_t **ret_status,
 
     if (rc < 0)
         return rc;
-    rc = client_is_offline(&client)
-             ? offline_status(&client, ret_status, err)
-             : client_call(&client, "status", invocation->args, ret_status, err);
+    rc = status_get(&client, ret_status, err);
     client_close(&client);
     return rc;
 }

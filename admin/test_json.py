@@ -136,6 +136,7 @@ class Json(unittest.TestCase):
         self.assertEqual(self.run_json("list-gpus")["gpus"][0]["pools"], ["A"])
         self.assertEqual(len(self.run_json("list-pools")["pools"]), 2)
         self.assertIsNone(self.run_json("status")["mediator"])
+        self.assertIsNone(self.run_json("top")["vms"][0]["queue_depth"])
         self.run_json("unassign-gpu", "--gpu-id=0")
         self.settings()
         self.run_json("remove-vm", "web")
@@ -204,6 +205,15 @@ class Json(unittest.TestCase):
 
     def test_status_of_a_mediator_is_passed_on_whole(self):
         self.assertEqual(self.answer_of_a_mediator(STATUS, "status"), STATUS)
+
+    def test_top_has_what_status_says(self):
+        shown = self.answer_of_a_mediator(STATUS, "top")
+        self.assertEqual(shown["mediator"], STATUS["mediator"])
+        self.assertEqual(shown["gpus"][0]["holder_name"], "web")
+        expected = {key: STATUS["vms"][0][key] for key in ("share", "queue_depth", "jobs_done")}
+        self.assertEqual({key: shown["vms"][0][key] for key in expected}, expected)
+        self.assertEqual(shown["vms"][0]["memory_quota_bytes"], 8 << 30)
+        self.assertEqual(shown["pools"][0]["running"], 1)
 
     def test_show_vm_has_what_a_mediator_knows(self):
         self.configure()
