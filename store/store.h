@@ -133,6 +133,14 @@ bool store_has_command(const char *command);
  */
 int store_snapshot(struct store *store, json_t **ret_snapshot, struct vgpu_err *err);
 
+/*
+ * What a reply's list of changes made of the configuration: the same without the VMs that are as
+ * they were, and "vms_gone", the ids of those that were removed. A host has thousands of VMs, and
+ * whoever follows the configuration is not to read them all for each change.
+ */
+int store_delta(struct store *store, const json_t *changes, json_t **ret_delta,
+                struct vgpu_err *err);
+
 /* {"code": "not-found", "errno": 2, "text": "..."}; NULL when out of memory. */
 json_t *store_error_json(const struct vgpu_err *err);
 
