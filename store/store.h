@@ -42,7 +42,8 @@
 #define STORE_WEIGHT_DEFAULT       50.0 /* weights are kept to hundredths */
 #define STORE_REASON_BYTES         256 /* of a quarantine or a fault: UTF-8, no control characters */
 #define STORE_FAULT_KIND_BYTES     32  /* a-z, 0-9 and '-' */
-#define STORE_DRIVER_BYTES         64  /* of a GPU's kernel driver's name */
+#define STORE_FAULT_REF_BYTES      64
+#define STORE_DRIVER_BYTES         64 /* of a GPU's kernel driver's name */
 #define STORE_NUMA_NODE_MAX        65535
 #define STORE_THRESHOLD_BYTES      64 /* of a threshold's name */
 
