@@ -2,7 +2,8 @@
 /* The table of subcommands. */
 #include "admin/commands.h"
 
-/* clang-format off: one a line, so that changes stay small */
+/* One a line, so that changes stay small. */
+/* clang-format off */
 const struct command *const commands[] = {
     &command_assign_gpu,
     &command_clear_faults,
@@ -18,6 +19,7 @@ const struct command *const commands[] = {
     &command_set_bytes,
     &command_set_depth,
     &command_set_faults,
+    &command_set_max_vms,
     &command_set_memory,
     &command_set_policy,
     &command_set_pool,
