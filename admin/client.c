@@ -7,6 +7,7 @@
 #include <sys/time.h>
 #include <sys/un.h>
 
+#include "admin/resolve.h"
 #include "admin/settings.h"
 
 /* A scan may have to wait for a driver that is being loaded. */
@@ -159,6 +160,8 @@ int client_run(const struct invocation *invocation, struct vgpu_err *err)
     if (rc < 0)
         return rc;
     rc = client_call(&client, command->name, invocation->args, &result, err);
+    if (rc == -ENOENT && command->names_vm)
+        rc = resolve_and_call(&client, invocation, rc, &result, err);
     if (rc == 0 && client_is_offline(&client))
         client_say_offline(result);
     client_close(&client);
