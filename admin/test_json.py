@@ -140,6 +140,7 @@ class Json(unittest.TestCase):
         self.assertIsNone(self.run_json("status")["mediator"])
         self.run_json("unassign-gpu", "--gpu-id=0")
         self.settings()
+        self.assertTrue(self.run_json("set-max-vms", "B", "3", "--dry-run")["dry_run"])
         self.assertEqual(self.run_json("set-max-vms", "B", "7")["pool"]["max_vms"], 7)
         self.run_json("remove-vm", "web")
         self.run_json("remove-pool", "B")

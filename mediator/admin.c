@@ -26,6 +26,7 @@ struct admin_client {
     char who[64];
     json_t *id; /* of the request in work; NULL: none */
     struct loop_timer sample_wait;
+    bool dry_run; /* of the scan in work */
 };
 
 static void client_end(struct admin_client *client)
@@ -132,7 +133,8 @@ static void scanned(void *context, json_t *answer)
         pass_on(client, answer);
         return;
     }
-    request = json_pack("{s:s, s:{s:O}}", "command", "record-gpus", "args", "gpus", gpus);
+    request = json_pack("{s:s, s:{s:O}, s:b}", "command", "record-gpus", "args", "gpus", gpus,
+                        "dry_run", client->dry_run);
     if (request)
         ask_store(client, request, store_answered);
     else
@@ -204,9 +206,13 @@ static void execute(struct admin_client *client, json_t *request)
     } else if (own && args && json_object_size(args) > 0) {
         snprintf(text, sizeof(text), "%s takes no arguments", command);
         reply_error(client, EINVAL, text);
+    } else if (own && json_object_get(request, "if_revision")) {
+        snprintf(text, sizeof(text), "%s takes no if_revision", command);
+        reply_error(client, EINVAL, text);
     } else if (strcmp(command, "status") == 0) {
         show_status(client);
     } else if (strcmp(command, "scan-gpus") == 0) {
+        client->dry_run = json_is_true(json_object_get(request, "dry_run"));
         scan_gpus(client);
     } else if (strcmp(command, "record-gpus") == 0) {
         reply_error(client, EOPNOTSUPP, "record-gpus is for the mediator; use scan-gpus");

@@ -1,6 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "store/audit.h"
 
+#include <stdio.h>
+#include <string.h>
+
 #include "store/json.h"
 
 /* The object as text, without the members that the other has alike. */
@@ -63,4 +66,72 @@ int audit_record(struct store_call *call, const char *object, const char *key, j
     if (rc < 0)
         return rc;
     return make_room(call->store, err);
+}
+
+/*
+ * Of the rows of one object (?1, ?2), those that raised its revision; what "pool-gpu" logs is about
+ * a pool and a GPU both. Within JSON's texts a quotation mark has a backslash before it, so that
+ * no name is taken for a member. A pool's name may have a '/'; an id has none.
+ */
+#define RAISED                                                                                     \
+    " WHERE (object = ?1 AND object_key = ?2 AND (before IS NULL OR after IS NULL OR after LIKE"   \
+    "   '%\"revision\":%')) OR (object = 'pool-gpu' AND CASE ?1"                                   \
+    "   WHEN 'pool' THEN rtrim(object_key, '0123456789') = ?2 || '/'"                              \
+    "   WHEN 'gpu' THEN substr(object_key, -1 - length(?2)) = '/' || ?2 END)"
+
+/* "weight 50.0 to 60.0, pool \"A\" to \"B\"", without what every change changes. */
+static void describe_members(const json_t *from, json_t *to, struct text_list *list)
+{
+    char whole[4 * TEXT_SHOWN_BYTES], shown[TEXT_SHOWN_BYTES];
+    json_t *value;
+    const char *key;
+
+    json_object_foreach (to, key, value) {
+        _cleanup_free_ char *was = NULL;
+        _cleanup_free_ char *is = NULL;
+
+        if (strcmp(key, "revision") == 0 || strcmp(key, "updated") == 0)
+            continue;
+        was = json_dumps(json_object_get(from, key), STORE_JSON_FLAGS | JSON_ENCODE_ANY);
+        is = json_dumps(value, STORE_JSON_FLAGS | JSON_ENCODE_ANY);
+        snprintf(whole, sizeof(whole), "%s %s to %s", key, was ? was : "none", is ? is : "none");
+        text_clean(whole, shown, sizeof(shown));
+        text_list_add(list, shown);
+    }
+}
+
+static void describe(sqlite3_stmt *row, char *text, size_t size)
+{
+    const char *before = statement_text(row, 3), *after = statement_text(row, 4);
+    _cleanup_json_ json_t *from = before ? json_loads(before, 0, NULL) : NULL;
+    _cleanup_json_ json_t *to = after ? json_loads(after, 0, NULL) : NULL;
+    struct text_list members = {.used = 0};
+    char whole[sizeof(members.text) + STORE_WHO_BYTES + 64];
+
+    if (from && to)
+        describe_members(from, to, &members);
+    snprintf(whole, sizeof(whole), "%s at %s UTC (%s%s%s)", statement_text(row, 0),
+             statement_text(row, 1), statement_text(row, 2), members.items ? ": " : "",
+             members.items ? text_list_end(&members) : "");
+    text_clean(whole, text, size);
+}
+
+int audit_tell(struct store *store, const char *object, const char *key, size_t most,
+               struct text_list *list, struct vgpu_err *err)
+{
+    _cleanup_statement_ sqlite3_stmt *row = NULL;
+    char text[sizeof(list->text) / 2];
+    int rc = statement_open(store->db, &row, err,
+                            "SELECT who, strftime('%Y-%m-%d %H:%M:%S', time, 'unixepoch'),"
+                            " command, before, after FROM audit_log" RAISED
+                            " ORDER BY seq DESC LIMIT ?3",
+                            "ssi", object, key, (int64_t)most);
+
+    if (rc < 0)
+        return rc;
+    while ((rc = statement_step(row, err)) > 0) {
+        describe(row, text, sizeof(text));
+        text_list_add(list, text);
+    }
+    return rc;
 }

@@ -76,7 +76,7 @@ static int not_found(struct store *store, const char *pool, struct vgpu_err *err
         text_show(shown, pool), text_list_end(&have), as_typed(typed, pool));
 }
 
-static int load(struct store *store, const char *pool, json_t **ret_pool, struct vgpu_err *err)
+int pool_load(struct store *store, const char *pool, json_t **ret_pool, struct vgpu_err *err)
 {
     int rc = find(store, pool, ret_pool, err);
 
@@ -89,7 +89,7 @@ int pool_exists(struct store *store, const char *pool, struct vgpu_err *err)
 {
     _cleanup_json_ json_t *row = NULL;
 
-    return load(store, pool, &row, err);
+    return pool_load(store, pool, &row, err);
 }
 
 int pool_check_room(struct store *store, const char *pool, struct vgpu_err *err)
@@ -166,7 +166,7 @@ int pool_command_create(struct store_call *call, struct vgpu_err *err)
     if (rc > 0)
         return vgpu_err_set(err, EEXIST, "pool %s exists already", text_show(shown, row.pool));
     if ((rc = check_room(call->store, err)) < 0 || (rc = pool_insert(call->store, &row, err)) < 0 ||
-        (rc = load(call->store, row.pool, &new, err)) < 0)
+        (rc = pool_load(call->store, row.pool, &new, err)) < 0)
         return rc;
     if (json_object_set(call->result, "pool", new) < 0)
         return database_no_memory(err);
@@ -199,7 +199,7 @@ int pool_command_remove(struct store_call *call, struct vgpu_err *err)
 
     if ((rc = args_known(call->args, known, err)) < 0 ||
         (rc = args_text(call->args, "pool", true, &pool, err)) < 0 ||
-        (rc = load(call->store, pool, &old, err)) < 0 ||
+        (rc = pool_load(call->store, pool, &old, err)) < 0 ||
         (rc = check_unused(call->store, pool, err)) < 0 ||
         (rc = pool_gpu_remove_pool(call, pool, err)) < 0 ||
         (rc = database_run(call->store->db, err, "DELETE FROM pools WHERE pool = ?1", "s", pool)) <
@@ -228,7 +228,7 @@ static int give_changed(struct store_call *call, const char *pool, json_t *old,
                         struct vgpu_err *err)
 {
     _cleanup_json_ json_t *new = NULL;
-    int rc = load(call->store, pool, &new, err);
+    int rc = pool_load(call->store, pool, &new, err);
 
     if (rc < 0)
         return rc;
@@ -247,7 +247,7 @@ int pool_command_set_policy(struct store_call *call, struct vgpu_err *err)
     if ((rc = args_known(call->args, known, err)) < 0 ||
         (rc = args_text(call->args, "pool", true, &pool, err)) < 0 ||
         (rc = args_word(call->args, "policy", true, policies, &policy, err)) < 0 ||
-        (rc = load(call->store, pool, &old, err)) < 0 ||
+        (rc = pool_load(call->store, pool, &old, err)) < 0 ||
         (rc = database_run(call->store->db, err,
                            "UPDATE pools SET policy = ?2, updated = ?3, revision = revision + 1"
                            " WHERE pool = ?1 AND policy <> ?2",
@@ -267,7 +267,7 @@ int pool_command_set(struct store_call *call, struct vgpu_err *err)
     int rc;
 
     if ((rc = args_text(call->args, "pool", true, &pool, err)) < 0 ||
-        (rc = load(call->store, pool, &old, err)) < 0 ||
+        (rc = pool_load(call->store, pool, &old, err)) < 0 ||
         (rc = setting_read(pool_settings, command, naming, call->args, old, changes, err)) < 0)
         return rc;
     if (changes[0]) {

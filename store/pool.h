@@ -19,7 +19,10 @@ int pool_insert(struct store *store, const struct pool_row *row, struct vgpu_err
 /* Checks name and description. */
 int pool_check(const struct pool_row *row, struct vgpu_err *err);
 
-/* -ENOENT, and a text that says which pools there are, unless the pool exists. */
+/* -ENOENT, and a text that says which pools there are, if there is none of that name. */
+int pool_load(struct store *store, const char *pool, json_t **ret_pool, struct vgpu_err *err);
+
+/* The same for those who need no more. */
 int pool_exists(struct store *store, const char *pool, struct vgpu_err *err);
 
 /* -ENOSPC if the pool, which exists, has as many VMs as its max_vms allows. */
