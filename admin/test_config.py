@@ -97,6 +97,41 @@ class Changes(Offline):
                 self.assertIn(text, self.refused(*arguments, status=2))
 
 
+class Audit(Offline):
+    def lines(self, *arguments):
+        """What the lines say, without numbers and times, and with one blank between words."""
+        lines = self.admin("audit", *arguments).splitlines()
+        return [" ".join(line.split()[3:]) for line in lines]
+
+    def test_audit_says_who_changed_what_from_what_to_what(self):
+        self.admin("set-rate", "web", "100")
+        self.admin("remove-vm", "web")
+        lines = self.lines()
+        self.assertEqual(len(lines), 5)
+        self.assertRegex(lines[0], r"^uid=\d+ pid=\d+ offline create-pool pool A new: pool A, "
+                         r"policy wfq$")
+        self.assertRegex(lines[2], r"register-vm VM 1 \(web\) new: name web, pool A, priority "
+                         r"medium, weight 50$")
+        self.assertRegex(lines[3], r"set-rate VM 1 rate_per_s 0 -> 100, burst 0 -> 100$")
+        self.assertRegex(lines[4], r"remove-vm VM 1 \(web\) removed$")
+
+    def test_audit_of_one_object(self):
+        self.assertEqual(len(self.lines("--vm=web")), 1)
+        self.assertEqual(len(self.lines("--pool=A")), 1)
+        self.admin("remove-vm", "web")
+        self.assertEqual(len(self.lines("--vm=1")), 2)
+        self.assertIn("VM 'web' does not exist", self.refused("audit", "--vm=web"))
+        self.assertIn("only one of", self.refused("audit", "--vm=1", "--pool=A"))
+        self.assertEqual(self.admin("audit", "--gpu-id=3"), "no changes\n")
+
+    def test_audit_by_pages(self):
+        self.assertEqual(len(self.lines("--limit=1")), 1)
+        page = self.json("audit", "--after=0", "--limit=2")
+        self.assertEqual([row["seq"] for row in page["audit"]], [1, 2])
+        self.assertEqual(self.json("audit", f"--after={page['next']}")["audit"][0]["seq"], 3)
+        self.assertIn("limit 1001 is out of range", self.refused("audit", "--limit=1001"))
+
+
 if __name__ == "__main__":
     PROGRAM = sys.argv[1]
     unittest.main(argv=sys.argv[:1])

@@ -139,6 +139,7 @@ class Json(unittest.TestCase):
         self.assertEqual(len(self.run_json("list-pools")["pools"]), 2)
         self.assertIsNone(self.run_json("status")["mediator"])
         self.run_json("unassign-gpu", "--gpu-id=0")
+        self.assertEqual(self.run_json("audit", "--limit=1")["audit"][0]["object"], "pool-gpu")
         self.settings()
         self.assertTrue(self.run_json("set-max-vms", "B", "3", "--dry-run")["dry_run"])
         self.assertEqual(self.run_json("set-max-vms", "B", "7")["pool"]["max_vms"], 7)

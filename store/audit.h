@@ -21,4 +21,6 @@ int audit_record(struct store_call *call, const char *object, const char *key, j
 int audit_tell(struct store *store, const char *object, const char *key, size_t most,
                struct text_list *list, struct vgpu_err *err);
 
+int audit_command_list(struct store_call *call, struct vgpu_err *err);
+
 #endif

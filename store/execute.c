@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "store/args.h"
+#include "store/audit.h"
 #include "store/database.h"
 #include "store/gpu.h"
 #include "store/pool.h"
@@ -34,6 +35,7 @@ static const struct command {
     {"assign-gpu", true, pool_gpu_command_assign, REVISION_GPU},
     {"clear-faults", true, vm_fault_command_clear, REVISION_VM},
     {"create-pool", true, pool_command_create},
+    {"list-audit", false, audit_command_list},
     {"list-gpus", false, gpu_command_list},
     {"list-pools", false, pool_command_list},
     {"list-vms", false, vm_command_list},
