@@ -20,8 +20,11 @@
 #define EXIT_USAGE        2
 #define COMMAND_WORDS_MAX 3
 
-/* OPTION_SETTING: key is one of store/setting.h, whose unit says what is taken (admin/amount.h). */
-enum option_kind { OPTION_TEXT, OPTION_INTEGER, OPTION_NUMBER, OPTION_SETTING };
+/*
+ * OPTION_SETTING: key is one of store/setting.h, whose unit says what is taken (admin/amount.h).
+ * OPTION_FLAG has no value, and is true where it is given.
+ */
+enum option_kind { OPTION_TEXT, OPTION_INTEGER, OPTION_NUMBER, OPTION_SETTING, OPTION_FLAG };
 
 struct command_option {
     const char *name; /* without dashes; NULL ends a table */

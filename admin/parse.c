@@ -98,6 +98,8 @@ static json_t *convert(enum option_kind kind, const char *text)
     errno = 0;
     if (kind == OPTION_TEXT)
         return json_string(text);
+    if (kind == OPTION_FLAG)
+        return json_true();
     if (text[0] == '\0' || strchr(" \t\n\v\f\r", text[0]))
         return NULL;
     if (kind == OPTION_INTEGER) {
@@ -193,7 +195,10 @@ static int parse_option(struct parser *parser, const char *text, struct vgpu_err
          option && option->name; option++) {
         if (!name_is(option->name, size, text))
             continue;
-        rc = take_value(parser, option->name, inlined, option->bare, &value, err);
+        if (option->kind == OPTION_FLAG && inlined)
+            return vgpu_err_set(err, EINVAL, "the option --%s has no value", option->name);
+        rc = take_value(parser, option->name, inlined,
+                        option->kind == OPTION_FLAG ? "" : option->bare, &value, err);
         return rc < 0 ? rc : set_option(parser->invocation, option, value, err);
     }
     snprintf(name, sizeof(name), "%.*s", (int)(size < sizeof(name) ? size : sizeof(name) - 1),

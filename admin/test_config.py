@@ -132,6 +132,34 @@ class Audit(Offline):
         self.assertIn("limit 1001 is out of range", self.refused("audit", "--limit=1001"))
 
 
+class Many(Offline):
+    def test_assign_vms_says_how_many(self):
+        self.assertEqual(self.admin("assign-vms", "1-7", "B", "--register"),
+                         "7 VMs are now in pool B\n")
+        self.assertEqual(self.admin("assign-vms", "--vms=1-7", "--pool=B"),
+                         "7 VMs are already in pool B\n")
+        self.assertEqual(self.admin("assign-vms", "2", "A"), "1 VM is now in pool A\n")
+        self.assertEqual(self.admin("assign-vms", "1-2", "A"),
+                         "2 VMs are now in pool A, 1 of them were already\n")
+        self.assertEqual(self.admin("assign-vms", "2-3", "A", "--dry-run"),
+                         "dry run: nothing is changed; this would be:\n"
+                         "  VM 3: pool B -> A\n")
+
+    def test_assign_vms_is_refused_whole(self):
+        self.assertIn("1 of these 2 VMs are not registered: 9", self.refused("assign-vms", "1,9", "B"))
+        self.assertIn("vms: a comma is missing at '+2'", self.refused("assign-vms", "1+2", "B"))
+        self.assertIn("--register has no value",
+                      self.refused("assign-vms", "1", "B", "--register=no", status=2))
+
+    def test_capacity_is_a_table(self):
+        self.admin("set-max-vms", "A", "1")
+        self.admin("set-memory", "web", "4G")
+        lines = [line.split() for line in self.admin("capacity").splitlines()]
+        self.assertEqual(lines[0], "POOL VMS MOST GPUS MEMORY PROMISED NO QUOTA ONE MORE".split())
+        self.assertEqual(lines[1], "A 1 1 0 0 B 4.0 GiB 0 no: it has 1 VMs and takes 1 at most".split())
+        self.assertEqual(lines[2], "B 0 - 0 0 B 0 B 0 no: no GPU serves it".split())
+
+
 if __name__ == "__main__":
     PROGRAM = sys.argv[1]
     unittest.main(argv=sys.argv[:1])

@@ -10,6 +10,7 @@
 #include "common/cleanup.h"
 #include "common/clock.h"
 #include "common/listen.h"
+#include "mediator/capacity.h"
 #include "mediator/mediator.h"
 #include "mediator/status.h"
 #include "mediator/stream.h"
@@ -129,6 +130,23 @@ static void vm_shown(void *context, json_t *answer)
         json_object_set_new(result, "live", live ? live : json_null());
     }
     store_answered(context, answer);
+}
+
+/* What the pools have, and what of it is well at this moment. */
+static void capacity_shown(void *context, json_t *answer)
+{
+    const struct admin_client *client = context;
+
+    capacity_fill(client->admin->mediator, json_object_get(answer, "result"));
+    store_answered(context, answer);
+}
+
+/* Who hears the store's answer to a command of its own. */
+static helper_reply_fn *answer_to(const char *command)
+{
+    if (strcmp(command, "show-vm") == 0)
+        return vm_shown;
+    return strcmp(command, "capacity") == 0 ? capacity_shown : store_answered;
 }
 
 static void ask_store(struct admin_client *client, json_t *request, helper_reply_fn *answered)
@@ -342,7 +360,7 @@ static void execute(struct admin_client *client, json_t *request)
     } else if (strcmp(command, "record-fault") == 0) {
         reply_error(client, EOPNOTSUPP, "record-fault is for the mediator; use quarantine");
     } else {
-        ask_store(client, request, strcmp(command, "show-vm") == 0 ? vm_shown : store_answered);
+        ask_store(client, request, answer_to(command));
     }
 }
 

@@ -7,20 +7,26 @@
 #include "store/args.h"
 #include "store/json.h"
 
-/* The object as text, without the members that the other has alike. */
-static char *dump(json_t *object, const json_t *other)
+/* A copy of the object without the members that the other has alike; NULL: memory. */
+static json_t *rest_of(json_t *object, const json_t *other)
 {
-    _cleanup_json_ json_t *rest = json_copy(object);
+    json_t *rest = json_copy(object);
     const json_t *value;
     const char *key;
     void *next;
 
-    if (!rest)
-        return NULL;
-    json_object_foreach_safe (rest, next, key, value)
-        if (other && json_equal(json_object_get(other, key), value))
-            json_object_del(rest, key);
-    return json_dumps(rest, STORE_JSON_FLAGS);
+    if (rest && other)
+        json_object_foreach_safe (rest, next, key, value)
+            if (json_equal(json_object_get(other, key), value))
+                json_object_del(rest, key);
+    return rest;
+}
+
+static char *dump(json_t *object, const json_t *other)
+{
+    _cleanup_json_ json_t *rest = rest_of(object, other);
+
+    return rest ? json_dumps(rest, STORE_JSON_FLAGS) : NULL;
 }
 
 static int insert(struct store_call *call, const char *object, const char *key, json_t *from,
@@ -54,14 +60,22 @@ static int make_room(struct store *store, struct vgpu_err *err)
                         "i", (int64_t)STORE_AUDIT_ROWS_MAX);
 }
 
+static json_t *change_json(const struct store_call *call, const char *object, const char *key,
+                           json_t *from, json_t *to)
+{
+    bool brief = call->brief && from && to;
+
+    return json_pack("{s:s, s:s, s:o?, s:o?}", "object", object, "key", key, "from",
+                     brief ? rest_of(from, to) : json_incref(from), "to",
+                     brief ? rest_of(to, from) : json_incref(to));
+}
+
 int audit_record(struct store_call *call, const char *object, const char *key, json_t *from,
                  json_t *to, struct vgpu_err *err)
 {
-    json_t *change =
-        json_pack("{s:s, s:s, s:O?, s:O?}", "object", object, "key", key, "from", from, "to", to);
     int rc;
 
-    if (!change || json_array_append_new(call->changes, change) < 0)
+    if (json_array_append_new(call->changes, change_json(call, object, key, from, to)) < 0)
         return database_no_memory(err);
     rc = insert(call, object, key, from, to, err);
     if (rc < 0)

@@ -5,6 +5,7 @@
 
 #include "store/args.h"
 #include "store/audit.h"
+#include "store/capacity.h"
 #include "store/database.h"
 #include "store/gpu.h"
 #include "store/pool.h"
@@ -12,6 +13,7 @@
 #include "store/revision.h"
 #include "store/text.h"
 #include "store/vm.h"
+#include "store/vm_assign.h"
 #include "store/vm_fault.h"
 
 static int command_snapshot(struct store_call *call, struct vgpu_err *err)
@@ -33,6 +35,8 @@ static const struct command {
     enum revision_object changes; /* which must be there already */
 } commands[] = {
     {"assign-gpu", true, pool_gpu_command_assign, REVISION_GPU},
+    {"assign-vms", true, vm_assign_command},
+    {"capacity", false, capacity_command},
     {"clear-faults", true, vm_fault_command_clear, REVISION_VM},
     {"create-pool", true, pool_command_create},
     {"list-audit", false, audit_command_list},

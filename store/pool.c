@@ -92,7 +92,7 @@ int pool_exists(struct store *store, const char *pool, struct vgpu_err *err)
     return pool_load(store, pool, &row, err);
 }
 
-int pool_check_room(struct store *store, const char *pool, struct vgpu_err *err)
+int pool_check_room(struct store *store, const char *pool, size_t more, struct vgpu_err *err)
 {
     char shown[TEXT_SHOWN_BYTES];
     int64_t most = 0, count = 0;
@@ -102,13 +102,13 @@ int pool_check_room(struct store *store, const char *pool, struct vgpu_err *err)
     if (rc == 0)
         rc = database_integer(store->db, &count, err, "SELECT count(*) FROM vms WHERE pool = ?1",
                               "s", pool);
-    if (rc < 0 || most == 0 || count < most)
+    if (rc < 0 || most == 0 || more == 0 || count + (int64_t)more <= most)
         return rc;
     return vgpu_err_set(err, ENOSPC,
-                        "pool %s is full: it has %lld VM%s and takes %lld at most; see: vgpu-admin"
-                        " set-max-vms",
+                        "pool %s has %lld VM%s and takes %lld at most: there is no room for %zu"
+                        " more; see: vgpu-admin set-max-vms",
                         text_show(shown, pool), (long long)count, count == 1 ? "" : "s",
-                        (long long)most);
+                        (long long)most, more);
 }
 
 int pool_list(struct store *store, bool with_members, json_t **ret_pools, struct vgpu_err *err)

@@ -25,8 +25,8 @@ int pool_load(struct store *store, const char *pool, json_t **ret_pool, struct v
 /* The same for those who need no more. */
 int pool_exists(struct store *store, const char *pool, struct vgpu_err *err);
 
-/* -ENOSPC if the pool, which exists, has as many VMs as its max_vms allows. */
-int pool_check_room(struct store *store, const char *pool, struct vgpu_err *err);
+/* -ENOSPC if the pool, which exists, would have more VMs than its max_vms allows. */
+int pool_check_room(struct store *store, const char *pool, size_t more, struct vgpu_err *err);
 
 /* The rows as in the snapshot; with_members adds "gpus" and "vms" to each. */
 int pool_list(struct store *store, bool with_members, json_t **ret_pools, struct vgpu_err *err);

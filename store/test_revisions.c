@@ -351,9 +351,10 @@ static void test_pool_takes_no_more_than_its_most_vms(void **state)
     test_ok(store, "{'command': 'set-max-vms', 'args': {'pool': 'A', 'max_vms': 2}}");
     test_ok(store, "{'command': 'register-vm', 'args': {'vm_id': 2, 'pool': 'A'}}");
     test_ok(store, "{'command': 'register-vm', 'args': {'vm_id': 3, 'pool': 'B'}}");
-    test_refuse(store, ENOSPC, "pool 'A' is full: it has 2 VMs and takes 2 at most",
+    test_refuse(store, ENOSPC,
+                "pool 'A' has 2 VMs and takes 2 at most: there is no room for 1 more",
                 "{'command': 'register-vm', 'args': {'vm_id': 4, 'pool': 'A'}}");
-    test_refuse(store, ENOSPC, "pool 'A' is full",
+    test_refuse(store, ENOSPC, "there is no room for 1 more",
                 "{'command': 'set-pool', 'args': {'vm': 3, 'pool': 'A'}}");
     test_ok(store, "{'command': 'set-pool', 'args': {'vm': 2, 'pool': 'A'}}");
     test_ok(store, "{'command': 'set-max-vms', 'args': {'pool': 'A', 'max_vms': 0}}");
@@ -367,7 +368,7 @@ static void test_pool_keeps_the_vms_that_it_has_above_its_most(void **state)
     test_ok(store, "{'command': 'register-vm', 'args': {'vm_id': 2, 'pool': 'A'}}");
     test_ok(store, "{'command': 'set-max-vms', 'args': {'pool': 'A', 'max_vms': 1}}");
     assert_int_equal(test_count(store, "SELECT count(*) FROM vms WHERE pool = 'A'"), 2);
-    test_refuse(store, ENOSPC, "it has 2 VMs and takes 1 at most",
+    test_refuse(store, ENOSPC, "pool 'A' has 2 VMs and takes 1 at most",
                 "{'command': 'register-vm', 'args': {'vm_id': 4, 'pool': 'A'}}");
 }
 
