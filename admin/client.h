@@ -19,6 +19,9 @@ struct client {
 
 /* Connects; without a mediator, opens the database. */
 int client_open(struct client *client, const struct invocation *invocation, struct vgpu_err *err);
+/* Connects; without a mediator, an error that says what to do: -ENOENT or -ECONNREFUSED. */
+int client_open_mediator(struct client *client, const struct invocation *invocation,
+                         struct vgpu_err *err);
 void client_close(struct client *client);
 
 static inline bool client_is_offline(const struct client *client)
@@ -29,6 +32,17 @@ static inline bool client_is_offline(const struct client *client)
 /* Executes a command; *ret_result, its result, is the caller's to release. */
 int client_call(struct client *client, const char *command, json_t *args, json_t **ret_result,
                 struct vgpu_err *err);
+
+/* The same for a command that changes something, with what the invocation says of changes. */
+int client_change(struct client *client, const struct invocation *invocation, const char *command,
+                  json_t *args, json_t **ret_result, struct vgpu_err *err);
+
+/* One of the two, as the invocation's command is. */
+int client_execute(struct client *client, const struct invocation *invocation, json_t *args,
+                   json_t **ret_result, struct vgpu_err *err);
+
+/* Prints the result of the invocation's command, as it asks for. */
+void client_print(const struct invocation *invocation, const json_t *result);
 
 /*
  * What nearly all subcommands do: opens, executes the command with its arguments, closes, says on

@@ -6,6 +6,9 @@
 /* clang-format off */
 const struct command *const commands[] = {
     &command_assign_gpu,
+    &command_assign_vms,
+    &command_audit,
+    &command_capacity,
     &command_clear_faults,
     &command_create_pool,
     &command_list_gpus,

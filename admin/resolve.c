@@ -250,7 +250,7 @@ static int call_by_uuid(struct client *client, const struct invocation *invocati
     json_object_del(args, "name");
     if (json_object_set_new(args, "uuid", json_string(uuid)) < 0)
         return vgpu_err_set(err, ENOMEM, "out of memory");
-    return client_call(client, invocation->command->name, args, ret_result, err);
+    return client_execute(client, invocation, args, ret_result, err);
 }
 
 int resolve_and_call(struct client *client, const struct invocation *invocation, int rc,

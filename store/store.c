@@ -15,6 +15,7 @@
 #include "store/migration.h"
 #include "store/pool.h"
 #include "store/pool_gpu.h"
+#include "store/text.h"
 #include "store/vm.h"
 
 static int64_t system_now_s(void)
@@ -297,8 +298,22 @@ int store_snapshot(struct store *store, json_t **ret_snapshot, struct vgpu_err *
     return 0;
 }
 
+/* As it is now, or its id where it is gone: a change may have no more than what differs. */
+static int add_changed_vm(struct store *store, int64_t vm_id, json_t *vms, json_t *gone,
+                          struct vgpu_err *err)
+{
+    json_t *vm = NULL;
+    int rc = vm_find(store, vm_id, &vm, err);
+
+    if (rc < 0)
+        return rc;
+    rc = vm ? json_array_append_new(vms, vm) : json_array_append_new(gone, json_integer(vm_id));
+    return rc < 0 ? database_no_memory(err) : 0;
+}
+
 /* Puts what the changes made of VMs into delta: as they are now, and which are gone. */
-static int add_changed_vms(json_t *delta, const json_t *changes, struct vgpu_err *err)
+static int add_changed_vms(struct store *store, json_t *delta, const json_t *changes,
+                           struct vgpu_err *err)
 {
     json_t *vms = json_array(), *gone = json_array(), *change;
     size_t i;
@@ -307,16 +322,15 @@ static int add_changed_vms(json_t *delta, const json_t *changes, struct vgpu_err
         json_object_set_new(delta, "vms_gone", gone) < 0)
         return database_no_memory(err);
     json_array_foreach (changes, i, change) {
-        json_t *to = json_object_get(change, "to");
-        const json_t *from = json_object_get(change, "from");
+        const char *key = json_string_value(json_object_get(change, "key"));
+        int64_t vm_id = 0;
         int rc;
 
-        if (strcmp(json_string_value(json_object_get(change, "object")), "vm") != 0)
+        if (strcmp(json_string_value(json_object_get(change, "object")), "vm") != 0 ||
+            !text_decimal(key, &vm_id))
             continue;
-        rc = json_is_object(to) ? json_array_append(vms, to)
-                                : json_array_append(gone, json_object_get(from, "vm_id"));
-        if (rc < 0)
-            return database_no_memory(err);
+        if ((rc = add_changed_vm(store, vm_id, vms, gone, err)) < 0)
+            return rc;
     }
     return 0;
 }
@@ -328,7 +342,7 @@ int store_delta(struct store *store, const json_t *changes, json_t **ret_delta,
     int rc;
 
     if ((rc = describe_host(store, &delta, err)) < 0 ||
-        (rc = add_changed_vms(delta, changes, err)) < 0)
+        (rc = add_changed_vms(store, delta, changes, err)) < 0)
         return rc;
     *ret_delta = vgpu_steal_ptr(&delta);
     return 0;
