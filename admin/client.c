@@ -186,7 +186,8 @@ int client_change(struct client *client, const struct invocation *invocation, co
 
 void client_print_json(const json_t *result)
 {
-    json_dumpf(result, stdout, JSON_INDENT(2) | JSON_REAL_PRECISION(10));
+    /* As many digits as a double has for certain: times to the microsecond, and 33.33 as such. */
+    json_dumpf(result, stdout, JSON_INDENT(2) | JSON_REAL_PRECISION(15));
     putchar('\n');
 }
 

@@ -11,6 +11,7 @@ const struct command *const commands[] = {
     &command_capacity,
     &command_clear_faults,
     &command_create_pool,
+    &command_events,
     &command_list_gpus,
     &command_list_pools,
     &command_list_vms,

@@ -231,6 +231,13 @@ class Json(unittest.TestCase):
     def test_status_of_a_mediator_is_passed_on_whole(self):
         self.assertEqual(self.answer_of_a_mediator(STATUS, "status"), STATUS)
 
+    def test_events_are_passed_on(self):
+        event = {"seq": 7, "time": 1790000000.125, "kind": "fault", "severity": "warning",
+                 "vm_id": 3, "gpu_id": None, "pool": "A", "text": "an out-of-range copy"}
+        page = {"boot": "0123", "first": 1, "next": 7, "events": [event]}
+        shown = self.answer_of_a_mediator(page, "events")
+        self.assertEqual(shown, {**page, "events": [{**event, "boot": "0123"}]})
+
     def test_top_has_what_status_says(self):
         shown = self.answer_of_a_mediator(STATUS, "top")
         self.assertEqual(shown["mediator"], STATUS["mediator"])
@@ -257,7 +264,7 @@ class Json(unittest.TestCase):
         output = subprocess.run([PROGRAM, "--help"], capture_output=True, check=True, text=True)
         listed = output.stdout.split("commands:\n")[1].split("\n\n")[0]
         commands = {line.split()[0] for line in listed.splitlines()}
-        schemas = {name[:-5] for name in os.listdir(SCHEMAS)} - {"change", "gpu", "pool", "vm"}
+        schemas = {name[:-5] for name in os.listdir(SCHEMAS)} - {"change", "event", "gpu", "pool", "vm"}
         self.assertEqual(commands, schemas)
 
     def test_the_check_itself_refuses(self):

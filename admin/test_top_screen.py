@@ -113,11 +113,13 @@ class Top(unittest.TestCase):
     def setUp(self):
         self.directory = tempfile.TemporaryDirectory(prefix="vgpu-top-")
         self.mediator = Mediator(self.path("admin.sock"))
+        self.terminals = 0  # each has a server of its own
         self.shown = ""
         self.attributes = ""
 
     def tearDown(self):
-        self.tmux("kill-server", check=False)
+        for self.terminals in range(self.terminals, 0, -1):
+            self.tmux("kill-server", check=False)
         if self.mediator:
             self.mediator.stop()
         self.directory.cleanup()
@@ -134,12 +136,13 @@ class Top(unittest.TestCase):
         return [PROGRAM, "--database", self.path("vgpu.db"), "top", *arguments]
 
     def tmux(self, *arguments, check=True, **environment):
-        return subprocess.run(["tmux", "-S", self.path("tmux"), "-f", "/dev/null", *arguments],
+        return subprocess.run(["tmux", "-S", self.path(f"tmux{self.terminals}"), "-f", "/dev/null", *arguments],
                               env=self.environment(**environment), check=check, timeout=30,
                               capture_output=True, text=True).stdout
 
     def start(self, *arguments, width=80, height=24, term="tmux-256color", **environment):
         """top in a shell that says how it ended."""
+        self.terminals += 1
         variables = " ".join(f"{key}='{value}'" for key, value in environment.items())
         words = " ".join(f"'{word}'" for word in self.command("--interval=0.1", *arguments))
         self.tmux("new-session", "-d", "-x", str(width), "-y", str(height),
@@ -299,10 +302,6 @@ class Top(unittest.TestCase):
                 self.start(*arguments, term=term, **environment)
                 self.expect("quaran")
                 self.assertNotIn("\033[3", self.colours().replace("\033[39m", ""))
-                self.tmux("kill-server")
-                wait_for(lambda: subprocess.run(
-                    ["tmux", "-S", self.path("tmux"), "ls"], capture_output=True,
-                    check=False).returncode, lambda: "the server ends")
 
     def test_top_without_utf8_is_ascii(self):
         self.mediator.status = status([vm(1, "jürgen", "running", 0.25, 3)])
