@@ -9,6 +9,7 @@
 #include <sqlite3.h>
 
 #include "common/cleanup.h"
+#include "store/json.h"
 #include "store/lock.h"
 #include "store/store.h"
 
@@ -62,13 +63,7 @@ static inline void cleanup_statement(sqlite3_stmt **statement)
     sqlite3_finalize(*statement);
 }
 
-static inline void cleanup_json(json_t **json)
-{
-    json_decref(*json);
-}
-
 #define _cleanup_statement_ _cleanup_(cleanup_statement)
-#define _cleanup_json_      _cleanup_(cleanup_json)
 
 /* A json_pack() and the like that failed can only mean memory. */
 int database_no_memory(struct vgpu_err *err);

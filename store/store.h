@@ -66,7 +66,7 @@
 
 /* Lines of the helper's protocol, newline included. */
 #define STORE_REQUEST_BYTES_MAX (1024 * 1024)
-#define STORE_REPLY_BYTES_MAX   (4 * 1024 * 1024)
+#define STORE_REPLY_BYTES_MAX   (16 * 1024 * 1024)
 
 struct store;
 
