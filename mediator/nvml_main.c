@@ -2,7 +2,8 @@
 /*
  * vgpu-nvml, the mediator's NVML helper: NVML calls can hang, so they are made here. It answers
  * JSON lines on descriptors 0 and 1 (the framing of docs/spec/admin.md) until end of file, or with
- * --scan prints what a scan finds and ends. Commands: "scan" and "sample"; both list the GPUs.
+ * --scan prints what a scan finds and ends. Commands: "scan" and "sample", which both list the
+ * GPUs, and "reset".
  */
 #include <dlfcn.h>
 #include <errno.h>
@@ -15,12 +16,13 @@
 #include "common/cleanup.h"
 #include "common/err.h"
 #include "mediator/nvml_calls.h"
+#include "mediator/nvml_health.h"
 #include "store/line.h"
 #include "store/store.h"
 
 #define EXIT_USAGE    2
 #define DEFAULT_NVML  "libnvidia-ml.so.1"
-#define GPUS_MAX      64u
+#define GPUS_MAX      NVML_GPUS_MAX
 #define PROCESSES_MAX 4096u
 
 static const char usage[] =
@@ -37,7 +39,19 @@ struct nvml {
 #define NVML_MEMBER(result, name, arguments) result(*name) arguments;
     NVML_CALLS(NVML_MEMBER)
 #undef NVML_MEMBER
+    struct nvml_health *health;
 };
+
+/* What a GPU was when it could tell: one that is lost cannot. */
+struct identity {
+    char uuid[NVML_DEVICE_UUID_BUFFER_SIZE]; /* "": nobody knows */
+    char name[NVML_DEVICE_NAME_BUFFER_SIZE];
+    nvmlPciInfo_t pci;
+    nvmlDevice_t device;
+    unsigned long long memory_bytes;
+};
+
+static struct identity identities[GPUS_MAX]; /* by NVML's index */
 
 static int nvml_failed(const struct nvml *nvml, const char *call, nvmlReturn_t result,
                        struct vgpu_err *err)
@@ -60,11 +74,15 @@ static int nvml_load(const char *path, struct nvml *nvml, struct vgpu_err *err)
 #undef NVML_LOOKUP
     *(void **)&nvml->utilization = dlsym(library, "nvmlDeviceGetProcessUtilization");
     result = nvml->nvmlInit_v2();
-    return result == NVML_SUCCESS ? 0 : nvml_failed(nvml, "nvmlInit_v2", result, err);
+    if (result != NVML_SUCCESS)
+        return nvml_failed(nvml, "nvmlInit_v2", result, err);
+    nvml_health_load(nvml->health, library);
+    return 0;
 }
 
 /* What a GPU cannot tell is null: some do not know their utilization. */
-static void add_live(const struct nvml *nvml, nvmlDevice_t device, json_t *gpu)
+static void add_live(const struct nvml *nvml, nvmlDevice_t device, struct identity *identity,
+                     json_t *gpu)
 {
     nvmlMemory_t memory;
     nvmlUtilization_t utilization;
@@ -72,8 +90,11 @@ static void add_live(const struct nvml *nvml, nvmlDevice_t device, json_t *gpu)
     nvmlReturn_t result;
     bool known = nvml->nvmlDeviceGetMemoryInfo(device, &memory) == NVML_SUCCESS;
 
+    if (known)
+        identity->memory_bytes = memory.total;
     json_object_set_new(gpu, "memory_bytes",
-                        known ? json_integer((json_int_t)memory.total) : json_null());
+                        identity->memory_bytes ? json_integer((json_int_t)identity->memory_bytes)
+                                               : json_null());
     json_object_set_new(gpu, "memory_used_bytes",
                         known ? json_integer((json_int_t)memory.used) : json_null());
     known = nvml->nvmlDeviceGetUtilizationRates(device, &utilization) == NVML_SUCCESS;
@@ -82,6 +103,7 @@ static void add_live(const struct nvml *nvml, nvmlDevice_t device, json_t *gpu)
     known = result == NVML_SUCCESS;
     json_object_set_new(gpu, "temperature", known ? json_integer(temperature) : json_null());
     json_object_set_new(gpu, "lost", json_boolean(result == NVML_ERROR_GPU_IS_LOST));
+    json_object_set_new(gpu, "reset_required", json_boolean(result == NVML_ERROR_RESET_REQUIRED));
 }
 
 /* Who holds memory of it; null where NVML cannot tell. A size that it does not know is null too. */
@@ -173,32 +195,63 @@ static void add_utilization(const struct nvml *nvml, nvmlDevice_t device, unsign
     }
 }
 
+/* Who the GPU at an index is. One that is lost or must be reset is who it was. */
+static nvmlReturn_t identify(const struct nvml *nvml, unsigned int index,
+                             struct identity **ret_identity, const char **ret_call)
+{
+    struct identity found = {.memory_bytes = 0};
+    nvmlReturn_t result;
+
+    *ret_identity = &identities[index];
+    *ret_call = "nvmlDeviceGetHandleByIndex_v2";
+    if ((result = nvml->nvmlDeviceGetHandleByIndex_v2(index, &found.device)) != NVML_SUCCESS)
+        return result;
+    *ret_call = "nvmlDeviceGetUUID";
+    result = nvml->nvmlDeviceGetUUID(found.device, found.uuid, sizeof(found.uuid));
+    if (result != NVML_SUCCESS)
+        return result;
+    *ret_call = "nvmlDeviceGetName";
+    result = nvml->nvmlDeviceGetName(found.device, found.name, sizeof(found.name));
+    if (result != NVML_SUCCESS)
+        return result;
+    *ret_call = "nvmlDeviceGetPciInfo_v3";
+    result = nvml->nvmlDeviceGetPciInfo_v3(found.device, &found.pci);
+    if (result != NVML_SUCCESS)
+        return result;
+    found.pci.busId[sizeof(found.pci.busId) - 1] = '\0';
+    if (strcmp(found.uuid, identities[index].uuid) == 0)
+        found.memory_bytes = identities[index].memory_bytes;
+    identities[index] = found;
+    return NVML_SUCCESS;
+}
+
 static int add_gpu(const struct nvml *nvml, unsigned int index, const char *driver, json_t *gpus,
                    struct vgpu_err *err)
 {
-    char uuid[NVML_DEVICE_UUID_BUFFER_SIZE], name[NVML_DEVICE_NAME_BUFFER_SIZE];
-    nvmlPciInfo_t pci = {.busId = ""};
-    nvmlDevice_t device;
+    struct identity *who;
+    const char *call;
     json_t *gpu;
-    nvmlReturn_t result = nvml->nvmlDeviceGetHandleByIndex_v2(index, &device);
+    nvmlReturn_t result = identify(nvml, index, &who, &call);
+    bool away = result == NVML_ERROR_GPU_IS_LOST || result == NVML_ERROR_RESET_REQUIRED;
 
-    if (result != NVML_SUCCESS)
-        return nvml_failed(nvml, "nvmlDeviceGetHandleByIndex_v2", result, err);
-    if ((result = nvml->nvmlDeviceGetUUID(device, uuid, sizeof(uuid))) != NVML_SUCCESS)
-        return nvml_failed(nvml, "nvmlDeviceGetUUID", result, err);
-    if ((result = nvml->nvmlDeviceGetName(device, name, sizeof(name))) != NVML_SUCCESS)
-        return nvml_failed(nvml, "nvmlDeviceGetName", result, err);
-    if ((result = nvml->nvmlDeviceGetPciInfo_v3(device, &pci)) != NVML_SUCCESS)
-        return nvml_failed(nvml, "nvmlDeviceGetPciInfo_v3", result, err);
-    pci.busId[sizeof(pci.busId) - 1] = '\0';
-    gpu = json_pack("{s:i, s:s, s:s, s:s, s:s}", "index", (int)index, "uuid", uuid, "pci",
-                    pci.busId, "model", name, "driver", driver);
+    if (away && !who->uuid[0])
+        return 0; /* nobody knows which one it is: it is not there */
+    if (result != NVML_SUCCESS && !away)
+        return nvml_failed(nvml, call, result, err);
+    gpu = json_pack("{s:i, s:s, s:s, s:s, s:s}", "index", (int)index, "uuid", who->uuid, "pci",
+                    who->pci.busId, "model", who->name, "driver", driver);
     if (!gpu)
         return vgpu_err_set(err, EIO, "GPU %u has a name that is not UTF-8", index);
-    add_live(nvml, device, gpu);
-    add_processes(nvml, device, gpu);
-    add_utilization(nvml, device, index, gpu);
-    add_facts(nvml, device, &pci, gpu);
+    add_live(nvml, who->device, who, gpu);
+    if (away) {
+        json_object_set_new(gpu, "lost", json_boolean(result == NVML_ERROR_GPU_IS_LOST));
+        json_object_set_new(gpu, "reset_required",
+                            json_boolean(result == NVML_ERROR_RESET_REQUIRED));
+    }
+    add_processes(nvml, who->device, gpu);
+    add_utilization(nvml, who->device, index, gpu);
+    add_facts(nvml, who->device, &who->pci, gpu);
+    nvml_health_add(nvml->health, who->device, index, gpu);
     json_array_append_new(gpus, gpu);
     return 0;
 }
@@ -217,6 +270,8 @@ static int scan(const struct nvml *nvml, json_t **ret_gpus, struct vgpu_err *err
         rc = vgpu_err_set(err, E2BIG, "%u GPUs are more than %u", count, GPUS_MAX);
     else if ((result = nvml->nvmlSystemGetDriverVersion(driver, sizeof(driver))) != NVML_SUCCESS)
         rc = nvml_failed(nvml, "nvmlSystemGetDriverVersion", result, err);
+    if (rc == 0)
+        nvml_health_poll(nvml->health);
     for (unsigned int i = 0; rc == 0 && i < count; i++)
         rc = add_gpu(nvml, i, driver, gpus, err);
     if (rc < 0)
@@ -226,13 +281,28 @@ static int scan(const struct nvml *nvml, json_t **ret_gpus, struct vgpu_err *err
     return rc;
 }
 
+static json_t *reset(const struct nvml *nvml, const char *uuid, struct vgpu_err *err)
+{
+    for (unsigned int i = 0; uuid && uuid[0] && i < GPUS_MAX; i++) {
+        if (strcmp(identities[i].uuid, uuid) != 0)
+            continue;
+        if (nvml_health_reset(nvml->health, identities[i].device, err) < 0)
+            return NULL;
+        return json_pack("{s:b, s:{}}", "ok", 1, "result");
+    }
+    vgpu_err_set(err, ENOENT, "NVML shows no such GPU");
+    return NULL;
+}
+
 static json_t *execute(const struct nvml *nvml, const json_t *request, struct vgpu_err *err)
 {
     const char *command = json_string_value(json_object_get(request, "command"));
     json_t *gpus;
 
+    if (command && strcmp(command, "reset") == 0)
+        return reset(nvml, json_string_value(json_object_get(request, "uuid")), err);
     if (!command || (strcmp(command, "scan") != 0 && strcmp(command, "sample") != 0)) {
-        vgpu_err_set(err, EOPNOTSUPP, "the commands are scan and sample");
+        vgpu_err_set(err, EOPNOTSUPP, "the commands are scan, sample and reset");
         return NULL;
     }
     if (scan(nvml, &gpus, err) < 0)
@@ -300,7 +370,8 @@ int main(int argc, char **argv)
     };
     const char *path = getenv("VGPU_NVML") ? getenv("VGPU_NVML") : DEFAULT_NVML;
     struct vgpu_err err = {.code = 0};
-    struct nvml nvml;
+    static struct nvml_health health;
+    struct nvml nvml = {.health = &health};
     bool once = false;
     int option;
 

@@ -118,6 +118,17 @@ static bool is_device(nvmlDevice_t device)
     return false;
 }
 
+nvmlReturn_t nvml_enter_any(nvmlDevice_t device)
+{
+    nvmlReturn_t status = nvml_enter();
+
+    if (status == NVML_SUCCESS && !is_device(device)) {
+        nvml_leave();
+        return NVML_ERROR_INVALID_ARGUMENT;
+    }
+    return status;
+}
+
 static void delay(uint64_t milliseconds)
 {
     struct timespec time = {(time_t)(milliseconds / 1000), (long)(milliseconds % 1000) * 1000000};
@@ -127,12 +138,12 @@ static void delay(uint64_t milliseconds)
 
 nvmlReturn_t nvml_enter_device(nvmlDevice_t device, const void *result, struct health *health)
 {
-    nvmlReturn_t status = nvml_enter();
+    nvmlReturn_t status = nvml_enter_any(device);
     struct health local;
 
     if (status != NVML_SUCCESS)
         return status;
-    if (!result || !is_device(device)) {
+    if (!result) {
         nvml_leave();
         return NVML_ERROR_INVALID_ARGUMENT;
     }
@@ -146,9 +157,9 @@ nvmlReturn_t nvml_enter_device(nvmlDevice_t device, const void *result, struct h
         if (status != NVML_SUCCESS)
             return status;
     }
-    if (health->lost) {
+    if (health->lost || health->reset_required) {
         nvml_leave();
-        return NVML_ERROR_GPU_IS_LOST;
+        return health->lost ? NVML_ERROR_GPU_IS_LOST : NVML_ERROR_RESET_REQUIRED;
     }
     return NVML_SUCCESS;
 }

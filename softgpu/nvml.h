@@ -41,7 +41,10 @@ nvmlReturn_t nvml_enter(void);
 void nvml_leave(void);
 
 /* The same for a call on a device: also INVALID_ARGUMENT for a handle or pointer that is none,
- * and GPU_IS_LOST. health may be NULL. */
+ * GPU_IS_LOST and RESET_REQUIRED. health may be NULL. */
 nvmlReturn_t nvml_enter_device(nvmlDevice_t device, const void *result, struct health *health);
+
+/* SUCCESS with the lock held if the handle is one of a device, whatever its state. */
+nvmlReturn_t nvml_enter_any(nvmlDevice_t device);
 
 #endif
