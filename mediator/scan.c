@@ -24,13 +24,14 @@ int scan_ask(struct mediator *mediator, helper_reply_fn *scanned, void *context)
     return helper_ask(&mediator->nvml, json_pack("{s:s}", "command", "scan"), scanned, context);
 }
 
-json_t *scan_record(const json_t *answer)
+json_t *scan_record(const json_t *answer, bool dry_run)
 {
     json_t *result = json_object_get(answer, "result");
 
     if (!json_is_array(json_object_get(result, "gpus")))
         return NULL;
-    return json_pack("{s:s, s:O}", "command", "record-gpus", "args", result);
+    return json_pack("{s:s, s:O, s:b}", "command", "record-gpus", "args", result, "dry_run",
+                     dry_run);
 }
 
 static void try_later(struct mediator *mediator)
@@ -62,7 +63,7 @@ static void scanned(void *context, json_t *answer)
 {
     struct mediator *mediator = context;
     const json_t *nvml_error = json_object_get(json_object_get(answer, "result"), "nvml_error");
-    json_t *request = scan_record(answer);
+    json_t *request = scan_record(answer, false);
     bool again = !request || json_is_string(nvml_error);
 
     if (again)

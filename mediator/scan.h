@@ -29,6 +29,6 @@ void scan_release(struct mediator *mediator);
 int scan_ask(struct mediator *mediator, helper_reply_fn *scanned, void *context);
 
 /* The request for the store that records vgpu-nvml's answer; NULL if that is an error. */
-json_t *scan_record(const json_t *answer);
+json_t *scan_record(const json_t *answer, bool dry_run);
 
 #endif
