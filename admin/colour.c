@@ -35,11 +35,12 @@ enum colour colour_of_state(const char *word)
         const char *word;
         enum colour colour;
     } words[] = {
-        {"ok", COLOUR_GOOD},         {"present", COLOUR_GOOD},     {"running", COLOUR_GOOD},
-        {"waiting", COLOUR_WARN},    {"warning", COLOUR_WARN},     {"draining", COLOUR_WARN},
-        {"drained", COLOUR_WARN},    {"stopped", COLOUR_WARN},     {"missing", COLOUR_BAD},
-        {"unhealthy", COLOUR_BAD},   {"error", COLOUR_BAD},        {"failed", COLOUR_BAD},
-        {"quarantined", COLOUR_BAD}, {"disconnected", COLOUR_DIM}, {"unknown", COLOUR_DIM},
+        {"ok", COLOUR_GOOD},      {"present", COLOUR_GOOD},    {"running", COLOUR_GOOD},
+        {"waiting", COLOUR_WARN}, {"warning", COLOUR_WARN},    {"draining", COLOUR_WARN},
+        {"drained", COLOUR_WARN}, {"no driver", COLOUR_WARN},  {"stopped", COLOUR_WARN},
+        {"missing", COLOUR_BAD},  {"unhealthy", COLOUR_BAD},   {"error", COLOUR_BAD},
+        {"failed", COLOUR_BAD},   {"quarantined", COLOUR_BAD}, {"disconnected", COLOUR_DIM},
+        {"unknown", COLOUR_DIM},
     };
 
     for (size_t i = 0; i < VGPU_ARRAY_SIZE(words); i++)

@@ -93,7 +93,7 @@ static bool is_wanted(const struct reader *reader, const json_t *event)
     return !reader->kinds;
 }
 
-static void show_time(const json_t *value, char text[SHOW_BYTES])
+static void show_moment(const json_t *value, char text[SHOW_BYTES])
 {
     /* To the millisecond, which is how they are told. */
     double ms = round(json_number_value(value) * 1000);
@@ -114,7 +114,7 @@ static void print_event(const json_t *event)
     enum colour colour = colour_of_state(severity ? severity : "");
     char number[SHOW_BYTES], when[SHOW_BYTES], kind[SHOW_BYTES], text[SHOW_SENTENCE_BYTES];
 
-    show_time(json_object_get(event, "time"), when);
+    show_moment(json_object_get(event, "time"), when);
     show_member(event, "kind", kind);
     table_clean(kind);
     printf("%5s  %s  ", show_member(event, "seq", number), when);

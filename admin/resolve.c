@@ -3,15 +3,15 @@
 
 #include <ctype.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
-#include "admin/capture.h"
-#include "common/clock.h"
+#include "admin/child.h"
 #include "store/text.h"
 
 #define CANDIDATES_MAX 64 /* VMs of one name; more are an error */
-
-static const struct capture_limits limits = {.bytes = 256 * 1024, .time_ns = 10 * VGPU_NS_PER_S};
+#define OUTPUT_BYTES   (256 * 1024)
+#define TIMEOUT_S      10
 
 /* Of one program: those VMs that have a name. */
 struct candidates {
@@ -31,6 +31,32 @@ static int add_candidate(struct candidates *to, const char *program, const char 
                             CANDIDATES_MAX);
     to->programs[to->n] = program;
     memcpy(to->uuids[to->n++], uuid, RESOLVE_UUID_BYTES);
+    return 0;
+}
+
+/* Runs the program; *ret_text, what it printed, is for free(). */
+static int ask(const char *const *argv, char **ret_text, size_t *ret_size, struct vgpu_err *err)
+{
+    const struct child child = {.argv = argv,
+                                .name = argv[0],
+                                .most_bytes = OUTPUT_BYTES,
+                                .timeout_s = TIMEOUT_S,
+                                .take_errors = true};
+    struct child_result result;
+    int rc = child_run(&child, &result, err), status;
+
+    if (rc < 0)
+        return rc;
+    status = result.status;
+    if (status != 0) {
+        free(result.text);
+        return vgpu_err_set(err, EIO, "%s failed (%s %d)%s%s", argv[0],
+                            status < CHILD_SIGNALLED ? "exit status" : "signal",
+                            status < CHILD_SIGNALLED ? status : status - CHILD_SIGNALLED,
+                            result.errors[0] ? ": " : "", result.errors);
+    }
+    *ret_text = result.text;
+    *ret_size = result.size;
     return 0;
 }
 
@@ -68,8 +94,8 @@ static int xe_list(const char *name, struct candidates *to, struct vgpu_err *err
         filter = NULL;
         return vgpu_err_set(err, ENOMEM, "out of memory");
     }
-    rc = capture((const char *const[]){"xe", "vm-list", filter, "params=uuid", "--minimal", NULL},
-                 &limits, &text, &size, err);
+    rc = ask((const char *const[]){"xe", "vm-list", filter, "params=uuid", "--minimal", NULL},
+             &text, &size, err);
     if (rc < 0)
         return rc;
     for (char *word = strtok_r(text, ",\n", &rest); word; word = strtok_r(NULL, ",\n", &rest)) {
@@ -91,9 +117,8 @@ static int xe_name_of(const char *uuid, char **ret_name, struct vgpu_err *err)
         selector = NULL;
         return vgpu_err_set(err, ENOMEM, "out of memory");
     }
-    rc = capture(
-        (const char *const[]){"xe", "vm-param-get", selector, "param-name=name-label", NULL},
-        &limits, ret_name, &size, err);
+    rc = ask((const char *const[]){"xe", "vm-param-get", selector, "param-name=name-label", NULL},
+             ret_name, &size, err);
     if (rc == 0)
         cut_newline(*ret_name, size);
     return rc;
@@ -117,9 +142,8 @@ static int virsh_list(const char *name, struct candidates *to, struct vgpu_err *
     _cleanup_free_ char *text = NULL;
     char uuid[RESOLVE_UUID_BYTES], *rest = NULL;
     size_t size;
-    int rc =
-        capture((const char *const[]){"virsh", "-q", "list", "--all", "--uuid", "--name", NULL},
-                &limits, &text, &size, err);
+    int rc = ask((const char *const[]){"virsh", "-q", "list", "--all", "--uuid", "--name", NULL},
+                 &text, &size, err);
 
     if (rc < 0)
         return rc;
@@ -140,8 +164,7 @@ static int virsh_list(const char *name, struct candidates *to, struct vgpu_err *
 static int virsh_name_of(const char *uuid, char **ret_name, struct vgpu_err *err)
 {
     size_t size;
-    int rc = capture((const char *const[]){"virsh", "-q", "domname", uuid, NULL}, &limits, ret_name,
-                     &size, err);
+    int rc = ask((const char *const[]){"virsh", "-q", "domname", uuid, NULL}, ret_name, &size, err);
 
     if (rc == 0)
         cut_newline(*ret_name, size);

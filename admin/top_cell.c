@@ -175,7 +175,7 @@ static enum colour draw_percent(const json_t *value, size_t width, bool ascii,
 }
 
 /* Two digits and a unit: "850us", "1.2ms", "12s". */
-static void show_time(double ns, char *text, size_t size)
+static void show_duration(double ns, char *text, size_t size)
 {
     static const struct {
         double ns;
@@ -191,7 +191,7 @@ static void show_time(double ns, char *text, size_t size)
     snprintf(text, size, "%.0fns", ns);
 }
 
-static void show_memory(double bytes, char *text, size_t size)
+static void show_amount(double bytes, char *text, size_t size)
 {
     static const char units[] = "BKMGTP";
     size_t unit = 0;
@@ -213,13 +213,13 @@ static void draw_memory(const struct top_column *column, const json_t *row,
     if (!json_is_number(used) && !json_is_number(most))
         append(text, "-");
     if (json_is_number(used)) {
-        show_memory(json_number_value(used), number, sizeof(number));
+        show_amount(json_number_value(used), number, sizeof(number));
         append(text, number);
     } else if (json_is_number(most))
         append(text, "-");
     if (json_is_number(most)) {
         append(text, "/");
-        show_memory(json_number_value(most), number, sizeof(number));
+        show_amount(json_number_value(most), number, sizeof(number));
         append(text, number);
     }
 }
@@ -250,7 +250,7 @@ enum colour top_cell(const struct top_column *column, const json_t *row, size_t 
         return COLOUR_PLAIN;
     case TOP_TIME:
         if (json_is_number(value))
-            show_time(json_number_value(value), text, TABLE_CELL_BYTES);
+            show_duration(json_number_value(value), text, TABLE_CELL_BYTES);
         break;
     case TOP_RATE:
         if (json_is_number(value))
