@@ -13,6 +13,15 @@
 
 /* A scan may have to wait for a driver that is being loaded. */
 #define REPLY_TIMEOUT_S 60
+#define DEFAULT_RUN_DIR "/run/vgpu"
+
+char *client_socket_path(void)
+{
+    const char *run_dir = getenv("VGPU_RUN_DIR");
+    char *path;
+
+    return asprintf(&path, "%s/admin.sock", run_dir ? run_dir : DEFAULT_RUN_DIR) < 0 ? NULL : path;
+}
 
 static int connect_socket(const char *path, struct vgpu_err *err)
 {

@@ -17,6 +17,9 @@ struct client {
     json_int_t next_id;
 };
 
+/* Where the mediator listens unless an option says otherwise, for free(); NULL: out of memory. */
+char *client_socket_path(void);
+
 /* Connects; without a mediator, opens the database. */
 int client_open(struct client *client, const struct invocation *invocation, struct vgpu_err *err);
 /* Connects; without a mediator, an error that says what to do: -ENOENT or -ECONNREFUSED. */

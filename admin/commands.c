@@ -10,6 +10,7 @@ const struct command *const commands[] = {
     &command_audit,
     &command_capacity,
     &command_clear_faults,
+    &command_completion,
     &command_create_pool,
     &command_events,
     &command_list_gpus,

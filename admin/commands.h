@@ -10,6 +10,7 @@ extern const struct command command_assign_vms;
 extern const struct command command_audit;
 extern const struct command command_capacity;
 extern const struct command command_clear_faults;
+extern const struct command command_completion;
 extern const struct command command_create_pool;
 extern const struct command command_events;
 extern const struct command command_list_gpus;
@@ -39,5 +40,8 @@ extern const struct command command_status;
 extern const struct command command_top;
 extern const struct command command_unassign_gpu;
 extern const struct command command_unquarantine;
+
+/* Those of docs/spec/admin.md; NULL ends it. Of events.c. */
+extern const char *const event_kinds[];
 
 #endif

@@ -10,9 +10,9 @@
 
 #include "admin/client.h"
 #include "admin/colour.h"
+#include "admin/complete.h"
 #include "admin/parse.h"
 
-#define DEFAULT_RUN_DIR  "/run/vgpu"
 #define DEFAULT_DATABASE "/var/lib/vgpu/vgpu.db"
 
 /* The text of an error may quote the command line or come from a socket: no control characters. */
@@ -63,10 +63,9 @@ static int choose_colour(const struct invocation *invocation, struct vgpu_err *e
     return colour_choose(&wish, err);
 }
 
-int main(int argc, char **argv)
+static int run(int argc, char **argv)
 {
-    const char *run_dir = getenv("VGPU_RUN_DIR");
-    _cleanup_free_ char *socket_path = NULL;
+    _cleanup_free_ char *socket_path = client_socket_path();
     _cleanup_json_ json_t *args = json_object();
     _cleanup_json_ json_t *local = json_object();
     struct invocation invocation = {.database = DEFAULT_DATABASE, .args = args, .local = local};
@@ -74,9 +73,7 @@ int main(int argc, char **argv)
 
     setlocale(LC_CTYPE, "");
     signal(SIGPIPE, SIG_IGN);
-    if (asprintf(&socket_path, "%s/admin.sock", run_dir ? run_dir : DEFAULT_RUN_DIR) < 0 || !args ||
-        !local) {
-        socket_path = NULL;
+    if (!socket_path || !args || !local) {
         complain(&invocation, "out of memory");
         return EXIT_FAILURE;
     }
@@ -87,4 +84,12 @@ int main(int argc, char **argv)
         return EXIT_USAGE;
     }
     return execute(&invocation);
+}
+
+int main(int argc, char **argv)
+{
+    /* What a shell asks, which is no command of a person's. */
+    if (argc > 1 && strcmp(argv[1], COMPLETE_WORD) == 0)
+        return complete(argc - 2, argv + 2);
+    return run(argc, argv);
 }

@@ -41,6 +41,17 @@ static const struct global_option {
     {"version", NULL, offsetof(struct invocation, version), "print the version"},
 };
 
+bool parse_shared_option(size_t i, struct parse_shared *ret)
+{
+    if (i >= VGPU_ARRAY_SIZE(global_options))
+        return false;
+    *ret = (struct parse_shared){.name = global_options[i].name,
+                                 .metavar = global_options[i].metavar,
+                                 .help = global_options[i].help,
+                                 .effect = global_options[i].effect};
+    return true;
+}
+
 /* Where parsing stands. */
 struct parser {
     int argc;

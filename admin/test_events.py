@@ -7,12 +7,13 @@ Usage: test_events.py VGPU_ADMIN SCHEMA_DIRECTORY
 import json
 import os
 import queue
-import socket
 import subprocess
 import sys
 import tempfile
 import threading
 import unittest
+
+from fake_mediator import FakeMediator
 
 PROGRAM = SCHEMAS = None
 
@@ -22,41 +23,15 @@ def event(seq, kind="fault", severity="warning", text="text", vm_id=3):
             "vm_id": vm_id, "gpu_id": None, "pool": "A", "text": f"{text} {seq}"}
 
 
-class Mediator:
+class Mediator(FakeMediator):
     """Its events may be added to while it runs; it answers as docs/spec/admin.md says."""
 
     def __init__(self, path, boot, events, kept=4096):
-        self.path, self.boot, self.kept = path, boot, kept
+        self.boot, self.kept = boot, kept
         self.events = list(events)
-        self.requests = []
         self.change = threading.Condition()
         self.stopped = False
-        self.connections = []
-        self.listener = socket.socket(socket.AF_UNIX)
-        self.listener.bind(path)
-        self.listener.listen(8)
-        threading.Thread(target=self.accept, daemon=True).start()
-
-    def accept(self):
-        while True:
-            try:
-                connection, _ = self.listener.accept()
-            except OSError:
-                return
-            self.connections.append(connection)
-            threading.Thread(target=self.serve, args=(connection,), daemon=True).start()
-
-    def serve(self, connection):
-        try:
-            with connection.makefile("rwb") as lines:
-                for line in lines:
-                    request = json.loads(line)
-                    self.requests.append(request)
-                    reply = {"id": request["id"], **self.answer(**request["args"])}
-                    lines.write(json.dumps(reply).encode() + b"\n")
-                    lines.flush()
-        except (OSError, ValueError):
-            pass
+        super().__init__(path, lambda command, args: {"events": self.list}[command](**args))
 
     def page(self, after, limit):
         first = max(1, len(self.events) - self.kept + 1)
@@ -64,7 +39,7 @@ class Mediator:
         return {"boot": self.boot, "first": first, "events": found,
                 "next": found[-1]["seq"] if found else max(after, len(self.events))}
 
-    def answer(self, limit=256, wait_ms=0, after=None):
+    def list(self, limit=256, wait_ms=0, after=None):
         with self.change:
             if after is None:
                 after = len(self.events)
@@ -72,7 +47,7 @@ class Mediator:
             if not self.page(after, limit)["events"] and wait_ms and not ahead:
                 self.change.wait_for(lambda: self.stopped or self.page(after, limit)["events"],
                                      wait_ms / 1000)
-            return {"ok": True, "result": self.page(after, limit)}
+            return self.page(after, limit)
 
     def add(self, *events):
         with self.change:
@@ -83,14 +58,7 @@ class Mediator:
         with self.change:
             self.stopped = True
             self.change.notify_all()
-        self.listener.shutdown(socket.SHUT_RDWR)
-        self.listener.close()
-        for connection in self.connections:
-            try:
-                connection.shutdown(socket.SHUT_RDWR)
-            except OSError:
-                pass
-        os.unlink(self.path)
+        super().stop()
 
 
 class Follower:

@@ -5,32 +5,19 @@
 Usage: test_top_screen.py VGPU_ADMIN. The terminals are tmux's; the mediator is a thread of this
 test that answers what it is told to.
 """
-import json
 import os
 import pty
 import select
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
-import threading
-import time
 import unittest
 
+from fake_mediator import FakeMediator
+from terminal import Terminals, wait_for
+
 PROGRAM = None
-
-
-def wait_for(condition, what, seconds=15):
-    """Waits for a condition with a deadline; the only place that polls."""
-    deadline = time.monotonic() + seconds
-    while True:
-        value = condition()
-        if value:
-            return value
-        if time.monotonic() > deadline:
-            raise AssertionError(f"not within {seconds} s: {what()}")
-        time.sleep(0.02)
 
 
 def vm(number, name, state, share, queue, **more):
@@ -56,70 +43,26 @@ def status(vms=None):
             "vms": vms}
 
 
-class Mediator:
+class Mediator(FakeMediator):
     """Answers status; `hung` makes it accept and say nothing."""
 
     def __init__(self, path):
-        self.path = path
         self.status = status()
         self.hung = False
-        self.asked = 0
-        self.connections = []
-        self.listener = socket.socket(socket.AF_UNIX)
-        self.listener.bind(path)
-        self.listener.listen(8)
-        threading.Thread(target=self.accept, daemon=True).start()
+        super().__init__(path, self.say)
 
-    def accept(self):
-        while True:
-            try:
-                connection, _ = self.listener.accept()
-            except OSError:
-                return
-            self.connections.append(connection)
-            threading.Thread(target=self.serve, args=(connection,), daemon=True).start()
-
-    def serve(self, connection):
-        try:
-            with connection.makefile("rwb") as lines:
-                for line in lines:
-                    self.answer(lines, json.loads(line))
-        except (OSError, ValueError):
-            pass
-
-    def answer(self, lines, request):
-        self.asked += 1
-        if self.hung:
-            return
-        reply = {"id": request["id"], "ok": True, "result": self.status}
-        if request["command"] != "status":
-            reply = {"id": request["id"], "ok": False,
-                     "error": {"code": "unknown-command", "errno": 95, "text": "no such command"}}
-        lines.write(json.dumps(reply).encode() + b"\n")
-        lines.flush()
-
-    def stop(self):
-        self.listener.shutdown(socket.SHUT_RDWR)
-        self.listener.close()
-        for connection in self.connections:
-            try:
-                connection.shutdown(socket.SHUT_RDWR)
-            except OSError:
-                pass
-        os.unlink(self.path)
+    def say(self, command, _args):
+        return None if self.hung else {"status": self.status}[command]
 
 
-class Top(unittest.TestCase):
+class Top(unittest.TestCase, Terminals):
     def setUp(self):
         self.directory = tempfile.TemporaryDirectory(prefix="vgpu-top-")
         self.mediator = Mediator(self.path("admin.sock"))
-        self.terminals = 0  # each has a server of its own
-        self.shown = ""
-        self.attributes = ""
+        self.open_terminals(self.directory.name)
 
     def tearDown(self):
-        for self.terminals in range(self.terminals, 0, -1):
-            self.tmux("kill-server", check=False)
+        self.close_terminals()
         if self.mediator:
             self.mediator.stop()
         self.directory.cleanup()
@@ -128,46 +71,18 @@ class Top(unittest.TestCase):
         return os.path.join(self.directory.name, name)
 
     def environment(self, **more):
-        return {**{key: value for key, value in os.environ.items()
-                   if key not in ("NO_COLOR", "TMUX", "TMUX_PANE")},
+        return {**{key: value for key, value in os.environ.items() if key != "NO_COLOR"},
                 "VGPU_RUN_DIR": self.directory.name, "LC_ALL": "C.UTF-8", **more}
 
     def command(self, *arguments):
         return [PROGRAM, "--database", self.path("vgpu.db"), "top", *arguments]
 
-    def tmux(self, *arguments, check=True, **environment):
-        return subprocess.run(["tmux", "-S", self.path(f"tmux{self.terminals}"), "-f", "/dev/null", *arguments],
-                              env=self.environment(**environment), check=check, timeout=30,
-                              capture_output=True, text=True).stdout
-
     def start(self, *arguments, width=80, height=24, term="tmux-256color", **environment):
         """top in a shell that says how it ended."""
-        self.terminals += 1
         variables = " ".join(f"{key}='{value}'" for key, value in environment.items())
         words = " ".join(f"'{word}'" for word in self.command("--interval=0.1", *arguments))
-        self.tmux("new-session", "-d", "-x", str(width), "-y", str(height),
-                  f"TERM={term} {variables} {words}; echo ended with $?; exec cat", **environment)
-
-    def screen(self):
-        self.shown = self.tmux("capture-pane", "-p")
-        return self.shown
-
-    def colours(self):
-        self.attributes = self.tmux("capture-pane", "-p", "-e")
-        return self.attributes
-
-    def expect(self, *texts):
-        wait_for(lambda: all(text in self.screen() for text in texts),
-                 lambda: f"{texts} on\n{self.shown}")
-
-    def expect_order(self, *texts, without="\0"):
-        def ordered():
-            found = [self.screen().find(text) for text in texts]
-            return -1 not in found and found == sorted(found) and without not in self.shown
-        wait_for(ordered, lambda: f"{texts} in this order on\n{self.shown}")
-
-    def keys(self, *keys):
-        self.tmux("send-keys", *keys)
+        self.open(f"TERM={term} {variables} {words}; echo ended with $?; exec cat", width, height,
+                  self.environment(**environment))
 
     def ended(self, code=0):
         self.expect(f"ended with {code}")
@@ -239,8 +154,8 @@ class Top(unittest.TestCase):
         self.keys("Space")
         self.expect("PAUSED")
         self.mediator.status = status([vm(1, "later", "running", 1.0, 5)])
-        asked = self.mediator.asked
-        wait_for(lambda: self.mediator.asked > asked + 6, lambda: "no more requests")
+        asked = len(self.mediator.requests)
+        wait_for(lambda: len(self.mediator.requests) > asked + 6, lambda: "no more requests")
         self.assertIn("newcomer", self.screen())
         self.keys("Space")
         self.expect("later")

@@ -51,7 +51,7 @@ needs_packages()
 
 NEEDS_BUILD="gcc libc6-dev meson ninja-build pkg-config python3 libcmocka-dev libjansson-dev
     libsqlite3-dev libseccomp-dev libcap-ng-dev uthash-dev liblz4-dev libzstd-dev libpci-dev
-    libncurses-dev tmux"
+    libncurses-dev tmux zsh"
 export NEEDS_BUILD
 
 # For virtual machines: to build QEMU, the guests' image and driver.
