@@ -59,5 +59,5 @@ NEEDS_GUESTS="make libglib2.0-dev libpixman-1-dev libfdt-dev zlib1g-dev dpkg-dev
 export NEEDS_GUESTS
 
 # For the panel's tests in a browser; the panel itself needs npm, which is not taken from Debian.
-NEEDS_WEB="chromium chromium-driver python3-selenium"
+NEEDS_WEB="chromium chromium-driver python3-selenium python3-jsonschema"
 export NEEDS_WEB

@@ -9,7 +9,7 @@ import time
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 BUILD = os.environ.get('VGPU_BUILD', os.path.join(ROOT, 'build'))
-PANEL = os.path.join(BUILD, 'agent/web/panel')
+PANEL = os.environ.get('VGPU_PANEL', os.path.join(BUILD, 'agent/web/panel'))
 SHOTS = os.path.join(BUILD, 'panel-screenshots')
 AXE = os.path.join(ROOT, '.cache/web/node_modules/axe-core/axe.min.js')
 

@@ -44,8 +44,10 @@ class Model:
         self.lock = threading.RLock()
         self.hardware = hardware
         self.gpus, self.pools, self.vms = {}, {}, {}
-        self.thresholds = {'temperature': {'name': 'temperature', 'unit': '°C', 'value': 85.0,
-                                           'action': 'stop', 'description': 'of the GPU'}}
+        self.thresholds = {'temperature': {'name': 'temperature', 'title': 'GPU temperature',
+                                           'unit': '°C', 'value': 85.0, 'action': 'stop',
+                                           'default_value': 90.0, 'default_action': 'warn',
+                                           'is_default': False}}
         self.audit, self.events, self.seq = [], [], 0
         self.load = {}  # vm_id: what it asks for, 0-1
         self.health = {}
@@ -247,16 +249,17 @@ class Model:
         self.changed(changes, kind, key, table.pop(key), None)
         return {}
 
-    def assign(self, name, text, changes):
+    def assign(self, name, text, register, changes):
         self.row('pool', name)
         ids = []
         for part in text.split(','):
             first, _, last = part.strip().partition('-')
             ids += range(int(first), int(last or first) + 1)
         for vm_id in ids:
-            self.row('vm', vm_id)
-            self.put_vm(vm_id, {'pool': name}, changes, patch=True)
-        return {'vms': [self.vms[i] for i in ids]}
+            if not register:
+                self.row('vm', vm_id)
+            self.put_vm(vm_id, {'pool': name}, changes, patch=vm_id in self.vms)
+        return {'pool': name, 'vms': ids}
 
     def quarantine(self, vm_id, reason, changes):
         vm = self.row('vm', vm_id)
@@ -347,7 +350,7 @@ def perform(model, command, key, body, changes):
         'create-pool': lambda: model.put_pool(key, body, changes),
         'set-policy': lambda: model.put_pool(key, body, changes, patch=True),
         'remove-pool': lambda: model.remove('pool', key, changes),
-        'assign-vms': lambda: model.assign(key, body['vms'], changes),
+        'assign-vms': lambda: model.assign(key, body['vms'], body.get('register'), changes),
         'register-vm': lambda: model.put_vm(key, body, changes),
         'set-priority': lambda: model.put_vm(key, body, changes, patch=True),
         'remove-vm': lambda: model.remove('vm', key, changes),
@@ -482,9 +485,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
         if path == '/thresholds':
             return {'thresholds': list(model.thresholds.values())}
         if path == '/audit':
-            after, limit = int(query.get('after', 0)), int(query.get('limit', 100))
-            rows = [row for row in model.audit if row['seq'] > after]
-            return {'audit': rows[:limit], 'next': rows[limit - 1]['seq'] if len(rows) > limit else None}
+            return {'audit': model.audit[-int(query.get('limit', 100)):], 'next': len(model.audit)}
         if path == '/history':
             return model.history(int(query['vm_id']) if 'vm_id' in query else None)
         raise Refused(404, 'not-found', 'no such path')

@@ -3,12 +3,14 @@
 against the real agent."""
 
 
-def shape_host(browser):
+def shape_host(browser, shot='0', scanned=False):
     """From nothing to GPUs 0 and 1 serving pools A and B, VMs 1-7 in A, 8-20 in B."""
-    browser.sees('No GPU is recorded yet')
-    browser.shot('01-empty', whole=True)
+    if not scanned:  # a mediator scans when it starts
+        browser.sees('No GPU is recorded yet')
+    browser.shot(shot + '1-empty', whole=True)
     browser.click('Scan for GPUs')
-    assert 'is added' in browser.apply(look=False)
+    shown = browser.apply(look=False)
+    assert ('All GPUs are as recorded' if scanned else 'is added') in shown, shown
     browser.sees('GPU 0', '.gpu-grid')
     browser.sees('In no pool yet', '.gpu-grid')
     for gpu, pool in enumerate('AB'):
@@ -25,7 +27,7 @@ def shape_host(browser):
         if pool == 'A':
             browser.click('See what will happen', 'dialog')
             browser.named('Apply', 'dialog')
-            browser.shot('02-vms-1-7')
+            browser.shot(shot + '2-vms-1-7')
         shown = browser.apply(look=pool != 'A')
         assert 'VMs %s' % vms in shown, shown
     browser.wait(lambda: browser.js("return document.querySelectorAll('tr[data-vm]').length") == 20,
@@ -40,13 +42,13 @@ def set_priorities(browser):
                      .get_attribute('value') == p.lower(), 'the new priority')
 
 
-def quarantine_and_release(browser, vm):
+def quarantine_and_release(browser, vm, shot='04'):
     browser.click('Quarantine VM %d' % vm)
     browser.type('reason', 'writes where it should not')
     browser.apply()
     browser.sees('writes where it should not', '.attention')
     browser.sees('Quarantined', 'tr[data-vm="%d"]' % vm)
-    browser.shot('04-quarantined', whole=True)
+    browser.shot(shot + '-quarantined', whole=True)
     browser.click('Release VM %d' % vm)
     browser.apply(look=False)
     browser.wait(lambda: 'Quarantined' not in browser.text('tr[data-vm="%d"]' % vm), 'the release')

@@ -78,7 +78,7 @@ def test_panel_first_ten_minutes():
         BROWSER.shot('03-live', whole=True)
         steps.quarantine_and_release(BROWSER, 2)
         BROWSER.page('/changes')
-        BROWSER.sees('VMs 1-7 added', '.audit')
+        BROWSER.sees('VMs 1-7 were added', '.audit')
         BROWSER.shot('05-changes', whole=True)
         quiet_console()
 

@@ -246,8 +246,13 @@ function splitVms(ids, pool, known) {
 const moveRequest = (pool, ids) => ({ method: 'POST', path: poolPath(pool, '/vms'),
   body: { vms: formatRanges(ids).replaceAll(' ', '') } });
 
+// With the default priority it is one request, all or nothing; else each that is added has its own.
 function addRequests(pool, ids, priority, known) {
   const { fresh, moved } = splitVms(ids, pool, known);
+  if (priority === 'medium') {
+    const move = moveRequest(pool, ids);
+    return [{ ...move, body: { ...move.body, register: fresh.length > 0 } }];
+  }
   const requests = fresh.map((id) => ({ method: 'PUT', path: vmPath(id), body: { pool, priority },
     ifNoneMatch: '*' }));
   if (moved.length) requests.push(moveRequest(pool, moved.map((vm) => vm.vm_id)));
@@ -284,9 +289,10 @@ export function assignVms(pools, known, preset = {}) {
     requests: (values) => addRequests(values.pool, parseRanges(values.vms), values.priority, known),
     nothing: 'They are in this pool already.',
     done: (values) => `${title(values)}: done`,
-    undo: (results, values) => {
-      const { moved } = splitVms(parseRanges(values.vms), values.pool, known);
-      return undoAssign(title(values), results.map((result) => result.vm).filter(Boolean), moved);
+    undo: (results, values, changes) => {
+      const vms = changes.filter((change) => change.object === 'vm');
+      return undoAssign(title(values), vms.filter((change) => !change.from).map((change) => change.to),
+        vms.filter((change) => change.from).map((change) => change.from));
     },
   };
 }
@@ -413,8 +419,8 @@ function scanWords(result) {
 
 export function setThreshold(threshold) {
   const fields = [
-    { name: 'value', label: threshold.unit ? `Limit (${threshold.unit})` : 'Limit', kind: 'decimal', min: 0,
-      max: 1e9, help: threshold.description ?? '' },
+    { name: 'value', label: 'Limit', kind: 'decimal', unit: threshold.unit, min: 0,
+      max: 1e9 },
     { name: 'action', label: 'What happens beyond it', kind: 'select', options: [
       { value: 'ignore', label: 'Nothing' }, { value: 'warn', label: 'Warn' },
       { value: 'stop', label: 'No new work' }, { value: 'drain', label: 'Drain' }] }];
@@ -422,11 +428,12 @@ export function setThreshold(threshold) {
   const request = (body) => [{ method: 'PUT', path, body, ifMatch: '*' }];
   const spec = (title, values, ready) => ({
     title, role: 'admin', fields, values, ready,
+    intro: `Without a change of yours: ${threshold.default_value} ${threshold.unit}.`,
     requests: (now) => request(parsed(fields, now)),
     done: () => `${title}: done`,
     undo: () => spec(`Undo: ${title}`, inputsOf(fields, threshold), true),
   });
-  return spec(`Health limit ${threshold.name}`, inputsOf(fields, threshold), false);
+  return spec(`Health limit: ${threshold.title}`, inputsOf(fields, threshold), false);
 }
 
 /** Sends all requests of a spec in order; on failure the error has `made`, how many were done. */

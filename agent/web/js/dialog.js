@@ -6,6 +6,7 @@ import { html, useEffect, useId, useLayoutEffect, useRef, useState } from './lib
 import { parseField, run } from './actions.js';
 import { describeChanges, subjectsText, verbText } from './describe.js';
 import { Icon } from './icons.js';
+import { TOASTS_SHOWN } from './toasts.js';
 import { Alert } from './ui.js';
 import * as store from './store.js';
 
@@ -113,7 +114,7 @@ function remember(spec, values, results, changes) {
   const undo = spec.undo(results, values, changes);
   const entry = { id: ++changeNumber, text, time: Date.now() / 1000, undo, note: spec.undoNote };
   store.ownChanges.value = [entry, ...store.ownChanges.value].slice(0, 100);
-  store.toasts.value = [entry, ...store.toasts.value].slice(0, 3);
+  store.toasts.value = [entry, ...store.toasts.value].slice(0, TOASTS_SHOWN);
 }
 
 const EDIT = 'edit';

@@ -58,6 +58,8 @@ const LABELS = {
   description: 'Description', name: 'Name', uuid: 'UUID', quarantined: 'Quarantined',
   quarantine_reason: 'Reason', drained: 'Drained', drain_reason: 'Reason',
   faults: 'Faults that count', faults_total: 'Faults in all', gpus: 'GPUs', vms: 'VMs',
+  index: 'Number in NVML', numa_node: 'NUMA node', mig_mode: 'MIG partitions',
+  driver: 'Kernel driver', source: 'Found by', gpu_id: 'GPU',
   state: 'State', model: 'Model', pci: 'PCI address', value: 'Limit', action: 'What happens',
 };
 

@@ -31,7 +31,8 @@ export function percent(value) {
 
 export function count(value) {
   if (!known(value)) return UNKNOWN;
-  return Math.round(value).toLocaleString('en-US').replaceAll(',', '\u202f');
+  const digit = String(Math.round(value));
+  return digit.length <= 3 ? digit : digit.replace(/\B(?=(\d{3})+$)/g, '\u202f');
 }
 
 export function figure(value, unit) {

@@ -33,10 +33,10 @@ function Readings() {
 const ACTIONS = { ignore: 'nothing', warn: 'warn', stop: 'no new work on the GPU', drain: 'drain the GPU' };
 
 function Threshold({ item, onChange }) {
-  return html`<tr role="row"><th role="rowheader" scope="row">${item.name.replaceAll(/[-_]/g, ' ')}${item.description ? html`<small>${item.description}</small>` : null}</th>
-    <td role="cell" data-label="Limit" class="number">${item.value === null ? '–' : `${item.value} ${item.unit ?? ''}`}</td>
+  return html`<tr role="row"><th role="rowheader" scope="row">${item.title}</th>
+    <td role="cell" data-label="Limit" class="number">${`${item.value} ${item.unit}`}${item.is_default ? null : html`<small>default ${item.default_value}</small>`}</td>
     <td role="cell" data-label="Beyond it">${ACTIONS[item.action] ?? item.action}</td>
-    <td role="cell" class="row-actions"><${ChangeButton} role="admin" label=${`Change the limit ${item.name}`} spec=${() => actions.setThreshold(item)}>Change<//></td></tr>`;
+    <td role="cell" class="row-actions"><${ChangeButton} role="admin" label=${`Change the limit: ${item.title}`} spec=${() => actions.setThreshold(item)}>Change<//></td></tr>`;
 }
 
 export function Health() {

@@ -6,7 +6,6 @@ import { Icon } from './icons.js';
 import { Alert, Badge, Empty, vmLink } from './ui.js';
 import { clock } from './format.js';
 import { groupAudit, subjectsText, verbText } from './describe.js';
-import { newestRows } from './audit-pages.js';
 import { get } from './api.js';
 import { undo } from './toasts.js';
 import * as store from './store.js';
@@ -63,8 +62,8 @@ function useAudit() {
   const newest = store.events.value[0]?.seq;
   useEffect(() => {
     let alive = true;
-    newestRows((after, limit) => get(`/audit?after=${after}&limit=${limit}`), AUDIT_ROWS)
-      .then((rows) => alive && setState({ rows, problem: null }))
+    get(`/audit?limit=${AUDIT_ROWS}`)
+      .then(({ audit }) => alive && setState({ rows: audit.reverse(), problem: null }))
       .catch((problem) => alive && setState((before) => ({ ...before, problem })));
     return () => { alive = false; };
   }, [newest, store.ownChanges.value.length]);

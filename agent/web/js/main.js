@@ -62,8 +62,7 @@ function Lost() {
   }, []);
   if (state !== 'lost') return null;
   const wait = next === null ? 0 : Math.max(0, Math.ceil((next - Date.now()) / 1000));
-  return html`<div class="banner" role="alert"><${Icon} name="offline" /><span><strong>The connection to the agent is lost.</strong>
-    What you see is as of ${new Date(since).toTimeString().slice(0, 8)}.</span>
+  return html`<div class="banner" role="alert"><${Icon} name="offline" /><span><strong>The connection to the agent is lost.</strong>${' '}What you see is as of ${new Date(since).toTimeString().slice(0, 8)}.</span>
     <span aria-hidden="true">${wait ? `Next attempt in ${wait} s` : 'Trying…'}</span>
     <button type="button" class="button" onClick=${connectNow}>Try now</button></div>`;
 }

@@ -5,6 +5,7 @@ import { html, useEffect, useRef } from './lib.js';
 import { Icon } from './icons.js';
 import * as store from './store.js';
 
+export const TOASTS_SHOWN = 2;
 const SHOWN_MS = 15000;
 
 function drop(entry) {
