@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The subcommands that change settings of store/setting.h: vgpu-admin set-bytes, set-depth,
- * set-faults, set-memory, set-pool-weight, set-rate, set-slice and set-timeout. They differ in
- * their options only.
+ * set-faults, set-max-vms, set-memory, set-pool-weight, set-rate, set-slice and set-timeout. They
+ * differ in their options only.
  */
 #include "admin/settings.h"
 
@@ -31,6 +31,7 @@ const struct command command_set_bytes = {
     .summary = "limit the bytes of copies that a VM has in flight",
     .positional = {"vm", "bytes_in_flight"},
     .names_vm = true,
+    .effect = COMMAND_REVISES,
     .options = bytes_options,
 };
 
@@ -46,6 +47,7 @@ const struct command command_set_depth = {
     .summary = "limit the jobs that a VM has queued",
     .positional = {"vm", "depth"},
     .names_vm = true,
+    .effect = COMMAND_REVISES,
     .options = depth_options,
 };
 
@@ -63,7 +65,22 @@ const struct command command_set_faults = {
     .summary = "say how many faults quarantine a VM",
     .positional = {"vm", "fault_threshold", "fault_window_s"},
     .names_vm = true,
+    .effect = COMMAND_REVISES,
     .options = faults_options,
+};
+
+static const struct command_option max_vms_options[] = {
+    COMMAND_POOL_OPTION,
+    OPTION("max-vms", "max_vms", "VMS", "1 to 1024, or none", true),
+    {.name = NULL},
+};
+
+const struct command command_set_max_vms = {
+    .name = "set-max-vms",
+    .summary = "limit how many VMs a pool takes",
+    .positional = {"pool", "max_vms"},
+    .effect = COMMAND_REVISES,
+    .options = max_vms_options,
 };
 
 static const struct command_option memory_options[] = {
@@ -79,6 +96,7 @@ const struct command command_set_memory = {
     .summary = "limit the GPU memory of a VM",
     .positional = {"vm", "memory_bytes"},
     .names_vm = true,
+    .effect = COMMAND_REVISES,
     .options = memory_options,
 };
 
@@ -92,6 +110,7 @@ const struct command command_set_pool_weight = {
     .name = "set-pool-weight",
     .summary = "weigh a pool against others on its GPUs",
     .positional = {"pool", "weight_hundredths"},
+    .effect = COMMAND_REVISES,
     .options = pool_weight_options,
 };
 
@@ -107,6 +126,7 @@ const struct command command_set_rate = {
     .summary = "limit the jobs a second of a VM",
     .positional = {"vm", "rate_per_s", "burst"},
     .names_vm = true,
+    .effect = COMMAND_REVISES,
     .options = rate_options,
 };
 
@@ -127,6 +147,7 @@ const struct command command_set_slice = {
     .name = "set-slice",
     .summary = "set how long turns are in a pool",
     .positional = {"pool", "slice_us"},
+    .effect = COMMAND_REVISES,
     .options = slice_options,
 };
 
@@ -141,6 +162,7 @@ const struct command command_set_timeout = {
     .summary = "limit the GPU time of a job of a VM",
     .positional = {"vm", "job_timeout_ms"},
     .names_vm = true,
+    .effect = COMMAND_REVISES,
     .options = timeout_options,
 };
 

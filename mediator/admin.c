@@ -10,14 +10,22 @@
 #include "common/cleanup.h"
 #include "common/clock.h"
 #include "common/listen.h"
+#include "mediator/capacity.h"
 #include "mediator/mediator.h"
 #include "mediator/status.h"
 #include "mediator/stream.h"
+#include "store/json.h"
 #include "store/store.h"
 
 /* Status waits for a fresh sample of the GPUs no longer than this. */
 #define SAMPLE_WAIT_NS (200 * VGPU_NS_PER_MS)
 #define SAMPLE_AGE_NS  (500 * VGPU_NS_PER_MS)
+
+/* So many rows are made between two looks at everything else: about half a millisecond's work. */
+#define STATUS_PART_VMS 16
+
+#define NUMBER_TEXT(number) #number
+#define NUMBER(number)      NUMBER_TEXT(number)
 
 struct admin_client {
     struct admin_client *next;
@@ -25,7 +33,12 @@ struct admin_client {
     struct stream stream;
     char who[64];
     json_t *id; /* of the request in work; NULL: none */
-    struct loop_timer sample_wait;
+    struct loop_timer sample_wait, status_part;
+    uint32_t status_after; /* the last VM whose row was sent */
+    struct event_waiter events;
+    uint64_t events_after; /* what it waits for events with */
+    unsigned events_limit;
+    bool dry_run; /* of the scan in work */
 };
 
 static void client_end(struct admin_client *client)
@@ -40,21 +53,29 @@ static void client_end(struct admin_client *client)
     helper_forget(&admin->mediator->store, client);
     helper_forget(&admin->mediator->nvml, client);
     loop_timer_clear(admin->mediator->loop, &client->sample_wait);
+    loop_timer_clear(admin->mediator->loop, &client->status_part);
+    events_forget(&admin->mediator->events, &client->events);
     stream_release(&client->stream);
     json_decref(client->id);
     free(client);
 }
 
-/* Sends a reply, which this takes, to the request in work, and lets the next line come. */
+/* The request in work is answered; the next line may come. */
+static void replied(struct admin_client *client)
+{
+    json_decref(client->id);
+    client->id = NULL;
+    stream_hold(&client->stream, false);
+}
+
+/* Sends a reply, which this takes, to the request in work. */
 static void reply(struct admin_client *client, json_t *line)
 {
     if (!line || json_object_set(line, "id", client->id ? client->id : json_null()) < 0 ||
         stream_send(&client->stream, line) == -EMSGSIZE)
         stream_finish(&client->stream);
     json_decref(line);
-    json_decref(client->id);
-    client->id = NULL;
-    stream_hold(&client->stream, false);
+    replied(client);
 }
 
 static json_t *error_line(int code, const char *text)
@@ -111,6 +132,23 @@ static void vm_shown(void *context, json_t *answer)
     store_answered(context, answer);
 }
 
+/* What the pools have, and what of it is well at this moment. */
+static void capacity_shown(void *context, json_t *answer)
+{
+    const struct admin_client *client = context;
+
+    capacity_fill(client->admin->mediator, json_object_get(answer, "result"));
+    store_answered(context, answer);
+}
+
+/* Who hears the store's answer to a command of its own. */
+static helper_reply_fn *answer_to(const char *command)
+{
+    if (strcmp(command, "show-vm") == 0)
+        return vm_shown;
+    return strcmp(command, "capacity") == 0 ? capacity_shown : store_answered;
+}
+
 static void ask_store(struct admin_client *client, json_t *request, helper_reply_fn *answered)
 {
     if (json_object_set_new(request, "who", json_string(client->who)) < 0 ||
@@ -121,22 +159,14 @@ static void ask_store(struct admin_client *client, json_t *request, helper_reply
 static void scanned(void *context, json_t *answer)
 {
     struct admin_client *client = context;
-    json_t *gpus = json_object_get(json_object_get(answer, "result"), "gpus");
-    json_t *request;
+    json_t *request = scan_record(answer, client->dry_run);
 
-    if (!answer) {
+    if (!answer)
         reply_error(client, ETIMEDOUT, "the NVML helper does not answer; try again");
-        return;
-    }
-    if (!json_is_array(gpus)) {
-        pass_on(client, answer);
-        return;
-    }
-    request = json_pack("{s:s, s:{s:O}}", "command", "record-gpus", "args", "gpus", gpus);
-    if (request)
+    else if (request)
         ask_store(client, request, store_answered);
     else
-        reply_error(client, ENOMEM, "out of memory");
+        pass_on(client, answer);
     json_decref(request);
 }
 
@@ -146,20 +176,64 @@ static void scan_gpus(struct admin_client *client)
 
     if (!mediator->has_nvml)
         reply_error(client, EAGAIN, "there is no NVML helper (--nvml)");
-    else if (helper_ask(&mediator->nvml, json_pack("{s:s}", "command", "scan"), scanned, client) <
-             0)
+    else if (scan_ask(mediator, scanned, client) < 0)
         reply_error(client, EAGAIN, "the NVML helper is down; try again");
+}
+
+/* Status, in parts: a host has thousands of VMs, and the loop is not to wait for all their rows. */
+
+static void send_part(struct admin_client *client, const char *text, size_t size)
+{
+    if (stream_send_part(&client->stream, text, size) == -EMSGSIZE)
+        stream_finish(&client->stream);
+}
+
+/* The text of an object or array without its last `less` characters. */
+static void send_open(struct admin_client *client, const json_t *json, size_t skip, size_t less)
+{
+    _cleanup_free_ char *text = json_dumps(json, JSON_COMPACT);
+
+    if (text)
+        send_part(client, text + skip, strlen(text) - skip - less);
+    else
+        stream_finish(&client->stream);
+}
+
+static void send_status_part(void *context)
+{
+    struct admin_client *client = context;
+    struct mediator *mediator = client->admin->mediator;
+    _cleanup_json_ json_t *rows = status_vms(mediator, client->status_after, STATUS_PART_VMS);
+    size_t n = json_array_size(rows);
+
+    if (n == 0) {
+        send_part(client, "]}}\n", 4);
+        replied(client);
+        return;
+    }
+    if (client->status_after > 0)
+        send_part(client, ",", 1);
+    send_open(client, rows, 1, 1);
+    client->status_after =
+        (uint32_t)json_integer_value(json_object_get(json_array_get(rows, n - 1), "vm_id"));
+    loop_timer_set(mediator->loop, &client->status_part, loop_now(mediator->loop));
 }
 
 static void send_status(struct admin_client *client)
 {
     struct mediator *mediator = client->admin->mediator;
-    json_t *status = status_json(mediator);
+    _cleanup_json_ json_t *line =
+        json_pack("{s:O, s:b, s:o}", "id", client->id, "ok", 1, "result", status_head(mediator));
 
-    if (status)
-        reply(client, json_pack("{s:b, s:o}", "ok", 1, "result", status));
-    else
+    if (!line) {
         reply_error(client, ENOMEM, "out of memory");
+        return;
+    }
+    /* "result" comes last: jansson keeps the order. */
+    send_open(client, line, 0, 2);
+    send_part(client, ",\"vms\":[", 8);
+    client->status_after = 0;
+    send_status_part(client);
 }
 
 static void sampled(void *context, json_t *answer)
@@ -192,6 +266,63 @@ static void show_status(struct admin_client *client)
         loop_timer_set(mediator->loop, &client->sample_wait, now_ns + SAMPLE_WAIT_NS);
 }
 
+/* events */
+
+static void send_events(void *context)
+{
+    struct admin_client *client = context;
+    const struct events *events = &client->admin->mediator->events;
+    json_t *list = events_list(events, client->events_after, client->events_limit);
+
+    if (list)
+        reply(client, json_pack("{s:b, s:o}", "ok", 1, "result", list));
+    else
+        reply_error(client, ENOMEM, "out of memory");
+}
+
+/* An argument that may be left out; *value keeps its default then. */
+static bool take_count(const json_t *args, const char *key, json_int_t least, json_int_t most,
+                       json_int_t *value)
+{
+    const json_t *arg = json_object_get(args, key);
+
+    if (!arg || json_is_null(arg))
+        return true;
+    *value = json_integer_value(arg);
+    return json_is_integer(arg) && *value >= least && *value <= most;
+}
+
+static bool only_events_args(const json_t *args)
+{
+    size_t n = json_object_size(args);
+
+    return n == (json_object_get(args, "after") != NULL) +
+                    (size_t)(json_object_get(args, "limit") != NULL) +
+                    (size_t)(json_object_get(args, "wait_ms") != NULL);
+}
+
+static void show_events(struct admin_client *client, const json_t *args)
+{
+    struct events *events = &client->admin->mediator->events;
+    json_int_t after = (json_int_t)events->last, limit = EVENTS_LIMIT_MAX, wait_ms = 0;
+
+    if (!only_events_args(args) || !take_count(args, "after", 0, INT64_MAX, &after) ||
+        !take_count(args, "limit", 1, EVENTS_LIMIT_MAX, &limit) ||
+        !take_count(args, "wait_ms", 0, EVENTS_WAIT_MAX_MS, &wait_ms)) {
+        reply_error(client, EINVAL,
+                    "events takes after (0 or more), limit (1 to " NUMBER(
+                        EVENTS_LIMIT_MAX) ") and "
+                                          "wait_ms (0 to " NUMBER(
+                                              EVENTS_WAIT_MAX_MS) "), all whole numbers");
+        return;
+    }
+    client->events_after = (uint64_t)after;
+    client->events_limit = (unsigned)limit;
+    if (wait_ms == 0 || client->events_after != events->last ||
+        events_wait(events, &client->events, (uint64_t)wait_ms * VGPU_NS_PER_MS) < 0)
+        send_events(client);
+}
+
 static void execute(struct admin_client *client, json_t *request)
 {
     const char *command = json_string_value(json_object_get(request, "command"));
@@ -204,16 +335,22 @@ static void execute(struct admin_client *client, json_t *request)
     } else if (own && args && json_object_size(args) > 0) {
         snprintf(text, sizeof(text), "%s takes no arguments", command);
         reply_error(client, EINVAL, text);
+    } else if (own && json_object_get(request, "if_revision")) {
+        snprintf(text, sizeof(text), "%s takes no if_revision", command);
+        reply_error(client, EINVAL, text);
     } else if (strcmp(command, "status") == 0) {
         show_status(client);
+    } else if (strcmp(command, "events") == 0) {
+        show_events(client, args);
     } else if (strcmp(command, "scan-gpus") == 0) {
+        client->dry_run = json_is_true(json_object_get(request, "dry_run"));
         scan_gpus(client);
     } else if (strcmp(command, "record-gpus") == 0) {
         reply_error(client, EOPNOTSUPP, "record-gpus is for the mediator; use scan-gpus");
     } else if (strcmp(command, "record-fault") == 0) {
         reply_error(client, EOPNOTSUPP, "record-fault is for the mediator; use quarantine");
     } else {
-        ask_store(client, request, strcmp(command, "show-vm") == 0 ? vm_shown : store_answered);
+        ask_store(client, request, answer_to(command));
     }
 }
 
@@ -272,6 +409,8 @@ static int client_new(struct admin *admin, int sock)
     }
     client->admin = admin;
     client->sample_wait = (struct loop_timer){.fire = sample_late, .context = client};
+    client->status_part = (struct loop_timer){.fire = send_status_part, .context = client};
+    client->events = (struct event_waiter){.ready = send_events, .context = client};
     client->next = admin->clients;
     admin->clients = client;
     admin->n_clients++;

@@ -277,8 +277,11 @@ static void configure_vms(struct mediator *mediator)
     remove_missing(mediator);
     for (unsigned i = 0; i < mediator->config->n_vms; i++) {
         const struct config_vm *config = &mediator->config->vms[i];
-        struct vm *vm = vm_find(mediator, config->id);
+        struct vm *vm;
 
+        if (!config->changed && !mediator->config->host_changed)
+            continue;
+        vm = vm_find(mediator, config->id);
         if (vm)
             vm_update(vm, config);
         else
@@ -288,23 +291,19 @@ static void configure_vms(struct mediator *mediator)
     }
 }
 
-int mediator_configure(struct mediator *mediator, const json_t *snapshot, struct vgpu_err *err)
+/* Makes config, which this takes, what is in force. */
+static void apply(struct mediator *mediator, struct config *config)
 {
-    struct config *config;
-    int rc = config_parse(snapshot, &config, err);
-
-    if (rc < 0)
-        return rc;
     config_free(mediator->config);
     mediator->config = config;
-    configure_gpus(mediator);
+    if (config->host_changed)
+        configure_gpus(mediator);
     configure_vms(mediator);
-    if (link_ready(&mediator->link))
+    if (config->host_changed && link_ready(&mediator->link))
         push_spares(mediator);
     monitor_learn(mediator);
     vgpu_log(VGPU_LOG_INFO, "configure", "gpus=%u pools=%u vms=%u", config->n_gpus, config->n_pools,
              config->n_vms);
-    return 0;
 }
 
 /* The launcher */
@@ -354,6 +353,9 @@ static void link_listed(void *context)
 {
     struct mediator *mediator = context;
     unsigned channels = 0;
+    char text[96];
+    const struct event event = {
+        .kind = EVENT_MEDIATOR_STARTED, .gpu_id = EVENT_NO_GPU, .text = text};
 
     mediator->in_charge = true;
     for (unsigned i = 0; i < MEDIATOR_GPUS_MAX; i++)
@@ -367,6 +369,9 @@ static void link_listed(void *context)
     }
     vgpu_log(VGPU_LOG_INFO, "in-charge", "channels=%u after_us=%" PRIu64, channels,
              (loop_now(mediator->loop) - mediator->started_ns) / VGPU_NS_PER_US);
+    snprintf(text, sizeof(text), "version %s in charge, %u channels adopted", VGPU_PROGRAM_VERSION,
+             channels);
+    events_add(mediator, &event);
     push_spares(mediator);
 }
 
@@ -449,42 +454,76 @@ static void give_up(struct mediator *mediator, const char *text)
     mediator->stopped = true;
 }
 
-static void apply_snapshot(struct mediator *mediator, const json_t *snapshot)
+/* The configuration was understood for the first time: others may come. */
+static void begin_service(struct mediator *mediator)
+{
+    struct vgpu_err err;
+
+    if (admin_init(&mediator->admin, mediator, &err) < 0) {
+        give_up(mediator, err.text);
+        return;
+    }
+    link_connect(&mediator->link);
+    scan_start(mediator);
+}
+
+/* A snapshot comes with hello, a delta with each answer that changed something. */
+static void take_config(struct mediator *mediator, const json_t *snapshot, const json_t *delta)
 {
     char quoted[VGPU_ERR_TEXT_BYTES];
     struct vgpu_err err;
+    struct config *config;
     bool first = !mediator->config;
+    int rc = snapshot ? config_parse(snapshot, &config, &err)
+                      : config_change(mediator->config, delta, &config, &err);
 
-    if (mediator_configure(mediator, snapshot, &err) < 0) {
+    if (rc < 0) {
         vgpu_log(VGPU_LOG_ERROR, "configure", "reason=%s",
                  vgpu_log_quote(quoted, sizeof(quoted), err.text));
         if (first)
             give_up(mediator, err.text);
         return;
     }
-    if (!first)
-        return;
-    if (admin_init(&mediator->admin, mediator, &err) < 0)
-        give_up(mediator, err.text);
-    else
-        link_connect(&mediator->link);
+    apply(mediator, config);
+    if (first)
+        begin_service(mediator);
 }
 
-/* Hello, and each answer that changed something, bring the whole configuration. */
+/* The first word of a helper after its end, and its end. */
+static void note_helper(struct mediator *mediator, const struct helper *helper, bool *lost,
+                        bool is_lost)
+{
+    struct event event = {.kind = is_lost ? EVENT_HELPER_LOST : EVENT_HELPER_BACK,
+                          .severity = is_lost ? EVENT_ERROR : EVENT_INFO,
+                          .gpu_id = EVENT_NO_GPU};
+    char text[64];
+
+    if (*lost == is_lost || helper->stopping)
+        return;
+    *lost = is_lost;
+    snprintf(text, sizeof(text), "%s %s", helper->name,
+             is_lost ? "has ended; it is started again" : "answers again");
+    event.text = text;
+    events_add(mediator, &event);
+}
+
 static void store_heard(void *context, json_t *line)
 {
     struct mediator *mediator = context;
     const json_t *snapshot = json_object_get(line, "snapshot");
+    const json_t *delta = mediator->config ? json_object_get(line, "delta") : NULL;
     const char *backup = json_string_value(json_object_get(line, "backup"));
     const char *text = json_string_value(json_object_get(json_object_get(line, "error"), "text"));
     char quoted[VGPU_ERR_TEXT_BYTES];
 
+    note_helper(mediator, &mediator->store, &mediator->store_lost, false);
     if (backup)
         vgpu_log(VGPU_LOG_INFO, "database-upgraded", "backup=%s",
                  vgpu_log_quote(quoted, sizeof(quoted), backup));
-    if (snapshot)
-        apply_snapshot(mediator, snapshot);
-    else if (text && !json_object_get(line, "ok")) {
+    if (snapshot || delta) {
+        take_config(mediator, snapshot, delta);
+        events_add_changes(mediator, line);
+    } else if (text && !json_object_get(line, "ok")) {
         vgpu_log(VGPU_LOG_ERROR, "store", "reason=%s",
                  vgpu_log_quote(quoted, sizeof(quoted), text));
         if (!mediator->config)
@@ -496,13 +535,24 @@ static void store_ended(void *context, int status)
 {
     struct mediator *mediator = context;
 
+    note_helper(mediator, &mediator->store, &mediator->store_lost, true);
     if (!mediator->config && !mediator->stopped)
         give_up(mediator, "the store helper ended without a word");
 }
 
 static void nvml_heard(void *context, json_t *line)
 {
-    status_take_sample(context, line);
+    struct mediator *mediator = context;
+
+    note_helper(mediator, &mediator->nvml, &mediator->nvml_lost, false);
+    status_take_sample(mediator, line);
+}
+
+static void nvml_ended(void *context, int status)
+{
+    struct mediator *mediator = context;
+
+    note_helper(mediator, &mediator->nvml, &mediator->nvml_lost, true);
 }
 
 static int start_store(struct mediator *mediator, struct vgpu_err *err)
@@ -538,6 +588,7 @@ static int start_nvml(struct mediator *mediator, struct vgpu_err *err)
         .name = "vgpu-nvml",
         .argv = {program, "--nvml", settings->nvml},
         .heard = nvml_heard,
+        .ended = nvml_ended,
         .context = mediator,
     };
     mediator->has_nvml = true;
@@ -589,7 +640,11 @@ int mediator_init(struct mediator *mediator, const struct mediator_settings *set
                                   .stop_timer = {.fire = stop_late, .context = mediator}};
     memory_init(mediator);
     stray_init(mediator);
+    scan_init(mediator);
     link_init(&mediator->link, loop, settings->launcher_socket, &link_hooks, mediator);
+    rc = events_init(&mediator->events, loop);
+    if (rc < 0)
+        return vgpu_err_set(err, -rc, "no memory for the events");
     rc = make_directories(settings, err);
     if (rc == 0)
         rc = start_store(mediator, err);
@@ -615,6 +670,8 @@ void mediator_release(struct mediator *mediator)
         vm_abandon(mediator->vms);
     memory_release(mediator);
     stray_release(mediator);
+    scan_release(mediator);
+    events_release(&mediator->events);
     accounts_release(&mediator->accounts);
     config_free(mediator->config);
     loop_timer_clear(mediator->loop, &mediator->stop_timer);

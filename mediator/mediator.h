@@ -13,12 +13,14 @@
 #include "mediator/accounts.h"
 #include "mediator/admin.h"
 #include "mediator/config.h"
+#include "mediator/events.h"
 #include "mediator/helper.h"
 #include "mediator/lease.h"
 #include "mediator/link.h"
 #include "mediator/loop.h"
 #include "mediator/memory.h"
 #include "mediator/monitor.h"
+#include "mediator/scan.h"
 #include "mediator/vm.h"
 
 #define MEDIATOR_GPUS_MAX CONFIG_GPUS_MAX
@@ -62,6 +64,7 @@ struct mediator {
     uint64_t started_ns;
     struct config *config; /* NULL until the store has said hello */
     struct helper store, nvml;
+    struct scan scan;
     bool has_nvml;
     struct link link;
     bool in_charge; /* what runs was adopted, VMs are listened to */
@@ -75,8 +78,11 @@ struct mediator {
     struct gpu_spares spares[MEDIATOR_GPUS_MAX];
     uint64_t spared_gpus; /* a bit per gpu_id: spares are asked for */
     bool spares_unsent;
-    struct vm *vms; /* those removed too, until their workers are gone */
+    struct vm *vms;       /* those removed too, until their workers are gone */
+    struct vm *vms_by_id; /* a hash of those that are not removed */
     struct admin admin;
+    struct events events;
+    bool store_lost, nvml_lost; /* the helper has ended and not spoken since */
     uint32_t last_channel;
     bool stopping, stopped;
     struct loop_timer stop_timer;
@@ -95,9 +101,6 @@ void mediator_stop(struct mediator *mediator);
 void mediator_leave(struct mediator *mediator);
 /* A child ended. */
 void mediator_reap(struct mediator *mediator);
-
-/* A new configuration is in force; snapshot is borrowed. */
-int mediator_configure(struct mediator *mediator, const json_t *snapshot, struct vgpu_err *err);
 
 struct gpu *mediator_gpu(struct mediator *mediator, uint32_t gpu_id);
 /* False: what fails on it is not a VM's fault. */

@@ -84,6 +84,11 @@ struct vm *vm_new(struct mediator *mediator, const struct config_vm *config)
     vm->listener = -1;
     budget_init(&vm->budget, mediator->loop, audit);
     configure_budget(vm);
+    if (!HASH_PUT(mediator->vms_by_id, vm, config.id)) {
+        budget_release(&vm->budget);
+        free(vm);
+        return NULL;
+    }
     faults_configured(vm, true);
     memory_init_vm(vm);
     vm->next = mediator->vms;
@@ -107,6 +112,8 @@ void vm_free(struct vm *vm)
     while (*at != vm)
         at = &(*at)->next;
     *at = vm->next;
+    if (vm->state != VM_REMOVED)
+        HASH_DEL(vm->mediator->vms_by_id, vm);
     while (vm->connections)
         connection_end(vm->connections);
     close_socket(vm);
@@ -126,10 +133,10 @@ void vm_free(struct vm *vm)
 
 struct vm *vm_find(struct mediator *mediator, uint32_t vm_id)
 {
-    for (struct vm *vm = mediator->vms; vm; vm = vm->next)
-        if (vm->config.id == vm_id && vm->state != VM_REMOVED)
-            return vm;
-    return NULL;
+    struct vm *vm;
+
+    HASH_FIND(hh, mediator->vms_by_id, &vm_id, sizeof(vm_id), vm);
+    return vm;
 }
 
 static void ready(void *context, uint32_t events)
@@ -168,9 +175,19 @@ static void flag_quarantine(struct channel *channel)
         channel_set_flags(channel, flags);
 }
 
-static void set_quarantine(struct vm *vm, bool quarantined)
+static void set_quarantine(struct vm *vm, bool quarantined, const char *reason)
 {
+    const struct event event = {
+        .kind = quarantined ? EVENT_VM_QUARANTINED : EVENT_VM_RELEASED,
+        .severity = quarantined ? EVENT_ERROR : EVENT_INFO,
+        .vm_id = vm->config.id,
+        .gpu_id = EVENT_NO_GPU,
+        .pool = vm->config.pool,
+        .text = quarantined ? reason : "released from quarantine",
+    };
+
     step(vm, quarantined ? VM_EV_QUARANTINE : VM_EV_CLEAR);
+    events_add(vm->mediator, &event);
     for (struct channel *c = vm->channels; c; c = c->next)
         if (channel_has_worker(c))
             flag_quarantine(c);
@@ -182,10 +199,10 @@ static void tell_state(struct vm *vm)
         connection_send_state(c);
 }
 
-void vm_quarantine(struct vm *vm)
+void vm_quarantine(struct vm *vm, const char *reason)
 {
     vm->quarantine_due = true;
-    set_quarantine(vm, true);
+    set_quarantine(vm, true, reason);
     tell_state(vm);
 }
 
@@ -214,7 +231,7 @@ void vm_update(struct vm *vm, const struct config_vm *config)
                 strcmp(vm->config.pool, config->pool) == 0;
 
     if ((vm->state == VM_QUARANTINED) != quarantined)
-        set_quarantine(vm, quarantined);
+        set_quarantine(vm, quarantined, config->quarantine_reason);
     vm->config = *config;
     configure_budget(vm);
     faults_configured(vm, false);
@@ -274,6 +291,7 @@ void vm_remove(struct vm *vm)
     struct channel *next;
 
     step(vm, VM_EV_REMOVE);
+    HASH_DEL(vm->mediator->vms_by_id, vm);
     close_socket(vm);
     for (struct channel *c = vm->channels; c; c = next) {
         next = c->next;

@@ -9,11 +9,13 @@
 #ifndef VGPU_MEDIATOR_VM_H
 #define VGPU_MEDIATOR_VM_H
 
+#include "common/log.h"
 #include "mediator/budget.h"
 #include "mediator/channel.h"
 #include "mediator/config.h"
 #include "mediator/connection.h"
 #include "mediator/fault.h"
+#include "mediator/hash.h"
 #include "mediator/loop.h"
 #include "mediator/request.h"
 
@@ -33,6 +35,7 @@ enum vm_state vm_next(enum vm_state state, enum vm_event event);
 
 struct vm {
     struct vm *next;
+    UT_hash_handle hh; /* in the mediator's vms_by_id, unless it is removed */
     struct mediator *mediator;
     struct config_vm config;
     enum vm_state state;
@@ -46,7 +49,8 @@ struct vm {
     uint64_t memory_asks;
     struct budget budget;
     struct faults *faults; /* NULL: there were none */
-    bool quarantine_due;   /* in force here; the store has not answered yet */
+    struct vgpu_log_limit event_limit;
+    bool quarantine_due; /* in force here; the store has not answered yet */
 };
 
 /* Added to the mediator's list. Without a socket yet. NULL when out of memory. */
@@ -65,7 +69,7 @@ int vm_listen(struct vm *vm, struct vgpu_err *err);
 /* Another configuration of the same VM; its guests are told. */
 void vm_update(struct vm *vm, const struct config_vm *config);
 /* In force at once, until the store has it and says otherwise. */
-void vm_quarantine(struct vm *vm);
+void vm_quarantine(struct vm *vm, const char *reason);
 /* Ends its connections and channels; it is freed when the last worker is gone. */
 void vm_remove(struct vm *vm);
 /* Removed, and nothing of it left? Then frees it. */

@@ -407,13 +407,13 @@ def test_panel_meets_wcag_aa():
 def test_panel_fits_a_phone():
     with host(6) as mock:
         BROWSER.open(mock.url, 'admin-token')
-        BROWSER.size(360, 740)
+        BROWSER.size(320, 640)
         try:
             for page in ('/', '/vm/1', '/history', '/events', '/changes', '/health'):
                 BROWSER.page(page)
                 time.sleep(0.2)
                 wide = BROWSER.js('return document.documentElement.scrollWidth')
-                assert wide <= 360, (page, wide)
+                assert wide <= 320, (page, wide)
             BROWSER.page('/')
             BROWSER.click('Quarantine VM 1')
             BROWSER.field('reason')

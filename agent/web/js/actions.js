@@ -142,7 +142,7 @@ export function setWeight(vm, weight) {
 export function editVm(vm, pools) {
   const fields = [
     { name: 'name', label: 'Name', kind: 'text', max: 64, help: 'For people; the number stays.' },
-    { name: 'pool', label: 'Pool', kind: 'select', help: 'Moving to a pool on another GPU takes effect when its programs start anew.',
+    { name: 'pool', label: 'Pool', kind: 'select', help: 'What runs on a GPU that the new pool does not have goes on there until it ends.',
       options: pools.map((pool) => ({ value: pool.pool, label: pool.pool })) },
     priorityField, weightField, ...VM_LIMITS.map(settingField)];
   return patchSpec({ kind: 'vm', object: vm, role: 'operate', fields,
