@@ -456,7 +456,12 @@ class Handler(http.server.BaseHTTPRequestHandler):
                 body = model.pool(urllib.parse.unquote(path.split('/')[2]))
             else:
                 body = self.lists(path, query, role)
-            self.answer(200, body)
+            self.answer(200, body, headers=self.tags(body))
+
+    def tags(self, body):
+        if 'default_value' in body:
+            return [('ETag', '"%g-%s"' % (body['value'], body['action']))]
+        return [('ETag', '"%d"' % body['revision'])] if 'revision' in body else []
 
     def lists(self, path, query, role):
         model = self.model
@@ -484,6 +489,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
             return {'gpus': model.health_list()}
         if path == '/thresholds':
             return {'thresholds': list(model.thresholds.values())}
+        if path.startswith('/thresholds/'):
+            return model.thresholds[path.split('/')[2]]
         if path == '/audit':
             return {'audit': model.audit[-int(query.get('limit', 100)):], 'next': len(model.audit)}
         if path == '/history':
@@ -504,6 +511,10 @@ class Handler(http.server.BaseHTTPRequestHandler):
             urllib.parse.unquote(groups.get('pool') or groups.get('name') or '')
         model = self.model
         with model.lock:
+            if command == 'set-threshold':
+                tag = self.tags(model.thresholds[key])[0][1]
+                if self.headers.get('If-Match') not in ('*', tag):
+                    raise Refused(412, 'conflict', 'it is %s by now' % tag)
             if kind:
                 self.precondition(kind, key, method, command, guarded)
             trial, changes = model.copy(), []
@@ -517,7 +528,9 @@ class Handler(http.server.BaseHTTPRequestHandler):
                 model.tell()
             self.answer(200, {'changed': bool(changes), 'changes': changes,
                               **({'dry_run': True} if query.get('dry_run') == 'true' else {}),
-                              **copy.deepcopy(result)})
+                              **copy.deepcopy(result)},
+                        headers=self.tags(next(iter(result.values()))
+                                          if command == 'set-threshold' else {}))
 
     def precondition(self, kind, key, method, command, guarded):
         table = {'gpu': self.model.gpus, 'pool': self.model.pools, 'vm': self.model.vms}[kind]

@@ -175,6 +175,23 @@ def test_panel_a_conflict_on_applying_changes_nothing():
         assert mock.model.vms[1]['priority'] == 'medium' and mock.model.vms[1]['weight'] == 33.0
 
 
+def test_panel_limits_of_health_conflict_as_well():
+    with host(1) as mock:
+        BROWSER.open(mock.url, 'admin-token', '/health')
+        BROWSER.click('Change the limit: GPU temperature')
+        BROWSER.type('value', '80')
+        mock.model.thresholds['temperature']['value'] = 70.0
+        BROWSER.click('See what will happen', 'dialog')
+        BROWSER.sees('Somebody else changed this', 'dialog')
+        assert '70' in BROWSER.text('dialog .compare')
+        BROWSER.click('Apply mine on top', 'dialog')
+        BROWSER.apply(look=False)
+        assert mock.model.thresholds['temperature']['value'] == 80.0
+        BROWSER.click('Undo', '.toasts')
+        BROWSER.apply(look=False)
+        assert mock.model.thresholds['temperature']['value'] == 70.0
+
+
 def test_panel_changes_of_others_appear():
     with host(3) as mock:
         BROWSER.open(mock.url, 'read-token')
@@ -255,9 +272,10 @@ def test_panel_a_lost_connection_is_shown_and_comes_back():
         BROWSER.sees('did not answer', 'dialog')
         BROWSER.click('Cancel', 'dialog')
         mock.model.put_vm(1, {'name': 'meanwhile'}, [], patch=True)
+        BROWSER.click('Try now')  # in vain
+        BROWSER.sees('The connection to the agent is lost')
         mock.down = False
-        BROWSER.click('Try now')
-        BROWSER.sees('meanwhile', 'tr[data-vm="1"]')
+        BROWSER.sees('meanwhile', 'tr[data-vm="1"]', 20)
         BROWSER.sees('Live')
         BROWSER.complaints()
 
@@ -355,9 +373,8 @@ def test_panel_by_keyboard_alone():
         assert BROWSER.js('return document.activeElement.textContent').strip() == 'New pool'
         press(Keys.ENTER)
         BROWSER.field('pool')
-        BROWSER.wait(lambda: BROWSER.js('return document.activeElement.closest("dialog") !== null'),
-                     'the focus in the dialog')
-        BROWSER.js("document.querySelector('dialog [name=pool]').focus()")
+        BROWSER.wait(lambda: BROWSER.js('return document.activeElement.name') == 'pool',
+                     'the focus on the first field')
         press('A', Keys.ENTER)
         BROWSER.wait(lambda: BROWSER.js("return document.activeElement.textContent") == 'Apply',
                      'the focus on Apply')

@@ -9,6 +9,7 @@
 //   requests(values)  the requests that make the change; each is first sent as a dry run
 //   conflict          {load(): the object anew, show(object): values, again(object, values): spec}
 //   done(values)      what to say when it is made
+//   after()           what else the panel then does
 //   undo(results, values)  the spec of the inverse, or null with undoNote saying why
 import { get, gpuPath, poolPath, send, tag, vmPath } from './api.js';
 import { POLICIES, POOL_SETTINGS, PRIORITIES, VM_LIMITS, fromInput, showSetting, toInput } from './fields.js';
@@ -304,6 +305,7 @@ export function removeVm(vm) {
     requests: () => [{ method: 'DELETE', path: vmPath(vm.vm_id), ifMatch: tag(vm.revision) }],
     conflict: { load: () => get(vmPath(vm.vm_id)), again: (fresh) => removeVm(fresh) },
     done: () => `${nameOfVm(vm)} removed`,
+    after: () => { if (location.hash === `#/vm/${vm.vm_id}`) location.hash = '/'; },
     undo: () => recreateVm(vm),
   };
 }
@@ -417,6 +419,7 @@ function scanWords(result) {
   return `Scanned: ${plural(result.gpus.length, 'GPU')}${parts.length ? ` (${parts.join(', ')})` : ''}`;
 }
 
+/** threshold: as GET answers it, with its etag. */
 export function setThreshold(threshold) {
   const fields = [
     { name: 'value', label: 'Limit', kind: 'decimal', unit: threshold.unit, min: 0,
@@ -425,15 +428,19 @@ export function setThreshold(threshold) {
       { value: 'ignore', label: 'Nothing' }, { value: 'warn', label: 'Warn' },
       { value: 'stop', label: 'No new work' }, { value: 'drain', label: 'Drain' }] }];
   const path = `/thresholds/${threshold.name}`;
-  const request = (body) => [{ method: 'PUT', path, body, ifMatch: '*' }];
-  const spec = (title, values, ready) => ({
+  const spec = (title, base, values, ready) => ({
     title, role: 'admin', fields, values, ready,
     intro: `Without a change of yours: ${threshold.default_value} ${threshold.unit}.`,
-    requests: (now) => request(parsed(fields, now)),
+    requests: (now) => [{ method: 'PUT', path, body: parsed(fields, now), ifMatch: base.etag }],
+    conflict: {
+      load: () => get(path),
+      show: (fresh) => inputsOf(fields, fresh),
+      again: (fresh, kept) => spec(title, fresh, kept, true),
+    },
     done: () => `${title}: done`,
-    undo: () => spec(`Undo: ${title}`, inputsOf(fields, threshold), true),
+    undo: (results) => spec(`Undo: ${title}`, results[0], inputsOf(fields, base), true),
   });
-  return spec(`Health limit: ${threshold.title}`, inputsOf(fields, threshold), false);
+  return spec(`Health limit: ${threshold.title}`, threshold, inputsOf(fields, threshold), false);
 }
 
 /** Sends all requests of a spec in order; on failure the error has `made`, how many were done. */

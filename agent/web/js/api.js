@@ -81,13 +81,19 @@ async function answer(path, request, signal) {
   }
 }
 
-/** request: {method, path, body, ifMatch, ifNoneMatch}; the parsed reply. */
+// The reply, with its ETag beside what it says.
+async function replyOf(response) {
+  const body = await bodyOf(response);
+  return Object.defineProperty(body, 'etag', { value: response.headers.get('ETag') });
+}
+
+/** request: {method, path, body, ifMatch, ifNoneMatch}; the parsed reply, its ETag in `etag`. */
 export async function send(request, { dryRun = false, signal } = {}) {
   const path = dryRun
     ? `${request.path}${request.path.includes('?') ? '&' : '?'}dry_run=true` : request.path;
   for (let attempt = 0; ; attempt++) {
     const response = await answer(path, request, signal);
-    if (response.ok) return bodyOf(response);
+    if (response.ok) return replyOf(response);
     if (response.status !== 429 || attempt >= RETRIES_WHEN_BUSY) throw await problemOf(response);
     await wait(1000 * Math.min(5, Number(response.headers.get('Retry-After')) || 1));
   }

@@ -168,6 +168,7 @@ function useChange(first) {
       const results = await run(state.requests);
       remember(state.spec, state.values, results, results.flatMap((result) => result.changes ?? []));
       store.load();
+      state.spec.after?.();
       return true;
     } catch (error) {
       if (error.made) store.load();
@@ -237,6 +238,7 @@ function ChangeDialog({ spec: first, onClose }) {
     const opener = document.activeElement;
     const dialog = box.current;
     dialog.showModal();
+    if (!first.ready) dialog.querySelector('.fields input, .fields select')?.focus();
     return () => {
       dialog.close();
       if (opener?.isConnected) opener.focus();

@@ -36,7 +36,7 @@ function Threshold({ item, onChange }) {
   return html`<tr role="row"><th role="rowheader" scope="row">${item.title}</th>
     <td role="cell" data-label="Limit" class="number">${`${item.value} ${item.unit}`}${item.is_default ? null : html`<small>default ${item.default_value}</small>`}</td>
     <td role="cell" data-label="Beyond it">${ACTIONS[item.action] ?? item.action}</td>
-    <td role="cell" class="row-actions"><${ChangeButton} role="admin" label=${`Change the limit: ${item.title}`} spec=${() => actions.setThreshold(item)}>Change<//></td></tr>`;
+    <td role="cell" class="row-actions"><${ChangeButton} role="admin" label=${`Change the limit: ${item.title}`} spec=${async () => actions.setThreshold(await get(`/thresholds/${item.name}`))}>Change<//></td></tr>`;
 }
 
 export function Health() {

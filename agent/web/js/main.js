@@ -91,7 +91,7 @@ function useArrival() {
   const route = store.route.value;
   const ready = store.loaded.value;
   useEffect(() => {
-    document.title = `${pageOf(route).name} · vGPU`;
+    document.title = [pageOf(route).name, store.host.value?.hostname, 'vGPU'].filter(Boolean).join(' · ');
     if (!ready) return;
     const pool = /^\/pool\/(.+)$/.exec(route);
     const heading = pool ? document.getElementById(`pool-h-${pool[1]}`) : document.querySelector('main h1');

@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 // Keeps the event stream open while somebody is signed in: reads it by fetch(), connects again
 // after growing pauses, and says in store.connection how it stands.
-import { effect, untracked } from './lib.js';
+import { effect, signal, untracked } from './lib.js';
 import { authorized, problemOf, url } from './api.js';
 import { SseParser, backoff } from './sse.js';
 import * as store from './store.js';
 
 const SILENCE_MS = 40000; // the agent sends a comment each 15 s
+const HIDDEN_MS = 30000; // a page that nobody sees gives its connection back
 const SETTLE_MS = 120; // several events of one change cause one reading
 
 const CONFIG_KINDS = new Set(['config-changed', 'vm-quarantined', 'vm-released', 'gpu-missing',
@@ -104,14 +105,29 @@ export function connectNow() {
   current?.wake?.();
 }
 
-/** Follows store.token: a stream for each session. */
+const seen = signal(true);
+
+function followVisibility() {
+  let timer = null;
+  document.addEventListener('visibilitychange', () => {
+    clearTimeout(timer);
+    if (document.hidden) timer = setTimeout(() => { seen.value = false; }, HIDDEN_MS);
+    else seen.value = true;
+  });
+}
+
+let tokenBefore = null;
+
+/** Follows store.token: a stream for each session, while the page is seen. */
 export function startStream() {
+  followVisibility();
   effect(() => {
-    if (!store.token.value) return undefined;
+    if (!store.token.value || !seen.value) return undefined;
     const abort = new AbortController();
     const session = { signal: abort.signal, wake: null };
     current = session;
-    lastId = null;
+    if (store.token.value !== tokenBefore) lastId = null;
+    tokenBefore = store.token.value;
     untracked(() => {
       say('connecting');
       keepOpen(session);

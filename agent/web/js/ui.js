@@ -64,13 +64,21 @@ export function Meter({ value, mark, label, text, tone = 'accent' }) {
     </span><span class="meter-text">${shown}</span></span>`;
 }
 
+async function open(spec) {
+  try {
+    store.dialog.value = await spec();
+  } catch {
+    // It could not be read: the state of the connection is shown at the top.
+  }
+}
+
 /** A button that opens the dialog with a spec; says why where the token's role is not enough. */
 export function ChangeButton({ spec, icon, kind = '', role = 'operate', children, label }) {
   const allowed = store.may(role);
   return html`<button type="button" class="button ${kind}" aria-label=${label}
     aria-disabled=${allowed ? undefined : 'true'}
     title=${allowed ? undefined : `Needs a token of role ${role}`}
-    onClick=${() => { if (allowed) store.dialog.value = spec(); }}>
+    onClick=${() => { if (allowed) open(spec); }}>
     ${icon ? html`<${Icon} name=${icon} />` : null}${children}</button>`;
 }
 
