@@ -80,6 +80,10 @@ class Model:
         return {**self.row('pool', name), 'vms': sorted(
             vm['vm_id'] for vm in self.vms.values() if vm['pool'] == name)}
 
+    def each(self):
+        """What a busy VM holds: together they fit."""
+        return min(3 * GIB, 100 * GIB * max(1, len(self.gpus)) // max(1, len(self.vms)))
+
     def shares(self):
         """What each VM gets of its GPU, and what is due to it, by priority and weight."""
         due = {}
@@ -106,7 +110,7 @@ class Model:
                                      'quarantine_reason', 'faults')},
                 'state': state, 'gpu_id': gpu, 'channels': int(bool(load)),
                 'connections': int(bool(load)),
-                'memory_bytes': int(load * 3 * GIB) + 17 * v['vm_id'],
+                'memory_bytes': int(load * self.each()) + 17 * v['vm_id'],
                 'queue_depth': (v['vm_id'] * 7 + self.clock * 3) % 40 if part else 0,
                 'jobs_done': self.clock * 100 if load else 0, 'jobs_failed': v['faults_total'],
                 'jobs_refused': 0, 'gpu_time_ns': self.clock * 10**8, 'wait_ns': 0,
@@ -115,7 +119,7 @@ class Model:
                                                     'quarantine': 0},
                 'held_by': {'rate': 0, 'depth': 0, 'bytes': 0, 'quarantine': 0},
                 'memory': {'quota_bytes': v['memory_bytes'], 'granted_bytes': None,
-                           'held_bytes': int(load * 3 * GIB), 'spare_bytes': 0,
+                           'held_bytes': int(load * self.each()), 'spare_bytes': 0,
                            'context_bytes': 1 << 28, 'module_bytes': 1 << 20, 'graph_bytes': 0,
                            'nvml_bytes': None, 'unexplained_bytes': None}})
         busy = {gpu for _part, gpu in due.values()}

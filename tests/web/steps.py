@@ -7,6 +7,7 @@ def shape_host(browser, shot='0', scanned=False):
     """From nothing to GPUs 0 and 1 serving pools A and B, VMs 1-7 in A, 8-20 in B."""
     if not scanned:  # a mediator scans when it starts
         browser.sees('No GPU is recorded yet')
+    browser.sees('No pool yet')
     browser.shot(shot + '1-empty', whole=True)
     browser.click('Scan for GPUs')
     shown = browser.apply(look=False)

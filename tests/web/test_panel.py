@@ -175,6 +175,18 @@ def test_panel_a_conflict_on_applying_changes_nothing():
         assert mock.model.vms[1]['priority'] == 'medium' and mock.model.vms[1]['weight'] == 33.0
 
 
+def test_panel_a_choice_in_the_table_survives_a_conflict():
+    with host(2) as mock:
+        BROWSER.open(mock.url, 'admin-token')
+        BROWSER.choose(BROWSER.named('Priority of VM 1'), 'Low')
+        BROWSER.named('Apply', 'dialog')
+        mock.model.put_vm(1, {'weight': 33.0}, [], patch=True)
+        BROWSER.click('Apply', 'dialog')
+        BROWSER.click('Apply mine on top', 'dialog')
+        BROWSER.apply(look=False)
+        assert mock.model.vms[1]['priority'] == 'low' and mock.model.vms[1]['weight'] == 33.0
+
+
 def test_panel_limits_of_health_conflict_as_well():
     with host(1) as mock:
         BROWSER.open(mock.url, 'admin-token', '/health')

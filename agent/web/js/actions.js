@@ -5,6 +5,7 @@
 //   role              the least role that it needs
 //   danger            it ends something that runs, or cannot be undone
 //   fields, values    what is asked, and what stands there at first
+//   base              what is in force, as the fields show it; what differs from it is the person's
 //   ready             nothing is left to ask: look at once what will happen
 //   requests(values)  the requests that make the change; each is first sent as a dry run
 //   conflict          {load(): the object anew, show(object): values, again(object, values): spec}
@@ -84,6 +85,7 @@ function patchSpec({ kind, object, fields, values, title, intro, role, done, rea
   const path = kind === 'vm' ? vmPath(object.vm_id) : poolPath(object.pool);
   return {
     title, intro, role, fields, ready,
+    base: inputsOf(fields, object),
     values: { ...inputsOf(fields, object), ...values },
     requests: (now) => {
       const body = patchOf(fields, object, now);
@@ -221,6 +223,7 @@ export function setGpuPools(gpu, pools, values) {
       : 'There is no pool yet. Create one first.' }];
   return {
     title: `Pools on GPU ${gpu.gpu_id}`, intro: gpu.model, role: 'admin', fields,
+    base: { pools: [...gpu.pools] },
     values: values ?? { pools: [...gpu.pools] },
     ready: values !== undefined,
     requests: ({ pools: names }) => [{ method: 'PUT', path: gpuPath(gpu.gpu_id, '/pools'),
@@ -429,7 +432,7 @@ export function setThreshold(threshold) {
       { value: 'stop', label: 'No new work' }, { value: 'drain', label: 'Drain' }] }];
   const path = `/thresholds/${threshold.name}`;
   const spec = (title, base, values, ready) => ({
-    title, role: 'admin', fields, values, ready,
+    title, role: 'admin', fields, values, ready, base: inputsOf(fields, base),
     intro: `Without a change of yours: ${threshold.default_value} ${threshold.unit}.`,
     requests: (now) => [{ method: 'PUT', path, body: parsed(fields, now), ifMatch: base.etag }],
     conflict: {

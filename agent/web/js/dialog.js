@@ -93,14 +93,14 @@ function valueText(field, value) {
 function Conflict({ conflict, spec, values, touched, onTheirs, onMine }) {
   const { problem, fresh } = conflict;
   const theirs = fresh && spec.conflict.show ? spec.conflict.show(fresh) : null;
-  const differing = theirs ? spec.fields.filter((field) => String(theirs[field.name]) !== String(spec.values0[field.name])
+  const differing = theirs ? spec.fields.filter((field) => String(theirs[field.name]) !== String(spec.base[field.name])
     || touched.has(field.name)) : [];
   return html`<div class="alert warn conflict" role="alert"><${Icon} name="warning" /><div>
     <strong>Somebody else changed this meanwhile</strong><p>${problem.message}</p>
     ${differing.length ? html`<table class="compare"><thead><tr><th scope="col">Setting</th>
       <th scope="col">Before</th><th scope="col">Theirs, in force now</th><th scope="col">Yours</th></tr></thead>
       <tbody>${differing.map((field) => html`<tr key=${field.name}><th scope="row">${field.label}</th>
-        <td>${valueText(field, spec.values0[field.name])}</td><td>${valueText(field, theirs[field.name])}</td>
+        <td>${valueText(field, spec.base[field.name])}</td><td>${valueText(field, theirs[field.name])}</td>
         <td>${touched.has(field.name) ? valueText(field, values[field.name]) : '–'}</td></tr>`)}</tbody></table>` : null}
     <p class="row"><button type="button" class="button" onClick=${onTheirs}>Keep theirs</button>
       ${fresh && spec.conflict.again ? html`<button type="button" class="button" onClick=${onMine}>Apply mine on top</button>` : null}</p>
@@ -122,12 +122,19 @@ const LOOKING = 'looking';
 const REVIEW = 'review';
 const APPLYING = 'applying';
 
+const differs = (a, b) => JSON.stringify(a) !== JSON.stringify(b);
+
+// What the person chose, in the dialog or before it was opened: it stays in a conflict.
+function chosenAtFirst({ base, values }) {
+  return new Set(Object.keys(base ?? {}).filter((name) => differs(base[name], values[name])));
+}
+
 // What is asked, looked at and made; `first` is the spec that the dialog was opened with.
 function useChange(first) {
-  const begin = (spec) => ({ spec: { ...spec, values0: spec.base0 ?? spec.values }, values: spec.values,
+  const begin = (spec) => ({ spec: { ...spec, base: spec.base ?? spec.values }, values: spec.values,
     step: EDIT, errors: {}, problem: null, conflict: null, changes: [], requests: [] });
   const [state, setState] = useState(() => begin(first));
-  const [touched] = useState(() => new Set(first.touched ?? []));
+  const [touched] = useState(() => chosenAtFirst(first));
   const alive = useRef(true);
   const update = (part) => alive.current && setState((before) => ({ ...before, ...part }));
 
@@ -194,8 +201,7 @@ function useChange(first) {
       const theirs = state.spec.conflict.show?.(fresh) ?? {};
       const kept = Object.fromEntries([...touched].map((name) => [name, state.values[name]]));
       const spec = state.spec.conflict.again(fresh, { ...theirs, ...kept });
-      const next = begin(spec);
-      setState({ ...next, spec: { ...next.spec, values0: theirs } });
+      setState(begin(spec));
       review(spec, spec.values);
     },
   };
