@@ -13,11 +13,18 @@
 #include "mediator/mediator.h"
 #include "mediator/status.h"
 #include "mediator/stream.h"
+#include "store/json.h"
 #include "store/store.h"
 
 /* Status waits for a fresh sample of the GPUs no longer than this. */
 #define SAMPLE_WAIT_NS (200 * VGPU_NS_PER_MS)
 #define SAMPLE_AGE_NS  (500 * VGPU_NS_PER_MS)
+
+/* So many rows are made between two looks at everything else: about half a millisecond's work. */
+#define STATUS_PART_VMS 16
+
+#define NUMBER_TEXT(number) #number
+#define NUMBER(number)      NUMBER_TEXT(number)
 
 struct admin_client {
     struct admin_client *next;
@@ -27,7 +34,11 @@ struct admin_client {
     char who[64];       /* the peer */
     char on_behalf[64]; /* "agent:NAME" for the request in work; "": the peer asks for itself */
     json_t *id;         /* of the request in work; NULL: none */
-    struct loop_timer sample_wait;
+    struct loop_timer sample_wait, status_part;
+    uint32_t status_after; /* the last VM whose row was sent */
+    struct event_waiter events;
+    uint64_t events_after; /* what it waits for events with */
+    unsigned events_limit;
 };
 
 static void client_end(struct admin_client *client)
@@ -42,21 +53,29 @@ static void client_end(struct admin_client *client)
     helper_forget(&admin->mediator->store, client);
     helper_forget(&admin->mediator->nvml, client);
     loop_timer_clear(admin->mediator->loop, &client->sample_wait);
+    loop_timer_clear(admin->mediator->loop, &client->status_part);
+    events_forget(&admin->mediator->events, &client->events);
     stream_release(&client->stream);
     json_decref(client->id);
     free(client);
 }
 
-/* Sends a reply, which this takes, to the request in work, and lets the next line come. */
+/* The request in work is answered; the next line may come. */
+static void replied(struct admin_client *client)
+{
+    json_decref(client->id);
+    client->id = NULL;
+    stream_hold(&client->stream, false);
+}
+
+/* Sends a reply, which this takes, to the request in work. */
 static void reply(struct admin_client *client, json_t *line)
 {
     if (!line || json_object_set(line, "id", client->id ? client->id : json_null()) < 0 ||
         stream_send(&client->stream, line) == -EMSGSIZE)
         stream_finish(&client->stream);
     json_decref(line);
-    json_decref(client->id);
-    client->id = NULL;
-    stream_hold(&client->stream, false);
+    replied(client);
 }
 
 static json_t *error_line(int code, const char *text)
@@ -155,15 +174,60 @@ static void scan_gpus(struct admin_client *client)
         reply_error(client, EAGAIN, "the NVML helper is down; try again");
 }
 
+/* Status, in parts: a host has thousands of VMs, and the loop is not to wait for all their rows. */
+
+static void send_part(struct admin_client *client, const char *text, size_t size)
+{
+    if (stream_send_part(&client->stream, text, size) == -EMSGSIZE)
+        stream_finish(&client->stream);
+}
+
+/* The text of an object or array without its last `less` characters. */
+static void send_open(struct admin_client *client, const json_t *json, size_t skip, size_t less)
+{
+    _cleanup_free_ char *text = json_dumps(json, JSON_COMPACT);
+
+    if (text)
+        send_part(client, text + skip, strlen(text) - skip - less);
+    else
+        stream_finish(&client->stream);
+}
+
+static void send_status_part(void *context)
+{
+    struct admin_client *client = context;
+    struct mediator *mediator = client->admin->mediator;
+    _cleanup_json_ json_t *rows = status_vms(mediator, client->status_after, STATUS_PART_VMS);
+    size_t n = json_array_size(rows);
+
+    if (n == 0) {
+        send_part(client, "]}}\n", 4);
+        replied(client);
+        return;
+    }
+    if (client->status_after > 0)
+        send_part(client, ",", 1);
+    send_open(client, rows, 1, 1);
+    client->status_after =
+        (uint32_t)json_integer_value(json_object_get(json_array_get(rows, n - 1), "vm_id"));
+    loop_timer_set(mediator->loop, &client->status_part, loop_now(mediator->loop));
+}
+
 static void send_status(struct admin_client *client)
 {
     struct mediator *mediator = client->admin->mediator;
-    json_t *status = status_json(mediator);
+    _cleanup_json_ json_t *line =
+        json_pack("{s:O, s:b, s:o}", "id", client->id, "ok", 1, "result", status_head(mediator));
 
-    if (status)
-        reply(client, json_pack("{s:b, s:o}", "ok", 1, "result", status));
-    else
+    if (!line) {
         reply_error(client, ENOMEM, "out of memory");
+        return;
+    }
+    /* "result" comes last: jansson keeps the order. */
+    send_open(client, line, 0, 2);
+    send_part(client, ",\"vms\":[", 8);
+    client->status_after = 0;
+    send_status_part(client);
 }
 
 static void sampled(void *context, json_t *answer)
@@ -196,6 +260,63 @@ static void show_status(struct admin_client *client)
         loop_timer_set(mediator->loop, &client->sample_wait, now_ns + SAMPLE_WAIT_NS);
 }
 
+/* events */
+
+static void send_events(void *context)
+{
+    struct admin_client *client = context;
+    const struct events *events = &client->admin->mediator->events;
+    json_t *list = events_list(events, client->events_after, client->events_limit);
+
+    if (list)
+        reply(client, json_pack("{s:b, s:o}", "ok", 1, "result", list));
+    else
+        reply_error(client, ENOMEM, "out of memory");
+}
+
+/* An argument that may be left out; *value keeps its default then. */
+static bool take_count(const json_t *args, const char *key, json_int_t least, json_int_t most,
+                       json_int_t *value)
+{
+    const json_t *arg = json_object_get(args, key);
+
+    if (!arg || json_is_null(arg))
+        return true;
+    *value = json_integer_value(arg);
+    return json_is_integer(arg) && *value >= least && *value <= most;
+}
+
+static bool only_events_args(const json_t *args)
+{
+    size_t n = json_object_size(args);
+
+    return n == (json_object_get(args, "after") != NULL) +
+                    (size_t)(json_object_get(args, "limit") != NULL) +
+                    (size_t)(json_object_get(args, "wait_ms") != NULL);
+}
+
+static void show_events(struct admin_client *client, const json_t *args)
+{
+    struct events *events = &client->admin->mediator->events;
+    json_int_t after = (json_int_t)events->last, limit = EVENTS_LIMIT_MAX, wait_ms = 0;
+
+    if (!only_events_args(args) || !take_count(args, "after", 0, INT64_MAX, &after) ||
+        !take_count(args, "limit", 1, EVENTS_LIMIT_MAX, &limit) ||
+        !take_count(args, "wait_ms", 0, EVENTS_WAIT_MAX_MS, &wait_ms)) {
+        reply_error(client, EINVAL,
+                    "events takes after (0 or more), limit (1 to " NUMBER(
+                        EVENTS_LIMIT_MAX) ") and "
+                                          "wait_ms (0 to " NUMBER(
+                                              EVENTS_WAIT_MAX_MS) "), all whole numbers");
+        return;
+    }
+    client->events_after = (uint64_t)after;
+    client->events_limit = (unsigned)limit;
+    if (wait_ms == 0 || client->events_after != events->last ||
+        events_wait(events, &client->events, (uint64_t)wait_ms * VGPU_NS_PER_MS) < 0)
+        send_events(client);
+}
+
 static void execute(struct admin_client *client, json_t *request)
 {
     const char *command = json_string_value(json_object_get(request, "command"));
@@ -210,6 +331,8 @@ static void execute(struct admin_client *client, json_t *request)
         reply_error(client, EINVAL, text);
     } else if (strcmp(command, "status") == 0) {
         show_status(client);
+    } else if (strcmp(command, "events") == 0) {
+        show_events(client, args);
     } else if (strcmp(command, "scan-gpus") == 0) {
         scan_gpus(client);
     } else if (strcmp(command, "record-gpus") == 0) {
@@ -310,6 +433,8 @@ static int client_new(struct admin *admin, int sock)
     }
     client->admin = admin;
     client->sample_wait = (struct loop_timer){.fire = sample_late, .context = client};
+    client->status_part = (struct loop_timer){.fire = send_status_part, .context = client};
+    client->events = (struct event_waiter){.ready = send_events, .context = client};
     client->next = admin->clients;
     admin->clients = client;
     admin->n_clients++;

@@ -197,28 +197,34 @@ void stream_hold(struct stream *stream, bool held)
         loop_watch_modify(stream->loop, &stream->watch, EPOLLIN | EPOLLOUT);
 }
 
-int stream_send(struct stream *stream, const json_t *json)
+int stream_send_part(struct stream *stream, const char *text, size_t size)
 {
-    _cleanup_free_ char *text = json_dumps(json, JSON_COMPACT);
     struct stream_buffer *out = &stream->out;
-    size_t size = text ? strlen(text) + 1 : 0;
     int rc;
 
     if (stream->fd < 0)
         return -EPIPE;
-    if (!text)
-        return -ENOMEM;
     if (out->used - out->taken + size > stream->out_max)
         return -EMSGSIZE;
     rc = buffer_room(out, size);
     if (rc < 0)
         return rc;
-    text[size - 1] = '\n';
     memcpy(out->data + out->used, text, size);
     out->used += size;
     rc = flush(stream);
     update_events(stream);
     return rc;
+}
+
+int stream_send(struct stream *stream, const json_t *json)
+{
+    _cleanup_free_ char *text = json_dumps(json, JSON_COMPACT);
+    size_t length = text ? strlen(text) : 0;
+
+    if (!text)
+        return -ENOMEM;
+    text[length] = '\n'; /* in place of its end */
+    return stream_send_part(stream, text, length + 1);
 }
 
 void stream_drain(struct stream *stream)
