@@ -3,7 +3,8 @@
 #include "admin/commands.h"
 
 const struct command *const commands[] = {
-    &command_assign_gpu,      &command_clear_faults, &command_create_pool,
+    &command_assign_gpu,      &command_assign_vms,   &command_audit,
+    &command_capacity,        &command_clear_faults, &command_create_pool,
     &command_list_gpus,       &command_list_pools,   &command_list_vms,
     &command_quarantine,      &command_register_vm,  &command_remove_pool,
     &command_remove_vm,       &command_scan_gpus,    &command_set_bytes,

@@ -15,6 +15,7 @@
 #include "mediator/config.h"
 #include "mediator/connection.h"
 #include "mediator/fault.h"
+#include "mediator/hash.h"
 #include "mediator/loop.h"
 #include "mediator/request.h"
 
@@ -34,6 +35,7 @@ enum vm_state vm_next(enum vm_state state, enum vm_event event);
 
 struct vm {
     struct vm *next;
+    UT_hash_handle hh; /* in the mediator's vms_by_id, unless it is removed */
     struct mediator *mediator;
     struct config_vm config;
     enum vm_state state;
@@ -48,7 +50,7 @@ struct vm {
     struct budget budget;
     struct faults *faults; /* NULL: there were none */
     struct vgpu_log_limit event_limit;
-    bool quarantine_due;   /* in force here; the store has not answered yet */
+    bool quarantine_due; /* in force here; the store has not answered yet */
 };
 
 /* Added to the mediator's list. Without a socket yet. NULL when out of memory. */

@@ -265,24 +265,85 @@ int store_open_memory(struct store **ret_store, struct vgpu_err *err)
     return 0;
 }
 
-int store_snapshot(struct store *store, json_t **ret_snapshot, struct vgpu_err *err)
+/* What a host has few of, whole: {"schema_version", "gpus", "pools", "pool_gpus"}. */
+static int describe_host(struct store *store, json_t **ret, struct vgpu_err *err)
 {
     _cleanup_json_ json_t *gpus = NULL;
     _cleanup_json_ json_t *pools = NULL;
     _cleanup_json_ json_t *pool_gpus = NULL;
-    _cleanup_json_ json_t *vms = NULL;
-    json_t *snapshot;
     int rc;
 
     if ((rc = gpu_list(store, false, &gpus, err)) < 0 ||
         (rc = pool_list(store, false, &pools, err)) < 0 ||
-        (rc = pool_gpu_list(store, &pool_gpus, err)) < 0 ||
+        (rc = pool_gpu_list(store, &pool_gpus, err)) < 0)
+        return rc;
+    *ret = json_pack("{s:i, s:O, s:O, s:O}", "schema_version", STORE_SCHEMA_VERSION, "gpus", gpus,
+                     "pools", pools, "pool_gpus", pool_gpus);
+    return *ret ? 0 : database_no_memory(err);
+}
+
+int store_snapshot(struct store *store, json_t **ret_snapshot, struct vgpu_err *err)
+{
+    _cleanup_json_ json_t *snapshot = NULL;
+    json_t *vms;
+    int rc;
+
+    if ((rc = describe_host(store, &snapshot, err)) < 0 ||
         (rc = vm_list(store, NULL, &vms, err)) < 0)
         return rc;
-    snapshot = json_pack("{s:i, s:O, s:O, s:O, s:O}", "schema_version", STORE_SCHEMA_VERSION,
-                         "gpus", gpus, "pools", pools, "pool_gpus", pool_gpus, "vms", vms);
-    if (!snapshot)
+    if (json_object_set_new(snapshot, "vms", vms) < 0)
         return database_no_memory(err);
-    *ret_snapshot = snapshot;
+    *ret_snapshot = vgpu_steal_ptr(&snapshot);
+    return 0;
+}
+
+/* The VM as it is now goes to the one list, or its id to the other. */
+static int add_vm(struct store *store, int64_t vm_id, json_t *vms, json_t *gone,
+                  struct vgpu_err *err)
+{
+    json_t *vm = NULL;
+    int rc = vm_find(store, vm_id, &vm, err);
+
+    if (rc < 0)
+        return rc;
+    rc = rc > 0 ? json_array_append_new(vms, vm) : json_array_append_new(gone, json_integer(vm_id));
+    return rc < 0 ? database_no_memory(err) : 0;
+}
+
+/* What the changes made of VMs. A change may list only the members that differ, and a VM twice. */
+static int add_changed_vms(struct store *store, json_t *delta, const json_t *changes,
+                           struct vgpu_err *err)
+{
+    json_t *vms = json_array(), *gone = json_array(), *change;
+    const char *last = "";
+    size_t i;
+    int rc;
+
+    if (json_object_set_new(delta, "vms", vms) < 0 ||
+        json_object_set_new(delta, "vms_gone", gone) < 0)
+        return database_no_memory(err);
+    json_array_foreach (changes, i, change) {
+        const char *key = json_string_value(json_object_get(change, "key"));
+
+        if (strcmp(json_string_value(json_object_get(change, "object")), "vm") != 0 ||
+            strcmp(key, last) == 0)
+            continue;
+        last = key;
+        if ((rc = add_vm(store, strtoll(key, NULL, 10), vms, gone, err)) < 0)
+            return rc;
+    }
+    return 0;
+}
+
+int store_delta(struct store *store, const json_t *changes, json_t **ret_delta,
+                struct vgpu_err *err)
+{
+    _cleanup_json_ json_t *delta = NULL;
+    int rc;
+
+    if ((rc = describe_host(store, &delta, err)) < 0 ||
+        (rc = add_changed_vms(store, delta, changes, err)) < 0)
+        return rc;
+    *ret_delta = vgpu_steal_ptr(&delta);
     return 0;
 }

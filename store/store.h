@@ -42,7 +42,8 @@
 #define STORE_WEIGHT_DEFAULT       50.0 /* weights are kept to hundredths */
 #define STORE_REASON_BYTES         256 /* of a quarantine or a fault: UTF-8, no control characters */
 #define STORE_FAULT_KIND_BYTES     32  /* a-z, 0-9 and '-' */
-#define STORE_DRIVER_BYTES         64  /* of a GPU's kernel driver's name */
+#define STORE_FAULT_REF_BYTES      64
+#define STORE_DRIVER_BYTES         64 /* of a GPU's kernel driver's name */
 #define STORE_NUMA_NODE_MAX        65535
 #define STORE_THRESHOLD_BYTES      64 /* of a threshold's name */
 
@@ -108,18 +109,20 @@ void store_close(struct store *store);
 const char *store_backup_path(const struct store *store);
 
 /*
- * Executes {"command": "register-vm", "args": {...}} (docs/spec/admin.md lists them; other members
- * are ignored) in one transaction. who: the administrator, for the audit log. *ret_reply is
+ * Executes {"command": "register-vm", "args": {...}} (docs/spec/admin.md lists them) in one
+ * transaction; "if_revision" and "dry_run" may stand beside, other members are ignored. who: the
+ * administrator, for the audit log. *ret_reply is
  *   {"result": {..., "changed": true,
  *               "changes": [{"object": "vm", "key": "1", "from": null, "to": {...}}]},
  *    "changed": true}
  * and the caller's to release. The result of a command that only reads has neither "changed" nor
- * "changes". The outer "changed" says whether the snapshot differs: it is false after record-fault
- * without a quarantine too, whose changes are history.
+ * "changes"; that of a dry run has "dry_run": true. The outer "changed" says whether the snapshot
+ * differs: it is false after record-fault without a quarantine too, whose changes are history.
  *
  * On error nothing has changed. -EINVAL: a bad argument; -ENOENT: no such pool, GPU or VM;
  * -EEXIST: already there; -ENOTUNIQ: a name that fits several; -EBUSY: still in use;
- * -ENOSPC: a named maximum is reached; -EOPNOTSUPP: no such command; -EIO and others: the database.
+ * -ENOSPC: a named maximum is reached; -ESTALE: the object has another revision than if_revision;
+ * -EOPNOTSUPP: no such command; -EIO and others: the database.
  */
 int store_execute(struct store *store, const json_t *request, const char *who, json_t **ret_reply,
                   struct vgpu_err *err);
@@ -132,6 +135,14 @@ bool store_has_command(const char *command);
  * {"schema_version", "gpus": [], "pools": [], "pool_gpus": [], "vms": []}, ordered by id or name.
  */
 int store_snapshot(struct store *store, json_t **ret_snapshot, struct vgpu_err *err);
+
+/*
+ * What a reply's list of changes made of the configuration: the same without the VMs that are as
+ * they were, and "vms_gone", the ids of those that were removed. A host has thousands of VMs, and
+ * whoever follows the configuration is not to read them all for each change.
+ */
+int store_delta(struct store *store, const json_t *changes, json_t **ret_delta,
+                struct vgpu_err *err);
 
 /* {"code": "not-found", "errno": 2, "text": "..."}; NULL when out of memory. */
 json_t *store_error_json(const struct vgpu_err *err);
