@@ -36,7 +36,7 @@ bool host_names_add(struct host_names *names, const char *name)
 
     if (names->n == HOST_NAMES_MAX)
         return false;
-    if (strchr(name, ':') && name[0] != '[') {
+    if (name[0] != '[' && strchr(name, ':') != strrchr(name, ':')) {
         if (snprintf(bracketed, sizeof(bracketed), "[%s]", name) >= (int)sizeof(bracketed))
             return false;
         name = bracketed;

@@ -89,9 +89,10 @@ static int add_group(const struct plan_group *group, json_t *naming, const json_
     json_t *args = json_copy(naming);
 
     for (int i = 0; i < PLAN_MEMBERS_MAX && group->members[i].name; i++) {
-        const char *name = group->members[i].name;
+        const struct plan_member *member = &group->members[i];
 
-        if (json_object_set(args, name, json_object_get(wanted, name)) < 0) {
+        if (json_object_set(args, member->argument ? member->argument : member->name,
+                            json_object_get(wanted, member->name)) < 0) {
             json_decref(args);
             return -ENOMEM;
         }

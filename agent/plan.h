@@ -17,7 +17,8 @@
 
 struct plan_member {
     const char *name;
-    const char *preset; /* the default, as JSON; NULL: there is none, it must be given */
+    const char *preset;   /* the default, as JSON; NULL: there is none, it must be given */
+    const char *argument; /* the command's name for it; NULL: the same */
 };
 
 struct plan_group {

@@ -11,7 +11,7 @@
 
 static const struct plan_group groups[] = {
     {"set-pool", true, {{"pool", NULL}}},
-    {"set-name", true, {{"name", "null"}, {"uuid", "null"}}},
+    {"set-identity", true, {{"name", "null", "new_name"}, {"uuid", "null", "new_uuid"}}},
     {"set-priority", true, {{"priority", "\"medium\""}}},
     {"set-weight", true, {{"weight", "50.0"}}},
     {"set-rate", false, {{"rate_per_s", "0"}, {"burst", "0"}}},
