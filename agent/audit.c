@@ -9,20 +9,21 @@
 
 void audit_list(struct call *call)
 {
-    int64_t after = 0, limit = LIMIT_DEFAULT;
+    int64_t after = -1, limit = LIMIT_DEFAULT;
     struct vgpu_err err;
-    json_t *result;
+    json_t *args, *result;
 
     if (request_query_integer(&call->request, "after", 0, INT64_MAX, &after, &err) < 0 ||
         request_query_integer(&call->request, "limit", 1, LIMIT_MAX, &limit, &err) < 0) {
         reply_problem(&call->reply, 400, "invalid", "%s", err.text);
         return;
     }
-    if (call_ask(call, "list-audit",
-                 json_pack("{s:I, s:I, s:s?, s:s?}", "after", (json_int_t)after, "limit",
-                           (json_int_t)limit, "object", request_query(&call->request, "object"),
-                           "key", request_query(&call->request, "key")),
-                 &result))
+    args = json_pack("{s:I, s:s?, s:s?}", "limit", (json_int_t)limit, "object",
+                     request_query(&call->request, "object"), "key",
+                     request_query(&call->request, "key"));
+    if (after >= 0)
+        json_object_set_new(args, "after", json_integer(after));
+    if (call_ask(call, "list-audit", args, &result))
         call_reply_result(call, 200, result, NULL);
 }
 

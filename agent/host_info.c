@@ -27,11 +27,6 @@ void health_get(struct call *call)
     pass(call, "health");
 }
 
-void capacity_get(struct call *call)
-{
-    pass(call, "capacity");
-}
-
 static json_t *count_gpus(const json_t *status)
 {
     int present = 0, missing = 0, unhealthy = 0;

@@ -5,6 +5,7 @@
 #include "agent/merge.h"
 #include "agent/plan.h"
 #include "agent/resource.h"
+#include "store/store.h"
 
 static const struct plan_group groups[] = {
     {"set-policy", true, {{"policy", "\"wfq\""}}},
@@ -133,27 +134,48 @@ void pool_delete(struct call *call)
 
 void pool_assign_vms(struct call *call)
 {
-    static const char *const members[] = {"vms", NULL};
+    static const char *const members[] = {"vms", "register", NULL};
+    json_t *args;
 
-    if (call_body_members(call, members))
-        call_change_reply(call, "assign-vms",
-                          json_pack("{s:s, s:O?}", "pool", call_pool(call), "vms",
-                                    json_object_get(call->request.body, "vms")),
-                          false, NULL);
+    if (!call_body_members(call, members))
+        return;
+    args = json_copy(call->request.body);
+    json_object_set_new(args, "pool", json_string(call_pool(call)));
+    call_change_reply(call, "assign-vms", args, false, NULL);
+}
+
+/* NULL: the reply says why. */
+static json_t *capacity(struct call *call, const char *pool)
+{
+    int64_t memory_bytes = 0;
+    struct vgpu_err err;
+    json_t *args, *result;
+
+    if (request_query_integer(&call->request, "memory_bytes", 1, STORE_MEMORY_MAX, &memory_bytes,
+                              &err) < 0) {
+        reply_problem(&call->reply, 400, "invalid", "%s", err.text);
+        return NULL;
+    }
+    args = json_pack("{s:s?}", "pool", pool);
+    if (memory_bytes)
+        json_object_set_new(args, "memory_bytes", json_integer(memory_bytes));
+    return call_ask(call, "capacity", args, &result) ? result : NULL;
+}
+
+void capacity_get(struct call *call)
+{
+    json_t *result = capacity(call, NULL);
+
+    if (result)
+        call_reply_result(call, 200, result, NULL);
 }
 
 void pool_capacity(struct call *call)
 {
-    json_t *result, *row, *name;
+    json_t *result = capacity(call, call_pool(call));
 
-    if (!call_ask(call, "capacity", json_pack("{s:s}", "pool", call_pool(call)), &result))
+    if (!result)
         return;
-    name = json_string(call_pool(call));
-    row = call_find(json_object_get(result, "pools"), "pool", name);
-    json_decref(name);
-    if (row)
-        reply_json(&call->reply, 200, json_incref(row));
-    else
-        reply_problem(&call->reply, 404, "not-found", "there is no pool '%.64s'", call_pool(call));
+    reply_json(&call->reply, 200, json_incref(json_array_get(json_object_get(result, "pools"), 0)));
     json_decref(result);
 }

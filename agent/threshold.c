@@ -56,15 +56,23 @@ void threshold_get(struct call *call)
     json_decref(threshold);
 }
 
-static void set(struct call *call)
+/* What the body leaves out, or has as null, is the default. */
+static json_t *wanted(const struct call *call, const json_t *threshold, const char *member,
+                      const char *preset)
 {
-    const json_t *body = call->request.body;
+    json_t *given = json_object_get(call->request.body, member);
+
+    return given && !json_is_null(given) ? given : json_object_get(threshold, preset);
+}
+
+static void set(struct call *call, const json_t *threshold)
+{
     json_t *result, *shown;
 
     if (!call_change(call, "set-threshold",
-                     json_pack("{s:s, s:O?, s:O?}", "name", name_of(call), "value",
-                               json_object_get(body, "value"), "action",
-                               json_object_get(body, "action")),
+                     json_pack("{s:s, s:O, s:O}", "name", name_of(call), "value",
+                               wanted(call, threshold, "value", "default_value"), "action",
+                               wanted(call, threshold, "action", "default_action")),
                      false, &result))
         return;
     shown = json_incref(json_object_get(result, "threshold"));
@@ -83,11 +91,11 @@ void threshold_put(struct call *call)
     if (!call_body_members(call, known) || !(threshold = find(call)))
         return;
     tag_of(threshold, tag, sizeof(tag));
+    if (call_wants_match(call)) {
+        if (call->request.if_match == REQUEST_MATCH_TAG && strcmp(call->request.tag, tag) != 0)
+            reply_problem(&call->reply, 412, "conflict", "it is \"%s\" by now", tag);
+        else
+            set(call, threshold);
+    }
     json_decref(threshold);
-    if (!call_wants_match(call))
-        return;
-    if (call->request.if_match == REQUEST_MATCH_TAG && strcmp(call->request.tag, tag) != 0)
-        reply_problem(&call->reply, 412, "conflict", "it is \"%s\" by now", tag);
-    else
-        set(call);
 }
