@@ -13,11 +13,13 @@
 #include "common/clock.h"
 #include "common/log.h"
 
-#define POOL_BYTES  (24 * 1024) /* of a connection: its headers, and what is being sent */
-#define SILENT_S    60          /* nothing moves on the connection */
-#define SEND_S      120         /* for an answer to be taken */
-#define STREAM_TYPE "text/event-stream"
-#define PRIORITIES  "NORMAL:-VERS-ALL:+VERS-TLS1.3:+VERS-TLS1.2"
+#define POOL_BYTES (24 * 1024) /* of a connection: its headers, and what is being sent */
+/* A body that is refused is still taken, so that its sender reads why; a longer one is not. */
+#define DISCARD_BYTES (4 * 1024 * 1024)
+#define SILENT_S      60  /* nothing moves on the connection */
+#define SEND_S        120 /* for an answer to be taken */
+#define STREAM_TYPE   "text/event-stream"
+#define PRIORITIES    "NORMAL:-VERS-ALL:+VERS-TLS1.3:+VERS-TLS1.2"
 
 /* Sent with each answer. The panel's scripts and styles are its own files, nothing inline. */
 static const char *const always[][2] = {
@@ -42,6 +44,7 @@ struct exchange {
     struct connection *connection;
     char *target; /* as sent */
     bool begun, submitted;
+    bool discards; /* its body, as the reply is there already */
     char *body;
     size_t used, wanted;
 };
@@ -176,6 +179,14 @@ static enum MHD_Result header_seen(void *context, enum MHD_ValueKind kind, const
     return MHD_YES;
 }
 
+static bool worth_discarding(const struct headers *headers)
+{
+    int64_t length;
+
+    return headers->content_length &&
+           request_decimal(headers->content_length, 1, DISCARD_BYTES, &length);
+}
+
 static enum MHD_Result begin(struct exchange *exchange, const char *method)
 {
     const union MHD_ConnectionInfo *info =
@@ -192,8 +203,10 @@ static enum MHD_Result begin(struct exchange *exchange, const char *method)
                   exchange->target, &headers, &exchange->wanted);
     if (!call->reply.status && call->route->kind == ROUTE_DIRECT)
         call->route->handle(call);
-    if (call->reply.status)
-        return send_reply(exchange);
+    if (call->reply.status) {
+        exchange->discards = worth_discarding(&headers);
+        return exchange->discards ? MHD_YES : send_reply(exchange);
+    }
     if (call->route->kind == ROUTE_STREAM)
         return send_stream(exchange, headers.last_event_id);
     return MHD_YES;
@@ -254,11 +267,12 @@ static enum MHD_Result handle(void *context, struct MHD_Connection *mhd, const c
     if (!exchange->begun)
         return begin(exchange, method);
     if (*size > 0) {
-        taken = take(exchange, data, *size);
+        taken = exchange->discards ? MHD_YES : take(exchange, data, *size);
         *size = 0;
         return taken;
     }
-    if (!exchange->submitted && exchange->call.route->body != ROUTE_NO_BODY)
+    if (!exchange->submitted && !exchange->call.reply.status &&
+        exchange->call.route->body != ROUTE_NO_BODY)
         check_body(&exchange->call, exchange->body ? exchange->body : "", exchange->used);
     if (exchange->call.reply.status)
         return send_reply(exchange);

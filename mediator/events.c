@@ -239,7 +239,9 @@ static void add_change(struct mediator *mediator, const json_t *change, const ch
         append_difference(&line, from, to);
     append(&line, " by ");
     append(&line, who);
-    event.vm_id = (uint32_t)json_integer_value(json_object_get(whole, "vm_id"));
+    /* Of many changes at once only what differs is told, of which the id is none. */
+    if (strcmp(object, "vm") == 0)
+        event.vm_id = (uint32_t)strtoul(key, NULL, 10);
     if (json_is_integer(gpu_id))
         event.gpu_id = (uint32_t)json_integer_value(gpu_id);
     event.pool = json_string_value(json_object_get(whole, "pool"));

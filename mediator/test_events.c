@@ -218,6 +218,24 @@ static void test_events_of_many_changes_are_summed_up(void **state)
     json_decref(answer);
 }
 
+/* What assign-vms and import tell of each change has no more than that. */
+static void test_events_of_a_change_that_is_told_in_brief(void **state)
+{
+    struct bench *bench = *state;
+    json_t *answer = json_pack("{s:s, s:s, s:{s:[{s:s, s:s, s:{s:s}, s:{s:s}}]}}", "command",
+                               "assign-vms", "who", "uid=0 pid=9", "result", "changes", "object",
+                               "vm", "key", "7", "from", "pool", "A", "to", "pool", "B");
+    json_t *list;
+
+    assert_non_null(answer);
+    events_add_changes(&bench->mediator, answer);
+    list = events_list(&bench->mediator.events, 0, 10);
+    assert_string_equal(text_of(list, 0), "vm 7: pool A -> B by uid=0 pid=9");
+    assert_int_equal(number(nth(list, 0), "vm_id"), 7);
+    json_decref(list);
+    json_decref(answer);
+}
+
 /* waiting */
 
 static void count(void *context)
@@ -306,6 +324,7 @@ int main(void)
         TEST(test_events_kinds_have_names),
         TEST(test_events_of_changes),
         TEST(test_events_of_many_changes_are_summed_up),
+        TEST(test_events_of_a_change_that_is_told_in_brief),
         TEST(test_events_waiter_is_told_once),
         TEST(test_events_waiter_is_told_of_nothing_in_time),
         TEST(test_events_waiter_may_be_forgotten_while_others_are_told),

@@ -15,6 +15,7 @@
 #include "store/migration.h"
 #include "store/pool.h"
 #include "store/pool_gpu.h"
+#include "store/text.h"
 #include "store/vm.h"
 
 static int64_t system_now_s(void)
