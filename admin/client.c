@@ -23,9 +23,9 @@ char *client_socket_path(void)
     return asprintf(&path, "%s/admin.sock", run_dir ? run_dir : DEFAULT_RUN_DIR) < 0 ? NULL : path;
 }
 
-static int connect_socket(const char *path, struct vgpu_err *err)
+static int connect_socket(const char *path, unsigned timeout_s, struct vgpu_err *err)
 {
-    const struct timeval timeout = {.tv_sec = REPLY_TIMEOUT_S};
+    const struct timeval timeout = {.tv_sec = timeout_s};
     struct sockaddr_un address = {.sun_family = AF_UNIX};
     _cleanup_close_ int fd = -1;
 
@@ -45,14 +45,16 @@ static int connect_socket(const char *path, struct vgpu_err *err)
     return vgpu_steal_fd(&fd);
 }
 
-static int open_socket(struct client *client, const struct invocation *invocation,
-                       struct vgpu_err *err)
+int client_connect(struct client *client, const char *socket_path, unsigned timeout_s,
+                   struct vgpu_err *err)
 {
-    int rc = connect_socket(invocation->socket_path, err);
+    int rc = connect_socket(socket_path, timeout_s, err);
 
-    *client = (struct client){.fd = rc < 0 ? -1 : rc, .next_id = 1};
-    if (rc < 0)
+    *client = (struct client){.fd = rc, .next_id = 1, .timeout_s = timeout_s};
+    if (rc < 0) {
+        client->fd = -1;
         return rc;
+    }
     line_reader_init(&client->reader, rc, STORE_REPLY_BYTES_MAX);
     return 0;
 }
@@ -66,7 +68,7 @@ static bool is_not_running(int rc)
 int client_open_mediator(struct client *client, const struct invocation *invocation,
                          struct vgpu_err *err)
 {
-    int rc = open_socket(client, invocation, err);
+    int rc = client_connect(client, invocation->socket_path, REPLY_TIMEOUT_S, err);
 
     if (!is_not_running(rc))
         return rc;
@@ -80,7 +82,7 @@ int client_open(struct client *client, const struct invocation *invocation, stru
 {
     const struct store_options options = {
         .create = invocation->create, .holder = "vgpu-admin", .lock_wait_ms = STORE_LOCK_WAIT_MS};
-    int rc = open_socket(client, invocation, err);
+    int rc = client_connect(client, invocation->socket_path, REPLY_TIMEOUT_S, err);
 
     if (!is_not_running(rc))
         return rc;
@@ -118,11 +120,11 @@ static int call_store(struct client *client, const json_t *request, json_t **ret
     return rc;
 }
 
-static int broken(int rc, struct vgpu_err *err)
+static int broken(const struct client *client, int rc, struct vgpu_err *err)
 {
     if (rc == -EAGAIN)
-        return vgpu_err_set(err, ETIMEDOUT, "the mediator did not answer within %d s",
-                            REPLY_TIMEOUT_S);
+        return vgpu_err_set(err, ETIMEDOUT, "the mediator did not answer within %u s",
+                            client->timeout_s);
     if (rc == 0 || rc == -EPIPE || rc == -ECONNRESET)
         return vgpu_err_set(err, ECONNRESET, "the mediator closed the connection");
     return vgpu_err_set(err, -rc, "cannot talk to the mediator: %s", strerror(-rc));
@@ -158,10 +160,10 @@ static int ask(struct client *client, const json_t *request, json_t **ret_result
         return call_store(client, request, ret_result, err);
     rc = line_write(client->fd, request, STORE_REQUEST_BYTES_MAX);
     if (rc < 0)
-        return broken(rc, err);
+        return broken(client, rc, err);
     rc = line_read(&client->reader, &line);
     if (rc <= 0)
-        return broken(rc, err);
+        return broken(client, rc, err);
     return read_reply(line, id, ret_result, err);
 }
 

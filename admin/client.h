@@ -15,6 +15,7 @@ struct client {
     struct store *store; /* NULL: with one */
     struct line_reader reader;
     json_int_t next_id;
+    unsigned timeout_s; /* for an answer */
 };
 
 /* Where the mediator listens unless an option says otherwise, for free(); NULL: out of memory. */
@@ -25,6 +26,9 @@ int client_open(struct client *client, const struct invocation *invocation, stru
 /* Connects; without a mediator, an error that says what to do: -ENOENT or -ECONNREFUSED. */
 int client_open_mediator(struct client *client, const struct invocation *invocation,
                          struct vgpu_err *err);
+/* Connects to a mediator, which is to answer within that time; does not touch the database. */
+int client_connect(struct client *client, const char *socket_path, unsigned timeout_s,
+                   struct vgpu_err *err);
 void client_close(struct client *client);
 
 static inline bool client_is_offline(const struct client *client)

@@ -12,6 +12,7 @@ const struct command *const commands[] = {
     &command_clear_faults,
     &command_completion,
     &command_create_pool,
+    &command_doctor,
     &command_events,
     &command_list_gpus,
     &command_list_pools,

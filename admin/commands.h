@@ -12,6 +12,7 @@ extern const struct command command_capacity;
 extern const struct command command_clear_faults;
 extern const struct command command_completion;
 extern const struct command command_create_pool;
+extern const struct command command_doctor;
 extern const struct command command_events;
 extern const struct command command_list_gpus;
 extern const struct command command_list_pools;

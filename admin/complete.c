@@ -4,8 +4,6 @@
 #include <stdint.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/socket.h>
-#include <sys/time.h>
 
 #include "admin/client.h"
 #include "admin/commands.h"
@@ -188,17 +186,14 @@ static void offer_options(const struct offer *to, const struct command *command)
 /* The result of a command of the mediator's, which is asked briefly; NULL: there is none. */
 static json_t *ask(const struct context *context, const char *command)
 {
-    const struct timeval timeout = {.tv_sec = LIVE_TIMEOUT_S};
-    const struct invocation invocation = {.socket_path = context->socket_path};
     _cleanup_json_ json_t *args = json_object();
     struct vgpu_err err = {.code = 0};
     struct client client;
     json_t *result = NULL;
 
-    if (client_open_mediator(&client, &invocation, &err) < 0)
+    if (client_connect(&client, context->socket_path, LIVE_TIMEOUT_S, &err) < 0)
         return NULL;
-    if (setsockopt(client.fd, SOL_SOCKET, SO_RCVTIMEO, &timeout, sizeof(timeout)) < 0 ||
-        client_call(&client, command, args, &result, &err) < 0)
+    if (client_call(&client, command, args, &result, &err) < 0)
         result = NULL;
     client_close(&client);
     return result;
