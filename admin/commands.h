@@ -22,6 +22,7 @@
     X(list_vms) \
     X(quarantine) \
     X(register_vm) \
+    X(reload_config) \
     X(remove_pool) \
     X(remove_vm) \
     X(scan_gpus) \

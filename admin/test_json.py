@@ -232,6 +232,11 @@ class Json(unittest.TestCase):
     def test_status_of_a_mediator_is_passed_on_whole(self):
         self.assertEqual(self.answer_of_a_mediator(STATUS, "status"), STATUS)
 
+    def test_reload_config_is_passed_on_whole(self):
+        result = {"changed": True, "gpus": 1, "pools": 2, "vms": 3,
+                  "changes": [{"object": "pool", "key": "A", "change": "changed"}]}
+        self.assertEqual(self.answer_of_a_mediator(result, "reload-config"), result)
+
     def test_events_are_passed_on(self):
         event = {"seq": 7, "time": 1790000000.125, "kind": "fault", "severity": "warning",
                  "vm_id": 3, "gpu_id": None, "pool": "A", "text": "an out-of-range copy"}
