@@ -111,7 +111,7 @@ static int make_fds(struct channel *channel, bool mirrored)
     fds[VGPU_FD_MEMORY] =
         make_memory("vgpu-channel", channel->geometry.total_bytes, &page, sizeof(page));
     fds[VGPU_FD_LEASE] = make_memory("vgpu-lease", VGPU_LEASE_BYTES, &lease, sizeof(lease));
-    fds[VGPU_FD_REPORT] = make_memory("vgpu-report", VGPU_LEASE_BYTES, "", 1);
+    fds[VGPU_FD_REPORT] = make_memory("vgpu-report", VGPU_REPORT_BYTES, "", 1);
     fds[VGPU_FD_SUBMIT_KICK] = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     fds[VGPU_FD_COMPLETE_KICK] = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     fds[VGPU_FD_LEASE_KICK] = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
@@ -128,10 +128,13 @@ static int map_pages(struct channel *channel, struct vgpu_err *err)
     void *lease = mmap(NULL, VGPU_LEASE_BYTES, PROT_READ | PROT_WRITE, MAP_SHARED,
                        channel->fds[VGPU_FD_LEASE], 0);
     void *report =
-        mmap(NULL, VGPU_LEASE_BYTES, PROT_READ, MAP_SHARED, channel->fds[VGPU_FD_REPORT], 0);
+        mmap(NULL, VGPU_REPORT_BYTES, PROT_READ, MAP_SHARED, channel->fds[VGPU_FD_REPORT], 0);
 
     channel->lease = lease == MAP_FAILED ? NULL : lease;
     channel->report = report == MAP_FAILED ? NULL : report;
+    if (channel->report)
+        channel->times = (const struct vgpu_times_page *)(const void *)((const uint8_t *)report +
+                                                                        VGPU_TIMES_OFFSET);
     if (!channel->lease || !channel->report)
         return vgpu_err_set(err, ENOMEM, "cannot map the pages of a channel");
     return 0;
@@ -202,7 +205,7 @@ void channel_free(struct channel *channel)
     if (channel->lease)
         munmap(channel->lease, VGPU_LEASE_BYTES);
     if (channel->report)
-        munmap((void *)(uintptr_t)channel->report, VGPU_LEASE_BYTES);
+        munmap((void *)(uintptr_t)channel->report, VGPU_REPORT_BYTES);
     for (int i = 0; i < VGPU_CHANNEL_FDS; i++)
         vgpu_close(&channel->fds[i]);
     free(channel);

@@ -12,6 +12,7 @@
 #include <sys/types.h>
 #include <vgpu/launch.h>
 #include <vgpu/lease.h>
+#include <vgpu/times.h>
 
 #include "common/err.h"
 #include "mediator/backlog.h"
@@ -80,9 +81,10 @@ struct channel {
     int fds[VGPU_CHANNEL_FDS]; /* those that are still needed; -1: closed */
     struct vgpu_lease_page *lease;
     const struct vgpu_report_page *report;
-    struct loop_watch kick;       /* of the report page */
-    struct loop_timer timer;      /* until ready, until resumed, until stopped: by state */
-    uint32_t open_tag, close_tag; /* requests that wait; 0: none */
+    const struct vgpu_times_page *times; /* behind it */
+    struct loop_watch kick;              /* of the report page */
+    struct loop_timer timer;             /* until ready, until resumed, until stopped: by state */
+    uint32_t open_tag, close_tag;        /* requests that wait; 0: none */
     bool spawn_unsent, kill_unsent;
     enum vgpu_status end_status; /* why, once somebody has said so; VGPU_OK: nobody has */
     char end_text[VGPU_STATUS_TEXT_BYTES];
