@@ -19,6 +19,9 @@
 #define SAMPLE_WAIT_NS (200 * VGPU_NS_PER_MS)
 #define SAMPLE_AGE_NS  (500 * VGPU_NS_PER_MS)
 
+#define NUMBER_TEXT(number) #number
+#define NUMBER(number)      NUMBER_TEXT(number)
+
 struct admin_client {
     struct admin_client *next;
     struct admin *admin;
@@ -26,6 +29,9 @@ struct admin_client {
     char who[64];
     json_t *id; /* of the request in work; NULL: none */
     struct loop_timer sample_wait;
+    struct event_waiter events;
+    uint64_t events_after; /* what it waits for events with */
+    unsigned events_limit;
 };
 
 static void client_end(struct admin_client *client)
@@ -40,6 +46,7 @@ static void client_end(struct admin_client *client)
     helper_forget(&admin->mediator->store, client);
     helper_forget(&admin->mediator->nvml, client);
     loop_timer_clear(admin->mediator->loop, &client->sample_wait);
+    events_forget(&admin->mediator->events, &client->events);
     stream_release(&client->stream);
     json_decref(client->id);
     free(client);
@@ -192,6 +199,63 @@ static void show_status(struct admin_client *client)
         loop_timer_set(mediator->loop, &client->sample_wait, now_ns + SAMPLE_WAIT_NS);
 }
 
+/* events */
+
+static void send_events(void *context)
+{
+    struct admin_client *client = context;
+    const struct events *events = &client->admin->mediator->events;
+    json_t *list = events_list(events, client->events_after, client->events_limit);
+
+    if (list)
+        reply(client, json_pack("{s:b, s:o}", "ok", 1, "result", list));
+    else
+        reply_error(client, ENOMEM, "out of memory");
+}
+
+/* An argument that may be left out; *value keeps its default then. */
+static bool take_count(const json_t *args, const char *key, json_int_t least, json_int_t most,
+                       json_int_t *value)
+{
+    const json_t *arg = json_object_get(args, key);
+
+    if (!arg || json_is_null(arg))
+        return true;
+    *value = json_integer_value(arg);
+    return json_is_integer(arg) && *value >= least && *value <= most;
+}
+
+static bool only_events_args(const json_t *args)
+{
+    size_t n = json_object_size(args);
+
+    return n == (json_object_get(args, "after") != NULL) +
+                    (size_t)(json_object_get(args, "limit") != NULL) +
+                    (size_t)(json_object_get(args, "wait_ms") != NULL);
+}
+
+static void show_events(struct admin_client *client, const json_t *args)
+{
+    struct events *events = &client->admin->mediator->events;
+    json_int_t after = (json_int_t)events->last, limit = EVENTS_LIMIT_MAX, wait_ms = 0;
+
+    if (!only_events_args(args) || !take_count(args, "after", 0, INT64_MAX, &after) ||
+        !take_count(args, "limit", 1, EVENTS_LIMIT_MAX, &limit) ||
+        !take_count(args, "wait_ms", 0, EVENTS_WAIT_MAX_MS, &wait_ms)) {
+        reply_error(client, EINVAL,
+                    "events takes after (0 or more), limit (1 to " NUMBER(
+                        EVENTS_LIMIT_MAX) ") and "
+                                          "wait_ms (0 to " NUMBER(
+                                              EVENTS_WAIT_MAX_MS) "), all whole numbers");
+        return;
+    }
+    client->events_after = (uint64_t)after;
+    client->events_limit = (unsigned)limit;
+    if (wait_ms == 0 || client->events_after != events->last ||
+        events_wait(events, &client->events, (uint64_t)wait_ms * VGPU_NS_PER_MS) < 0)
+        send_events(client);
+}
+
 static void execute(struct admin_client *client, json_t *request)
 {
     const char *command = json_string_value(json_object_get(request, "command"));
@@ -206,6 +270,8 @@ static void execute(struct admin_client *client, json_t *request)
         reply_error(client, EINVAL, text);
     } else if (strcmp(command, "status") == 0) {
         show_status(client);
+    } else if (strcmp(command, "events") == 0) {
+        show_events(client, args);
     } else if (strcmp(command, "scan-gpus") == 0) {
         scan_gpus(client);
     } else if (strcmp(command, "record-gpus") == 0) {
@@ -272,6 +338,7 @@ static int client_new(struct admin *admin, int sock)
     }
     client->admin = admin;
     client->sample_wait = (struct loop_timer){.fire = sample_late, .context = client};
+    client->events = (struct event_waiter){.ready = send_events, .context = client};
     client->next = admin->clients;
     admin->clients = client;
     admin->n_clients++;

@@ -95,6 +95,7 @@ static void answer_hello(struct connection *connection, const struct vgpu_msg_he
         .max_data_bytes = vm->mediator->settings->max_data_bytes,
         .quarantined = vm->state == VM_QUARANTINED,
     };
+    char text[48];
 
     snprintf(welcome.pool, sizeof(welcome.pool), "%s", vm->config.pool);
     snprintf(welcome.name, sizeof(welcome.name), "%s", vm->config.name);
@@ -102,6 +103,8 @@ static void answer_hello(struct connection *connection, const struct vgpu_msg_he
     connection->greeted = true;
     connection->carrier = hello->carrier;
     connection->window_bytes = (uint64_t)hello->window_mib << 20;
+    snprintf(text, sizeof(text), "process %d connected", (int)connection->pid);
+    events_add_guest(connection->vm, EVENT_VM_CONNECTED, EVENT_INFO, text);
     loop_timer_clear(vm->mediator->loop, &connection->handshake);
     connection_send(connection, &welcome, sizeof(welcome), NULL, 0);
 }
@@ -327,6 +330,7 @@ void connection_end(struct connection *connection)
 {
     struct vm *vm = connection->vm;
     struct connection **at = &vm->connections;
+    char text[48];
 
     while (*at != connection)
         at = &(*at)->next;
@@ -335,6 +339,10 @@ void connection_end(struct connection *connection)
     loop_timer_clear(vm->mediator->loop, &connection->handshake);
     loop_watch_remove(vm->mediator->loop, &connection->watch);
     vgpu_close(&connection->sock);
+    if (connection->greeted) {
+        snprintf(text, sizeof(text), "process %d disconnected", (int)connection->pid);
+        events_add_guest(vm, EVENT_VM_DISCONNECTED, EVENT_INFO, text);
+    }
     vm_disconnect(vm, connection);
     free(connection);
 }

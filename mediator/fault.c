@@ -205,9 +205,10 @@ void fault_note(struct vm *vm, enum fault_kind kind, const char *text)
         vgpu_log(VGPU_LOG_WARN, fault.quarantine ? "vm-quarantine" : "vm-fault",
                  "vm=%" PRIu32 " kind=%s faults=%u of=%u", vm->config.id, fault_kind_name(kind),
                  counted, threshold(vm));
+    events_add_guest(vm, EVENT_FAULT, EVENT_WARNING, fault.text);
     store_later(faults, &fault);
     if (fault.quarantine)
-        vm_quarantine(vm);
+        vm_quarantine(vm, fault.text);
 }
 
 /* An earlier mediator's count, all of it as old as the last one. */
@@ -258,7 +259,7 @@ void faults_recover(struct vm *vm)
         store_later(vm->faults, &fault);
     }
     if (fault.quarantine)
-        vm_quarantine(vm);
+        vm_quarantine(vm, fault.text);
 }
 
 void faults_free(struct vm *vm)

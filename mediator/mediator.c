@@ -354,6 +354,9 @@ static void link_listed(void *context)
 {
     struct mediator *mediator = context;
     unsigned channels = 0;
+    char text[96];
+    const struct event event = {
+        .kind = EVENT_MEDIATOR_STARTED, .gpu_id = EVENT_NO_GPU, .text = text};
 
     mediator->in_charge = true;
     for (unsigned i = 0; i < MEDIATOR_GPUS_MAX; i++)
@@ -367,6 +370,9 @@ static void link_listed(void *context)
     }
     vgpu_log(VGPU_LOG_INFO, "in-charge", "channels=%u after_us=%" PRIu64, channels,
              (loop_now(mediator->loop) - mediator->started_ns) / VGPU_NS_PER_US);
+    snprintf(text, sizeof(text), "version %s in charge, %u channels adopted", VGPU_PROGRAM_VERSION,
+             channels);
+    events_add(mediator, &event);
     push_spares(mediator);
 }
 
@@ -470,6 +476,24 @@ static void apply_snapshot(struct mediator *mediator, const json_t *snapshot)
         link_connect(&mediator->link);
 }
 
+/* The first word of a helper after its end, and its end. */
+static void note_helper(struct mediator *mediator, const struct helper *helper, bool *lost,
+                        bool is_lost)
+{
+    struct event event = {.kind = is_lost ? EVENT_HELPER_LOST : EVENT_HELPER_BACK,
+                          .severity = is_lost ? EVENT_ERROR : EVENT_INFO,
+                          .gpu_id = EVENT_NO_GPU};
+    char text[64];
+
+    if (*lost == is_lost || helper->stopping)
+        return;
+    *lost = is_lost;
+    snprintf(text, sizeof(text), "%s %s", helper->name,
+             is_lost ? "has ended; it is started again" : "answers again");
+    event.text = text;
+    events_add(mediator, &event);
+}
+
 /* Hello, and each answer that changed something, bring the whole configuration. */
 static void store_heard(void *context, json_t *line)
 {
@@ -479,12 +503,14 @@ static void store_heard(void *context, json_t *line)
     const char *text = json_string_value(json_object_get(json_object_get(line, "error"), "text"));
     char quoted[VGPU_ERR_TEXT_BYTES];
 
+    note_helper(mediator, &mediator->store, &mediator->store_lost, false);
     if (backup)
         vgpu_log(VGPU_LOG_INFO, "database-upgraded", "backup=%s",
                  vgpu_log_quote(quoted, sizeof(quoted), backup));
-    if (snapshot)
+    if (snapshot) {
         apply_snapshot(mediator, snapshot);
-    else if (text && !json_object_get(line, "ok")) {
+        events_add_changes(mediator, line);
+    } else if (text && !json_object_get(line, "ok")) {
         vgpu_log(VGPU_LOG_ERROR, "store", "reason=%s",
                  vgpu_log_quote(quoted, sizeof(quoted), text));
         if (!mediator->config)
@@ -496,13 +522,24 @@ static void store_ended(void *context, int status)
 {
     struct mediator *mediator = context;
 
+    note_helper(mediator, &mediator->store, &mediator->store_lost, true);
     if (!mediator->config && !mediator->stopped)
         give_up(mediator, "the store helper ended without a word");
 }
 
 static void nvml_heard(void *context, json_t *line)
 {
-    status_take_sample(context, line);
+    struct mediator *mediator = context;
+
+    note_helper(mediator, &mediator->nvml, &mediator->nvml_lost, false);
+    status_take_sample(mediator, line);
+}
+
+static void nvml_ended(void *context, int status)
+{
+    struct mediator *mediator = context;
+
+    note_helper(mediator, &mediator->nvml, &mediator->nvml_lost, true);
 }
 
 static int start_store(struct mediator *mediator, struct vgpu_err *err)
@@ -538,6 +575,7 @@ static int start_nvml(struct mediator *mediator, struct vgpu_err *err)
         .name = "vgpu-nvml",
         .argv = {program, "--nvml", settings->nvml},
         .heard = nvml_heard,
+        .ended = nvml_ended,
         .context = mediator,
     };
     mediator->has_nvml = true;
@@ -590,6 +628,9 @@ int mediator_init(struct mediator *mediator, const struct mediator_settings *set
     memory_init(mediator);
     stray_init(mediator);
     link_init(&mediator->link, loop, settings->launcher_socket, &link_hooks, mediator);
+    rc = events_init(&mediator->events, loop);
+    if (rc < 0)
+        return vgpu_err_set(err, -rc, "no memory for the events");
     rc = make_directories(settings, err);
     if (rc == 0)
         rc = start_store(mediator, err);
@@ -615,6 +656,7 @@ void mediator_release(struct mediator *mediator)
         vm_abandon(mediator->vms);
     memory_release(mediator);
     stray_release(mediator);
+    events_release(&mediator->events);
     accounts_release(&mediator->accounts);
     config_free(mediator->config);
     loop_timer_clear(mediator->loop, &mediator->stop_timer);

@@ -13,6 +13,7 @@
 #include "mediator/accounts.h"
 #include "mediator/admin.h"
 #include "mediator/config.h"
+#include "mediator/events.h"
 #include "mediator/helper.h"
 #include "mediator/lease.h"
 #include "mediator/link.h"
@@ -77,6 +78,8 @@ struct mediator {
     bool spares_unsent;
     struct vm *vms; /* those removed too, until their workers are gone */
     struct admin admin;
+    struct events events;
+    bool store_lost, nvml_lost; /* the helper has ended and not spoken since */
     uint32_t last_channel;
     bool stopping, stopped;
     struct loop_timer stop_timer;

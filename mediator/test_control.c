@@ -285,6 +285,107 @@ static void test_slow_client_blocks_nobody(void **state)
     close(slow);
 }
 
+/* events */
+
+static void quarantine(const struct host *host, const char *reason)
+{
+    json_decref(
+        admin_ok(host, "\"quarantine\", \"args\": {\"vm_id\": 1, \"reason\": \"%s\"}", reason));
+}
+
+/* Of the last event that there is of that kind after `after`; NULL: none. The caller's. */
+static json_t *find_event(const struct host *host, const char *kind, json_int_t after)
+{
+    json_t *result = admin_ok(host, "\"events\", \"args\": {\"after\": %lld, \"wait_ms\": 2000}",
+                              (long long)after);
+    json_t *found = NULL, *event;
+    size_t i;
+
+    json_array_foreach (json_object_get(result, "events"), i, event)
+        if (strcmp(json_string_value(json_object_get(event, "kind")), kind) == 0)
+            found = event;
+    json_incref(found);
+    json_decref(result);
+    return found;
+}
+
+static void assert_event(const struct host *host, const char *kind, const char *text)
+{
+    json_t *event = NULL;
+
+    AWAIT((event = find_event(host, kind, 0)));
+    if (!strstr(json_string_value(json_object_get(event, "text")), text))
+        fail_msg("%s: %s", kind, json_string_value(json_object_get(event, "text")));
+    json_decref(event);
+}
+
+static void test_events_tell_what_happened(void **state)
+{
+    struct guest guest = guest_hello(*state, 1);
+
+    assert_event(*state, "mediator-started", "0 channels adopted");
+    assert_event(*state, "vm-connected", "process ");
+    guest_close(&guest);
+    assert_event(*state, "vm-disconnected", "process ");
+    json_decref(admin_ok(*state, "\"set-weight\", \"args\": {\"vm_id\": 1, \"weight\": 12.5}"));
+    assert_event(*state, "config-changed", "vm 1: weight 50.0 -> 12.5 by uid=");
+    quarantine(*state, "mining");
+    assert_event(*state, "vm-quarantined", "mining");
+    json_decref(admin_ok(*state, "\"unquarantine\", \"args\": {\"vm_id\": 1}"));
+    assert_event(*state, "vm-released", "released");
+}
+
+static void test_events_are_waited_for(void **state)
+{
+    json_t *first = admin_ok(*state, "\"events\", \"args\": {\"after\": 0}");
+    json_int_t last = json_integer_value(json_object_get(first, "next"));
+    int waiting = admin_connect(*state), gone = admin_connect(*state);
+    struct pollfd ready = {.fd = waiting, .events = POLLIN};
+    struct guest guest;
+    char line[160];
+    json_t *reply;
+
+    assert_true(last > 0);
+    snprintf(line, sizeof(line),
+             "{\"id\": 1, \"command\": \"events\", \"args\": {\"after\": %lld, "
+             "\"wait_ms\": 30000}}\n",
+             (long long)last);
+    send_text(waiting, line);
+    send_text(gone, line);
+    json_decref(admin_ok(*state, "\"status\"")); /* both were read before this */
+    assert_int_equal(poll(&ready, 1, 0), 0);
+    close(gone);
+    guest = guest_hello(*state, 1);
+    reply = next_reply(waiting);
+    assert_string_equal(
+        json_string_value(json_object_get(
+            json_array_get(json_object_get(json_object_get(reply, "result"), "events"), 0),
+            "kind")),
+        "vm-connected");
+    json_decref(reply);
+    json_decref(first);
+    close(waiting);
+    guest_close(&guest);
+}
+
+static void test_events_arguments_are_checked(void **state)
+{
+    static const char *const good[] = {"\"limit\": 1", "\"limit\": 256",
+                                       "\"wait_ms\": 0, \"after\": 0", "\"after\": null"};
+    static const char *const bad[] = {"\"limit\": 0",     "\"limit\": 257", "\"wait_ms\": 30001",
+                                      "\"wait_ms\": -1",  "\"after\": -1",  "\"after\": 1.5",
+                                      "\"after\": \"1\"", "\"x\": 1"};
+    json_t *reply;
+
+    for (size_t i = 0; i < VGPU_ARRAY_SIZE(good); i++)
+        json_decref(admin_ok(*state, "\"events\", \"args\": {%s}", good[i]));
+    for (size_t i = 0; i < VGPU_ARRAY_SIZE(bad); i++) {
+        reply = admin(*state, "\"events\", \"args\": {%s}", bad[i]);
+        assert_string_equal(error_code(reply), "invalid");
+        json_decref(reply);
+    }
+}
+
 static void test_dead_store_helper_is_replaced(void **state)
 {
     struct host *host = *state;
@@ -315,6 +416,8 @@ static void test_dead_store_helper_is_replaced(void **state)
         json_decref(reply);
         ok;
     }));
+    assert_event(host, "helper-lost", "vgpu-store has ended");
+    assert_event(host, "helper-back", "vgpu-store answers again");
 }
 
 static void test_second_mediator_is_refused(void **state)
@@ -384,12 +487,6 @@ static void expect_quarantined(const struct host *host, uint32_t vm_id)
     guest_send(&guest, &open_one, sizeof(open_one));
     guest_expect_refused(&guest, open_one.head.tag, VGPU_QUARANTINED, &message);
     guest_close(&guest);
-}
-
-static void quarantine(const struct host *host, const char *reason)
-{
-    json_decref(
-        admin_ok(host, "\"quarantine\", \"args\": {\"vm_id\": 1, \"reason\": \"%s\"}", reason));
 }
 
 static void test_quarantine_is_told_before_it_is_answered(void **state)
@@ -553,6 +650,9 @@ int main(int argc, char **argv)
         CASE(test_long_line_is_refused),
         CASE(test_clients_are_limited),
         CASE(test_slow_client_blocks_nobody),
+        CASE(test_events_tell_what_happened),
+        CASE(test_events_are_waited_for),
+        CASE(test_events_arguments_are_checked),
         CASE(test_dead_store_helper_is_replaced),
         CASE(test_second_mediator_is_refused),
         CASE(test_admin_socket_in_use_is_refused),

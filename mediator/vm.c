@@ -168,9 +168,19 @@ static void flag_quarantine(struct channel *channel)
         channel_set_flags(channel, flags);
 }
 
-static void set_quarantine(struct vm *vm, bool quarantined)
+static void set_quarantine(struct vm *vm, bool quarantined, const char *reason)
 {
+    const struct event event = {
+        .kind = quarantined ? EVENT_VM_QUARANTINED : EVENT_VM_RELEASED,
+        .severity = quarantined ? EVENT_ERROR : EVENT_INFO,
+        .vm_id = vm->config.id,
+        .gpu_id = EVENT_NO_GPU,
+        .pool = vm->config.pool,
+        .text = quarantined ? reason : "released from quarantine",
+    };
+
     step(vm, quarantined ? VM_EV_QUARANTINE : VM_EV_CLEAR);
+    events_add(vm->mediator, &event);
     for (struct channel *c = vm->channels; c; c = c->next)
         if (channel_has_worker(c))
             flag_quarantine(c);
@@ -182,10 +192,10 @@ static void tell_state(struct vm *vm)
         connection_send_state(c);
 }
 
-void vm_quarantine(struct vm *vm)
+void vm_quarantine(struct vm *vm, const char *reason)
 {
     vm->quarantine_due = true;
-    set_quarantine(vm, true);
+    set_quarantine(vm, true, reason);
     tell_state(vm);
 }
 
@@ -214,7 +224,7 @@ void vm_update(struct vm *vm, const struct config_vm *config)
                 strcmp(vm->config.pool, config->pool) == 0;
 
     if ((vm->state == VM_QUARANTINED) != quarantined)
-        set_quarantine(vm, quarantined);
+        set_quarantine(vm, quarantined, config->quarantine_reason);
     vm->config = *config;
     configure_budget(vm);
     faults_configured(vm, false);

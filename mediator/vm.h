@@ -9,6 +9,7 @@
 #ifndef VGPU_MEDIATOR_VM_H
 #define VGPU_MEDIATOR_VM_H
 
+#include "common/log.h"
 #include "mediator/budget.h"
 #include "mediator/channel.h"
 #include "mediator/config.h"
@@ -46,6 +47,7 @@ struct vm {
     uint64_t memory_asks;
     struct budget budget;
     struct faults *faults; /* NULL: there were none */
+    struct vgpu_log_limit event_limit;
     bool quarantine_due;   /* in force here; the store has not answered yet */
 };
 
@@ -65,7 +67,7 @@ int vm_listen(struct vm *vm, struct vgpu_err *err);
 /* Another configuration of the same VM; its guests are told. */
 void vm_update(struct vm *vm, const struct config_vm *config);
 /* In force at once, until the store has it and says otherwise. */
-void vm_quarantine(struct vm *vm);
+void vm_quarantine(struct vm *vm, const char *reason);
 /* Ends its connections and channels; it is freed when the last worker is gone. */
 void vm_remove(struct vm *vm);
 /* Removed, and nothing of it left? Then frees it. */

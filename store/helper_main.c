@@ -127,6 +127,8 @@ static int serve_line(struct store *store, const char *line)
     if (execute(store, request, &reply, &err) < 0)
         return answer_error(request, &err);
     if (json_object_set_new(reply, "ok", json_true()) < 0 ||
+        json_object_set(reply, "command", json_object_get(request, "command")) < 0 ||
+        json_object_set(reply, "who", json_object_get(request, "who")) < 0 ||
         json_object_set(reply, "id", json_object_get(request, "id")) < 0)
         json_object_set_new(reply, "id", json_null());
     return answer(reply);
