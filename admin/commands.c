@@ -9,6 +9,7 @@ const struct command *const commands[] = {
     &command_list_gpus,
     &command_list_pools,
     &command_list_vms,
+    &command_metrics,
     &command_quarantine,
     &command_register_vm,
     &command_remove_pool,

@@ -11,6 +11,7 @@ extern const struct command command_create_pool;
 extern const struct command command_list_gpus;
 extern const struct command command_list_pools;
 extern const struct command command_list_vms;
+extern const struct command command_metrics;
 extern const struct command command_quarantine;
 extern const struct command command_register_vm;
 extern const struct command command_remove_pool;

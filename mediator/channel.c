@@ -15,6 +15,7 @@
 #include "common/cleanup.h"
 #include "common/clock.h"
 #include "common/overflow.h"
+#include "mediator/times.h"
 #include "ring/pages.h"
 
 /* In flight per channel while others wait, and taken in by a channel without limits. */
@@ -208,6 +209,7 @@ void channel_free(struct channel *channel)
         munmap((void *)(uintptr_t)channel->report, VGPU_REPORT_BYTES);
     for (int i = 0; i < VGPU_CHANNEL_FDS; i++)
         vgpu_close(&channel->fds[i]);
+    times_seen_free(channel->times_seen);
     free(channel);
 }
 
@@ -263,6 +265,28 @@ void channel_queue(const struct channel *channel, struct channel_queue *ret)
     ret->depth = page_load_u32(&page->depth);
     ret->taken = page_load_u64(&page->jobs_taken);
     ret->over = page_load_u64(&page->jobs_done) + page_load_u64(&page->jobs_failed);
+}
+
+void channel_counts(const struct channel *channel, struct channel_counts *ret)
+{
+    const struct vgpu_report_page *page = channel->report;
+
+    ret->to_device = page_load_u64(&page->bytes_to_device);
+    ret->from_device = page_load_u64(&page->bytes_from_device);
+    for (int limit = 0; limit < VGPU_LIMIT_COUNT; limit++) {
+        ret->refused[limit] = page_load_u64(&page->refused_by[limit]);
+        ret->held[limit] = page_load_u64(&page->held_by[limit]);
+    }
+}
+
+void channel_counts_add(struct channel_counts *sum, const struct channel_counts *more)
+{
+    sum->to_device += more->to_device;
+    sum->from_device += more->from_device;
+    for (int limit = 0; limit < VGPU_LIMIT_COUNT; limit++) {
+        sum->refused[limit] += more->refused[limit];
+        sum->held[limit] += more->held[limit];
+    }
 }
 
 uint64_t channel_counted(const struct channel *channel, enum vgpu_limit limit, bool refused)

@@ -193,12 +193,22 @@ static uint64_t job_timeout_ns(const struct seat *seat)
     return seat->job_timeout_ns ? seat->job_timeout_ns : seat->gpu->settings->job_timeout_ns;
 }
 
+static void count_switch(struct seat *seat, const struct channel *channel)
+{
+    if (seat->gpu->last_turn == channel->number)
+        return;
+    seat->gpu->last_turn = channel->number;
+    seat->gpu->switches++;
+    seat->switches++;
+}
+
 static void give_turn(struct seat *seat, struct channel *channel)
 {
     uint64_t now_ns = now_of(seat->gpu);
     struct channel_report report;
 
     channel_report(channel, &report);
+    count_switch(seat, channel);
     seat->turn = seat->last = channel;
     seat->idle_since_ns = 0;
     seat->granted_ns = now_ns;
@@ -676,10 +686,11 @@ static struct sched_vm_params params_of(const struct config_vm *vm, const struct
 
 struct seat *gpu_find_seat(const struct gpu *gpu, uint32_t vm_id)
 {
-    for (struct seat *seat = gpu->seats; seat; seat = seat->next)
-        if (seat->vm_id == vm_id)
-            return seat;
-    return NULL;
+    struct seat *seat = gpu->by_vm[vm_id % GPU_SEAT_BUCKETS];
+
+    while (seat && seat->vm_id != vm_id)
+        seat = seat->same_hash;
+    return seat;
 }
 
 static void load_account(struct seat *seat, struct accounts *accounts)
@@ -729,6 +740,8 @@ struct seat *gpu_seat(struct gpu *gpu, const struct config_vm *vm, struct accoun
     load_account(seat, accounts);
     seat->next = gpu->seats;
     gpu->seats = seat;
+    seat->same_hash = gpu->by_vm[vm->id % GPU_SEAT_BUCKETS];
+    gpu->by_vm[vm->id % GPU_SEAT_BUCKETS] = seat;
     return seat;
 }
 
@@ -747,6 +760,10 @@ void seat_free(struct seat *seat)
     while (*at != seat)
         at = &(*at)->next;
     *at = seat->next;
+    at = &gpu->by_vm[seat->vm_id % GPU_SEAT_BUCKETS];
+    while (*at != seat)
+        at = &(*at)->same_hash;
+    *at = seat->same_hash;
     if (gpu->look == seat)
         gpu->look = NULL;
     drop_timers(seat);
@@ -779,6 +796,13 @@ void seat_update(struct seat *seat, const struct config_vm *vm)
     pool_put(gpu, old);
 }
 
+static uint64_t pending(const struct channel_report *report)
+{
+    uint64_t over = report->jobs_done + report->jobs_failed;
+
+    return report->jobs_taken > over ? report->jobs_taken - over : 0;
+}
+
 void seat_totals(const struct seat *seat, struct seat_totals *ret)
 {
     *ret = (struct seat_totals){.jobs_done = seat->account.jobs_done,
@@ -791,6 +815,7 @@ void seat_totals(const struct seat *seat, struct seat_totals *ret)
         channel_report(c, &report);
         ret->channels++;
         ret->depth += report.depth;
+        ret->jobs_pending += pending(&report);
         ret->jobs_done += report.jobs_done;
         ret->jobs_failed += report.jobs_failed;
         ret->jobs_refused += report.jobs_refused;

@@ -33,6 +33,8 @@ struct lease_settings {
     void *context;
 };
 
+#define GPU_SEAT_BUCKETS 512
+
 struct gpu {
     struct gpu *next;
     uint32_t id;
@@ -44,11 +46,15 @@ struct gpu {
     uint32_t last_pool; /* ids */
     struct loop_timer tick;
     struct seat *seats;
-    struct seat *look; /* whose backlog is looked at next */
+    struct seat *by_vm[GPU_SEAT_BUCKETS]; /* the same, by vm_id */
+    uint64_t switches;  /* turns that went to another channel than the one before */
+    uint32_t last_turn; /* number of the channel that had the turn last */
+    struct seat *look;  /* whose backlog is looked at next */
 };
 
 struct seat {
-    struct seat *next; /* on the GPU */
+    struct seat *next;      /* on the GPU */
+    struct seat *same_hash; /* in by_vm */
     struct gpu *gpu;
     uint32_t vm_id, handle; /* handle: sched's */
     struct pool *pool;
@@ -65,6 +71,7 @@ struct seat {
     uint64_t queued_ns;      /* when it began to wait */
     uint64_t job_timeout_ns; /* 0: the settings' */
     struct loop_timer rotate, watchdog;
+    uint64_t switches; /* turns of its channels after another channel's */
     struct accounts_slot *slot;
     struct accounts_record account;
 };
@@ -72,6 +79,7 @@ struct seat {
 /* Totals of a seat, for status: its ended channels and its living ones. */
 struct seat_totals {
     uint32_t channels, depth;
+    uint64_t jobs_pending; /* taken, and not over: of living channels */
     uint64_t jobs_done, jobs_failed, jobs_refused, wait_ns, memory_bytes;
 };
 

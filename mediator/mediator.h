@@ -19,6 +19,7 @@
 #include "mediator/link.h"
 #include "mediator/loop.h"
 #include "mediator/memory.h"
+#include "mediator/metrics.h"
 #include "mediator/monitor.h"
 #include "mediator/vm.h"
 
@@ -78,6 +79,7 @@ struct mediator {
     bool spares_unsent;
     struct vm *vms; /* those removed too, until their workers are gone */
     struct admin admin;
+    struct mediator_metrics metrics;
     struct events events;
     bool store_lost, nvml_lost; /* the helper has ended and not spoken since */
     uint32_t last_channel;

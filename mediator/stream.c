@@ -197,28 +197,33 @@ void stream_hold(struct stream *stream, bool held)
         loop_watch_modify(stream->loop, &stream->watch, EPOLLIN | EPOLLOUT);
 }
 
-int stream_send(struct stream *stream, const json_t *json)
+int stream_send_text(struct stream *stream, const char *text, size_t size)
 {
-    _cleanup_free_ char *text = json_dumps(json, JSON_COMPACT);
     struct stream_buffer *out = &stream->out;
-    size_t size = text ? strlen(text) + 1 : 0;
     int rc;
 
     if (stream->fd < 0)
         return -EPIPE;
-    if (!text)
-        return -ENOMEM;
-    if (out->used - out->taken + size > stream->out_max)
+    if (size >= stream->out_max || out->used - out->taken > stream->out_max - size - 1)
         return -EMSGSIZE;
-    rc = buffer_room(out, size);
+    rc = buffer_room(out, size + 1);
     if (rc < 0)
         return rc;
-    text[size - 1] = '\n';
     memcpy(out->data + out->used, text, size);
-    out->used += size;
+    out->data[out->used + size] = '\n';
+    out->used += size + 1;
     rc = flush(stream);
     update_events(stream);
     return rc;
+}
+
+int stream_send(struct stream *stream, const json_t *json)
+{
+    _cleanup_free_ char *text = json_dumps(json, JSON_COMPACT);
+
+    if (stream->fd < 0)
+        return -EPIPE;
+    return text ? stream_send_text(stream, text, strlen(text)) : -ENOMEM;
 }
 
 void stream_drain(struct stream *stream)

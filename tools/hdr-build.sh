@@ -102,4 +102,9 @@ if [ ! -e "$out/libhdr_histogram.a" ]; then
     unpack
     [ -e "$out/libhdr_histogram.a" ] || compile
 fi
+# The build looks for it below .cache.
+if [ "$(readlink -f "$here/.cache/hdr")" != "$top" ]; then
+    mkdir -p "$here/.cache"
+    ln -sfn "$top" "$here/.cache/hdr"
+fi
 echo "$out"
