@@ -14,6 +14,7 @@
 
 #include "common/cleanup.h"
 #include "common/err.h"
+#include "store/json.h"
 
 #define EXIT_USAGE        2
 #define COMMAND_WORDS_MAX 3
@@ -91,12 +92,5 @@ struct invocation {
 
 /* All subcommands, by name; NULL ends it. */
 extern const struct command *const commands[];
-
-static inline void cleanup_json(json_t **json)
-{
-    json_decref(*json);
-}
-
-#define _cleanup_json_ _cleanup_(cleanup_json)
 
 #endif

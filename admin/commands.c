@@ -18,6 +18,7 @@ const struct command *const commands[] = {
     &command_set_bytes,
     &command_set_depth,
     &command_set_faults,
+    &command_set_max_vms,
     &command_set_memory,
     &command_set_policy,
     &command_set_pool,

@@ -14,11 +14,15 @@
 #include "mediator/status.h"
 #include "mediator/stream.h"
 #include "metrics/page.h"
+#include "store/json.h"
 #include "store/store.h"
 
 /* Status waits for a fresh sample of the GPUs no longer than this. */
 #define SAMPLE_WAIT_NS (200 * VGPU_NS_PER_MS)
 #define SAMPLE_AGE_NS  (500 * VGPU_NS_PER_MS)
+
+/* So many rows are made between two looks at everything else: about half a millisecond's work. */
+#define STATUS_PART_VMS 16
 
 #define NUMBER_TEXT(number) #number
 #define NUMBER(number)      NUMBER_TEXT(number)
@@ -29,7 +33,8 @@ struct admin_client {
     struct stream stream;
     char who[64];
     json_t *id; /* of the request in work; NULL: none */
-    struct loop_timer sample_wait;
+    struct loop_timer sample_wait, status_part;
+    uint32_t status_after; /* the last VM whose row was sent */
     struct event_waiter events;
     uint64_t events_after; /* what it waits for events with */
     unsigned events_limit;
@@ -47,22 +52,29 @@ static void client_end(struct admin_client *client)
     helper_forget(&admin->mediator->store, client);
     helper_forget(&admin->mediator->nvml, client);
     loop_timer_clear(admin->mediator->loop, &client->sample_wait);
+    loop_timer_clear(admin->mediator->loop, &client->status_part);
     events_forget(&admin->mediator->events, &client->events);
     stream_release(&client->stream);
     json_decref(client->id);
     free(client);
 }
 
-/* Sends a reply, which this takes, to the request in work, and lets the next line come. */
+/* The request in work is answered; the next line may come. */
+static void replied(struct admin_client *client)
+{
+    json_decref(client->id);
+    client->id = NULL;
+    stream_hold(&client->stream, false);
+}
+
+/* Sends a reply, which this takes, to the request in work. */
 static void reply(struct admin_client *client, json_t *line)
 {
     if (!line || json_object_set(line, "id", client->id ? client->id : json_null()) < 0 ||
         stream_send(&client->stream, line) == -EMSGSIZE)
         stream_finish(&client->stream);
     json_decref(line);
-    json_decref(client->id);
-    client->id = NULL;
-    stream_hold(&client->stream, false);
+    replied(client);
 }
 
 static json_t *error_line(int code, const char *text)
@@ -159,15 +171,60 @@ static void scan_gpus(struct admin_client *client)
         reply_error(client, EAGAIN, "the NVML helper is down; try again");
 }
 
+/* Status, in parts: a host has thousands of VMs, and the loop is not to wait for all their rows. */
+
+static void send_part(struct admin_client *client, const char *text, size_t size)
+{
+    if (stream_send_part(&client->stream, text, size) == -EMSGSIZE)
+        stream_finish(&client->stream);
+}
+
+/* The text of an object or array without its last `less` characters. */
+static void send_open(struct admin_client *client, const json_t *json, size_t skip, size_t less)
+{
+    _cleanup_free_ char *text = json_dumps(json, JSON_COMPACT);
+
+    if (text)
+        send_part(client, text + skip, strlen(text) - skip - less);
+    else
+        stream_finish(&client->stream);
+}
+
+static void send_status_part(void *context)
+{
+    struct admin_client *client = context;
+    struct mediator *mediator = client->admin->mediator;
+    _cleanup_json_ json_t *rows = status_vms(mediator, client->status_after, STATUS_PART_VMS);
+    size_t n = json_array_size(rows);
+
+    if (n == 0) {
+        send_part(client, "]}}\n", 4);
+        replied(client);
+        return;
+    }
+    if (client->status_after > 0)
+        send_part(client, ",", 1);
+    send_open(client, rows, 1, 1);
+    client->status_after =
+        (uint32_t)json_integer_value(json_object_get(json_array_get(rows, n - 1), "vm_id"));
+    loop_timer_set(mediator->loop, &client->status_part, loop_now(mediator->loop));
+}
+
 static void send_status(struct admin_client *client)
 {
     struct mediator *mediator = client->admin->mediator;
-    json_t *status = status_json(mediator);
+    _cleanup_json_ json_t *line =
+        json_pack("{s:O, s:b, s:o}", "id", client->id, "ok", 1, "result", status_head(mediator));
 
-    if (status)
-        reply(client, json_pack("{s:b, s:o}", "ok", 1, "result", status));
-    else
+    if (!line) {
         reply_error(client, ENOMEM, "out of memory");
+        return;
+    }
+    /* "result" comes last: jansson keeps the order. */
+    send_open(client, line, 0, 2);
+    send_part(client, ",\"vms\":[", 8);
+    client->status_after = 0;
+    send_status_part(client);
 }
 
 static void sampled(void *context, json_t *answer)
@@ -268,8 +325,8 @@ static void send_metrics(struct admin_client *client, uint32_t after_vm, unsigne
     text_add(&text, id ? id : "null");
     text_add(&text, ",\"ok\":true,\"result\":");
     metrics_page(client->admin->mediator, after_vm, limit, &text);
-    text_add(&text, "}");
-    rc = text.failed ? -ENOMEM : stream_send_text(&client->stream, text.data, text.used);
+    text_add(&text, "}\n");
+    rc = text.failed ? -ENOMEM : stream_send_part(&client->stream, text.data, text.used);
     text_release(&text);
     if (rc == -ENOMEM) {
         reply_error(client, ENOMEM, "out of memory");
@@ -277,9 +334,7 @@ static void send_metrics(struct admin_client *client, uint32_t after_vm, unsigne
     }
     if (rc == -EMSGSIZE)
         stream_finish(&client->stream);
-    json_decref(client->id);
-    client->id = NULL;
-    stream_hold(&client->stream, false);
+    replied(client);
 }
 
 static void show_metrics(struct admin_client *client, const json_t *args)
@@ -381,6 +436,7 @@ static int client_new(struct admin *admin, int sock)
     }
     client->admin = admin;
     client->sample_wait = (struct loop_timer){.fire = sample_late, .context = client};
+    client->status_part = (struct loop_timer){.fire = send_status_part, .context = client};
     client->events = (struct event_waiter){.ready = send_events, .context = client};
     client->next = admin->clients;
     admin->clients = client;

@@ -15,7 +15,7 @@
 
 #define ADMIN_CLIENTS_MAX   32
 #define ADMIN_REQUEST_BYTES (1024 * 1024)
-#define ADMIN_REPLY_BYTES   (4 * 1024 * 1024)
+#define ADMIN_REPLY_BYTES   (16 * 1024 * 1024)
 
 struct mediator;
 struct admin_client;

@@ -17,7 +17,7 @@
 #include "mediator/stream.h"
 
 #define HELPER_ARGS_MAX    8
-#define HELPER_REPLY_BYTES (4 * 1024 * 1024)
+#define HELPER_REPLY_BYTES (16 * 1024 * 1024)
 #define HELPER_PENDING_MAX 64
 #define HELPER_DEADLINE_NS (UINT64_C(10) * 1000000000)
 #define HELPER_BACKOFF_NS  (UINT64_C(100) * 1000000)

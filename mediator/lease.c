@@ -686,10 +686,9 @@ static struct sched_vm_params params_of(const struct config_vm *vm, const struct
 
 struct seat *gpu_find_seat(const struct gpu *gpu, uint32_t vm_id)
 {
-    struct seat *seat = gpu->by_vm[vm_id % GPU_SEAT_BUCKETS];
+    struct seat *seat;
 
-    while (seat && seat->vm_id != vm_id)
-        seat = seat->same_hash;
+    HASH_FIND(hh, gpu->seats_by_vm, &vm_id, sizeof(vm_id), seat);
     return seat;
 }
 
@@ -737,11 +736,13 @@ struct seat *gpu_seat(struct gpu *gpu, const struct config_vm *vm, struct accoun
         pool_put(gpu, pool);
         return NULL;
     }
-    load_account(seat, accounts);
     seat->next = gpu->seats;
     gpu->seats = seat;
-    seat->same_hash = gpu->by_vm[vm->id % GPU_SEAT_BUCKETS];
-    gpu->by_vm[vm->id % GPU_SEAT_BUCKETS] = seat;
+    if (!HASH_PUT(gpu->seats_by_vm, seat, vm_id)) {
+        seat_free(seat);
+        return NULL;
+    }
+    load_account(seat, accounts);
     return seat;
 }
 
@@ -760,10 +761,8 @@ void seat_free(struct seat *seat)
     while (*at != seat)
         at = &(*at)->next;
     *at = seat->next;
-    at = &gpu->by_vm[seat->vm_id % GPU_SEAT_BUCKETS];
-    while (*at != seat)
-        at = &(*at)->same_hash;
-    *at = seat->same_hash;
+    if (seat->hh.tbl) /* not if there was no memory to put it there */
+        HASH_DEL(gpu->seats_by_vm, seat);
     if (gpu->look == seat)
         gpu->look = NULL;
     drop_timers(seat);
@@ -853,6 +852,7 @@ void gpu_free(struct gpu *gpu)
 
     if (!gpu)
         return;
+    HASH_CLEAR(hh, gpu->seats_by_vm);
     for (struct seat *seat = gpu->seats; seat; seat = next) {
         next = seat->next;
         save(seat);

@@ -15,6 +15,7 @@
 #include "mediator/accounts.h"
 #include "mediator/channel.h"
 #include "mediator/fault.h"
+#include "mediator/hash.h"
 #include "mediator/loop.h"
 #include "mediator/pool.h"
 #include "sched/sched.h"
@@ -33,8 +34,6 @@ struct lease_settings {
     void *context;
 };
 
-#define GPU_SEAT_BUCKETS 512
-
 struct gpu {
     struct gpu *next;
     uint32_t id;
@@ -45,16 +44,15 @@ struct gpu {
     struct pool *pools;
     uint32_t last_pool; /* ids */
     struct loop_timer tick;
-    struct seat *seats;
-    struct seat *by_vm[GPU_SEAT_BUCKETS]; /* the same, by vm_id */
-    uint64_t switches;  /* turns that went to another channel than the one before */
-    uint32_t last_turn; /* number of the channel that had the turn last */
-    struct seat *look;  /* whose backlog is looked at next */
+    struct seat *seats, *seats_by_vm; /* a list, and a hash of the same */
+    uint64_t switches;                /* turns that went to another channel than the one before */
+    uint32_t last_turn;               /* number of the channel that had the turn last */
+    struct seat *look;                /* whose backlog is looked at next */
 };
 
 struct seat {
-    struct seat *next;      /* on the GPU */
-    struct seat *same_hash; /* in by_vm */
+    struct seat *next; /* on the GPU */
+    UT_hash_handle hh;
     struct gpu *gpu;
     uint32_t vm_id, handle; /* handle: sched's */
     struct pool *pool;

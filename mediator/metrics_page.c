@@ -254,24 +254,6 @@ static unsigned first_after(const struct config *config, uint32_t after_vm)
     return low;
 }
 
-/* The VMs of n entries of the configuration from `first` on; NULL: it is not there. */
-static void find_vms(struct mediator *mediator, unsigned first, unsigned n, struct vm **ret)
-{
-    const struct config *config = mediator->config;
-
-    memset(ret, 0, n * sizeof(struct vm *));
-    for (struct vm *vm = mediator->vms; vm && n > 0; vm = vm->next) {
-        unsigned at;
-
-        if (vm->state == VM_REMOVED || vm->config.id < config->vms[first].id ||
-            vm->config.id > config->vms[first + n - 1].id)
-            continue;
-        at = first_after(config, vm->config.id - 1) - first;
-        if (at < n && config->vms[first + at].id == vm->config.id)
-            ret[at] = vm;
-    }
-}
-
 /* Returns how far it came, if that was not the end: the id of the last VM; else 0. */
 static uint32_t add_vms(struct metrics_writer *writer, struct mediator *mediator, uint32_t after_vm,
                         unsigned limit)
@@ -279,13 +261,13 @@ static uint32_t add_vms(struct metrics_writer *writer, struct mediator *mediator
     const struct config *config = mediator->config;
     unsigned first = first_after(config, after_vm), left = config->n_vms - first;
     unsigned n = left < limit ? left : limit;
-    struct vm *vms[METRICS_LIMIT_MAX];
     uint64_t end_ns = loop_now(mediator->loop) + METRICS_PAGE_NS;
 
-    find_vms(mediator, first, n, vms);
     for (unsigned i = 0; i < n; i++) {
-        if (vms[i])
-            add_vm(writer, vms[i]);
+        struct vm *vm = vm_find(mediator, config->vms[first + i].id);
+
+        if (vm)
+            add_vm(writer, vm);
         if (i + 1 < left && (i + 1 == n || loop_now(mediator->loop) >= end_ns))
             return config->vms[first + i].id;
     }

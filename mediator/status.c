@@ -222,19 +222,31 @@ static json_t *vm_json(struct mediator *mediator, const struct config_vm *config
     return row;
 }
 
-json_t *status_json(struct mediator *mediator)
+json_t *status_head(struct mediator *mediator)
 {
     const struct config *config = mediator->config;
-    json_t *gpus = json_array(), *pools = json_array(), *vms = json_array();
+    json_t *gpus = json_array(), *pools = json_array();
 
     for (unsigned i = 0; i < config->n_gpus; i++)
         json_array_append_new(gpus, gpu_json(mediator, &config->gpus[i]));
     for (unsigned i = 0; i < config->n_pools; i++)
         json_array_append_new(pools, pool_json(config, &config->pools[i]));
-    for (unsigned i = 0; i < config->n_vms; i++)
-        json_array_append_new(vms, vm_json(mediator, &config->vms[i]));
-    return json_pack("{s:o, s:o, s:o, s:o}", "mediator", mediator_json(mediator), "gpus", gpus,
-                     "pools", pools, "vms", vms);
+    return json_pack("{s:o, s:o, s:o}", "mediator", mediator_json(mediator), "gpus", gpus, "pools",
+                     pools);
+}
+
+json_t *status_vms(struct mediator *mediator, uint32_t after_vm_id, unsigned limit)
+{
+    const struct config *config = mediator->config;
+    json_t *vms = json_array();
+    unsigned i = 0;
+
+    while (i < config->n_vms && config->vms[i].id <= after_vm_id)
+        i++;
+    for (; i < config->n_vms && json_array_size(vms) < limit; i++)
+        if (json_array_append_new(vms, vm_json(mediator, &config->vms[i])) < 0)
+            break;
+    return vms;
 }
 
 static void take_gpu_sample(struct mediator *mediator, const json_t *gpu)

@@ -9,8 +9,10 @@
 
 struct mediator;
 
-/* NULL when out of memory. Brings charges up to now first. */
-json_t *status_json(struct mediator *mediator);
+/* All but "vms". NULL when out of memory. */
+json_t *status_head(struct mediator *mediator);
+/* Those of "vms" after that id, in the order of their ids; none: there are no more. */
+json_t *status_vms(struct mediator *mediator, uint32_t after_vm_id, unsigned limit);
 
 /* "live" of show-vm: what is so at this moment. NULL: no such VM, or out of memory. */
 json_t *status_vm_live(struct mediator *mediator, uint32_t vm_id);

@@ -197,21 +197,20 @@ void stream_hold(struct stream *stream, bool held)
         loop_watch_modify(stream->loop, &stream->watch, EPOLLIN | EPOLLOUT);
 }
 
-int stream_send_text(struct stream *stream, const char *text, size_t size)
+int stream_send_part(struct stream *stream, const char *text, size_t size)
 {
     struct stream_buffer *out = &stream->out;
     int rc;
 
     if (stream->fd < 0)
         return -EPIPE;
-    if (size >= stream->out_max || out->used - out->taken > stream->out_max - size - 1)
+    if (out->used - out->taken + size > stream->out_max)
         return -EMSGSIZE;
-    rc = buffer_room(out, size + 1);
+    rc = buffer_room(out, size);
     if (rc < 0)
         return rc;
     memcpy(out->data + out->used, text, size);
-    out->data[out->used + size] = '\n';
-    out->used += size + 1;
+    out->used += size;
     rc = flush(stream);
     update_events(stream);
     return rc;
@@ -220,10 +219,12 @@ int stream_send_text(struct stream *stream, const char *text, size_t size)
 int stream_send(struct stream *stream, const json_t *json)
 {
     _cleanup_free_ char *text = json_dumps(json, JSON_COMPACT);
+    size_t length = text ? strlen(text) : 0;
 
-    if (stream->fd < 0)
-        return -EPIPE;
-    return text ? stream_send_text(stream, text, strlen(text)) : -ENOMEM;
+    if (!text)
+        return -ENOMEM;
+    text[length] = '\n'; /* in place of its end */
+    return stream_send_part(stream, text, length + 1);
 }
 
 void stream_drain(struct stream *stream)

@@ -46,8 +46,8 @@ void stream_hold(struct stream *stream, bool held);
 /* Queues json and a newline. -EMSGSIZE: more than out_max would be queued; -ENOMEM; -EPIPE. */
 int stream_send(struct stream *stream, const json_t *json);
 
-/* The same with a text that is a line already, without its newline. */
-int stream_send_text(struct stream *stream, const char *text, size_t size);
+/* Queues a part of a line, whose last part ends with a newline. Errors as above. */
+int stream_send_part(struct stream *stream, const char *text, size_t size);
 
 /*
  * The other end is closed: delivers the lines that it left, without end(). Nothing if closed.

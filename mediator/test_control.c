@@ -189,6 +189,32 @@ static json_t *next_reply(int sock)
     return reply;
 }
 
+/* Status is sent in parts; what else is asked for comes between them. */
+static void test_status_of_many_vms_is_whole(void **state)
+{
+    int sock = admin_connect(*state);
+    json_t *reply, *vms, *vm;
+    size_t i;
+
+    for (unsigned id = 2; id <= 50; id++)
+        json_decref(
+            admin_ok(*state, "\"register-vm\", \"args\": {\"pool\": \"A\", \"vm_id\": %u}", id));
+    send_text(sock,
+              "{\"id\": \"a\", \"command\": \"status\"}\n{\"id\": 2, \"command\": \"status\"}\n");
+    for (int n = 0; n < 2; n++) {
+        reply = next_reply(sock);
+        vms = json_object_get(json_object_get(reply, "result"), "vms");
+        assert_int_equal(json_array_size(vms), 50);
+        json_array_foreach (vms, i, vm)
+            assert_int_equal(json_integer_value(json_object_get(vm, "vm_id")), i + 1);
+        json_decref(reply);
+    }
+    /* Gone in the middle of an answer. */
+    send_text(sock, "{\"id\": 3, \"command\": \"status\"}\n");
+    close(sock);
+    json_decref(admin_ok(*state, "\"list-pools\""));
+}
+
 static void test_replies_come_in_order(void **state)
 {
     int sock = admin_connect(*state);
@@ -645,6 +671,7 @@ int main(int argc, char **argv)
         CASE(test_store_errors_are_passed_on),
         CASE(test_scan_and_status_show_gpus),
         CASE(test_status_names_vm_states),
+        CASE(test_status_of_many_vms_is_whole),
         CASE(test_replies_come_in_order),
         CASE(test_nonsense_is_answered),
         CASE(test_long_line_is_refused),

@@ -9,6 +9,7 @@
 #include <sqlite3.h>
 
 #include "common/cleanup.h"
+#include "store/json.h"
 #include "store/lock.h"
 #include "store/store.h"
 
@@ -57,18 +58,15 @@ const char *statement_text(sqlite3_stmt *statement, int column);
 /* The row as an object: a member for each column, of the column's name and type; NULL: memory. */
 json_t *statement_json(sqlite3_stmt *row);
 
+/* Makes the member, 0 or 1, of a row's object true or false; gives the object, NULL: memory. */
+json_t *statement_flag(json_t *object, const char *key);
+
 static inline void cleanup_statement(sqlite3_stmt **statement)
 {
     sqlite3_finalize(*statement);
 }
 
-static inline void cleanup_json(json_t **json)
-{
-    json_decref(*json);
-}
-
 #define _cleanup_statement_ _cleanup_(cleanup_statement)
-#define _cleanup_json_      _cleanup_(cleanup_json)
 
 /* A json_pack() and the like that failed can only mean memory. */
 int database_no_memory(struct vgpu_err *err);
