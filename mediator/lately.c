@@ -62,15 +62,14 @@ void lately_count(struct lately *lately, uint64_t now_ns, uint64_t value_ns, uin
 bool lately_read(struct lately *lately, uint64_t now_ns, uint64_t ret[METRIC_QUANTILES])
 {
     static const double percentiles[METRIC_QUANTILES] = {50.0, 95.0, 99.0};
-    int64_t values[METRIC_QUANTILES];
 
     turn(lately, now_ns);
     if (!lately->older || lately->older->total_count == 0)
         return false;
     if (!lately->fresh) {
-        hdr_value_at_percentiles(lately->older, percentiles, values, METRIC_QUANTILES);
+        /* One by one: the call for several at once goes through its slow iterator. */
         for (int i = 0; i < METRIC_QUANTILES; i++)
-            lately->quantiles[i] = (uint64_t)values[i];
+            lately->quantiles[i] = (uint64_t)hdr_value_at_percentile(lately->older, percentiles[i]);
         lately->fresh = true;
     }
     memcpy(ret, lately->quantiles, sizeof(lately->quantiles));

@@ -54,18 +54,20 @@ static void take_sample(struct vm *vm, uint64_t now_ns)
     metrics->next = (metrics->next + 1) % METRICS_SAMPLES;
 }
 
-static void add_times(struct channel *channel, uint64_t now_ns)
-{
-    if (channel->times_seen)
-        times_add(&channel->vm->metrics.times, channel->times_seen, channel->times, now_ns);
-}
-
 void metrics_look(struct vm *vm)
 {
     uint64_t now_ns = loop_now(vm->mediator->loop);
 
     for (struct channel *c = vm->channels; c; c = c->next)
-        add_times(c, now_ns);
+        if (c->times_seen)
+            times_add_sums(&vm->metrics.times, c->times_seen, c->times, now_ns);
+}
+
+static void add_counts(struct vm *vm, uint64_t now_ns)
+{
+    for (struct channel *c = vm->channels; c; c = c->next)
+        if (c->times_seen)
+            times_add_counts(&vm->metrics.times, c->times_seen, c->times, now_ns);
 }
 
 static void look(void *context)
@@ -75,6 +77,7 @@ static void look(void *context)
 
     take_sample(vm, now_ns);
     metrics_look(vm);
+    add_counts(vm, now_ns);
     if (vm_living(vm) > 0)
         loop_timer_set(vm->mediator->loop, &vm->metrics.timer, now_ns + METRICS_SAMPLE_NS);
 }
@@ -109,8 +112,10 @@ void metrics_channel_adopted(struct channel *channel)
     uint64_t now_ns = loop_now(channel->vm->mediator->loop);
 
     channel->times_seen = times_seen_new(now_ns);
-    if (channel->times_seen)
-        times_add(NULL, channel->times_seen, channel->times, now_ns);
+    if (channel->times_seen) {
+        times_add_sums(NULL, channel->times_seen, channel->times, now_ns);
+        times_add_counts(NULL, channel->times_seen, channel->times, now_ns);
+    }
     watch(channel->vm);
 }
 
@@ -133,6 +138,7 @@ static enum worker_end end_of(enum vgpu_status status)
 
 void metrics_channel_ended(struct channel *channel)
 {
+    uint64_t now_ns = loop_now(channel->vm->mediator->loop);
     struct vm_metrics *metrics = &channel->vm->metrics;
     struct channel_counts counts;
     struct channel_queue queue;
@@ -144,7 +150,8 @@ void metrics_channel_ended(struct channel *channel)
     channel_counts_add(&metrics->ended, &counts);
     metrics->lost += queue.taken > queue.over ? queue.taken - queue.over : 0;
     metrics->ends[end_of(channel->end_status)]++;
-    add_times(channel, loop_now(channel->vm->mediator->loop));
+    times_add_sums(&metrics->times, channel->times_seen, channel->times, now_ns);
+    times_add_counts(&metrics->times, channel->times_seen, channel->times, now_ns);
     times_seen_free(channel->times_seen);
     channel->times_seen = NULL;
 }

@@ -67,7 +67,8 @@ void metrics_channel_ended(struct channel *channel);
 
 /* Jobs that were ever taken in, as of sum. */
 uint64_t metrics_taken(const struct vm *vm, const struct vm_sum *sum);
-/* Takes up what its workers have counted since. */
+/* Takes up how many jobs its workers have counted since; how long they took is at most two seconds
+ * old. */
 void metrics_look(struct vm *vm);
 /* Over the last ten seconds, or as long as it is looked at; sum is of now. */
 void metrics_rate(const struct vm *vm, const struct vm_sum *sum, struct vm_rate *ret);

@@ -69,7 +69,8 @@ static void job(struct bench *bench, int kind, uint64_t wait_ns, uint64_t run_ns
 static void look_after(struct bench *bench, uint64_t ns)
 {
     bench->now_ns += ns;
-    times_add(&bench->times, bench->seen, bench->page, bench->now_ns);
+    times_add_sums(&bench->times, bench->seen, bench->page, bench->now_ns);
+    times_add_counts(&bench->times, bench->seen, bench->page, bench->now_ns);
 }
 
 static bool read_lately(struct bench *bench, int kind, int what, uint64_t ret[METRIC_QUANTILES])
@@ -183,7 +184,8 @@ static void test_times_what_was_there_before_is_not_counted(void **state)
     uint64_t found[METRIC_QUANTILES];
 
     job(bench, VGPU_JOB_COPY, 1000, 2000);
-    times_add(NULL, bench->seen, bench->page, bench->now_ns);
+    times_add_sums(NULL, bench->seen, bench->page, bench->now_ns);
+    times_add_counts(NULL, bench->seen, bench->page, bench->now_ns);
     job(bench, VGPU_JOB_COPY, 50000, 70000);
     look_after(bench, VGPU_NS_PER_MS);
     assert_int_equal(bench->times.jobs[VGPU_JOB_COPY], 1);

@@ -11,7 +11,7 @@ struct times_seen *times_seen_new(uint64_t now_ns)
     struct times_seen *seen = calloc(1, sizeof(*seen));
 
     if (seen)
-        seen->at_ns = now_ns;
+        seen->sums_ns = seen->counts_ns = now_ns;
     return seen;
 }
 
@@ -92,16 +92,20 @@ static void add_sum(uint64_t *sum, uint64_t *seen, uint64_t now, uint64_t jobs)
         *sum += more < most ? more : most;
 }
 
-static void add_kind(struct times *times, struct times_seen *seen,
-                     const struct vgpu_times_page *page, int kind, uint64_t most, uint64_t now_ns)
+/* As many jobs as there can have been since then. */
+static uint64_t most_since(uint64_t then_ns, uint64_t now_ns)
 {
-    const struct vgpu_times_head *head = &page->heads[kind];
-    uint64_t jobs = page_load_u64(&head->jobs); /* before what it counts */
-    uint64_t more, left = most;
+    return (now_ns - then_ns) / TIMES_JOB_NS + TIMES_SLACK;
+}
+
+static void add_sums(struct times *times, struct times_seen *seen,
+                     const struct vgpu_times_head *head, int kind, uint64_t most)
+{
+    uint64_t jobs = page_load_u64(&head->jobs), more;
 
     if (jobs == seen->jobs[kind])
         return;
-    more = believe(times, jobs - seen->jobs[kind], &left);
+    more = believe(times, jobs - seen->jobs[kind], &most);
     seen->jobs[kind] = jobs;
     if (times)
         times->jobs[kind] += more;
@@ -109,16 +113,29 @@ static void add_kind(struct times *times, struct times_seen *seen,
             page_load_u64(&head->wait_ns), more);
     add_sum(times ? &times->run_ns[kind] : NULL, &seen->run_ns[kind], page_load_u64(&head->run_ns),
             more);
-    for (int what = 0; what < VGPU_TIMES; what++)
-        add_counts(times, seen, page, kind, what, most, now_ns);
 }
 
-void times_add(struct times *times, struct times_seen *seen, const struct vgpu_times_page *page,
-               uint64_t now_ns)
+void times_add_sums(struct times *times, struct times_seen *seen,
+                    const struct vgpu_times_page *page, uint64_t now_ns)
 {
-    uint64_t most = (now_ns - seen->at_ns) / TIMES_JOB_NS + TIMES_SLACK;
+    uint64_t most = most_since(seen->sums_ns, now_ns);
 
-    seen->at_ns = now_ns;
+    seen->sums_ns = now_ns;
     for (int kind = 0; kind < VGPU_JOB_KINDS; kind++)
-        add_kind(times, seen, page, kind, most, now_ns);
+        add_sums(times, seen, &page->heads[kind], kind, most);
+}
+
+void times_add_counts(struct times *times, struct times_seen *seen,
+                      const struct vgpu_times_page *page, uint64_t now_ns)
+{
+    uint64_t most = most_since(seen->counts_ns, now_ns);
+
+    seen->counts_ns = now_ns;
+    for (int kind = 0; kind < VGPU_JOB_KINDS; kind++) {
+        uint64_t jobs = page_load_u64(&page->heads[kind].jobs); /* before what it counts */
+
+        for (int what = 0; what < VGPU_TIMES && jobs != seen->counted[kind]; what++)
+            add_counts(times, seen, page, kind, what, most, now_ns);
+        seen->counted[kind] = jobs;
+    }
 }

@@ -20,7 +20,8 @@
 
 /* What a page said when it was last read. */
 struct times_seen {
-    uint64_t at_ns;
+    uint64_t sums_ns, counts_ns;      /* when its sums and its counts were read */
+    uint64_t counted[VGPU_JOB_KINDS]; /* jobs, when its counts were read */
     uint64_t jobs[VGPU_JOB_KINDS], wait_ns[VGPU_JOB_KINDS], run_ns[VGPU_JOB_KINDS];
     uint32_t *blocks[VGPU_JOB_KINDS][VGPU_TIMES][VGPU_TIMES_BLOCKS]; /* NULL: all 0 */
 };
@@ -37,9 +38,14 @@ struct times_seen *times_seen_new(uint64_t now_ns);
 /* NULL is allowed. */
 void times_seen_free(struct times_seen *seen);
 
-/* Adds what the page says more than it did. times NULL: only notes it. */
-void times_add(struct times *times, struct times_seen *seen, const struct vgpu_times_page *page,
-               uint64_t now_ns);
+/*
+ * Adds what the page says more than it did: how many jobs and their times summed, which is quickly
+ * done; and how many took how long. times NULL: only notes it.
+ */
+void times_add_sums(struct times *times, struct times_seen *seen,
+                    const struct vgpu_times_page *page, uint64_t now_ns);
+void times_add_counts(struct times *times, struct times_seen *seen,
+                      const struct vgpu_times_page *page, uint64_t now_ns);
 void times_release(struct times *times);
 
 #endif

@@ -33,20 +33,14 @@ static bool make_room(struct metrics_text *text, size_t size)
     return true;
 }
 
-void text_add_bytes(struct metrics_text *text, const char *bytes, size_t size)
+void text_add_slowly(struct metrics_text *text, const char *bytes, size_t size)
 {
     if (!make_room(text, size)) {
         text->failed = true;
+        text->size = text->used; /* what is smaller shall not be added either */
         return;
     }
-    memcpy(text->data + text->used, bytes, size);
-    text->used += size;
-    text->data[text->used] = '\0';
-}
-
-void text_add(struct metrics_text *text, const char *string)
-{
-    text_add_bytes(text, string, strlen(string));
+    text_add_bytes(text, bytes, size);
 }
 
 /* Writes the digits to the end of the buffer, at least so many. Returns the first's place. */

@@ -9,6 +9,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 
 struct metrics_text {
     char *data; /* with a NUL at `used`, once something was added */
@@ -17,8 +18,26 @@ struct metrics_text {
 };
 
 void text_release(struct metrics_text *text);
-void text_add_bytes(struct metrics_text *text, const char *bytes, size_t size);
-void text_add(struct metrics_text *text, const char *string);
+/* The same as text_add_bytes(), where there is no room for it yet. */
+void text_add_slowly(struct metrics_text *text, const char *bytes, size_t size);
+
+/* Here, as a hundred thousand lines are made of little pieces whose sizes are known. */
+static inline void text_add_bytes(struct metrics_text *text, const char *bytes, size_t size)
+{
+    if (size >= text->size - text->used) {
+        text_add_slowly(text, bytes, size);
+        return;
+    }
+    memcpy(text->data + text->used, bytes, size);
+    text->used += size;
+    text->data[text->used] = '\0';
+}
+
+static inline void text_add(struct metrics_text *text, const char *string)
+{
+    text_add_bytes(text, string, strlen(string));
+}
+
 void text_add_number(struct metrics_text *text, uint64_t number);
 /* The number with so many of its digits behind the point, without trailing zeros: exact. */
 void text_add_decimal(struct metrics_text *text, uint64_t number, unsigned digits);
