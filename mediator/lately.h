@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * How long something took lately: the quantiles of the last one to two minutes, by HdrHistogram
- * with two significant digits, from 64 ns to 73 minutes.
+ * How long something took lately: quantiles by HdrHistogram with two significant digits, from 64 ns
+ * to 73 minutes.
  *
- * What is counted goes into two histograms; each minute the older one is emptied and becomes the
- * younger, so that what is read is never about less than a minute, once there was one. Without
- * anything counted there is no memory. Called by times.c and metrics.c.
+ * What is counted goes into a histogram that is emptied each minute. Read is the present minute
+ * once half of it is over, or there was none before; until then the minute before it, of which the
+ * quantiles were kept. A second histogram would make that smoother, for twice the memory, and
+ * memory is what this costs: 31 KB for each. Where nothing is counted there is none. Called by
+ * times.c and metrics.c.
  */
 #ifndef VGPU_MEDIATOR_LATELY_H
 #define VGPU_MEDIATOR_LATELY_H
@@ -21,12 +23,16 @@
 
 struct hdr_histogram;
 
+struct lately_quantiles {
+    bool known;
+    uint64_t ns[METRIC_QUANTILES];
+};
+
 /* Zero-initialised: nothing was counted. */
 struct lately {
-    struct hdr_histogram *older, *younger;
-    uint64_t turn_ns; /* when they change places */
-    uint64_t quantiles[METRIC_QUANTILES];
-    bool fresh; /* they are those of what is counted now */
+    struct hdr_histogram *counts;        /* NULL: none */
+    uint64_t began_ns;                   /* the present minute */
+    struct lately_quantiles before, now; /* now.known: they are those of what is counted */
 };
 
 /* Counts the value so many times. Without memory for it, it is left out. */

@@ -236,36 +236,52 @@ static void test_times_hostile_pages_add_no_more_than_time_allows(void **state)
             read_lately(bench, kind, what, found);
 }
 
-static void test_lately_is_the_last_one_to_two_minutes(void **state)
+static void test_lately_is_this_minute_or_the_one_before(void **state)
 {
-    struct lately lately = {.older = NULL};
+    struct lately lately = {.counts = NULL};
     uint64_t now_ns = START_NS, found[METRIC_QUANTILES];
 
     assert_false(lately_read(&lately, now_ns, found));
     lately_count(&lately, now_ns, 1000, 10);
+    assert_true(lately_read(&lately, now_ns, found)); /* there was none before */
+    assert_within_precision(found[0], 1000);
     now_ns += LATELY_TURN_NS;
     lately_count(&lately, now_ns, 9000000, 10);
-    assert_true(lately_read(&lately, now_ns, found));
-    assert_within_precision(found[0], 1000); /* both are read */
-    assert_within_precision(found[2], 9000000);
+    assert_true(lately_read(&lately, now_ns + LATELY_TURN_NS / 2 - 1, found));
+    assert_within_precision(found[2], 1000);
+    assert_true(lately_read(&lately, now_ns + LATELY_TURN_NS / 2, found));
+    assert_within_precision(found[0], 9000000);
+    lately_release(&lately);
+}
+
+static void test_lately_is_forgotten_after_two_minutes(void **state)
+{
+    struct lately lately = {.counts = NULL};
+    uint64_t now_ns = START_NS, found[METRIC_QUANTILES];
+
+    lately_count(&lately, now_ns, 1000, 1);
     now_ns += LATELY_TURN_NS;
     assert_true(lately_read(&lately, now_ns, found));
-    assert_within_precision(found[0], 9000000); /* the first is over a minute ago */
-    now_ns += LATELY_TURN_NS;
-    assert_false(lately_read(&lately, now_ns, found));
-    assert_null(lately.older);
+    now_ns += LATELY_TURN_NS - 1;
+    assert_true(lately_read(&lately, now_ns, found));
+    assert_within_precision(found[0], 1000);
+    assert_false(lately_read(&lately, now_ns + 1, found));
+    assert_null(lately.counts);
+    lately_count(&lately, now_ns + 1, 7000, 1);
+    assert_true(lately_read(&lately, now_ns + 1, found));
+    assert_within_precision(found[0], 7000);
+    lately_release(&lately);
 }
 
 static void test_lately_a_long_silence_forgets_all(void **state)
 {
-    struct lately lately = {.older = NULL};
-    uint64_t now_ns = START_NS, found[METRIC_QUANTILES];
+    struct lately lately = {.counts = NULL};
+    uint64_t found[METRIC_QUANTILES];
 
-    lately_count(&lately, now_ns, 1000, 1);
-    now_ns += 2 * LATELY_TURN_NS;
-    assert_false(lately_read(&lately, now_ns, found));
-    lately_count(&lately, now_ns, 7000, 1);
-    assert_true(lately_read(&lately, now_ns, found));
+    lately_count(&lately, START_NS, 1000, 1);
+    assert_false(lately_read(&lately, START_NS + 2 * LATELY_TURN_NS, found));
+    lately_count(&lately, START_NS + 9 * LATELY_TURN_NS, 7000, 1);
+    assert_true(lately_read(&lately, START_NS + 9 * LATELY_TURN_NS, found));
     assert_within_precision(found[0], 7000);
     lately_release(&lately);
 }
@@ -285,7 +301,8 @@ int main(void)
                                         teardown),
         cmocka_unit_test_setup_teardown(test_times_hostile_pages_add_no_more_than_time_allows,
                                         setup, teardown),
-        cmocka_unit_test(test_lately_is_the_last_one_to_two_minutes),
+        cmocka_unit_test(test_lately_is_this_minute_or_the_one_before),
+        cmocka_unit_test(test_lately_is_forgotten_after_two_minutes),
         cmocka_unit_test(test_lately_a_long_silence_forgets_all),
     };
 
