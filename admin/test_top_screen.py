@@ -43,16 +43,27 @@ def status(vms=None):
             "vms": vms}
 
 
+def metrics():
+    """A page that says how long VM 2's jobs took, and nothing else; copies are fewer, and slower."""
+    columns = {scope: [] for scope in ("global", "gpus", "pools")}
+    columns["vms"] = [f"vgpu_job_{what}_seconds/{kind}" for what in ("wait", "run")
+                      for kind in ("launch", "copy")]
+    return {"format": 1, "boot": "b", "next_vm": None, "columns": columns,
+            "vms": [[2, "A", "high", [9, 1, 800, 1500000, 25000000], [3, 1, 9 << 30, 9 << 30, 9 << 30],
+                     [9, 1, 7000, 8000, 9000], [0, 0]]]}
+
+
 class Mediator(FakeMediator):
     """Answers status; `hung` makes it accept and say nothing."""
 
     def __init__(self, path):
         self.status = status()
+        self.more = {}
         self.hung = False
         super().__init__(path, self.say)
 
     def say(self, command, _args):
-        return None if self.hung else {"status": self.status}[command]
+        return None if self.hung else {"status": self.status, **self.more}[command]
 
 
 class Top(unittest.TestCase, Terminals):
@@ -159,6 +170,20 @@ class Top(unittest.TestCase, Terminals):
         self.assertIn("newcomer", self.screen())
         self.keys("Space")
         self.expect("later")
+
+    def test_top_shows_percentiles_of_the_metrics(self):
+        self.mediator.more = {"metrics": metrics()}
+        self.start()
+        self.expect("2 db", "25ms", "9.0us")
+        self.keys("2")
+        self.expect("WAIT50", "800ns", "1.5ms", "25ms", "7.0us", "8.0us", "9.0us")
+
+    def test_top_shows_health(self):
+        self.mediator.more = {"health": {"gpus": [{"gpu_id": 0, "state": "draining"}]}}
+        self.start()
+        self.expect("draining")
+        self.assertTrue(wait_for(lambda: "\033[33mdraining" in self.colours(),
+                                 lambda: self.attributes))
 
     def test_top_survives_a_mediators_restart(self):
         self.start("--filter=web")

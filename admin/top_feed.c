@@ -9,6 +9,7 @@
 #include <time.h>
 
 #include "admin/status.h"
+#include "admin/top_latency.h"
 #include "admin/top_model.h"
 
 #define PATIENCE_S 2.0 /* beyond three intervals; then an answer counts as late */
@@ -60,7 +61,7 @@ static int connect_feed(struct top_feed *feed, struct vgpu_err *err)
     pthread_mutex_lock(&feed->mutex);
     feed->client = client;
     feed->connected = true;
-    feed->has_health = !client_is_offline(&client);
+    feed->has_health = feed->has_metrics = !client_is_offline(&client);
     pthread_mutex_unlock(&feed->mutex);
     return 0;
 }
@@ -77,17 +78,30 @@ static json_t *ask(struct top_feed *feed, const char *command, bool *has)
     return result;
 }
 
+static json_t *ask_latency(struct top_feed *feed)
+{
+    struct vgpu_err err = {.code = 0};
+    json_t *latency = NULL;
+
+    if (feed->has_metrics && top_latency_ask(&feed->client, &latency, &err) == -EOPNOTSUPP)
+        feed->has_metrics = false;
+    return latency;
+}
+
 static int collect(struct top_feed *feed, json_t **ret_model, struct vgpu_err *err)
 {
     _cleanup_json_ json_t *status = NULL;
     _cleanup_json_ json_t *health = NULL;
+    _cleanup_json_ json_t *latency = NULL;
     struct top_answers answers = {.time = seconds_of(CLOCK_REALTIME)};
     int rc = status_get(&feed->client, &status, err);
 
     if (rc < 0)
         return rc;
     health = ask(feed, "health", &feed->has_health);
+    latency = ask_latency(feed);
     answers.status = status;
+    answers.latency = latency;
     answers.health = health;
     *ret_model = top_model(&answers, feed->earlier);
     return *ret_model ? 0 : vgpu_err_set(err, ENOMEM, "out of memory");

@@ -17,7 +17,7 @@ struct top_feed {
     int event; /* an eventfd: there is news */
     /* The thread's own. */
     struct client client;
-    bool connected, has_health;
+    bool connected, has_health, has_metrics;
     json_t *earlier;
     double offline_since; /* s since 1970; 0: a mediator answers */
     /* Both threads', under the mutex. */
