@@ -19,6 +19,7 @@ extern const struct command command_scan_gpus;
 extern const struct command command_set_bytes;
 extern const struct command command_set_depth;
 extern const struct command command_set_faults;
+extern const struct command command_set_max_vms;
 extern const struct command command_set_memory;
 extern const struct command command_set_policy;
 extern const struct command command_set_pool;

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The subcommands that change settings of store/setting.h: vgpu-admin set-bytes, set-depth,
- * set-faults, set-memory, set-pool-weight, set-rate, set-slice and set-timeout. They differ in
- * their options only.
+ * set-faults, set-max-vms, set-memory, set-pool-weight, set-rate, set-slice and set-timeout. They
+ * differ in their options only.
  */
 #include "admin/settings.h"
 
@@ -64,6 +64,19 @@ const struct command command_set_faults = {
     .positional = {"vm", "fault_threshold", "fault_window_s"},
     .names_vm = true,
     .options = faults_options,
+};
+
+static const struct command_option max_vms_options[] = {
+    COMMAND_POOL_OPTION,
+    OPTION("max-vms", "max_vms", "VMS", "1 to 1024, or none", true),
+    {.name = NULL},
+};
+
+const struct command command_set_max_vms = {
+    .name = "set-max-vms",
+    .summary = "limit how many VMs a pool takes",
+    .positional = {"pool", "max_vms"},
+    .options = max_vms_options,
 };
 
 static const struct command_option memory_options[] = {

@@ -26,6 +26,8 @@ TYPES = {
     "number": lambda v: isinstance(v, (int, float)) and not isinstance(v, bool),
     "null": lambda v: v is None,
 }
+ANY = {"type": list(TYPES), "properties": {}, "required": [], "additionalProperties": True}
+ANY["items"] = ANY
 KNOWN = {"$schema", "$comment", "$ref", "title", "type", "properties", "required", "items", "enum",
          "additionalProperties", "minimum", "maximum"}
 
@@ -65,7 +67,7 @@ def check(value, schema, where="$"):
         if missing or (surplus and schema["additionalProperties"] is False):
             raise Mismatch(f"{where}: missing {sorted(missing)}, surplus {sorted(surplus)}")
         for key, member in value.items():
-            check(member, schema["properties"][key], f"{where}.{key}")
+            check(member, schema["properties"].get(key, ANY), f"{where}.{key}")
     if isinstance(value, list):
         for i, item in enumerate(value):
             check(item, schema["items"], f"{where}[{i}]")
@@ -138,6 +140,7 @@ class Json(unittest.TestCase):
         self.assertIsNone(self.run_json("status")["mediator"])
         self.run_json("unassign-gpu", "--gpu-id=0")
         self.settings()
+        self.assertEqual(self.run_json("set-max-vms", "B", "7")["pool"]["max_vms"], 7)
         self.run_json("remove-vm", "web")
         self.run_json("remove-pool", "B")
 
@@ -222,7 +225,7 @@ class Json(unittest.TestCase):
         output = subprocess.run([PROGRAM, "--help"], capture_output=True, check=True, text=True)
         listed = output.stdout.split("commands:\n")[1].split("\n\n")[0]
         commands = {line.split()[0] for line in listed.splitlines()}
-        schemas = {name[:-5] for name in os.listdir(SCHEMAS)} - {"gpu", "pool", "vm"}
+        schemas = {name[:-5] for name in os.listdir(SCHEMAS)} - {"change", "gpu", "pool", "vm"}
         self.assertEqual(commands, schemas)
 
     def test_the_check_itself_refuses(self):

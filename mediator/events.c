@@ -285,7 +285,7 @@ void events_add_changes(struct mediator *mediator, const json_t *answer)
                     "is at another PCI address");
         return;
     }
-    json_array_foreach (json_object_get(answer, "changes"), i, change)
+    json_array_foreach (json_object_get(result, "changes"), i, change)
         add_change(mediator, change, who);
 }
 

@@ -177,12 +177,13 @@ static void test_events_of_changes(void **state)
 {
     struct bench *bench = *state;
     json_t *list;
-    json_t *answer = json_pack(
-        "{s:s, s:s, s:[{s:s, s:s, s:{s:i, s:f, s:s, s:i}, s:{s:i, s:f, s:s, s:i}},"
-        " {s:s, s:s, s:n, s:{s:s}}]}",
-        "command", "set-weight", "who", "uid=0 pid=9", "changes", "object", "vm", "key", "7",
-        "from", "vm_id", 7, "weight", 50.0, "pool", "A", "updated", 1, "to", "vm_id", 7, "weight",
-        80.5, "pool", "A", "updated", 2, "object", "pool", "key", "B", "from", "to", "pool", "B");
+    json_t *answer =
+        json_pack("{s:s, s:s, s:{s:[{s:s, s:s, s:{s:i, s:f, s:s, s:i}, s:{s:i, s:f, s:s, s:i}},"
+                  " {s:s, s:s, s:n, s:{s:s}}]}}",
+                  "command", "set-weight", "who", "uid=0 pid=9", "result", "changes", "object",
+                  "vm", "key", "7", "from", "vm_id", 7, "weight", 50.0, "pool", "A", "updated", 1,
+                  "to", "vm_id", 7, "weight", 80.5, "pool", "A", "updated", 2, "object", "pool",
+                  "key", "B", "from", "to", "pool", "B");
 
     assert_non_null(answer);
     events_add_changes(&bench->mediator, answer);

@@ -159,3 +159,13 @@ json_t *statement_json(sqlite3_stmt *row)
     }
     return object;
 }
+
+json_t *statement_flag(json_t *object, const char *key)
+{
+    bool flag = json_integer_value(json_object_get(object, key)) != 0;
+
+    if (object && json_object_set_new(object, key, json_boolean(flag)) == 0)
+        return object;
+    json_decref(object);
+    return NULL;
+}

@@ -58,6 +58,9 @@ const char *statement_text(sqlite3_stmt *statement, int column);
 /* The row as an object: a member for each column, of the column's name and type; NULL: memory. */
 json_t *statement_json(sqlite3_stmt *row);
 
+/* Makes the member, 0 or 1, of a row's object true or false; gives the object, NULL: memory. */
+json_t *statement_flag(json_t *object, const char *key);
+
 static inline void cleanup_statement(sqlite3_stmt **statement)
 {
     sqlite3_finalize(*statement);

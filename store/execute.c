@@ -44,6 +44,7 @@ static const struct command {
     {"set-bytes", true, vm_command_set},
     {"set-depth", true, vm_command_set},
     {"set-faults", true, vm_command_set},
+    {"set-max-vms", true, pool_command_set},
     {"set-memory", true, vm_command_set},
     {"set-policy", true, pool_command_set_policy},
     {"set-pool", true, vm_command_set_pool},
@@ -93,10 +94,11 @@ static int make_reply(struct store_call *call, bool writes, json_t **ret_reply,
     bool changed = json_array_size(call->changes) > 0;
     json_t *reply;
 
-    if (writes && json_object_set_new(call->result, "changed", json_boolean(changed)) < 0)
+    if (writes && (json_object_set_new(call->result, "changed", json_boolean(changed)) < 0 ||
+                   json_object_set(call->result, "changes", call->changes) < 0))
         return database_no_memory(err);
-    reply = json_pack("{s:O, s:b, s:O}", "result", call->result, "changed",
-                      changed && !call->is_history, "changes", call->changes);
+    reply =
+        json_pack("{s:O, s:b}", "result", call->result, "changed", changed && !call->is_history);
     if (!reply)
         return database_no_memory(err);
     *ret_reply = reply;

@@ -9,23 +9,18 @@
 #include "store/pool_gpu.h"
 #include "store/text.h"
 
-#define COLUMNS "gpu_id, uuid, pci, model, memory_bytes, device_index, state, first_seen, last_seen"
+#define COLUMNS                                                                                    \
+    "gpu_id, uuid, pci, model, memory_bytes, device_index AS \"index\", state, numa_node, "        \
+    "mig_mode,"                                                                                    \
+    " driver, source, drained, drain_reason, revision, first_seen, last_seen"
 
 #define DEVICE_INDEX_MAX 65535
 
 static json_t *row_json(sqlite3_stmt *row)
 {
-    json_t *gpu = json_pack(
-        "{s:I, s:s, s:s, s:s, s:I, s:o, s:s, s:I, s:I}", "gpu_id",
-        (json_int_t)sqlite3_column_int64(row, 0), "uuid", statement_text(row, 1), "pci",
-        statement_text(row, 2), "model", statement_text(row, 3), "memory_bytes",
-        (json_int_t)sqlite3_column_int64(row, 4), "index",
-        sqlite3_column_type(row, 5) == SQLITE_NULL ? json_null()
-                                                   : json_integer(sqlite3_column_int64(row, 5)),
-        "state", statement_text(row, 6), "first_seen", (json_int_t)sqlite3_column_int64(row, 7),
-        "last_seen", (json_int_t)sqlite3_column_int64(row, 8));
+    json_t *gpu = statement_json(row);
 
-    return gpu;
+    return statement_flag(gpu, "drained");
 }
 
 static int not_found(struct store *store, int64_t gpu_id, struct vgpu_err *err)
@@ -60,6 +55,22 @@ int gpu_load(struct store *store, int64_t gpu_id, json_t **ret_gpu, struct vgpu_
         return not_found(store, gpu_id, err);
     *ret_gpu = row_json(row);
     return *ret_gpu ? 0 : database_no_memory(err);
+}
+
+int gpu_check_usable(struct store *store, int64_t gpu_id, struct vgpu_err *err)
+{
+    _cleanup_json_ json_t *gpu = NULL;
+    char shown[TEXT_SHOWN_BYTES];
+    const char *driver;
+    int rc = gpu_load(store, gpu_id, &gpu, err);
+
+    if (rc < 0 || strcmp(json_string_value(json_object_get(gpu, "source")), "pci") != 0)
+        return rc;
+    driver = json_string_value(json_object_get(gpu, "driver"));
+    return vgpu_err_set(err, EINVAL,
+                        "GPU %lld is known from the PCI bus only (kernel driver: %s); it can serve"
+                        " a pool once NVIDIA's driver has it and scan-gpus finds it through NVML",
+                        (long long)gpu_id, driver ? text_show(shown, driver) : "none");
 }
 
 int gpu_list(struct store *store, bool with_pools, json_t **ret_gpus, struct vgpu_err *err)
@@ -186,8 +197,9 @@ static int add(struct store_call *call, const struct found *found, struct vgpu_e
         return vgpu_err_set(err, ENOSPC, "%d GPUs have been seen already, the most that are kept",
                             STORE_GPUS_MAX);
     if ((rc = database_run(call->store->db, err,
-                           "INSERT INTO gpus (" COLUMNS ") VALUES (?1, ?2, ?3, ?4, ?5, ?6,"
-                           " 'present', ?7, ?7)",
+                           "INSERT INTO gpus (gpu_id, uuid, pci, model, memory_bytes, device_index,"
+                           " state, first_seen, last_seen)"
+                           " VALUES (?1, ?2, ?3, ?4, ?5, ?6, 'present', ?7, ?7)",
                            "isssiii", gpu_id, found->uuid, found->pci, found->model,
                            found->memory_bytes, found->index, call->now)) < 0 ||
         (rc = note(call, "added", gpu_id, err)) < 0)
@@ -218,10 +230,10 @@ static int update(struct store_call *call, json_t *old, const struct found *foun
                  integer_differs(old, "index", found->index);
     int rc = database_run(call->store->db, err,
                           "UPDATE gpus SET pci = ?2, model = ?3, memory_bytes = ?4,"
-                          " device_index = ?5, state = 'present', last_seen = ?6"
-                          " WHERE gpu_id = ?1",
-                          "issiii", gpu_id, found->pci, found->model, found->memory_bytes,
-                          found->index, call->now);
+                          " device_index = ?5, state = 'present', last_seen = ?6,"
+                          " revision = revision + ?7 WHERE gpu_id = ?1",
+                          "issiiii", gpu_id, found->pci, found->model, found->memory_bytes,
+                          found->index, call->now, (int64_t)(returned || moved || other));
 
     if (rc == 0 && returned)
         rc = note(call, "returned", gpu_id, err);
@@ -257,8 +269,8 @@ static int mark_missing(struct store_call *call, const struct found *found, size
         if (text_differs(gpu, "state", "present") || was_found(gpu, found, count))
             continue;
         if ((rc = database_run(call->store->db, err,
-                               "UPDATE gpus SET state = 'missing', device_index = NULL"
-                               " WHERE gpu_id = ?1",
+                               "UPDATE gpus SET state = 'missing', device_index = NULL,"
+                               " revision = revision + 1 WHERE gpu_id = ?1",
                                "i", gpu_id)) < 0 ||
             (rc = note(call, "missing", gpu_id, err)) < 0 ||
             (rc = record_change(call, gpu_id, gpu, err)) < 0)

@@ -11,6 +11,10 @@
 /* -ENOENT, and a text that says which GPUs there are, if there is none of that id. */
 int gpu_load(struct store *store, int64_t gpu_id, json_t **ret_gpu, struct vgpu_err *err);
 
+/* -EINVAL if it is one that no pool can have: only PCI knows of it, as no driver that we use has
+ * it. */
+int gpu_check_usable(struct store *store, int64_t gpu_id, struct vgpu_err *err);
+
 /* The rows as in the snapshot; with_pools adds "pools" to each. */
 int gpu_list(struct store *store, bool with_pools, json_t **ret_gpus, struct vgpu_err *err);
 

@@ -95,6 +95,38 @@ static const char schema_4[] =
     "ALTER TABLE pools" SETTING("urgency_us", "1", "10000000") ";";
 /* clang-format on */
 
+/*
+ * Revisions, of which each change of a row makes a new one; what a scan knows of a GPU besides;
+ * draining; thresholds of health, where an administrator changed a default.
+ */
+#define REVISION                                                                                   \
+    " ADD COLUMN revision INTEGER NOT NULL DEFAULT 1 CHECK (typeof(revision) = 'integer'"          \
+    " AND revision >= 1);"
+
+/* clang-format off */
+static const char schema_5[] =
+    "ALTER TABLE gpus" REVISION
+    "ALTER TABLE gpus ADD COLUMN numa_node INTEGER CHECK (numa_node IS NULL OR"
+    " (typeof(numa_node) = 'integer' AND numa_node BETWEEN 0 AND 65535));"
+    "ALTER TABLE gpus ADD COLUMN mig_mode TEXT CHECK (mig_mode IS NULL OR mig_mode IN"
+    " ('disabled', 'enabled'));"
+    "ALTER TABLE gpus ADD COLUMN driver TEXT CHECK (driver IS NULL OR"
+    " length(CAST(driver AS BLOB)) BETWEEN 1 AND 64);"
+    "ALTER TABLE gpus ADD COLUMN source TEXT NOT NULL DEFAULT 'nvml' CHECK (source IN"
+    " ('nvml', 'pci'));"
+    "ALTER TABLE gpus ADD COLUMN drained INTEGER NOT NULL DEFAULT 0 CHECK (typeof(drained) ="
+    " 'integer' AND drained IN (0, 1));"
+    "ALTER TABLE gpus ADD COLUMN drain_reason TEXT CHECK (drain_reason IS NULL OR (drained = 1"
+    " AND length(CAST(drain_reason AS BLOB)) BETWEEN 1 AND 256));"
+    "ALTER TABLE pools" REVISION
+    "ALTER TABLE pools" SETTING("max_vms", "1", "1024") ";"
+    "ALTER TABLE vms" REVISION
+    "CREATE TABLE thresholds ( name TEXT PRIMARY KEY NOT NULL CHECK (length(CAST(name AS BLOB))"
+    " BETWEEN 1 AND 64), value REAL CHECK (value IS NULL OR typeof(value) = 'real'), action TEXT"
+    " NOT NULL CHECK (action IN ('ignore', 'warn', 'stop', 'drain')));"
+    "CREATE INDEX audit_log_by_object ON audit_log (object, object_key, seq);";
+/* clang-format on */
+
 static int run_script(sqlite3 *db, const char *sql, struct vgpu_err *err)
 {
     if (sqlite3_exec(db, sql, NULL, NULL, NULL) != SQLITE_OK)
@@ -108,9 +140,10 @@ static const struct migration {
 } migrations[] = {
     {3, schema_3},
     {4, schema_4},
+    {5, schema_5},
 };
 
-_Static_assert(STORE_SCHEMA_VERSION == 4, "the last migration leads to the current version");
+_Static_assert(STORE_SCHEMA_VERSION == 5, "the last migration leads to the current version");
 
 static int check_foreign_keys(sqlite3 *db, struct vgpu_err *err)
 {

@@ -12,7 +12,7 @@
 
 #define COLUMNS                                                                                    \
     "pool, policy, description, weight_hundredths, slice_us, grace_us, max_wait_ms, urgency_us,"   \
-    " created, updated"
+    " max_vms, revision, created, updated"
 
 static const char *const policies[] = {"wfq", "strict", NULL};
 
@@ -90,6 +90,25 @@ int pool_exists(struct store *store, const char *pool, struct vgpu_err *err)
     _cleanup_json_ json_t *row = NULL;
 
     return load(store, pool, &row, err);
+}
+
+int pool_check_room(struct store *store, const char *pool, struct vgpu_err *err)
+{
+    char shown[TEXT_SHOWN_BYTES];
+    int64_t most = 0, count = 0;
+    int rc = database_integer(store->db, &most, err, "SELECT max_vms FROM pools WHERE pool = ?1",
+                              "s", pool);
+
+    if (rc == 0)
+        rc = database_integer(store->db, &count, err, "SELECT count(*) FROM vms WHERE pool = ?1",
+                              "s", pool);
+    if (rc < 0 || most == 0 || count < most)
+        return rc;
+    return vgpu_err_set(err, ENOSPC,
+                        "pool %s is full: it has %lld VM%s and takes %lld at most; see: vgpu-admin"
+                        " set-max-vms",
+                        text_show(shown, pool), (long long)count, count == 1 ? "" : "s",
+                        (long long)most);
 }
 
 int pool_list(struct store *store, bool with_members, json_t **ret_pools, struct vgpu_err *err)
@@ -230,7 +249,7 @@ int pool_command_set_policy(struct store_call *call, struct vgpu_err *err)
         (rc = args_word(call->args, "policy", true, policies, &policy, err)) < 0 ||
         (rc = load(call->store, pool, &old, err)) < 0 ||
         (rc = database_run(call->store->db, err,
-                           "UPDATE pools SET policy = ?2, updated = ?3"
+                           "UPDATE pools SET policy = ?2, updated = ?3, revision = revision + 1"
                            " WHERE pool = ?1 AND policy <> ?2",
                            "ssi", pool, policy, call->now)) < 0)
         return rc;
@@ -242,7 +261,7 @@ int pool_command_set(struct store_call *call, struct vgpu_err *err)
     static const char *const naming[] = {"pool", NULL};
     const struct setting_command *command =
         setting_command_find(pool_setting_commands, call->command);
-    char changes[SETTING_SQL_BYTES], sql[SETTING_SQL_BYTES + 64];
+    char changes[SETTING_SQL_BYTES], sql[SETTING_SQL_BYTES + 96];
     _cleanup_json_ json_t *old = NULL;
     const char *pool = NULL;
     int rc;
@@ -252,7 +271,9 @@ int pool_command_set(struct store_call *call, struct vgpu_err *err)
         (rc = setting_read(pool_settings, command, naming, call->args, old, changes, err)) < 0)
         return rc;
     if (changes[0]) {
-        snprintf(sql, sizeof(sql), "UPDATE pools SET %s, updated = ?2 WHERE pool = ?1", changes);
+        snprintf(sql, sizeof(sql),
+                 "UPDATE pools SET %s, updated = ?2, revision = revision + 1 WHERE pool = ?1",
+                 changes);
         rc = database_run(call->store->db, err, sql, "si", pool, call->now);
     }
     return rc < 0 ? rc : give_changed(call, pool, old, err);

@@ -102,6 +102,29 @@ static int record(struct store_call *call, const char *pool, int64_t gpu_id, boo
     return audit_record(call, "pool-gpu", key, assigned ? NULL : pair, assigned ? pair : NULL, err);
 }
 
+/* Who serves whom is a property of both. */
+static int raise_revisions(struct store_call *call, const char *pool, int64_t gpu_id,
+                           struct vgpu_err *err)
+{
+    int rc = database_run(call->store->db, err,
+                          "UPDATE pools SET revision = revision + 1, updated = ?2 WHERE pool = ?1",
+                          "si", pool, call->now);
+
+    if (rc < 0)
+        return rc;
+    return database_run(call->store->db, err,
+                        "UPDATE gpus SET revision = revision + 1 WHERE gpu_id = ?1", "i", gpu_id);
+}
+
+/* Writes that a pair is there now, or no longer, to the log, and raises the revisions. */
+static int note_pair(struct store_call *call, const char *pool, int64_t gpu_id, bool assigned,
+                     struct vgpu_err *err)
+{
+    int rc = raise_revisions(call, pool, gpu_id, err);
+
+    return rc < 0 ? rc : record(call, pool, gpu_id, assigned, err);
+}
+
 static int remove_pair(struct store_call *call, const char *pool, int64_t gpu_id,
                        struct vgpu_err *err)
 {
@@ -109,7 +132,7 @@ static int remove_pair(struct store_call *call, const char *pool, int64_t gpu_id
         database_run(call->store->db, err, "DELETE FROM pool_gpus WHERE pool = ?1 AND gpu_id = ?2",
                      "si", pool, gpu_id);
 
-    return rc < 0 ? rc : record(call, pool, gpu_id, false, err);
+    return rc < 0 ? rc : note_pair(call, pool, gpu_id, false, err);
 }
 
 /* Removes the pairs of this pool (or of any, if it is NULL) and this GPU (or any, if negative). */
@@ -176,12 +199,13 @@ int pool_gpu_command_assign(struct store_call *call, struct vgpu_err *err)
     int rc;
 
     if ((rc = read_args(call, true, &gpu_id, &pool, err)) < 0 ||
+        (rc = gpu_check_usable(call->store, gpu_id, err)) < 0 ||
         (rc = exists(call->store, pool, gpu_id, &there, err)) < 0)
         return rc;
     if (!there && ((rc = database_run(call->store->db, err,
                                       "INSERT INTO pool_gpus (pool, gpu_id) VALUES (?1, ?2)", "si",
                                       pool, gpu_id)) < 0 ||
-                   (rc = record(call, pool, gpu_id, true, err)) < 0))
+                   (rc = note_pair(call, pool, gpu_id, true, err)) < 0))
         return rc;
     return give_gpu(call, gpu_id, err);
 }

@@ -40,6 +40,7 @@ const struct setting_command vm_setting_commands[] = {
 };
 
 const struct setting_command pool_setting_commands[] = {
+    {"set-max-vms", {"max_vms"}, 1},
     {"set-pool-weight", {"weight_hundredths"}, 1},
     {"set-slice", {"slice_us", "grace_us", "max_wait_ms", "urgency_us"}, 1},
     {.name = NULL},
@@ -52,6 +53,7 @@ const struct setting pool_settings[] = {
     {"grace_us", "grace", SETTING_US, 1, STORE_GRACE_MAX_US, 3000},
     {"max_wait_ms", "longest wait", SETTING_MS, 1, STORE_MAX_WAIT_MAX_MS, 10000},
     {"urgency_us", "urgency", SETTING_US, 1, STORE_URGENCY_MAX_US, 10000},
+    {"max_vms", "most VMs", SETTING_COUNT, 1, STORE_VMS_MAX, 0},
     {.name = NULL},
 };
 

@@ -19,7 +19,7 @@
 
 #include "common/err.h"
 
-#define STORE_SCHEMA_VERSION 4          /* PRAGMA user_version */
+#define STORE_SCHEMA_VERSION 5          /* PRAGMA user_version */
 #define STORE_APPLICATION_ID 0x76475055 /* PRAGMA application_id: "vGPU" */
 
 /* Named maxima; the CHECK constraints of the schema repeat those of single values. */
@@ -42,6 +42,9 @@
 #define STORE_WEIGHT_DEFAULT       50.0 /* weights are kept to hundredths */
 #define STORE_REASON_BYTES         256 /* of a quarantine or a fault: UTF-8, no control characters */
 #define STORE_FAULT_KIND_BYTES     32  /* a-z, 0-9 and '-' */
+#define STORE_DRIVER_BYTES         64  /* of a GPU's kernel driver's name */
+#define STORE_NUMA_NODE_MAX        65535
+#define STORE_THRESHOLD_BYTES      64 /* of a threshold's name */
 
 /* Ranges and defaults of the settings (setting.c); 0 is allowed besides and means the default. */
 #define STORE_RATE_MAX                1000000000
@@ -107,10 +110,12 @@ const char *store_backup_path(const struct store *store);
 /*
  * Executes {"command": "register-vm", "args": {...}} (docs/spec/admin.md lists them; other members
  * are ignored) in one transaction. who: the administrator, for the audit log. *ret_reply is
- *   {"result": {...}, "changed": true,
- *    "changes": [{"object": "vm", "key": "1", "from": null, "to": {...}}]}
- * and the caller's to release. "changed" is false where the configuration already was as asked:
- * also after record-fault without a quarantine, whose "changes" are history.
+ *   {"result": {..., "changed": true,
+ *               "changes": [{"object": "vm", "key": "1", "from": null, "to": {...}}]},
+ *    "changed": true}
+ * and the caller's to release. The result of a command that only reads has neither "changed" nor
+ * "changes". The outer "changed" says whether the snapshot differs: it is false after record-fault
+ * without a quarantine too, whose changes are history.
  *
  * On error nothing has changed. -EINVAL: a bad argument; -ENOENT: no such pool, GPU or VM;
  * -EEXIST: already there; -ENOTUNIQ: a name that fits several; -EBUSY: still in use;

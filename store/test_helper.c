@@ -268,7 +268,8 @@ static void test_helper_sends_no_snapshot_for_a_fault_alone(void **state)
                          "\"vm_id\":1,\"kind\":\"k\",\"text\":\"t\"}}\n");
     assert_true(json_is_false(json_object_get(alone, "changed")));
     assert_null(json_object_get(alone, "snapshot"));
-    assert_int_equal(json_array_size(json_object_get(alone, "changes")), 1);
+    assert_int_equal(json_array_size(json_object_get(json_object_get(alone, "result"), "changes")),
+                     1);
     one_too_many =
         ask(&helper, "{\"who\":\"vgpu-mediator\",\"command\":\"record-fault\",\"args\":{"
                      "\"vm_id\":1,\"kind\":\"k\",\"text\":\"t\",\"quarantine\":true}}\n");

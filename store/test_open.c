@@ -215,8 +215,8 @@ static void test_open_future_version_is_refused(void **state)
     assert_int_equal(test_open(fixture, true, NULL), 0);
     store_close(fixture->store);
     fixture->store = NULL;
-    test_script(fixture, "PRAGMA user_version = 5");
-    refuse_open(fixture, false, EPROTO, "has schema version 5, this program knows 4 at most");
+    test_script(fixture, "PRAGMA user_version = 6");
+    refuse_open(fixture, false, EPROTO, "has schema version 6, this program knows 5 at most");
 }
 
 static void test_open_past_version_that_never_was_is_refused(void **state)
@@ -277,6 +277,9 @@ static void test_phase2_reference_is_upgraded(void **state)
     assert_text(vm, "priority", "high");
     assert_true(json_real_value(json_object_get(vm, "weight")) == 50.0);
     assert_text(item(snapshot, "vms", 1), "priority", "low");
+    assert_int_equal(json_integer_value(json_object_get(vm, "revision")), 1);
+    assert_int_equal(json_integer_value(json_object_get(item(snapshot, "pools", 0), "revision")),
+                     1);
 }
 
 static void test_phase2_upgrade_gives_the_schema_of_a_new_database(void **state)

@@ -242,13 +242,14 @@ static void test_setting_is_logged_with_what_it_was(void **state)
     test_ok(store, "{'command': 'set-depth', 'args': {'vm': 'web', 'depth': 7}}");
     test_ok(store, "{'command': 'set-depth', 'args': {'vm': 'web', 'depth': 9}}");
     assert_logged(store, "who = 'tester' AND command = 'set-depth' AND object = 'vm'"
-                         " AND object_key = '1' AND before = '{\"depth\":7}'"
-                         " AND after = '{\"depth\":9}'");
+                         " AND object_key = '1' AND before = '{\"depth\":7,\"revision\":2}'"
+                         " AND after = '{\"depth\":9,\"revision\":3}'");
     test_ok(store, "{'command': 'set-pool-weight', 'args': {'pool': 'A', 'weight_hundredths': "
                    "250}}");
-    assert_logged(store, "who = 'tester' AND command = 'set-pool-weight' AND object = 'pool'"
-                         " AND object_key = 'A' AND before = '{\"weight_hundredths\":0}'"
-                         " AND after = '{\"weight_hundredths\":250}'");
+    assert_logged(store,
+                  "who = 'tester' AND command = 'set-pool-weight' AND object = 'pool'"
+                  " AND object_key = 'A' AND before = '{\"weight_hundredths\":0,\"revision\":1}'"
+                  " AND after = '{\"weight_hundredths\":250,\"revision\":2}'");
 }
 
 static void test_setting_marks_the_change_with_its_time(void **state)

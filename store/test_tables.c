@@ -545,7 +545,7 @@ static void test_vm_set_reports_and_logs_the_change(void **state)
     create_pool(store, "A");
     register_vm(store, 1, "A", "web");
     assert_int_equal(store_execute(store, request, "uid=7", &reply, NULL), 0);
-    change = json_array_get(json_object_get(reply, "changes"), 0);
+    change = json_array_get(json_object_get(json_object_get(reply, "result"), "changes"), 0);
     assert_string_equal(text_of(change, "object"), "vm");
     assert_string_equal(text_of(change, "key"), "1");
     assert_string_equal(text_of(json_object_get(change, "from"), "priority"), "medium");
@@ -788,14 +788,18 @@ static void test_changes_survive_reopening(void **state)
     "INSERT INTO vms (vm_id, uuid, name, pool, priority, weight_hundredths, created, updated)"     \
     " VALUES "
 
+#define INTO_GPUS                                                                                  \
+    "INSERT INTO gpus (gpu_id, uuid, pci, model, memory_bytes, device_index, state, first_seen,"   \
+    " last_seen) VALUES "
+
 /* The schema's own checks, behind those of the commands. */
 static void test_schema_refuses_bad_values(void **state)
 {
     static const char *const statements[] = {
-        "INSERT INTO gpus VALUES (64, 'u', 'p', 'm', 1, 0, 'present', 0, 0)",
-        "INSERT INTO gpus VALUES (0, 'u', 'p', 'm', -1, 0, 'present', 0, 0)",
-        "INSERT INTO gpus VALUES (0, 'u', 'p', 'm', 1, 0, 'broken', 0, 0)",
-        "INSERT INTO gpus VALUES (0, '', 'p', 'm', 1, 0, 'present', 0, 0)",
+        INTO_GPUS "(64, 'u', 'p', 'm', 1, 0, 'present', 0, 0)",
+        INTO_GPUS "(0, 'u', 'p', 'm', -1, 0, 'present', 0, 0)",
+        INTO_GPUS "(0, 'u', 'p', 'm', 1, 0, 'broken', 0, 0)",
+        INTO_GPUS "(0, '', 'p', 'm', 1, 0, 'present', 0, 0)",
         INTO_POOLS "('B', 'fair', '', 0, 0)",
         INTO_POOLS "(NULL, 'wfq', '', 0, 0)",
         INTO_POOLS "('', 'wfq', '', 0, 0)",
@@ -808,11 +812,28 @@ static void test_schema_refuses_bad_values(void **state)
         INTO_VMS "(1, NULL, NULL, 'A', 'low', 100.5, 0, 0)",
         INTO_VMS "(1, 'short', NULL, 'A', 'low', 100, 0, 0)",
         "DELETE FROM pools",
+        "UPDATE gpus SET revision = 0",
+        "UPDATE gpus SET numa_node = 65536",
+        "UPDATE gpus SET numa_node = -1",
+        "UPDATE gpus SET mig_mode = 'on'",
+        "UPDATE gpus SET driver = ''",
+        "UPDATE gpus SET source = 'guess'",
+        "UPDATE gpus SET drained = 2",
+        "UPDATE gpus SET drain_reason = 'why'",
+        "UPDATE gpus SET drained = 1, drain_reason = ''",
+        "UPDATE pools SET revision = 0",
+        "UPDATE vms SET revision = NULL",
+        "INSERT INTO thresholds VALUES ('', 1, 'warn')",
+        "INSERT INTO thresholds VALUES (NULL, 1, 'warn')",
+        "INSERT INTO thresholds VALUES ('t', 'hot', 'warn')",
+        "INSERT INTO thresholds VALUES ('t', 1, 'explode')",
+        "INSERT INTO thresholds VALUES ('t', 1, NULL)",
     };
     struct store *store = store_of(state);
 
     create_pool(store, "A");
     register_vm(store, 9, "A", "web");
+    json_decref(scan(store, GPU(0, "g0", "p0")));
     for (size_t i = 0; i < VGPU_ARRAY_SIZE(statements); i++)
         if (sqlite3_exec(store->db, statements[i], NULL, NULL, NULL) != SQLITE_CONSTRAINT)
             fail_msg("accepted: %s", statements[i]);

@@ -29,7 +29,7 @@
     "                    ELSE fault_window_s END) AS faults,"                                      \
     " faults_total, last.time AS last_fault, last.kind AS last_fault_kind,"                        \
     " last.text AS last_fault_text, quarantine_reason IS NOT NULL AS quarantined,"                 \
-    " quarantine_reason, quarantine_time, quarantined_by, created, updated"
+    " quarantine_reason, quarantine_time, quarantined_by, revision, created, updated"
 #define FROM                                                                                       \
     " FROM vms LEFT JOIN vm_faults last ON last.fault_id ="                                        \
     " (SELECT max(fault_id) FROM vm_faults f WHERE f.vm_id = vms.vm_id) "
@@ -53,14 +53,7 @@ int vm_insert(struct store *store, const struct vm_row *row, struct vgpu_err *er
 
 static json_t *row_json(sqlite3_stmt *row)
 {
-    json_t *vm = statement_json(row);
-    bool quarantined = json_integer_value(json_object_get(vm, "quarantined")) != 0;
-
-    if (json_object_set_new(vm, "quarantined", json_boolean(quarantined)) < 0) {
-        json_decref(vm);
-        return NULL;
-    }
-    return vm;
+    return statement_flag(statement_json(row), "quarantined");
 }
 
 int vm_find(struct store *store, int64_t vm_id, json_t **ret_vm, struct vgpu_err *err)
@@ -216,13 +209,18 @@ int vm_resolve(struct store_call *call, json_t **ret_vm, struct vgpu_err *err)
     return 0;
 }
 
+static json_int_t revision_of(const json_t *vm)
+{
+    return json_integer_value(json_object_get(vm, "revision"));
+}
+
 int vm_give(struct store_call *call, json_t *vm, json_t *old, json_t *new, struct vgpu_err *err)
 {
     char key[KEY_BYTES];
 
     if (json_object_set(call->result, "vm", vm) < 0)
         return database_no_memory(err);
-    if (json_equal(old, new))
+    if (old && new && !call->is_history && revision_of(old) == revision_of(new))
         return 0;
     snprintf(key, sizeof(key), "%lld", (long long)json_integer_value(json_object_get(vm, "vm_id")));
     return audit_record(call, "vm", key, old, new, err);
@@ -309,6 +307,7 @@ int vm_command_register(struct store_call *call, struct vgpu_err *err)
     if ((rc = read_new(call->args, &row, uuid, err)) < 0 ||
         (rc = pool_exists(call->store, row.pool, err)) < 0 ||
         (rc = check_free(call->store, &row, err)) < 0 || (rc = check_room(call->store, err)) < 0 ||
+        (rc = pool_check_room(call->store, row.pool, err)) < 0 ||
         (rc = vm_insert(call->store, &row, err)) < 0 ||
         (rc = vm_find(call->store, row.vm_id, &vm, err)) < 0)
         return rc;
@@ -375,7 +374,7 @@ int vm_command_set_priority(struct store_call *call, struct vgpu_err *err)
         (rc = args_word(call->args, "priority", true, vm_priorities, &priority, err)) < 0)
         return rc;
     return set_column(call,
-                      "UPDATE vms SET priority = ?2, updated = ?3"
+                      "UPDATE vms SET priority = ?2, updated = ?3, revision = revision + 1"
                       " WHERE vm_id = ?1 AND priority <> ?2",
                       priority, 0, err);
 }
@@ -390,9 +389,20 @@ int vm_command_set_weight(struct store_call *call, struct vgpu_err *err)
         (rc = read_weight(call->args, true, &hundredths, err)) < 0)
         return rc;
     return set_column(call,
-                      "UPDATE vms SET weight_hundredths = ?2, updated = ?3"
+                      "UPDATE vms SET weight_hundredths = ?2, updated = ?3, revision = revision + 1"
                       " WHERE vm_id = ?1 AND weight_hundredths <> ?2",
                       NULL, hundredths, err);
+}
+
+/* A VM that is in the pool already takes no more room in it. */
+static int check_move(struct store_call *call, const char *pool, struct vgpu_err *err)
+{
+    _cleanup_json_ json_t *vm = NULL;
+    int rc = vm_resolve(call, &vm, err);
+
+    if (rc < 0 || strcmp(json_string_value(json_object_get(vm, "pool")), pool) == 0)
+        return rc;
+    return pool_check_room(call->store, pool, err);
 }
 
 int vm_command_set_pool(struct store_call *call, struct vgpu_err *err)
@@ -403,10 +413,11 @@ int vm_command_set_pool(struct store_call *call, struct vgpu_err *err)
 
     if ((rc = args_known(call->args, known, err)) < 0 ||
         (rc = args_text(call->args, "pool", true, &pool, err)) < 0 ||
-        (rc = pool_exists(call->store, pool, err)) < 0)
+        (rc = pool_exists(call->store, pool, err)) < 0 || (rc = check_move(call, pool, err)) < 0)
         return rc;
     return set_column(call,
-                      "UPDATE vms SET pool = ?2, updated = ?3 WHERE vm_id = ?1 AND pool <> ?2",
+                      "UPDATE vms SET pool = ?2, updated = ?3, revision = revision + 1"
+                      " WHERE vm_id = ?1 AND pool <> ?2",
                       pool, 0, err);
 }
 
@@ -414,7 +425,7 @@ int vm_command_set(struct store_call *call, struct vgpu_err *err)
 {
     const struct setting_command *command =
         setting_command_find(vm_setting_commands, call->command);
-    char changes[SETTING_SQL_BYTES], sql[SETTING_SQL_BYTES + 64];
+    char changes[SETTING_SQL_BYTES], sql[SETTING_SQL_BYTES + 96];
     _cleanup_json_ json_t *old = NULL;
     _cleanup_json_ json_t *new = NULL;
     int64_t vm_id;
@@ -426,7 +437,8 @@ int vm_command_set(struct store_call *call, struct vgpu_err *err)
     if (!changes[0])
         return vm_give(call, old, old, old, err);
     vm_id = json_integer_value(json_object_get(old, "vm_id"));
-    snprintf(sql, sizeof(sql), "UPDATE vms SET %s, updated = ?2 WHERE vm_id = ?1", changes);
+    snprintf(sql, sizeof(sql),
+             "UPDATE vms SET %s, updated = ?2, revision = revision + 1 WHERE vm_id = ?1", changes);
     if ((rc = database_run(call->store->db, err, sql, "ii", vm_id, call->now)) < 0 ||
         (rc = vm_find(call->store, vm_id, &new, err)) < 0)
         return rc;

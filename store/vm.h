@@ -34,7 +34,10 @@ int vm_find(struct store *store, int64_t vm_id, json_t **ret_vm, struct vgpu_err
 /* Finds the one VM that a request names. -ENOENT, -ENOTUNIQ with a text that helps. */
 int vm_resolve(struct store_call *call, json_t **ret_vm, struct vgpu_err *err);
 
-/* Puts vm into the result, and the change from old to new, if it is one, into the audit log. */
+/*
+ * Puts vm into the result, and the change from old to new, if it is one, into the audit log: where
+ * one of them is NULL, their revisions differ, or the call is about history.
+ */
 int vm_give(struct store_call *call, json_t *vm, json_t *old, json_t *new, struct vgpu_err *err);
 
 /* The arguments that name a VM; NULL ends it. */

@@ -87,7 +87,8 @@ static int set_quarantine(struct store_call *call, int64_t vm_id, const char *re
 {
     return database_run(call->store->db, err,
                         "UPDATE vms SET quarantine_reason = ?2, quarantine_time = ?3,"
-                        " quarantined_by = ?4, updated = ?3 WHERE vm_id = ?1",
+                        " quarantined_by = ?4, updated = ?3, revision = revision + 1"
+                        " WHERE vm_id = ?1",
                         "isis", vm_id, reason, call->now, call->who);
 }
 
@@ -152,7 +153,8 @@ int vm_fault_command_unquarantine(struct store_call *call, struct vgpu_err *err)
         (rc = database_run(call->store->db, err,
                            "UPDATE vms SET quarantine_reason = NULL, quarantine_time = NULL,"
                            " quarantined_by = NULL, faults_from = coalesce((SELECT max(fault_id)"
-                           " FROM vm_faults f WHERE f.vm_id = ?1), 0), updated = ?2"
+                           " FROM vm_faults f WHERE f.vm_id = ?1), 0), updated = ?2,"
+                           " revision = revision + 1"
                            " WHERE vm_id = ?1 AND quarantine_reason IS NOT NULL",
                            "ii", id_of(old), call->now)) < 0)
         return rc;
@@ -171,7 +173,8 @@ int vm_fault_command_clear(struct store_call *call, struct vgpu_err *err)
         (rc = database_run(db, err, "DELETE FROM vm_faults WHERE vm_id = ?1", "i", id_of(old))) <
             0 ||
         (rc = database_run(db, err,
-                           "UPDATE vms SET faults_total = 0, faults_from = 0, updated = ?2"
+                           "UPDATE vms SET faults_total = 0, faults_from = 0, updated = ?2,"
+                           " revision = revision + 1"
                            " WHERE vm_id = ?1 AND faults_total > 0",
                            "ii", id_of(old), call->now)) < 0)
         return rc;

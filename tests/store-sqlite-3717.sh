@@ -45,12 +45,11 @@ compile() {
 }
 
 compile -o vgpu-store "$root/store/helper_main.c"
-for name in open upgrade tables settings faults helper; do
+names="open upgrade tables settings faults revisions"
+for name in $names helper; do
     compile -o "test-store-$name" "$root/store/test_$name.c" "$root/store/test_support.c" -lcmocka
 done
-./test-store-open
-./test-store-upgrade
-./test-store-tables
-./test-store-settings
-./test-store-faults
+for name in $names; do
+    "./test-store-$name"
+done
 ./test-store-helper ./vgpu-store

@@ -1,0 +1,255 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Tests of revisions: what raises them and what does not, and of the changes that replies list. */
+#include "store/test_support.h"
+
+#include <stdio.h>
+#include <string.h>
+
+static struct store *store_of(void **state)
+{
+    return ((struct fixture *)*state)->store;
+}
+
+#define SCAN_0(pci, model)                                                                         \
+    "{'command': 'record-gpus', 'args': {'gpus': [{'index': 0, 'uuid': 'g0', 'pci': '" pci         \
+    "', 'model': '" model "', 'memory_bytes': 42}]}}"
+
+/* VM 1 in pool A, pool B, GPU 0: all at revision 1. */
+static int setup(void **state)
+{
+    if (test_setup_store(state) < 0)
+        return -1;
+    test_ok(store_of(state), "{'command': 'create-pool', 'args': {'pool': 'A'}}");
+    test_ok(store_of(state), "{'command': 'create-pool', 'args': {'pool': 'B'}}");
+    test_ok(store_of(state), "{'command': 'register-vm', 'args': {'vm_id': 1, 'pool': 'A'}}");
+    test_ok(store_of(state), SCAN_0("p0", "M"));
+    return 0;
+}
+
+static json_int_t revision_in(const json_t *object)
+{
+    return json_integer_value(json_object_get(object, "revision"));
+}
+
+static int64_t revision_of(struct store *store, const char *table)
+{
+    char sql[96];
+
+    snprintf(sql, sizeof(sql), "SELECT revision FROM %s ORDER BY rowid LIMIT 1", table);
+    return test_count(store, sql);
+}
+
+static void test_revision_starts_at_1(void **state)
+{
+    assert_int_equal(revision_of(store_of(state), "vms"), 1);
+    assert_int_equal(revision_of(store_of(state), "pools"), 1);
+    assert_int_equal(revision_of(store_of(state), "gpus"), 1);
+}
+
+/* Each of them changes what it is about, once, and finds it so the second time. */
+static const struct {
+    const char *object, *table, *request;
+} changes[] = {
+    {"vm", "vms", "{'command': 'set-priority', 'args': {'vm': 1, 'priority': 'high'}}"},
+    {"vm", "vms", "{'command': 'set-weight', 'args': {'vm': 1, 'weight': 7}}"},
+    {"vm", "vms", "{'command': 'set-pool', 'args': {'vm': 1, 'pool': 'B'}}"},
+    {"vm", "vms", "{'command': 'set-rate', 'args': {'vm': 1, 'rate_per_s': 9}}"},
+    {"vm", "vms", "{'command': 'set-depth', 'args': {'vm': 1, 'depth': 9}}"},
+    {"vm", "vms", "{'command': 'set-bytes', 'args': {'vm': 1, 'bytes_in_flight': 1048576}}"},
+    {"vm", "vms", "{'command': 'set-timeout', 'args': {'vm': 1, 'job_timeout_ms': 99}}"},
+    {"vm", "vms", "{'command': 'set-memory', 'args': {'vm': 1, 'memory_bytes': 1048576}}"},
+    {"vm", "vms", "{'command': 'set-faults', 'args': {'vm': 1, 'fault_threshold': 9}}"},
+    {"vm", "vms", "{'command': 'quarantine', 'args': {'vm': 1, 'reason': 'why'}}"},
+    {"vm", "vms", "{'command': 'unquarantine', 'args': {'vm': 1}}"},
+    {"pool", "pools", "{'command': 'set-policy', 'args': {'pool': 'A', 'policy': 'strict'}}"},
+    {"pool", "pools", "{'command': 'set-slice', 'args': {'pool': 'A', 'slice_us': 999}}"},
+    {"pool", "pools", "{'command': 'set-max-vms', 'args': {'pool': 'A', 'max_vms': 9}}"},
+    {"pool", "pools",
+     "{'command': 'set-pool-weight', 'args': {'pool': 'A', 'weight_hundredths': 100}}"},
+    {"gpu", "gpus", "{'command': 'assign-gpu', 'args': {'gpu_id': 0, 'pool': 'A'}}"},
+    {"gpu", "gpus", "{'command': 'unassign-gpu', 'args': {'gpu_id': 0, 'pool': 'A'}}"},
+};
+
+static void test_revision_is_raised_by_each_change(void **state)
+{
+    struct store *store = store_of(state);
+
+    for (size_t i = 0; i < VGPU_ARRAY_SIZE(changes); i++) {
+        int64_t before = revision_of(store, changes[i].table);
+        _cleanup_json_ json_t *result = test_do(store, "%s", changes[i].request);
+
+        if (revision_of(store, changes[i].table) != before + 1 ||
+            revision_in(json_object_get(result, changes[i].object)) != before + 1)
+            fail_msg("not raised by one: %s", changes[i].request);
+        assert_int_equal(json_array_size(json_object_get(result, "changes")), 1);
+    }
+}
+
+static void test_revision_stays_where_all_is_as_asked(void **state)
+{
+    struct store *store = store_of(state);
+
+    for (size_t i = 0; i < VGPU_ARRAY_SIZE(changes); i++) {
+        _cleanup_json_ json_t *again = NULL;
+        int64_t before;
+
+        test_ok(store, "%s", changes[i].request);
+        before = revision_of(store, changes[i].table);
+        again = test_do(store, "%s", changes[i].request);
+        if (revision_of(store, changes[i].table) != before)
+            fail_msg("raised by nothing: %s", changes[i].request);
+        assert_true(json_is_false(json_object_get(again, "changed")));
+        assert_int_equal(json_array_size(json_object_get(again, "changes")), 0);
+    }
+}
+
+static void test_revision_of_a_pool_is_raised_by_its_gpus(void **state)
+{
+    struct store *store = store_of(state);
+
+    test_ok(store, "{'command': 'assign-gpu', 'args': {'gpu_id': 0, 'pool': 'A'}}");
+    test_ok(store, "{'command': 'assign-gpu', 'args': {'gpu_id': 0, 'pool': 'B'}}");
+    assert_int_equal(revision_of(store, "pools"), 2);
+    assert_int_equal(revision_of(store, "gpus"), 3);
+    test_ok(store, "{'command': 'unassign-gpu', 'args': {'gpu_id': 0}}");
+    assert_int_equal(revision_of(store, "pools"), 3);
+    assert_int_equal(revision_of(store, "gpus"), 5);
+    assert_int_equal(test_count(store, "SELECT min(revision) FROM pools WHERE pool = 'B'"), 3);
+}
+
+static void test_revision_of_a_gpu_is_raised_where_its_pool_goes(void **state)
+{
+    struct store *store = store_of(state);
+
+    test_ok(store, "{'command': 'assign-gpu', 'args': {'gpu_id': 0, 'pool': 'B'}}");
+    test_ok(store, "{'command': 'remove-pool', 'args': {'pool': 'B'}}");
+    assert_int_equal(revision_of(store, "gpus"), 3);
+}
+
+static void test_revision_of_a_gpu_is_raised_by_what_a_scan_found(void **state)
+{
+    struct store *store = store_of(state);
+    static const char *const scans[] = {SCAN_0("p1", "M"), SCAN_0("p1", "N"),
+                                        "{'command': 'record-gpus', 'args': {'gpus': []}}",
+                                        SCAN_0("p1", "N")};
+
+    for (size_t i = 0; i < VGPU_ARRAY_SIZE(scans); i++) {
+        test_ok(store, "%s", scans[i]);
+        assert_int_equal(revision_of(store, "gpus"), i + 2);
+        test_ok(store, "%s", scans[i]);
+        assert_int_equal(revision_of(store, "gpus"), i + 2);
+    }
+}
+
+/* Or a guest could make every change of an administrator's a conflict. */
+static void test_revision_is_not_a_guests_to_raise(void **state)
+{
+    struct store *store = store_of(state);
+    _cleanup_json_ json_t *result = NULL;
+
+    result = test_do(store,
+                     "{'command': 'record-fault', 'args': {'vm_id': 1, 'kind': 'k', 'text': 't'}}");
+    assert_int_equal(revision_of(store, "vms"), 1);
+    assert_int_equal(json_array_size(json_object_get(result, "changes")), 1);
+    test_ok(store, "{'command': 'record-fault', 'args': {'vm_id': 1, 'kind': 'k', 'text': 't', "
+                   "'quarantine': true}}");
+    assert_int_equal(revision_of(store, "vms"), 2);
+}
+
+static void test_revision_is_raised_by_clearing_faults(void **state)
+{
+    struct store *store = store_of(state);
+
+    test_ok(store, "{'command': 'record-fault', 'args': {'vm_id': 1, 'kind': 'k', 'text': 't'}}");
+    test_ok(store, "{'command': 'clear-faults', 'args': {'vm': 1}}");
+    assert_int_equal(revision_of(store, "vms"), 2);
+    test_ok(store, "{'command': 'clear-faults', 'args': {'vm': 1}}");
+    assert_int_equal(revision_of(store, "vms"), 2);
+}
+
+static void test_changes_have_what_was_and_is(void **state)
+{
+    _cleanup_json_ json_t *result = test_do(
+        store_of(state), "{'command': 'set-priority', 'args': {'vm': 1, 'priority': 'low'}}");
+    const json_t *change = json_array_get(json_object_get(result, "changes"), 0);
+    const json_t *from = json_object_get(change, "from"), *to = json_object_get(change, "to");
+
+    assert_string_equal(json_string_value(json_object_get(change, "object")), "vm");
+    assert_string_equal(json_string_value(json_object_get(change, "key")), "1");
+    assert_string_equal(json_string_value(json_object_get(from, "priority")), "medium");
+    assert_true(json_equal(to, json_object_get(result, "vm")));
+    assert_int_equal(revision_in(from), 1);
+    assert_int_equal(revision_in(to), 2);
+}
+
+static void test_changes_are_of_commands_that_change_only(void **state)
+{
+    _cleanup_json_ json_t *result = test_do(store_of(state), "{'command': 'list-vms'}");
+
+    assert_null(json_object_get(result, "changes"));
+}
+
+/* what schema 5 brought besides */
+
+static void test_pool_takes_no_more_than_its_most_vms(void **state)
+{
+    struct store *store = store_of(state);
+
+    test_ok(store, "{'command': 'set-max-vms', 'args': {'pool': 'A', 'max_vms': 2}}");
+    test_ok(store, "{'command': 'register-vm', 'args': {'vm_id': 2, 'pool': 'A'}}");
+    test_ok(store, "{'command': 'register-vm', 'args': {'vm_id': 3, 'pool': 'B'}}");
+    test_refuse(store, ENOSPC, "pool 'A' is full: it has 2 VMs and takes 2 at most",
+                "{'command': 'register-vm', 'args': {'vm_id': 4, 'pool': 'A'}}");
+    test_refuse(store, ENOSPC, "pool 'A' is full",
+                "{'command': 'set-pool', 'args': {'vm': 3, 'pool': 'A'}}");
+    test_ok(store, "{'command': 'set-pool', 'args': {'vm': 2, 'pool': 'A'}}");
+    test_ok(store, "{'command': 'set-max-vms', 'args': {'pool': 'A', 'max_vms': 0}}");
+    test_ok(store, "{'command': 'set-pool', 'args': {'vm': 3, 'pool': 'A'}}");
+}
+
+static void test_pool_keeps_the_vms_that_it_has_above_its_most(void **state)
+{
+    struct store *store = store_of(state);
+
+    test_ok(store, "{'command': 'register-vm', 'args': {'vm_id': 2, 'pool': 'A'}}");
+    test_ok(store, "{'command': 'set-max-vms', 'args': {'pool': 'A', 'max_vms': 1}}");
+    assert_int_equal(test_count(store, "SELECT count(*) FROM vms WHERE pool = 'A'"), 2);
+    test_refuse(store, ENOSPC, "it has 2 VMs and takes 1 at most",
+                "{'command': 'register-vm', 'args': {'vm_id': 4, 'pool': 'A'}}");
+}
+
+static void test_gpu_of_the_pci_bus_serves_no_pool(void **state)
+{
+    struct store *store = store_of(state);
+
+    assert_int_equal(sqlite3_exec(store->db, "UPDATE gpus SET source = 'pci', driver = 'vfio-pci'",
+                                  NULL, NULL, NULL),
+                     SQLITE_OK);
+    test_refuse(store, EINVAL,
+                "GPU 0 is known from the PCI bus only (kernel driver: 'vfio-pci'); it can serve a "
+                "pool once",
+                "{'command': 'assign-gpu', 'args': {'gpu_id': 0, 'pool': 'A'}}");
+}
+
+#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, test_teardown)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        TEST(test_revision_starts_at_1),
+        TEST(test_revision_is_raised_by_each_change),
+        TEST(test_revision_stays_where_all_is_as_asked),
+        TEST(test_revision_of_a_pool_is_raised_by_its_gpus),
+        TEST(test_revision_of_a_gpu_is_raised_where_its_pool_goes),
+        TEST(test_revision_of_a_gpu_is_raised_by_what_a_scan_found),
+        TEST(test_revision_is_not_a_guests_to_raise),
+        TEST(test_revision_is_raised_by_clearing_faults),
+        TEST(test_changes_have_what_was_and_is),
+        TEST(test_changes_are_of_commands_that_change_only),
+        TEST(test_pool_takes_no_more_than_its_most_vms),
+        TEST(test_pool_keeps_the_vms_that_it_has_above_its_most),
+        TEST(test_gpu_of_the_pci_bus_serves_no_pool),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
