@@ -6,9 +6,11 @@
 #include "store/audit.h"
 #include "store/database.h"
 #include "store/gpu.h"
+#include "store/gpu_drain.h"
 #include "store/pool.h"
 #include "store/pool_gpu.h"
 #include "store/text.h"
+#include "store/threshold_row.h"
 #include "store/vm.h"
 #include "store/vm_fault.h"
 
@@ -32,8 +34,10 @@ static const struct command {
     {"assign-gpu", true, pool_gpu_command_assign},
     {"clear-faults", true, vm_fault_command_clear},
     {"create-pool", true, pool_command_create},
+    {"drain-gpu", true, gpu_drain_command_drain},
     {"list-gpus", false, gpu_command_list},
     {"list-pools", false, pool_command_list},
+    {"list-thresholds", false, threshold_command_list},
     {"list-vms", false, vm_command_list},
     {"quarantine", true, vm_fault_command_quarantine},
     {"record-fault", true, vm_fault_command_record},
@@ -41,6 +45,7 @@ static const struct command {
     {"register-vm", true, vm_command_register},
     {"remove-pool", true, pool_command_remove},
     {"remove-vm", true, vm_command_remove},
+    {"resume-gpu", true, gpu_drain_command_resume},
     {"set-bytes", true, vm_command_set},
     {"set-depth", true, vm_command_set},
     {"set-faults", true, vm_command_set},
@@ -52,6 +57,7 @@ static const struct command {
     {"set-priority", true, vm_command_set_priority},
     {"set-rate", true, vm_command_set},
     {"set-slice", true, pool_command_set},
+    {"set-threshold", true, threshold_command_set},
     {"set-timeout", true, vm_command_set},
     {"set-weight", true, vm_command_set_weight},
     {"show-vm", false, vm_fault_command_show},

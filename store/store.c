@@ -15,6 +15,7 @@
 #include "store/migration.h"
 #include "store/pool.h"
 #include "store/pool_gpu.h"
+#include "store/threshold_row.h"
 #include "store/vm.h"
 
 static int64_t system_now_s(void)
@@ -271,16 +272,18 @@ int store_snapshot(struct store *store, json_t **ret_snapshot, struct vgpu_err *
     _cleanup_json_ json_t *pools = NULL;
     _cleanup_json_ json_t *pool_gpus = NULL;
     _cleanup_json_ json_t *vms = NULL;
+    _cleanup_json_ json_t *rules = NULL;
     json_t *snapshot;
     int rc;
 
     if ((rc = gpu_list(store, false, &gpus, err)) < 0 ||
         (rc = pool_list(store, false, &pools, err)) < 0 ||
         (rc = pool_gpu_list(store, &pool_gpus, err)) < 0 ||
-        (rc = vm_list(store, NULL, &vms, err)) < 0)
+        (rc = vm_list(store, NULL, &vms, err)) < 0 || (rc = threshold_list(store, &rules, err)) < 0)
         return rc;
-    snapshot = json_pack("{s:i, s:O, s:O, s:O, s:O}", "schema_version", STORE_SCHEMA_VERSION,
-                         "gpus", gpus, "pools", pools, "pool_gpus", pool_gpus, "vms", vms);
+    snapshot =
+        json_pack("{s:i, s:O, s:O, s:O, s:O, s:O}", "schema_version", STORE_SCHEMA_VERSION, "gpus",
+                  gpus, "pools", pools, "pool_gpus", pool_gpus, "vms", vms, "thresholds", rules);
     if (!snapshot)
         return database_no_memory(err);
     *ret_snapshot = snapshot;
