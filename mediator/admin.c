@@ -130,6 +130,18 @@ static void vm_shown(void *context, json_t *answer)
     store_answered(context, answer);
 }
 
+/* What the GPU's counters say now is accepted, whether it was drained or not. */
+static void resumed(void *context, json_t *answer)
+{
+    const struct admin_client *client = context;
+    const json_t *gpu = json_object_get(json_object_get(answer, "result"), "gpu");
+    const json_t *gpu_id = json_object_get(gpu, "gpu_id");
+
+    if (json_is_integer(gpu_id))
+        checkup_resumed(client->admin->mediator, (uint32_t)json_integer_value(gpu_id));
+    store_answered(context, answer);
+}
+
 static void ask_store(struct admin_client *client, json_t *request, helper_reply_fn *answered)
 {
     if (json_object_set_new(request, "who", json_string(client->who)) < 0 ||
@@ -313,11 +325,22 @@ static void show_events(struct admin_client *client, const json_t *args)
         send_events(client);
 }
 
+static void show_health(struct admin_client *client)
+{
+    json_t *health = checkup_json(client->admin->mediator);
+
+    if (health)
+        reply(client, json_pack("{s:b, s:o}", "ok", 1, "result", health));
+    else
+        reply_error(client, ENOMEM, "out of memory");
+}
+
 static void execute(struct admin_client *client, json_t *request)
 {
     const char *command = json_string_value(json_object_get(request, "command"));
     const json_t *args = json_object_get(request, "args");
-    bool own = command && (strcmp(command, "status") == 0 || strcmp(command, "scan-gpus") == 0);
+    bool own = command && (strcmp(command, "status") == 0 || strcmp(command, "scan-gpus") == 0 ||
+                           strcmp(command, "health") == 0);
     char text[160];
 
     if (!command) {
@@ -327,6 +350,10 @@ static void execute(struct admin_client *client, json_t *request)
         reply_error(client, EINVAL, text);
     } else if (strcmp(command, "status") == 0) {
         show_status(client);
+    } else if (strcmp(command, "health") == 0) {
+        show_health(client);
+    } else if (strcmp(command, "resume-gpu") == 0) {
+        ask_store(client, request, resumed);
     } else if (strcmp(command, "events") == 0) {
         show_events(client, args);
     } else if (strcmp(command, "scan-gpus") == 0) {

@@ -100,15 +100,19 @@ static int take_gpu(struct config *config, const json_t *object, struct vgpu_err
     struct config_gpu *gpu = &config->gpus[config->n_gpus++];
     const json_t *memory = json_object_get(object, "memory_bytes");
     const char *state = json_string_value(json_object_get(object, "state"));
+    const char *source = json_string_value(json_object_get(object, "source"));
     json_int_t id;
 
     if (!take_number(object, "gpu_id", 0, CONFIG_GPUS_MAX - 1, &id) ||
         !take_text(object, "uuid", gpu->uuid, sizeof(gpu->uuid)) ||
-        !take_text(object, "model", gpu->model, sizeof(gpu->model)))
+        !take_text(object, "model", gpu->model, sizeof(gpu->model)) ||
+        !take_text(object, "drain_reason", gpu->drain_reason, sizeof(gpu->drain_reason)))
         return not_understood(err, "a GPU");
     gpu->id = (uint32_t)id;
     gpu->memory_bytes = json_integer_value(memory) > 0 ? (uint64_t)json_integer_value(memory) : 0;
     gpu->present = state && strcmp(state, "present") == 0;
+    gpu->pci_only = source && strcmp(source, "pci") == 0;
+    gpu->drained = json_is_true(json_object_get(object, "drained"));
     return 0;
 }
 
@@ -194,6 +198,38 @@ static int take_array(struct config *config, const json_t *snapshot, const char 
     return 0;
 }
 
+/* A threshold of another version's is left out; what the store does not name keeps its default. */
+static int take_threshold(struct config *config, const json_t *object, struct vgpu_err *err)
+{
+    enum threshold_id id = threshold_find(json_string_value(json_object_get(object, "name")));
+    const json_t *value = json_object_get(object, "value");
+    enum threshold_action action =
+        threshold_action_find(json_string_value(json_object_get(object, "action")));
+
+    if (id == THRESHOLD_N)
+        return 0;
+    if (!json_is_number(value) || action == THRESHOLD_N_ACTIONS)
+        return not_understood(err, "a threshold");
+    config->rules[id] = (struct threshold_rule){json_number_value(value), action};
+    return 0;
+}
+
+static int take_thresholds(struct config *config, const json_t *snapshot, struct vgpu_err *err)
+{
+    const json_t *list = json_object_get(snapshot, "thresholds"), *item;
+    size_t i;
+
+    for (int id = 0; id < THRESHOLD_N; id++)
+        config->rules[id] = thresholds[id].rule;
+    json_array_foreach (list, i, item) {
+        int rc = take_threshold(config, item, err);
+
+        if (rc < 0)
+            return rc;
+    }
+    return 0;
+}
+
 static bool make_arrays(struct config *config, const json_t *snapshot)
 {
     size_t gpus = json_array_size(json_object_get(snapshot, "gpus"));
@@ -219,7 +255,8 @@ int config_parse(const json_t *snapshot, struct config **ret_config, struct vgpu
         (rc = take_array(config, snapshot, "pools", CONFIG_POOLS_MAX, take_pool, err)) < 0 ||
         (rc = take_array(config, snapshot, "pool_gpus", CONFIG_GPUS_MAX * CONFIG_POOLS_MAX,
                          take_pool_gpu, err)) < 0 ||
-        (rc = take_array(config, snapshot, "vms", CONFIG_VMS_MAX, take_vm, err)) < 0) {
+        (rc = take_array(config, snapshot, "vms", CONFIG_VMS_MAX, take_vm, err)) < 0 ||
+        (rc = take_thresholds(config, snapshot, err)) < 0) {
         config_free(config);
         return rc;
     }

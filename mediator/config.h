@@ -12,6 +12,7 @@
 #include <jansson.h>
 
 #include "common/err.h"
+#include "store/threshold.h"
 
 #define CONFIG_NAME_BYTES 65 /* with NUL */
 #define CONFIG_UUID_BYTES 65
@@ -23,7 +24,10 @@
 struct config_gpu {
     uint32_t id;
     bool present;
+    bool pci_only; /* NVML does not know it */
+    bool drained;
     uint64_t memory_bytes;
+    char drain_reason[CONFIG_TEXT_BYTES];
     char uuid[CONFIG_UUID_BYTES], model[CONFIG_NAME_BYTES];
 };
 
@@ -53,6 +57,7 @@ struct config {
     struct config_gpu *gpus;
     struct config_pool *pools;
     struct config_vm *vms;
+    struct threshold_rule rules[THRESHOLD_N];
 };
 
 /* -EPROTO: not understood, with the reason. */

@@ -89,7 +89,8 @@ static bool may_have_spares(const struct mediator *mediator, const struct config
 {
     const struct config *config = mediator->config;
 
-    if (!gpu->present || !gpu->uuid[0] || strlen(gpu->uuid) >= VGPU_GPU_UUID_BYTES)
+    if (!gpu->present || !gpu->uuid[0] || strlen(gpu->uuid) >= VGPU_GPU_UUID_BYTES ||
+        !health_takes_channels(mediator->health[gpu->id].state))
         return false;
     /* The launcher takes no other characters. */
     for (const char *c = gpu->uuid; *c; c++)
@@ -116,6 +117,17 @@ static void push_spares(struct mediator *mediator)
         mediator->spared_gpus |= UINT64_C(1) << config->gpus[i].id;
     }
     mediator->spares_unsent = link_spares(&mediator->link, &wish) == -EAGAIN;
+}
+
+void mediator_update_spares(struct mediator *mediator)
+{
+    uint64_t wished = 0;
+
+    for (unsigned i = 0; mediator->config && i < mediator->config->n_gpus; i++)
+        if (may_have_spares(mediator, &mediator->config->gpus[i]))
+            wished |= UINT64_C(1) << mediator->config->gpus[i].id;
+    if (mediator->in_charge && mediator->settings->spares > 0 && wished != mediator->spared_gpus)
+        push_spares(mediator);
 }
 
 static void link_spare_state(void *context, const struct vgpu_launch_spare_state *state)
@@ -153,22 +165,16 @@ struct gpu *mediator_gpu(struct mediator *mediator, uint32_t gpu_id)
         mediator->gpus[gpu_id] = gpu_new(mediator->loop, &mediator->settings->lease, gpu_id, &err);
         if (mediator->gpus[gpu_id] && mediator->config)
             gpu_configure(mediator->gpus[gpu_id], mediator->config);
-        if (mediator->gpus[gpu_id] && !mediator->in_charge)
-            gpu_pause(mediator->gpus[gpu_id], true);
+        if (mediator->gpus[gpu_id])
+            checkup_apply(mediator, mediator->gpus[gpu_id]);
     }
     return mediator->gpus[gpu_id];
 }
 
 bool mediator_gpu_ok(const struct mediator *mediator, uint32_t gpu_id)
 {
-    const struct config_gpu *gpu;
-
-    if (mediator->samples[gpu_id].lost)
-        return false;
-    if (!mediator->config) /* nothing is known against it */
-        return true;
-    gpu = config_gpu(mediator->config, gpu_id);
-    return gpu && gpu->present;
+    /* Without a configuration nothing is known against it. */
+    return !mediator->config || !health_is_suspect(&mediator->health[gpu_id]);
 }
 
 /* What the placement knows of a GPU. */
@@ -176,8 +182,8 @@ static struct place_gpu weigh(const struct mediator *mediator, const struct conf
 {
     const struct gpu *gpu = mediator->gpus[config->id];
     const struct gpu_sample *sample = &mediator->samples[config->id];
-    struct place_gpu place = {.usable =
-                                  config->present && strlen(config->uuid) < VGPU_GPU_UUID_BYTES,
+    struct place_gpu place = {.usable = health_takes_channels(mediator->health[config->id].state) &&
+                                        strlen(config->uuid) < VGPU_GPU_UUID_BYTES,
                               .free_bytes = config->memory_bytes};
     struct sched_stats stats;
 
@@ -207,6 +213,7 @@ int mediator_place(struct mediator *mediator, const struct vm *vm, uint32_t *ret
     const struct config_pool *pool = config_pool(mediator->config, vm->config.pool);
     struct place_gpu gpus[MEDIATOR_GPUS_MAX];
     uint32_t ids[MEDIATOR_GPUS_MAX], n = 0, index;
+    char text[HEALTH_REASON_BYTES];
 
     for (unsigned i = 0; pool && i < mediator->config->n_gpus; i++) {
         const struct config_gpu *gpu = &mediator->config->gpus[i];
@@ -222,7 +229,9 @@ int mediator_place(struct mediator *mediator, const struct vm *vm, uint32_t *ret
     /* What the VM may take at most is not promised to it: a GPU without that much will do. */
     if (place_channel(gpus, n, vm->config.memory_bytes, &index) < 0 &&
         place_channel(gpus, n, 0, &index) < 0)
-        return vgpu_err_set(err, ENODEV, "no GPU of pool '%s' is there", vm->config.pool);
+        return vgpu_err_set(err, ENODEV,
+                            "no GPU of pool '%s' takes new channels; GPU %" PRIu32 " is %s",
+                            vm->config.pool, ids[0], checkup_text(mediator, ids[0], text));
     *ret_gpu_id = ids[index];
     return 0;
 }
@@ -297,6 +306,7 @@ int mediator_configure(struct mediator *mediator, const json_t *snapshot, struct
         return rc;
     config_free(mediator->config);
     mediator->config = config;
+    checkup_configured(mediator);
     configure_gpus(mediator);
     configure_vms(mediator);
     if (link_ready(&mediator->link))
@@ -361,7 +371,7 @@ static void link_listed(void *context)
     mediator->in_charge = true;
     for (unsigned i = 0; i < MEDIATOR_GPUS_MAX; i++)
         if (mediator->gpus[i])
-            gpu_pause(mediator->gpus[i], false);
+            checkup_apply(mediator, mediator->gpus[i]);
     memory_adopted(mediator);
     for (struct vm *vm = mediator->vms; vm; vm = vm->next) {
         channels += vm_living(vm);
@@ -627,6 +637,7 @@ int mediator_init(struct mediator *mediator, const struct mediator_settings *set
                                   .stop_timer = {.fire = stop_late, .context = mediator}};
     memory_init(mediator);
     stray_init(mediator);
+    checkup_init(mediator);
     link_init(&mediator->link, loop, settings->launcher_socket, &link_hooks, mediator);
     rc = events_init(&mediator->events, loop);
     if (rc < 0)
@@ -656,6 +667,7 @@ void mediator_release(struct mediator *mediator)
         vm_abandon(mediator->vms);
     memory_release(mediator);
     stray_release(mediator);
+    checkup_release(mediator);
     events_release(&mediator->events);
     accounts_release(&mediator->accounts);
     config_free(mediator->config);

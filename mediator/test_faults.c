@@ -385,11 +385,13 @@ static bool gpu_is(const struct host *host, const char *state)
     return is;
 }
 
-/* What fails while the GPU is lost is nobody's fault. */
+/* Whose work goes with the GPU is told so, and nobody is charged for that. */
 static void test_faults_are_not_those_of_a_lost_gpu(void **state)
 {
     struct host *host = *state;
     struct guest guest;
+    struct guest_channel busy, idle;
+    union message message;
     char lost[96];
 
     snprintf(lost, sizeof(lost), "%s/lost", host->dir);
@@ -398,10 +400,20 @@ static void test_faults_are_not_those_of_a_lost_gpu(void **state)
     host_start_mediator(host, NULL);
     unsetenv("FAKE_NVML_LOST");
     guest = guest_hello(host, 1);
+    guest_open(&guest, &busy);
+    guest_open(&guest, &idle);
+    channel_order(&busy, FAKE_HANG, 1, 10);
+    AWAIT(busy.orders->granted == 1);
     write_line(lost, 0, 0);
-    AWAIT(gpu_is(host, "unhealthy"));
-    end_by(&guest, FAKE_CRASH);
-    end_by(&guest, FAKE_LIAR);
+    for (int i = 0; i < 2; i++) {
+        guest_expect(&guest, VGPU_MSG_GONE, &message);
+        assert_int_equal(message.gone.status, VGPU_NO_GPU);
+        assert_non_null(strstr(message.gone.text, "GPU 0 is unhealthy: it is lost"));
+    }
+    channel_forget(&busy);
+    channel_forget(&idle);
+    assert_true(gpu_is(host, "unhealthy"));
+    expect_refused(&guest, VGPU_NO_GPU);
     assert_int_equal(vm_number(host, 1, "faults"), 0);
     assert_int_equal(unlink(lost), 0);
     AWAIT(gpu_is(host, "ok"));

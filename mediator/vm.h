@@ -48,7 +48,7 @@ struct vm {
     struct budget budget;
     struct faults *faults; /* NULL: there were none */
     struct vgpu_log_limit event_limit;
-    bool quarantine_due;   /* in force here; the store has not answered yet */
+    bool quarantine_due; /* in force here; the store has not answered yet */
 };
 
 /* Added to the mediator's list. Without a socket yet. NULL when out of memory. */
@@ -85,6 +85,9 @@ void vm_adopt(struct vm *vm, struct channel *channel);
 void vm_spawned(struct channel *channel, int32_t pid, int error, const char *text);
 void vm_exited(struct channel *channel, const struct vgpu_launch_exited *exited);
 void vm_launcher_lost(struct channel *channel);
+
+/* Makes its lease page say whether its VM is quarantined, and whether its GPU runs nothing. */
+void vm_flag_channel(struct channel *channel);
 
 /* Tells the worker to end, kills it if it does not, and notes why. */
 void vm_end_channel(struct channel *channel, enum vgpu_status status, const char *text);
