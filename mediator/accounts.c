@@ -4,6 +4,8 @@
 #include <errno.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/random.h>
+#include <time.h>
 #include <vgpu/launch.h>
 
 #include "ring/pages.h"
@@ -20,9 +22,13 @@ int accounts_init(struct accounts *accounts, int fd, struct vgpu_err *err)
     if (page->magic != VGPU_MAGIC || page->layout != ACCOUNTS_LAYOUT ||
         page->used > accounts->max) {
         page->used = 0;
+        page->id = 0;
         page->layout = ACCOUNTS_LAYOUT;
         page_store_u32(&page->magic, VGPU_MAGIC);
     }
+    while (page->id == 0)
+        if (getrandom(&page->id, sizeof(page->id), 0) != sizeof(page->id))
+            page->id = (uint64_t)time(NULL); /* no random numbers here: at least not those before */
     accounts->page = page;
     return 0;
 }

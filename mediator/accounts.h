@@ -22,8 +22,7 @@ struct accounts_record {
     /* Of channels that have ended; what the workers said, for show only. */
     uint64_t jobs_done, jobs_failed, jobs_refused, wait_ns;
     /* Of the slot ACCOUNTS_OF_VM: faults that the store has not answered yet; fault.c. */
-    uint64_t unstored_faults, fault_time_s;
-    uint64_t reserved;
+    uint64_t unstored_faults, fault_time_s, fault_serial;
 };
 _Static_assert(sizeof(struct accounts_record) == 120, "struct accounts_record is 120 bytes");
 
@@ -36,7 +35,9 @@ struct accounts_slot {
 _Static_assert(sizeof(struct accounts_slot) == 256, "struct accounts_slot is 256 bytes");
 
 struct accounts_page {
-    uint32_t magic, layout, used, reserved[61]; /* used: slots that were ever taken */
+    uint32_t magic, layout, used, reserved; /* used: slots that were ever taken */
+    uint64_t id;                            /* another one for each page; never 0 */
+    uint64_t reserved_too[29];
     struct accounts_slot slots[];
 };
 _Static_assert(sizeof(struct accounts_page) == 256, "the page's head is 256 bytes");

@@ -156,9 +156,10 @@ static int priority_number(const json_t *object)
     return -1;
 }
 
-static int take_vm(struct config *config, const json_t *object, struct vgpu_err *err)
+/* vm must be zero. */
+static int read_vm(const struct config *config, const json_t *object, struct config_vm *vm,
+                   struct vgpu_err *err)
 {
-    struct config_vm *vm = &config->vms[config->n_vms++];
     double weight = json_number_value(json_object_get(object, "weight"));
     int priority = priority_number(object);
     json_int_t id;
@@ -179,6 +180,14 @@ static int take_vm(struct config *config, const json_t *object, struct vgpu_err 
     vm->weight_hundredths = (uint32_t)(weight * 100.0 + 0.5);
     vm->quarantined = json_is_true(json_object_get(object, "quarantined"));
     return 0;
+}
+
+static int take_vm(struct config *config, const json_t *object, struct vgpu_err *err)
+{
+    struct config_vm *vm = &config->vms[config->n_vms++];
+
+    vm->changed = true;
+    return read_vm(config, object, vm, err);
 }
 
 typedef int take_fn(struct config *config, const json_t *object, struct vgpu_err *err);
@@ -230,36 +239,160 @@ static int take_thresholds(struct config *config, const json_t *snapshot, struct
     return 0;
 }
 
-static bool make_arrays(struct config *config, const json_t *snapshot)
+/* n_vms: room for them. NULL when out of memory. */
+static struct config *config_new(const json_t *json, size_t n_vms)
 {
-    size_t gpus = json_array_size(json_object_get(snapshot, "gpus"));
-    size_t pools = json_array_size(json_object_get(snapshot, "pools"));
-    size_t vms = json_array_size(json_object_get(snapshot, "vms"));
+    struct config *config = calloc(1, sizeof(*config));
+    size_t gpus = json_array_size(json_object_get(json, "gpus"));
+    size_t pools = json_array_size(json_object_get(json, "pools"));
 
+    if (!config)
+        return NULL;
     config->gpus = calloc(gpus + 1, sizeof(*config->gpus));
     config->pools = calloc(pools + 1, sizeof(*config->pools));
-    config->vms = calloc(vms + 1, sizeof(*config->vms));
-    return config->gpus && config->pools && config->vms;
+    config->vms = calloc(n_vms + 1, sizeof(*config->vms));
+    if (config->gpus && config->pools && config->vms)
+        return config;
+    config_free(config);
+    return NULL;
+}
+
+/* All but the VMs. */
+static int take_host(struct config *config, const json_t *json, struct vgpu_err *err)
+{
+    int rc;
+
+    if ((rc = take_array(config, json, "gpus", CONFIG_GPUS_MAX, take_gpu, err)) < 0 ||
+        (rc = take_array(config, json, "pools", CONFIG_POOLS_MAX, take_pool, err)) < 0)
+        return rc;
+    rc = take_array(config, json, "pool_gpus", CONFIG_GPUS_MAX * CONFIG_POOLS_MAX, take_pool_gpu,
+                    err);
+    return rc < 0 ? rc : take_thresholds(config, json, err);
+}
+
+static int by_id(const void *a, const void *b)
+{
+    const struct config_vm *left = a, *right = b;
+
+    return (left->id > right->id) - (left->id < right->id);
 }
 
 int config_parse(const json_t *snapshot, struct config **ret_config, struct vgpu_err *err)
 {
-    struct config *config = calloc(1, sizeof(*config));
+    struct config *config = config_new(snapshot, json_array_size(json_object_get(snapshot, "vms")));
     int rc;
 
-    if (!config || !make_arrays(config, snapshot)) {
-        config_free(config);
+    if (!config)
         return vgpu_err_set(err, ENOMEM, "out of memory");
-    }
-    if ((rc = take_array(config, snapshot, "gpus", CONFIG_GPUS_MAX, take_gpu, err)) < 0 ||
-        (rc = take_array(config, snapshot, "pools", CONFIG_POOLS_MAX, take_pool, err)) < 0 ||
-        (rc = take_array(config, snapshot, "pool_gpus", CONFIG_GPUS_MAX * CONFIG_POOLS_MAX,
-                         take_pool_gpu, err)) < 0 ||
-        (rc = take_array(config, snapshot, "vms", CONFIG_VMS_MAX, take_vm, err)) < 0 ||
-        (rc = take_thresholds(config, snapshot, err)) < 0) {
+    if ((rc = take_host(config, snapshot, err)) < 0 ||
+        (rc = take_array(config, snapshot, "vms", CONFIG_VMS_MAX, take_vm, err)) < 0) {
         config_free(config);
         return rc;
     }
+    qsort(config->vms, config->n_vms, sizeof(config->vms[0]), by_id);
+    config->host_changed = true;
+    *ret_config = config;
+    return 0;
+}
+
+/* The VM's place among those that came from the earlier configuration. */
+static struct config_vm *place_of(struct config *config, uint32_t id)
+{
+    unsigned low = 0, high = config->n_vms;
+
+    while (low < high) {
+        unsigned middle = low + (high - low) / 2;
+
+        if (config->vms[middle].id < id)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return &config->vms[low];
+}
+
+static bool is_at(const struct config *config, const struct config_vm *place, uint32_t id)
+{
+    return place < config->vms + config->n_vms && place->id == id;
+}
+
+static int change_vm(struct config *config, const json_t *object, struct vgpu_err *err)
+{
+    struct config_vm vm = {.id = 0}, *place;
+    unsigned after;
+    int rc = read_vm(config, object, &vm, err);
+
+    if (rc < 0)
+        return rc;
+    vm.changed = true;
+    place = place_of(config, vm.id);
+    if (!is_at(config, place, vm.id)) {
+        if (config->n_vms >= CONFIG_VMS_MAX)
+            return not_understood(err, "one VM more than there can be");
+        after = (unsigned)(config->vms + config->n_vms - place);
+        memmove(place + 1, place, after * sizeof(*place));
+        config->n_vms++;
+    }
+    *place = vm;
+    return 0;
+}
+
+static int remove_vm(struct config *config, const json_t *id, struct vgpu_err *err)
+{
+    struct config_vm *place = place_of(config, (uint32_t)json_integer_value(id));
+
+    if (!is_at(config, place, (uint32_t)json_integer_value(id)))
+        return not_understood(err, "a VM that is gone was never there");
+    config->n_vms--;
+    memmove(place, place + 1, (size_t)(config->vms + config->n_vms - place) * sizeof(*place));
+    return 0;
+}
+
+/* Every VM must still have a pool: those that are as they were too. */
+static int check_pools(const struct config *config, struct vgpu_err *err)
+{
+    for (unsigned i = 0; i < config->n_vms; i++)
+        if (!config_pool(config, config->vms[i].pool))
+            return not_understood(err, "a VM without its pool");
+    return 0;
+}
+
+static bool same_rules(const struct config *a, const struct config *b)
+{
+    for (int i = 0; i < THRESHOLD_N; i++)
+        if (a->rules[i].value != b->rules[i].value || a->rules[i].action != b->rules[i].action)
+            return false;
+    return true;
+}
+
+static bool same_host(const struct config *a, const struct config *b)
+{
+    return a->n_gpus == b->n_gpus && a->n_pools == b->n_pools &&
+           memcmp(a->gpus, b->gpus, a->n_gpus * sizeof(a->gpus[0])) == 0 &&
+           memcmp(a->pools, b->pools, a->n_pools * sizeof(a->pools[0])) == 0 && same_rules(a, b);
+}
+
+int config_change(const struct config *old, const json_t *delta, struct config **ret_config,
+                  struct vgpu_err *err)
+{
+    const json_t *vms = json_object_get(delta, "vms");
+    struct config *config = config_new(delta, old->n_vms + json_array_size(vms));
+    int rc;
+
+    if (!config)
+        return vgpu_err_set(err, ENOMEM, "out of memory");
+    config->n_vms = old->n_vms;
+    memcpy(config->vms, old->vms, old->n_vms * sizeof(config->vms[0]));
+    for (unsigned i = 0; i < config->n_vms; i++)
+        config->vms[i].changed = false;
+    if ((rc = take_host(config, delta, err)) < 0 ||
+        (rc = take_array(config, delta, "vms_gone", CONFIG_VMS_MAX, remove_vm, err)) < 0 ||
+        (rc = take_array(config, delta, "vms", CONFIG_VMS_MAX, change_vm, err)) < 0 ||
+        (rc = check_pools(config, err)) < 0) {
+        config_free(config);
+        return rc;
+    }
+    config->host_changed = !same_host(old, config);
     *ret_config = config;
     return 0;
 }
@@ -292,10 +425,9 @@ const struct config_pool *config_pool(const struct config *config, const char *n
 
 const struct config_vm *config_vm(const struct config *config, uint32_t id)
 {
-    for (unsigned i = 0; i < config->n_vms; i++)
-        if (config->vms[i].id == id)
-            return &config->vms[i];
-    return NULL;
+    const struct config_vm key = {.id = id};
+
+    return bsearch(&key, config->vms, config->n_vms, sizeof(key), by_id);
 }
 
 const char *config_priority_name(uint32_t priority)

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The configuration as the store's snapshot gives it (docs/spec/admin.md), proved and typed. Read
- * by mediator.c, which makes what differs so; never changed in place.
+ * The configuration as the store's snapshot, and after that its deltas, give it
+ * (docs/spec/admin.md), proved and typed. Read by mediator.c, which makes what differs so; never
+ * changed in place.
  */
 #ifndef VGPU_MEDIATOR_CONFIG_H
 #define VGPU_MEDIATOR_CONFIG_H
@@ -47,21 +48,26 @@ struct config_vm {
     /* As stored when the snapshot was taken: in the window and not forgiven; ever; s since 1970. */
     uint64_t faults, faults_total, last_fault;
     bool quarantined;
+    bool changed;             /* by what made this configuration */
     uint64_t quarantine_time; /* s since 1970; 0: not quarantined */
     char quarantine_reason[CONFIG_TEXT_BYTES];
     char uuid[CONFIG_UUID_BYTES], name[CONFIG_NAME_BYTES], pool[CONFIG_NAME_BYTES];
 };
 
 struct config {
+    bool host_changed; /* GPUs, pools, or which serves which */
     unsigned n_gpus, n_pools, n_vms;
     struct config_gpu *gpus;
     struct config_pool *pools;
-    struct config_vm *vms;
+    struct config_vm *vms; /* by id */
     struct threshold_rule rules[THRESHOLD_N];
 };
 
 /* -EPROTO: not understood, with the reason. */
 int config_parse(const json_t *snapshot, struct config **ret_config, struct vgpu_err *err);
+/* The configuration that a delta (docs/spec/admin.md) makes of the old one, which stays. */
+int config_change(const struct config *old, const json_t *delta, struct config **ret_config,
+                  struct vgpu_err *err);
 void config_free(struct config *config);
 
 /* NULL if there is none. */

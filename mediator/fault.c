@@ -20,6 +20,7 @@ struct fault {
     enum fault_kind kind;
     bool quarantine;
     int64_t time_s; /* since 1970 */
+    uint64_t serial;
     char text[STORE_REASON_BYTES];
 };
 
@@ -30,7 +31,8 @@ struct faults {
     unsigned n_times;
     struct fault unstored[UNSTORED_MAX];
     unsigned n_unstored;
-    bool asked; /* the store was asked for the first of them */
+    bool asked;      /* the store was asked for the first of them */
+    uint64_t serial; /* of the last one, since there is this accounts page */
     struct loop_timer retry;
 };
 
@@ -77,12 +79,10 @@ unsigned faults_counted(const struct vm *vm)
 
 static struct faults *make(struct vm *vm)
 {
-    if (!vm->faults)
-        vm->faults = calloc(1, sizeof(*vm->faults));
-    if (vm->faults) {
-        vm->faults->vm = vm;
-        vm->faults->retry = (struct loop_timer){.fire = send, .context = vm->faults};
-    }
+    if (vm->faults || !(vm->faults = calloc(1, sizeof(*vm->faults))))
+        return vm->faults;
+    vm->faults->vm = vm;
+    vm->faults->retry = (struct loop_timer){.fire = send, .context = vm->faults};
     return vm->faults;
 }
 
@@ -110,17 +110,21 @@ static uint64_t pack(const struct faults *faults)
     return word;
 }
 
+static struct accounts_slot *slot_of(const struct vm *vm)
+{
+    return accounts_slot(&vm->mediator->accounts, vm->config.id, ACCOUNTS_OF_VM);
+}
+
 static void save(const struct faults *faults)
 {
-    struct vm *vm = faults->vm;
-    struct accounts_slot *slot =
-        accounts_slot(&vm->mediator->accounts, vm->config.id, ACCOUNTS_OF_VM);
+    struct accounts_slot *slot = slot_of(faults->vm);
     struct accounts_record record;
 
     if (!slot)
         return;
     accounts_load(slot, &record);
     record.unstored_faults = pack(faults);
+    record.fault_serial = faults->serial;
     record.fault_time_s =
         faults->n_unstored ? (uint64_t)faults->unstored[faults->n_unstored - 1].time_s : 0;
     accounts_save(slot, &record);
@@ -135,7 +139,7 @@ static void stored(void *context, json_t *reply)
     bool quarantined = faults->unstored[0].quarantine;
 
     faults->asked = false;
-    if (!reply) { /* it may have been written: then it will be there twice */
+    if (!reply) { /* it may have been written: the store knows it again by its ref */
         loop_timer_set(vm->mediator->loop, &faults->retry, loop_now(vm->mediator->loop) + RETRY_NS);
         return;
     }
@@ -151,12 +155,21 @@ static void stored(void *context, json_t *reply)
     send(faults);
 }
 
+/*
+ * One ref for a fault, however often the store is asked to record it, by whichever mediator. None
+ * where the serial would not be known again.
+ */
 static json_t *request_for(const struct vm *vm, const struct fault *fault)
 {
-    return json_pack("{s:s, s:s, s:{s:I, s:I, s:s, s:s, s:b}}", "command", "record-fault", "who",
-                     "vgpu-mediator", "args", "vm_id", (json_int_t)vm->config.id, "time",
+    bool known = slot_of(vm) != NULL;
+    char ref[48];
+
+    snprintf(ref, sizeof(ref), "%016" PRIx64 "-%" PRIu64,
+             known ? vm->mediator->accounts.page->id : 0, fault->serial);
+    return json_pack("{s:s, s:s, s:{s:I, s:I, s:s, s:s, s:b, s:s?}}", "command", "record-fault",
+                     "who", "vgpu-mediator", "args", "vm_id", (json_int_t)vm->config.id, "time",
                      (json_int_t)fault->time_s, "kind", fault_kind_name(fault->kind), "text",
-                     fault->text, "quarantine", fault->quarantine);
+                     fault->text, "quarantine", fault->quarantine, "ref", known ? ref : NULL);
 }
 
 static void send(void *context)
@@ -194,6 +207,7 @@ void fault_note(struct vm *vm, enum fault_kind kind, const char *text)
     if (vm->state == VM_REMOVED || !(faults = make(vm)))
         return;
     add_time(faults, now_s(vm));
+    fault.serial = ++faults->serial;
     counted = faults_counted(vm);
     fault.quarantine = counted >= threshold(vm) && vm->state == VM_SERVING;
     if (fault.quarantine)
@@ -233,13 +247,28 @@ void faults_configured(struct vm *vm, bool first)
         vm->faults->n_times = 0; /* forgiven, or too old */
 }
 
+/* n faults that another mediator did not see stored; the record has what is known of them. */
+static void recover(struct vm *vm, const struct accounts_record *record, unsigned n)
+{
+    struct fault fault = {.kind = (enum fault_kind)(record->unstored_faults >> 32 & 0xff),
+                          .time_s = (int64_t)record->fault_time_s,
+                          .text = "told by the mediator before it restarted"};
+
+    for (; n > 0; n--) {
+        fault.serial = record->fault_serial - n + 1;
+        fault.quarantine = n == 1 && (record->unstored_faults >> 40 & 1);
+        add_time(vm->faults, now_s(vm));
+        store_later(vm->faults, &fault);
+    }
+    if (fault.quarantine)
+        vm_quarantine(vm, fault.text);
+}
+
 void faults_recover(struct vm *vm)
 {
-    struct accounts_slot *slot =
-        accounts_slot(&vm->mediator->accounts, vm->config.id, ACCOUNTS_OF_VM);
+    struct accounts_slot *slot = slot_of(vm);
     struct accounts_record record;
-    struct fault fault = {.text = "told by the mediator before it restarted"};
-    uint64_t n;
+    unsigned n;
 
     if (vm->faults && vm->faults->n_unstored > 0) { /* another page, the same mediator */
         save(vm->faults);
@@ -248,18 +277,13 @@ void faults_recover(struct vm *vm)
     if (!slot)
         return;
     accounts_load(slot, &record);
-    n = record.unstored_faults & UINT32_MAX;
-    if (n == 0 || n > UNSTORED_MAX || !make(vm))
+    n = (unsigned)(record.unstored_faults & UINT32_MAX);
+    if ((n == 0 && record.fault_serial == 0) || n > UNSTORED_MAX || !make(vm))
         return;
-    fault.kind = (enum fault_kind)(record.unstored_faults >> 32 & 0xff);
-    fault.time_s = (int64_t)record.fault_time_s;
-    for (; n > 0; n--) {
-        fault.quarantine = n == 1 && (record.unstored_faults >> 40 & 1);
-        add_time(vm->faults, now_s(vm));
-        store_later(vm->faults, &fault);
-    }
-    if (fault.quarantine)
-        vm_quarantine(vm, fault.text);
+    /* Or the next fault would be taken for one that is stored. */
+    if (vm->faults->serial < record.fault_serial)
+        vm->faults->serial = record.fault_serial;
+    recover(vm, &record, n);
 }
 
 void faults_free(struct vm *vm)

@@ -676,10 +676,10 @@ static struct sched_vm_params params_of(const struct config_vm *vm, const struct
 
 struct seat *gpu_find_seat(const struct gpu *gpu, uint32_t vm_id)
 {
-    for (struct seat *seat = gpu->seats; seat; seat = seat->next)
-        if (seat->vm_id == vm_id)
-            return seat;
-    return NULL;
+    struct seat *seat;
+
+    HASH_FIND(hh, gpu->seats_by_vm, &vm_id, sizeof(vm_id), seat);
+    return seat;
 }
 
 static void load_account(struct seat *seat, struct accounts *accounts)
@@ -726,9 +726,13 @@ struct seat *gpu_seat(struct gpu *gpu, const struct config_vm *vm, struct accoun
         pool_put(gpu, pool);
         return NULL;
     }
-    load_account(seat, accounts);
     seat->next = gpu->seats;
     gpu->seats = seat;
+    if (!HASH_PUT(gpu->seats_by_vm, seat, vm_id)) {
+        seat_free(seat);
+        return NULL;
+    }
+    load_account(seat, accounts);
     return seat;
 }
 
@@ -747,6 +751,8 @@ void seat_free(struct seat *seat)
     while (*at != seat)
         at = &(*at)->next;
     *at = seat->next;
+    if (seat->hh.tbl) /* not if there was no memory to put it there */
+        HASH_DEL(gpu->seats_by_vm, seat);
     if (gpu->look == seat)
         gpu->look = NULL;
     drop_timers(seat);
@@ -828,6 +834,7 @@ void gpu_free(struct gpu *gpu)
 
     if (!gpu)
         return;
+    HASH_CLEAR(hh, gpu->seats_by_vm);
     for (struct seat *seat = gpu->seats; seat; seat = next) {
         next = seat->next;
         save(seat);

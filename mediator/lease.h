@@ -15,6 +15,7 @@
 #include "mediator/accounts.h"
 #include "mediator/channel.h"
 #include "mediator/fault.h"
+#include "mediator/hash.h"
 #include "mediator/loop.h"
 #include "mediator/pool.h"
 #include "sched/sched.h"
@@ -44,12 +45,13 @@ struct gpu {
     struct pool *pools;
     uint32_t last_pool; /* ids */
     struct loop_timer tick;
-    struct seat *seats;
-    struct seat *look; /* whose backlog is looked at next */
+    struct seat *seats, *seats_by_vm; /* a list, and a hash of the same */
+    struct seat *look;                /* whose backlog is looked at next */
 };
 
 struct seat {
     struct seat *next; /* on the GPU */
+    UT_hash_handle hh;
     struct gpu *gpu;
     uint32_t vm_id, handle; /* handle: sched's */
     struct pool *pool;

@@ -286,8 +286,11 @@ static void configure_vms(struct mediator *mediator)
     remove_missing(mediator);
     for (unsigned i = 0; i < mediator->config->n_vms; i++) {
         const struct config_vm *config = &mediator->config->vms[i];
-        struct vm *vm = vm_find(mediator, config->id);
+        struct vm *vm;
 
+        if (!config->changed && !mediator->config->host_changed)
+            continue;
+        vm = vm_find(mediator, config->id);
         if (vm)
             vm_update(vm, config);
         else
@@ -297,24 +300,21 @@ static void configure_vms(struct mediator *mediator)
     }
 }
 
-int mediator_configure(struct mediator *mediator, const json_t *snapshot, struct vgpu_err *err)
+/* Makes config, which this takes, what is in force. */
+static void apply(struct mediator *mediator, struct config *config)
 {
-    struct config *config;
-    int rc = config_parse(snapshot, &config, err);
-
-    if (rc < 0)
-        return rc;
     config_free(mediator->config);
     mediator->config = config;
-    checkup_configured(mediator);
-    configure_gpus(mediator);
+    if (config->host_changed) {
+        checkup_configured(mediator);
+        configure_gpus(mediator);
+    }
     configure_vms(mediator);
-    if (link_ready(&mediator->link))
+    if (config->host_changed && link_ready(&mediator->link))
         push_spares(mediator);
     monitor_learn(mediator);
     vgpu_log(VGPU_LOG_INFO, "configure", "gpus=%u pools=%u vms=%u", config->n_gpus, config->n_pools,
              config->n_vms);
-    return 0;
 }
 
 /* The launcher */
@@ -465,25 +465,37 @@ static void give_up(struct mediator *mediator, const char *text)
     mediator->stopped = true;
 }
 
-static void apply_snapshot(struct mediator *mediator, const json_t *snapshot)
+/* The configuration was understood for the first time: others may come. */
+static void begin_service(struct mediator *mediator)
+{
+    struct vgpu_err err;
+
+    if (admin_init(&mediator->admin, mediator, &err) < 0)
+        give_up(mediator, err.text);
+    else
+        link_connect(&mediator->link);
+}
+
+/* A snapshot comes with hello, a delta with each answer that changed something. */
+static void take_config(struct mediator *mediator, const json_t *snapshot, const json_t *delta)
 {
     char quoted[VGPU_ERR_TEXT_BYTES];
     struct vgpu_err err;
+    struct config *config;
     bool first = !mediator->config;
+    int rc = snapshot ? config_parse(snapshot, &config, &err)
+                      : config_change(mediator->config, delta, &config, &err);
 
-    if (mediator_configure(mediator, snapshot, &err) < 0) {
+    if (rc < 0) {
         vgpu_log(VGPU_LOG_ERROR, "configure", "reason=%s",
                  vgpu_log_quote(quoted, sizeof(quoted), err.text));
         if (first)
             give_up(mediator, err.text);
         return;
     }
-    if (!first)
-        return;
-    if (admin_init(&mediator->admin, mediator, &err) < 0)
-        give_up(mediator, err.text);
-    else
-        link_connect(&mediator->link);
+    apply(mediator, config);
+    if (first)
+        begin_service(mediator);
 }
 
 /* The first word of a helper after its end, and its end. */
@@ -504,11 +516,11 @@ static void note_helper(struct mediator *mediator, const struct helper *helper, 
     events_add(mediator, &event);
 }
 
-/* Hello, and each answer that changed something, bring the whole configuration. */
 static void store_heard(void *context, json_t *line)
 {
     struct mediator *mediator = context;
     const json_t *snapshot = json_object_get(line, "snapshot");
+    const json_t *delta = mediator->config ? json_object_get(line, "delta") : NULL;
     const char *backup = json_string_value(json_object_get(line, "backup"));
     const char *text = json_string_value(json_object_get(json_object_get(line, "error"), "text"));
     char quoted[VGPU_ERR_TEXT_BYTES];
@@ -517,8 +529,8 @@ static void store_heard(void *context, json_t *line)
     if (backup)
         vgpu_log(VGPU_LOG_INFO, "database-upgraded", "backup=%s",
                  vgpu_log_quote(quoted, sizeof(quoted), backup));
-    if (snapshot) {
-        apply_snapshot(mediator, snapshot);
+    if (snapshot || delta) {
+        take_config(mediator, snapshot, delta);
         events_add_changes(mediator, line);
     } else if (text && !json_object_get(line, "ok")) {
         vgpu_log(VGPU_LOG_ERROR, "store", "reason=%s",

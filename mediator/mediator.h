@@ -78,7 +78,8 @@ struct mediator {
     struct gpu_spares spares[MEDIATOR_GPUS_MAX];
     uint64_t spared_gpus; /* a bit per gpu_id: spares are asked for */
     bool spares_unsent;
-    struct vm *vms; /* those removed too, until their workers are gone */
+    struct vm *vms;       /* those removed too, until their workers are gone */
+    struct vm *vms_by_id; /* a hash of those that are not removed */
     struct admin admin;
     struct events events;
     bool store_lost, nvml_lost; /* the helper has ended and not spoken since */
@@ -100,9 +101,6 @@ void mediator_stop(struct mediator *mediator);
 void mediator_leave(struct mediator *mediator);
 /* A child ended. */
 void mediator_reap(struct mediator *mediator);
-
-/* A new configuration is in force; snapshot is borrowed. */
-int mediator_configure(struct mediator *mediator, const json_t *snapshot, struct vgpu_err *err);
 
 struct gpu *mediator_gpu(struct mediator *mediator, uint32_t gpu_id);
 /* False: what fails on it is not a VM's fault. */

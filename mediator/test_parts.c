@@ -261,6 +261,109 @@ static void test_config_refuses_nonsense(void **state)
     refuses("\"GPU-3\"", "\"GPU-0123456789012345678901234567890123456789012345678901234567890\"");
 }
 
+/* Deltas */
+
+#define HOST                                                                                       \
+    "\"gpus\": [{\"gpu_id\": 3, \"uuid\": \"GPU-3\", \"model\": \"m\", \"state\": \"present\","    \
+    "  \"memory_bytes\": 10}],"                                                                    \
+    " \"pools\": [{\"pool\": \"A\", \"policy\": \"strict\", \"weight_hundredths\": 250,"           \
+    "  \"slice_us\": 5000, \"grace_us\": 2000, \"max_wait_ms\": 700, \"urgency_us\": 300}],"       \
+    " \"pool_gpus\": [{\"pool\": \"A\", \"gpu_id\": 3}]"
+
+static int change(const struct config *old, const char *host, const char *vms, const char *gone,
+                  struct config **ret)
+{
+    char text[2048];
+    json_t *json;
+    int rc;
+
+    snprintf(text, sizeof(text), "{%s, \"vms\": [%s], \"vms_gone\": [%s]}", host, vms, gone);
+    json = json_loads(text, 0, NULL);
+    assert_non_null(json);
+    rc = config_change(old, json, ret, NULL);
+    json_decref(json);
+    return rc;
+}
+
+#define VM(id, pool, weight)                                                                       \
+    "{\"vm_id\": " #id ", \"pool\": \"" pool "\", \"priority\": \"low\", \"weight\": " #weight "}"
+
+static void test_config_delta_changes_what_it_names(void **state)
+{
+    struct config *config, *added, *changed, *gone;
+
+    assert_int_equal(parse(good_snapshot, &config), 0);
+    assert_int_equal(change(config, HOST, VM(7, "A", 5) ", " VM(3, "A", 6), "", &added), 0);
+    assert_false(added->host_changed);
+    assert_int_equal(added->n_vms, 3);
+    for (unsigned i = 1; i < added->n_vms; i++)
+        assert_true(added->vms[i - 1].id < added->vms[i].id);
+    assert_true(config_vm(added, 7)->changed && config_vm(added, 3)->changed);
+    assert_false(config_vm(added, 1)->changed);
+    assert_string_equal(config_vm(added, 1)->quarantine_reason, "why");
+    assert_int_equal(change(added, HOST, VM(3, "A", 8), "", &changed), 0);
+    assert_int_equal(changed->n_vms, 3);
+    assert_int_equal(config_vm(changed, 3)->weight_hundredths, 800);
+    assert_false(config_vm(changed, 7)->changed);
+    assert_int_equal(change(changed, HOST, "", "1", &gone), 0);
+    assert_null(config_vm(gone, 1));
+    assert_int_equal(gone->n_vms, 2);
+    config_free(config);
+    config_free(added);
+    config_free(changed);
+    config_free(gone);
+}
+
+static void test_config_delta_sees_other_hosts(void **state)
+{
+    struct config *config, *other;
+
+    assert_int_equal(parse(good_snapshot, &config), 0);
+    assert_int_equal(change(config,
+                            "\"gpus\": [], \"pools\": [{\"pool\": \"A\"}], \"pool_gpus\": []", "",
+                            "", &other),
+                     0);
+    assert_true(other->host_changed);
+    assert_int_equal(config_pool(other, "A")->gpus, 0);
+    config_free(other);
+    config_free(config);
+}
+
+static void test_config_delta_refuses_nonsense(void **state)
+{
+    struct config *config, *other;
+
+    assert_int_equal(parse(good_snapshot, &config), 0);
+    assert_int_equal(change(config, HOST, VM(2, "B", 5), "", &other), -EPROTO);
+    assert_int_equal(change(config, HOST, VM(0, "A", 5), "", &other), -EPROTO);
+    assert_int_equal(change(config, HOST, "", "2", &other), -EPROTO);
+    assert_int_equal(
+        change(config, "\"gpus\": [], \"pools\": [], \"pool_gpus\": []", "", "", &other),
+        -EPROTO); /* VM 1 has no pool any more */
+    config_free(config);
+}
+
+static void test_config_delta_takes_as_many_vms_as_there_can_be(void **state)
+{
+    struct config *config, *full, *other;
+    json_t *json, *vms;
+
+    assert_int_equal(parse(good_snapshot, &config), 0);
+    json = json_loads("{" HOST ", \"vms\": [], \"vms_gone\": []}", 0, NULL);
+    vms = json_object_get(json, "vms");
+    for (int id = 2; id <= CONFIG_VMS_MAX; id++)
+        json_array_append_new(vms, json_pack("{s:i, s:s, s:s, s:f}", "vm_id", id, "pool", "A",
+                                             "priority", "low", "weight", 1.0));
+    assert_int_equal(config_change(config, json, &full, NULL), 0);
+    assert_int_equal(full->n_vms, CONFIG_VMS_MAX);
+    assert_int_equal(change(full, HOST, VM(4097, "A", 5), "", &other), -EPROTO);
+    assert_int_equal(change(full, HOST, VM(4096, "A", 5), "", &other), 0);
+    json_decref(json);
+    config_free(config);
+    config_free(full);
+    config_free(other);
+}
+
 static void test_request_needs_all_bytes(void **state)
 {
     struct vgpu_msg_open open = {.head = {sizeof(open), VGPU_MSG_OPEN, 0, 4, 0}};
@@ -298,6 +401,10 @@ int main(void)
         cmocka_unit_test(test_config_takes_limits),
         cmocka_unit_test(test_config_takes_the_scheduling_of_pools),
         cmocka_unit_test(test_config_without_settings_has_the_defaults),
+        cmocka_unit_test(test_config_delta_changes_what_it_names),
+        cmocka_unit_test(test_config_delta_sees_other_hosts),
+        cmocka_unit_test(test_config_delta_refuses_nonsense),
+        cmocka_unit_test(test_config_delta_takes_as_many_vms_as_there_can_be),
         cmocka_unit_test(test_config_refuses_nonsense),
         cmocka_unit_test(test_request_needs_all_bytes),
         cmocka_unit_test(test_request_checks_the_head_early),

@@ -84,6 +84,11 @@ struct vm *vm_new(struct mediator *mediator, const struct config_vm *config)
     vm->listener = -1;
     budget_init(&vm->budget, mediator->loop, audit);
     configure_budget(vm);
+    if (!HASH_PUT(mediator->vms_by_id, vm, config.id)) {
+        budget_release(&vm->budget);
+        free(vm);
+        return NULL;
+    }
     faults_configured(vm, true);
     memory_init_vm(vm);
     vm->next = mediator->vms;
@@ -107,6 +112,8 @@ void vm_free(struct vm *vm)
     while (*at != vm)
         at = &(*at)->next;
     *at = vm->next;
+    if (vm->state != VM_REMOVED)
+        HASH_DEL(vm->mediator->vms_by_id, vm);
     while (vm->connections)
         connection_end(vm->connections);
     close_socket(vm);
@@ -126,10 +133,10 @@ void vm_free(struct vm *vm)
 
 struct vm *vm_find(struct mediator *mediator, uint32_t vm_id)
 {
-    for (struct vm *vm = mediator->vms; vm; vm = vm->next)
-        if (vm->config.id == vm_id && vm->state != VM_REMOVED)
-            return vm;
-    return NULL;
+    struct vm *vm;
+
+    HASH_FIND(hh, mediator->vms_by_id, &vm_id, sizeof(vm_id), vm);
+    return vm;
 }
 
 static void ready(void *context, uint32_t events)
@@ -285,6 +292,7 @@ void vm_remove(struct vm *vm)
     struct channel *next;
 
     step(vm, VM_EV_REMOVE);
+    HASH_DEL(vm->mediator->vms_by_id, vm);
     close_socket(vm);
     for (struct channel *c = vm->channels; c; c = next) {
         next = c->next;

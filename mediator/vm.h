@@ -15,6 +15,7 @@
 #include "mediator/config.h"
 #include "mediator/connection.h"
 #include "mediator/fault.h"
+#include "mediator/hash.h"
 #include "mediator/loop.h"
 #include "mediator/request.h"
 
@@ -34,6 +35,7 @@ enum vm_state vm_next(enum vm_state state, enum vm_event event);
 
 struct vm {
     struct vm *next;
+    UT_hash_handle hh; /* in the mediator's vms_by_id, unless it is removed */
     struct mediator *mediator;
     struct config_vm config;
     enum vm_state state;

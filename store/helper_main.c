@@ -92,11 +92,16 @@ static int say_hello(struct store *store)
                             snapshot));
 }
 
+static const json_t *changes_of(const json_t *reply)
+{
+    return json_object_get(json_object_get(reply, "result"), "changes");
+}
+
 static int execute(struct store *store, const json_t *request, json_t **ret_reply,
                    struct vgpu_err *err)
 {
     const char *who = json_string_value(json_object_get(request, "who"));
-    json_t *snapshot = NULL;
+    json_t *delta = NULL;
     json_t *reply;
     int rc;
 
@@ -105,8 +110,8 @@ static int execute(struct store *store, const json_t *request, json_t **ret_repl
     if ((rc = store_execute(store, request, who, &reply, err)) < 0)
         return rc;
     if (json_is_true(json_object_get(reply, "changed")) &&
-        ((rc = store_snapshot(store, &snapshot, err)) < 0 ||
-         json_object_set_new(reply, "snapshot", snapshot) < 0)) {
+        ((rc = store_delta(store, changes_of(reply), &delta, err)) < 0 ||
+         json_object_set_new(reply, "delta", delta) < 0)) {
         json_decref(reply);
         return rc < 0 ? rc : database_no_memory(err);
     }

@@ -124,7 +124,10 @@ static const char schema_5[] =
     "CREATE TABLE thresholds ( name TEXT PRIMARY KEY NOT NULL CHECK (length(CAST(name AS BLOB))"
     " BETWEEN 1 AND 64), value REAL CHECK (value IS NULL OR typeof(value) = 'real'), action TEXT"
     " NOT NULL CHECK (action IN ('ignore', 'warn', 'stop', 'drain')));"
-    "CREATE INDEX audit_log_by_object ON audit_log (object, object_key, seq);";
+    "CREATE INDEX audit_log_by_object ON audit_log (object, object_key, seq);"
+    "ALTER TABLE vm_faults ADD COLUMN ref TEXT CHECK (ref IS NULL OR"
+    " length(CAST(ref AS BLOB)) BETWEEN 1 AND 64);"
+    "CREATE UNIQUE INDEX vm_faults_by_ref ON vm_faults (vm_id, ref);";
 /* clang-format on */
 
 static int run_script(sqlite3 *db, const char *sql, struct vgpu_err *err)

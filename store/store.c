@@ -266,26 +266,73 @@ int store_open_memory(struct store **ret_store, struct vgpu_err *err)
     return 0;
 }
 
-int store_snapshot(struct store *store, json_t **ret_snapshot, struct vgpu_err *err)
+/* What a host has few of, whole: "schema_version", "gpus", "pools", "pool_gpus", "thresholds". */
+static int describe_host(struct store *store, json_t **ret, struct vgpu_err *err)
 {
     _cleanup_json_ json_t *gpus = NULL;
     _cleanup_json_ json_t *pools = NULL;
     _cleanup_json_ json_t *pool_gpus = NULL;
-    _cleanup_json_ json_t *vms = NULL;
     _cleanup_json_ json_t *rules = NULL;
-    json_t *snapshot;
     int rc;
 
     if ((rc = gpu_list(store, false, &gpus, err)) < 0 ||
         (rc = pool_list(store, false, &pools, err)) < 0 ||
         (rc = pool_gpu_list(store, &pool_gpus, err)) < 0 ||
-        (rc = vm_list(store, NULL, &vms, err)) < 0 || (rc = threshold_list(store, &rules, err)) < 0)
+        (rc = threshold_list(store, &rules, err)) < 0)
         return rc;
-    snapshot =
-        json_pack("{s:i, s:O, s:O, s:O, s:O, s:O}", "schema_version", STORE_SCHEMA_VERSION, "gpus",
-                  gpus, "pools", pools, "pool_gpus", pool_gpus, "vms", vms, "thresholds", rules);
-    if (!snapshot)
+    *ret = json_pack("{s:i, s:O, s:O, s:O, s:O}", "schema_version", STORE_SCHEMA_VERSION, "gpus",
+                     gpus, "pools", pools, "pool_gpus", pool_gpus, "thresholds", rules);
+    return *ret ? 0 : database_no_memory(err);
+}
+
+int store_snapshot(struct store *store, json_t **ret_snapshot, struct vgpu_err *err)
+{
+    _cleanup_json_ json_t *snapshot = NULL;
+    json_t *vms;
+    int rc;
+
+    if ((rc = describe_host(store, &snapshot, err)) < 0 ||
+        (rc = vm_list(store, NULL, &vms, err)) < 0)
+        return rc;
+    if (json_object_set_new(snapshot, "vms", vms) < 0)
         return database_no_memory(err);
-    *ret_snapshot = snapshot;
+    *ret_snapshot = vgpu_steal_ptr(&snapshot);
+    return 0;
+}
+
+/* Puts what the changes made of VMs into delta: as they are now, and which are gone. */
+static int add_changed_vms(json_t *delta, const json_t *changes, struct vgpu_err *err)
+{
+    json_t *vms = json_array(), *gone = json_array(), *change;
+    size_t i;
+
+    if (json_object_set_new(delta, "vms", vms) < 0 ||
+        json_object_set_new(delta, "vms_gone", gone) < 0)
+        return database_no_memory(err);
+    json_array_foreach (changes, i, change) {
+        json_t *to = json_object_get(change, "to");
+        const json_t *from = json_object_get(change, "from");
+        int rc;
+
+        if (strcmp(json_string_value(json_object_get(change, "object")), "vm") != 0)
+            continue;
+        rc = json_is_object(to) ? json_array_append(vms, to)
+                                : json_array_append(gone, json_object_get(from, "vm_id"));
+        if (rc < 0)
+            return database_no_memory(err);
+    }
+    return 0;
+}
+
+int store_delta(struct store *store, const json_t *changes, json_t **ret_delta,
+                struct vgpu_err *err)
+{
+    _cleanup_json_ json_t *delta = NULL;
+    int rc;
+
+    if ((rc = describe_host(store, &delta, err)) < 0 ||
+        (rc = add_changed_vms(delta, changes, err)) < 0)
+        return rc;
+    *ret_delta = vgpu_steal_ptr(&delta);
     return 0;
 }

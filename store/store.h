@@ -42,7 +42,8 @@
 #define STORE_WEIGHT_DEFAULT       50.0 /* weights are kept to hundredths */
 #define STORE_REASON_BYTES         256 /* of a quarantine or a fault: UTF-8, no control characters */
 #define STORE_FAULT_KIND_BYTES     32  /* a-z, 0-9 and '-' */
-#define STORE_DRIVER_BYTES         64  /* of a GPU's kernel driver's name */
+#define STORE_FAULT_REF_BYTES      64
+#define STORE_DRIVER_BYTES         64 /* of a GPU's kernel driver's name */
 #define STORE_NUMA_NODE_MAX        65535
 #define STORE_THRESHOLD_BYTES      64 /* of a threshold's name */
 
@@ -129,9 +130,18 @@ bool store_has_command(const char *command);
 
 /*
  * The whole configuration, as the command "snapshot" gives it too (docs/spec/admin.md):
- * {"schema_version", "gpus": [], "pools": [], "pool_gpus": [], "vms": []}, ordered by id or name.
+ * {"schema_version", "gpus": [], "pools": [], "pool_gpus": [], "thresholds": [], "vms": []},
+ * ordered by id or name.
  */
 int store_snapshot(struct store *store, json_t **ret_snapshot, struct vgpu_err *err);
+
+/*
+ * What a reply's list of changes made of the configuration: the same without the VMs that are as
+ * they were, and "vms_gone", the ids of those that were removed. A host has thousands of VMs, and
+ * whoever follows the configuration is not to read them all for each change.
+ */
+int store_delta(struct store *store, const json_t *changes, json_t **ret_delta,
+                struct vgpu_err *err);
 
 /* {"code": "not-found", "errno": 2, "text": "..."}; NULL when out of memory. */
 json_t *store_error_json(const struct vgpu_err *err);

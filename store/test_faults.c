@@ -91,6 +91,37 @@ static void test_fault_is_counted(void **state)
     assert_false(quarantined(store, 1));
 }
 
+/* Whoever does not know whether it has told of a fault tells again, and it counts once. */
+static void test_fault_of_a_known_ref_is_the_same(void **state)
+{
+    struct store *store = store_of(state);
+
+    fault(store, 1, ", 'ref': 'a-1'");
+    fault(store, 1, ", 'ref': 'a-1', 'quarantine': true");
+    assert_int_equal(number_of(store, 1, "faults_total"), 1);
+    assert_false(quarantined(store, 1));
+    fault(store, 1, ", 'ref': 'a-2'");
+    fault(store, 1, "");
+    fault(store, 1, "");
+    fault(store, 2, ", 'ref': 'a-1'");
+    assert_int_equal(number_of(store, 1, "faults_total"), 4);
+    assert_int_equal(number_of(store, 2, "faults_total"), 1);
+}
+
+static void test_fault_ref_has_a_length(void **state)
+{
+    struct store *store = store_of(state);
+    char more[128];
+
+    snprintf(more, sizeof(more), ", 'ref': '%0*d'", STORE_FAULT_REF_BYTES, 1);
+    fault(store, 1, more);
+    test_refuse(store, EINVAL, "the ref",
+                "{'command': 'record-fault', 'args': {'vm_id': 1, 'kind': 'k', 'text': 't',"
+                " 'ref': '%0*d'}}",
+                STORE_FAULT_REF_BYTES + 1, 1);
+    assert_int_equal(number_of(store, 1, "faults"), 1);
+}
+
 static void test_fault_no_longer_counts_after_the_window(void **state)
 {
     struct store *store = store_of(state);
@@ -447,6 +478,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         TEST(test_fault_is_counted),
+        TEST(test_fault_of_a_known_ref_is_the_same),
+        TEST(test_fault_ref_has_a_length),
         TEST(test_fault_no_longer_counts_after_the_window),
         TEST(test_fault_window_of_0_is_the_default),
         TEST(test_fault_window_that_is_changed_counts_anew),

@@ -116,7 +116,7 @@ static void test_helper_answers_in_order(void **state)
 
         assert_true(i == 0 ? json_is_string(id) : json_integer_value(id) == i + 1);
         assert_int_equal(json_is_true(json_object_get(reply, "ok")), i != 1);
-        assert_int_equal(json_is_object(json_object_get(reply, "snapshot")), i == 0);
+        assert_int_equal(json_is_object(json_object_get(reply, "delta")), i == 0);
         if (i == 1)
             assert_string_equal(error_code(reply), "exists");
     }
@@ -249,7 +249,7 @@ static json_t *ask(struct helper *helper, const char *request)
 }
 
 /* The mediator sends faults, which guests cause: only a quarantine makes it configure itself. */
-static void test_helper_sends_no_snapshot_for_a_fault_alone(void **state)
+static void test_helper_sends_no_delta_for_a_fault_alone(void **state)
 {
     const struct fixture *fixture = *state;
     struct helper helper;
@@ -267,20 +267,20 @@ static void test_helper_sends_no_snapshot_for_a_fault_alone(void **state)
     alone = ask(&helper, "{\"who\":\"vgpu-mediator\",\"command\":\"record-fault\",\"args\":{"
                          "\"vm_id\":1,\"kind\":\"k\",\"text\":\"t\"}}\n");
     assert_true(json_is_false(json_object_get(alone, "changed")));
-    assert_null(json_object_get(alone, "snapshot"));
+    assert_null(json_object_get(alone, "delta"));
     assert_int_equal(json_array_size(json_object_get(json_object_get(alone, "result"), "changes")),
                      1);
     one_too_many =
         ask(&helper, "{\"who\":\"vgpu-mediator\",\"command\":\"record-fault\",\"args\":{"
                      "\"vm_id\":1,\"kind\":\"k\",\"text\":\"t\",\"quarantine\":true}}\n");
     assert_true(json_is_true(json_object_get(one_too_many, "changed")));
-    vm = json_array_get(json_object_get(json_object_get(one_too_many, "snapshot"), "vms"), 0);
+    vm = json_array_get(json_object_get(json_object_get(one_too_many, "delta"), "vms"), 0);
     assert_true(json_is_true(json_object_get(vm, "quarantined")));
     assert_string_equal(json_string_value(json_object_get(vm, "quarantined_by")), "vgpu-mediator");
     assert_int_equal(json_integer_value(json_object_get(vm, "faults")), 2);
     after = ask(&helper, "{\"who\":\"vgpu-mediator\",\"command\":\"record-fault\",\"args\":{"
                          "\"vm_id\":1,\"kind\":\"k\",\"text\":\"t\",\"quarantine\":true}}\n");
-    assert_null(json_object_get(after, "snapshot"));
+    assert_null(json_object_get(after, "delta"));
     assert_int_equal(finish(&helper), 0);
 }
 
@@ -323,7 +323,7 @@ static void test_helper_largest_snapshot_fits_a_reply(void **state)
                      STORE_VMS_MAX);
     reply = ask(&helper, "{\"who\":\"w\",\"command\":\"set-depth\",\"args\":{\"vm_id\":2147483647,"
                          "\"depth\":1}}\n");
-    assert_non_null(json_object_get(reply, "snapshot"));
+    assert_int_equal(json_array_size(json_object_get(json_object_get(reply, "delta"), "vms")), 1);
     json_decref(ask(&helper, "{\"who\":\"w\",\"command\":\"list-vms\"}\n"));
     assert_int_equal(finish(&helper), 0);
 }
@@ -354,7 +354,7 @@ int main(int argc, char **argv)
         TEST(test_helper_keeps_a_second_one_out),
         TEST(test_helper_leaves_one_file_when_it_ends),
         TEST(test_helper_killed_loses_nothing_it_answered),
-        TEST(test_helper_sends_no_snapshot_for_a_fault_alone),
+        TEST(test_helper_sends_no_delta_for_a_fault_alone),
         TEST(test_helper_largest_snapshot_fits_a_reply),
         TEST(test_helper_refuses_bad_usage),
     };

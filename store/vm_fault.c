@@ -11,6 +11,7 @@ struct fault {
     int64_t vm_id, time;
     const char *kind, *text;
     const char *reason; /* of the quarantine; NULL: none is asked for */
+    const char *ref;    /* of the fault, for whoever is not sure of having told; NULL: none */
 };
 
 static int64_t id_of(const json_t *vm)
@@ -32,7 +33,7 @@ static int check_kind(const char *kind, struct vgpu_err *err)
 static int read_fault(const struct store_call *call, struct fault *fault, struct vgpu_err *err)
 {
     static const char *const known[] = {"vm_id",      "time",   "kind", "text",
-                                        "quarantine", "reason", NULL};
+                                        "quarantine", "reason", "ref",  NULL};
     bool quarantine = false;
     int rc;
 
@@ -45,7 +46,9 @@ static int read_fault(const struct store_call *call, struct fault *fault, struct
         (rc = args_text(call->args, "text", true, &fault->text, err)) < 0 ||
         (rc = args_flag(call->args, "quarantine", &quarantine, err)) < 0 ||
         (rc = args_text(call->args, "reason", false, &fault->reason, err)) < 0 ||
-        (rc = check_kind(fault->kind, err)) < 0)
+        (rc = args_text(call->args, "ref", false, &fault->ref, err)) < 0 ||
+        (rc = check_kind(fault->kind, err)) < 0 ||
+        (fault->ref && (rc = text_check("the ref", fault->ref, STORE_FAULT_REF_BYTES, err)) < 0))
         return rc;
     /* A clock that was set back must not make a fault that never ages. */
     if (fault->time > call->now)
@@ -66,8 +69,9 @@ static int insert(struct store_call *call, const struct fault *fault, struct vgp
 
     text_clean(fault->text, text, sizeof(text));
     rc = database_run(db, err,
-                      "INSERT INTO vm_faults (vm_id, time, kind, text) VALUES (?1, ?2, ?3, ?4)",
-                      "iiss", fault->vm_id, fault->time, fault->kind, text);
+                      "INSERT INTO vm_faults (vm_id, time, kind, text, ref)"
+                      " VALUES (?1, ?2, ?3, ?4, ?5)",
+                      "iisss", fault->vm_id, fault->time, fault->kind, text, fault->ref);
     if (rc == 0)
         rc =
             database_run(db, err, "UPDATE vms SET faults_total = faults_total + 1 WHERE vm_id = ?1",
@@ -100,6 +104,20 @@ static int give_changed(struct store_call *call, json_t *old, struct vgpu_err *e
     return rc < 0 ? rc : vm_give(call, new, old, new, err);
 }
 
+/* 1: the fault of that ref was recorded before. */
+static int was_recorded(struct store_call *call, const struct fault *fault, struct vgpu_err *err)
+{
+    int64_t n = 0;
+    int rc;
+
+    if (!fault->ref)
+        return 0;
+    rc = database_integer(call->store->db, &n, err,
+                          "SELECT count(*) FROM vm_faults WHERE vm_id = ?1 AND ref = ?2", "is",
+                          fault->vm_id, fault->ref);
+    return rc < 0 ? rc : n > 0;
+}
+
 /* A VM that is in quarantine stays there for its first reason. */
 int vm_fault_command_record(struct store_call *call, struct vgpu_err *err)
 {
@@ -112,6 +130,9 @@ int vm_fault_command_record(struct store_call *call, struct vgpu_err *err)
         return rc;
     if (rc == 0)
         return vgpu_err_set(err, ENOENT, "VM %lld does not exist", (long long)fault.vm_id);
+    rc = was_recorded(call, &fault, err);
+    if (rc != 0)
+        return rc < 0 ? rc : give_changed(call, old, err);
     if ((rc = insert(call, &fault, err)) < 0)
         return rc;
     call->is_history = !fault.reason || json_is_true(json_object_get(old, "quarantined"));
