@@ -10,6 +10,7 @@
 #include "common/cleanup.h"
 #include "common/clock.h"
 #include "common/listen.h"
+#include "common/log.h"
 #include "mediator/mediator.h"
 #include "mediator/status.h"
 #include "mediator/stream.h"
@@ -31,7 +32,8 @@ struct admin_client {
     struct admin *admin;
     struct stream stream;
     char who[64];
-    json_t *id; /* of the request in work; NULL: none */
+    json_t *id;         /* of the request in work; NULL: none */
+    uint32_t reset_gpu; /* the one that is being reset for it */
     struct loop_timer sample_wait, status_part;
     uint32_t status_after; /* the last VM whose row was sent */
     struct event_waiter events;
@@ -50,6 +52,7 @@ static void client_end(struct admin_client *client)
     admin->n_clients--;
     helper_forget(&admin->mediator->store, client);
     helper_forget(&admin->mediator->nvml, client);
+    reset_forget(admin->mediator, client);
     loop_timer_clear(admin->mediator->loop, &client->sample_wait);
     loop_timer_clear(admin->mediator->loop, &client->status_part);
     events_forget(&admin->mediator->events, &client->events);
@@ -325,6 +328,34 @@ static void show_events(struct admin_client *client, const json_t *args)
         send_events(client);
 }
 
+static void was_reset(void *context, const struct vgpu_err *err)
+{
+    struct admin_client *client = context;
+
+    if (err)
+        reply_error(client, err->code, err->text);
+    else
+        reply(client, json_pack("{s:b, s:{s:I}}", "ok", 1, "result", "gpu_id",
+                                (json_int_t)client->reset_gpu));
+}
+
+static void reset_gpu(struct admin_client *client, const json_t *args)
+{
+    json_int_t gpu_id = -1;
+    struct vgpu_err err;
+
+    if (json_object_size(args) != 1 || !json_object_get(args, "gpu_id") ||
+        !take_count(args, "gpu_id", 0, MEDIATOR_GPUS_MAX - 1, &gpu_id) || gpu_id < 0) {
+        reply_error(client, EINVAL, "reset-gpu takes gpu_id, and nothing else");
+        return;
+    }
+    client->reset_gpu = (uint32_t)gpu_id;
+    if (reset_start(client->admin->mediator, (uint32_t)gpu_id, was_reset, client, &err) < 0)
+        reply_error(client, err.code, err.text);
+    else
+        vgpu_log(VGPU_LOG_INFO, "gpu-reset-asked", "gpu=%d who=\"%s\"", (int)gpu_id, client->who);
+}
+
 static void show_health(struct admin_client *client)
 {
     json_t *health = checkup_json(client->admin->mediator);
@@ -352,6 +383,8 @@ static void execute(struct admin_client *client, json_t *request)
         show_status(client);
     } else if (strcmp(command, "health") == 0) {
         show_health(client);
+    } else if (strcmp(command, "reset-gpu") == 0) {
+        reset_gpu(client, args);
     } else if (strcmp(command, "resume-gpu") == 0) {
         ask_store(client, request, resumed);
     } else if (strcmp(command, "events") == 0) {

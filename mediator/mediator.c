@@ -83,6 +83,12 @@ void mediator_push(struct mediator *mediator, struct channel *channel)
         channel->kill_unsent = false;
 }
 
+static bool takes_channels(const struct mediator *mediator, uint32_t gpu_id)
+{
+    return health_takes_channels(mediator->health[gpu_id].state) &&
+           !(mediator->resetting >> gpu_id & 1);
+}
+
 /* Spares */
 
 static bool may_have_spares(const struct mediator *mediator, const struct config_gpu *gpu)
@@ -90,7 +96,7 @@ static bool may_have_spares(const struct mediator *mediator, const struct config
     const struct config *config = mediator->config;
 
     if (!gpu->present || !gpu->uuid[0] || strlen(gpu->uuid) >= VGPU_GPU_UUID_BYTES ||
-        !health_takes_channels(mediator->health[gpu->id].state))
+        !takes_channels(mediator, gpu->id))
         return false;
     /* The launcher takes no other characters. */
     for (const char *c = gpu->uuid; *c; c++)
@@ -231,7 +237,10 @@ int mediator_place(struct mediator *mediator, const struct vm *vm, uint32_t *ret
         place_channel(gpus, n, 0, &index) < 0)
         return vgpu_err_set(err, ENODEV,
                             "no GPU of pool '%s' takes new channels; GPU %" PRIu32 " is %s",
-                            vm->config.pool, ids[0], checkup_text(mediator, ids[0], text));
+                            vm->config.pool, ids[0],
+                            mediator->resetting >> ids[0] & 1
+                                ? "being reset"
+                                : checkup_text(mediator, ids[0], text));
     *ret_gpu_id = ids[index];
     return 0;
 }
@@ -667,6 +676,7 @@ void mediator_release(struct mediator *mediator)
     char path[512];
 
     admin_release(&mediator->admin);
+    reset_release(mediator);
     helper_release(&mediator->store);
     helper_release(&mediator->nvml);
     link_release(&mediator->link);

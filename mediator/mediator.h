@@ -21,6 +21,7 @@
 #include "mediator/loop.h"
 #include "mediator/memory.h"
 #include "mediator/monitor.h"
+#include "mediator/reset.h"
 #include "mediator/vm.h"
 
 #define MEDIATOR_GPUS_MAX CONFIG_GPUS_MAX
@@ -71,6 +72,8 @@ struct mediator {
     struct gpu_sample samples[MEDIATOR_GPUS_MAX];
     struct health health[MEDIATOR_GPUS_MAX]; /* checkup.c's */
     struct checkup checkup;
+    struct reset *resets; /* reset.c's */
+    uint64_t resetting;   /* a bit per gpu_id: it is being reset, and gets no channel */
     uint64_t sampled_ns;
     struct loop_timer memory_timer; /* memory.c's: asks NVML */
     struct loop_timer stray_timer;  /* stray.c's, likewise */
