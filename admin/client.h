@@ -30,6 +30,13 @@ static inline bool client_is_offline(const struct client *client)
 int client_call(struct client *client, const char *command, json_t *args, json_t **ret_result,
                 struct vgpu_err *err);
 
+/* The same for a command that changes something, with what the invocation says of changes. */
+int client_change(struct client *client, const struct invocation *invocation, const char *command,
+                  json_t *args, json_t **ret_result, struct vgpu_err *err);
+
+/* Prints the result of the invocation's command, as it asks for. */
+void client_print(const struct invocation *invocation, const json_t *result);
+
 /*
  * What nearly all subcommands do: opens, executes the command with its arguments, closes, says on
  * standard error if there was no mediator, and prints.

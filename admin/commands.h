@@ -6,6 +6,9 @@
 #include "admin/command.h"
 
 extern const struct command command_assign_gpu;
+extern const struct command command_assign_vms;
+extern const struct command command_audit;
+extern const struct command command_capacity;
 extern const struct command command_clear_faults;
 extern const struct command command_create_pool;
 extern const struct command command_drain_gpu;

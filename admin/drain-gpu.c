@@ -34,6 +34,7 @@ const struct command command_drain_gpu = {
     .name = "drain-gpu",
     .summary = "let no new channel on a GPU; those there go on",
     .positional = {"gpu_id"},
+    .effect = COMMAND_REVISES,
     .options = options,
     .print = print,
 };

@@ -27,6 +27,7 @@ const struct command command_resume_gpu = {
     .name = "resume-gpu",
     .summary = "let a GPU take channels again, errors so far accepted",
     .positional = {"gpu_id"},
+    .effect = COMMAND_REVISES,
     .options = options,
     .print = print,
 };

@@ -34,7 +34,7 @@ static int scan_offline(struct client *client, const struct invocation *invocati
     args = json_pack("{s:o}", "gpus", gpus);
     if (!args)
         return vgpu_err_set(err, ENOMEM, "out of memory");
-    rc = client_call(client, "record-gpus", args, ret_result, err);
+    rc = client_change(client, invocation, "record-gpus", args, ret_result, err);
     if (rc == 0)
         client_say_offline(*ret_result);
     return rc;
@@ -68,20 +68,18 @@ static int run(const struct invocation *invocation, struct vgpu_err *err)
         return rc;
     rc = client_is_offline(&client)
              ? scan_offline(&client, invocation, &result, err)
-             : client_call(&client, "scan-gpus", invocation->args, &result, err);
+             : client_change(&client, invocation, "scan-gpus", invocation->args, &result, err);
     client_close(&client);
-    if (rc < 0)
-        return rc;
-    if (invocation->json)
-        client_print_json(result);
-    else
-        print(result);
-    return 0;
+    if (rc == 0)
+        client_print(invocation, result);
+    return rc;
 }
 
 const struct command command_scan_gpus = {
     .name = "scan-gpus",
     .summary = "find the host's GPUs and record them",
+    .effect = COMMAND_CHANGES,
     .options = options,
+    .print = print,
     .run = run,
 };

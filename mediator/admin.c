@@ -11,6 +11,7 @@
 #include "common/clock.h"
 #include "common/listen.h"
 #include "common/log.h"
+#include "mediator/capacity.h"
 #include "mediator/mediator.h"
 #include "mediator/status.h"
 #include "mediator/stream.h"
@@ -39,6 +40,7 @@ struct admin_client {
     struct event_waiter events;
     uint64_t events_after; /* what it waits for events with */
     unsigned events_limit;
+    bool dry_run; /* of the scan in work */
 };
 
 static void client_end(struct admin_client *client)
@@ -137,12 +139,31 @@ static void vm_shown(void *context, json_t *answer)
 static void resumed(void *context, json_t *answer)
 {
     const struct admin_client *client = context;
-    const json_t *gpu = json_object_get(json_object_get(answer, "result"), "gpu");
-    const json_t *gpu_id = json_object_get(gpu, "gpu_id");
+    const json_t *result = json_object_get(answer, "result");
+    const json_t *gpu_id = json_object_get(json_object_get(result, "gpu"), "gpu_id");
 
-    if (json_is_integer(gpu_id))
+    if (json_is_integer(gpu_id) && !json_object_get(result, "dry_run"))
         checkup_resumed(client->admin->mediator, (uint32_t)json_integer_value(gpu_id));
     store_answered(context, answer);
+}
+
+/* What the pools have, and what of it is well at this moment. */
+static void capacity_shown(void *context, json_t *answer)
+{
+    const struct admin_client *client = context;
+
+    capacity_fill(client->admin->mediator, json_object_get(answer, "result"));
+    store_answered(context, answer);
+}
+
+/* Who hears the store's answer to a command of its own. */
+static helper_reply_fn *answer_to(const char *command)
+{
+    if (strcmp(command, "show-vm") == 0)
+        return vm_shown;
+    if (strcmp(command, "resume-gpu") == 0)
+        return resumed;
+    return strcmp(command, "capacity") == 0 ? capacity_shown : store_answered;
 }
 
 static void ask_store(struct admin_client *client, json_t *request, helper_reply_fn *answered)
@@ -166,7 +187,8 @@ static void scanned(void *context, json_t *answer)
         pass_on(client, answer);
         return;
     }
-    request = json_pack("{s:s, s:{s:O}}", "command", "record-gpus", "args", "gpus", gpus);
+    request = json_pack("{s:s, s:{s:O}, s:b}", "command", "record-gpus", "args", "gpus", gpus,
+                        "dry_run", client->dry_run);
     if (request)
         ask_store(client, request, store_answered);
     else
@@ -379,24 +401,26 @@ static void execute(struct admin_client *client, json_t *request)
     } else if (own && args && json_object_size(args) > 0) {
         snprintf(text, sizeof(text), "%s takes no arguments", command);
         reply_error(client, EINVAL, text);
+    } else if (own && json_object_get(request, "if_revision")) {
+        snprintf(text, sizeof(text), "%s takes no if_revision", command);
+        reply_error(client, EINVAL, text);
     } else if (strcmp(command, "status") == 0) {
         show_status(client);
     } else if (strcmp(command, "health") == 0) {
         show_health(client);
     } else if (strcmp(command, "reset-gpu") == 0) {
         reset_gpu(client, args);
-    } else if (strcmp(command, "resume-gpu") == 0) {
-        ask_store(client, request, resumed);
     } else if (strcmp(command, "events") == 0) {
         show_events(client, args);
     } else if (strcmp(command, "scan-gpus") == 0) {
+        client->dry_run = json_is_true(json_object_get(request, "dry_run"));
         scan_gpus(client);
     } else if (strcmp(command, "record-gpus") == 0) {
         reply_error(client, EOPNOTSUPP, "record-gpus is for the mediator; use scan-gpus");
     } else if (strcmp(command, "record-fault") == 0) {
         reply_error(client, EOPNOTSUPP, "record-fault is for the mediator; use quarantine");
     } else {
-        ask_store(client, request, strcmp(command, "show-vm") == 0 ? vm_shown : store_answered);
+        ask_store(client, request, answer_to(command));
     }
 }
 

@@ -30,6 +30,7 @@ struct store_call {
     json_t *result;     /* an object, to be filled */
     json_t *changes;    /* an array, filled by audit_record() */
     bool is_history;    /* what changed is no configuration: a fault */
+    bool brief;         /* changes have only what differs, as there can be many */
 };
 
 /* Sets err from what SQLite says of db; what: "read the table of pools". Returns -errno. */
