@@ -95,7 +95,8 @@ STATUS = {
 }
 
 SCAN = """#!/bin/sh
-echo '[{"index": 0, "uuid": "GPU-1", "pci": "00000000:65:00.0", "model": "M", "memory_bytes": 42}]'
+echo '{"gpus": [{"index": 0, "uuid": "GPU-1", "pci": "00000000:65:00.0", "model": "M",
+                 "memory_bytes": 42}], "driver_version": "580", "pci_error": "none here"}'
 """
 
 
@@ -282,7 +283,7 @@ class Json(unittest.TestCase):
         output = subprocess.run([PROGRAM, "--help"], capture_output=True, check=True, text=True)
         listed = output.stdout.split("commands:\n")[1].split("\n\n")[0]
         commands = {line.split()[0] for line in listed.splitlines()}
-        schemas = {name[:-5] for name in os.listdir(SCHEMAS)} - {"change", "gpu", "pool", "threshold", "vm"}
+        schemas = {name[:-5] for name in os.listdir(SCHEMAS)} - {"affected-pool", "change", "gpu", "pool", "threshold", "vm"}
         self.assertEqual(commands, schemas)
 
     def test_the_check_itself_refuses(self):

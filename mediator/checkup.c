@@ -250,7 +250,7 @@ void checkup_taken(struct mediator *mediator, uint64_t shown)
     for (unsigned i = 0; config && i < config->n_gpus; i++) {
         const struct config_gpu *gpu = &config->gpus[i];
 
-        if (gpu->present && !gpu->pci_only && !(shown >> gpu->id & 1))
+        if (gpu->present && !gpu->driverless && !(shown >> gpu->id & 1))
             take(mediator, gpu->id, &absent);
     }
 }
@@ -264,7 +264,8 @@ static void fall_silent(struct mediator *mediator, const char *why)
     for (unsigned i = 0; config && i < config->n_gpus; i++) {
         uint32_t id = config->gpus[i].id;
 
-        if (health_fall_silent(health_of(mediator, id), why, now_s()))
+        if (!config->gpus[i].driverless &&
+            health_fall_silent(health_of(mediator, id), why, now_s()))
             changed(mediator, id);
     }
 }
@@ -339,7 +340,9 @@ static void configure(struct mediator *mediator, const struct config_gpu *gpu)
 
     memcpy(intent.rules, mediator->config->rules, sizeof(intent.rules));
     snprintf(intent.drain_reason, sizeof(intent.drain_reason), "%s", gpu->drain_reason);
-    if (!mediator->has_nvml)
+    if (gpu->driverless)
+        silenced = health_fall_silent(health, "only the PCI bus shows it", now_s());
+    else if (!mediator->has_nvml)
         silenced = health_fall_silent(health, "NVML is not asked (--nvml)", now_s());
     if (health_configure(health, &intent, now_s()) || silenced)
         changed(mediator, gpu->id);

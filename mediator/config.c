@@ -111,7 +111,7 @@ static int take_gpu(struct config *config, const json_t *object, struct vgpu_err
     gpu->id = (uint32_t)id;
     gpu->memory_bytes = json_integer_value(memory) > 0 ? (uint64_t)json_integer_value(memory) : 0;
     gpu->present = state && strcmp(state, "present") == 0;
-    gpu->pci_only = source && strcmp(source, "pci") == 0;
+    gpu->driverless = source && strcmp(source, "pci") == 0;
     gpu->drained = json_is_true(json_object_get(object, "drained"));
     return 0;
 }

@@ -25,7 +25,7 @@
 struct config_gpu {
     uint32_t id;
     bool present;
-    bool pci_only; /* NVML does not know it */
+    bool driverless; /* only the PCI bus shows it */
     bool drained;
     uint64_t memory_bytes;
     char drain_reason[CONFIG_TEXT_BYTES];

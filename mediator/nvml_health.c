@@ -17,6 +17,23 @@ void nvml_health_load(struct nvml_health *health, void *library)
 #define NVML_HEALTH_LOOKUP(type, name, arguments) *(void **)&health->name = dlsym(library, #name);
     NVML_HEALTH_CALLS(NVML_HEALTH_LOOKUP)
 #undef NVML_HEALTH_LOOKUP
+}
+
+void nvml_health_pause(struct nvml_health *health)
+{
+    nvml_health_poll(health);
+    if (health->events && health->nvmlEventSetFree)
+        health->nvmlEventSetFree(health->events);
+    health->events = NULL;
+}
+
+void nvml_health_resume(struct nvml_health *health, bool same)
+{
+    for (unsigned int i = 0; i < NVML_GPUS_MAX; i++) {
+        health->watched[i].device = NULL;
+        if (!same)
+            health->watched[i].n_xids = 0;
+    }
     if (!health->nvmlEventSetCreate || !health->nvmlDeviceRegisterEvents ||
         !health->nvmlEventSetWait_v2 || health->nvmlEventSetCreate(&health->events) != NVML_SUCCESS)
         health->events = NULL;

@@ -8,6 +8,8 @@
 #ifndef VGPU_MEDIATOR_NVML_HEALTH_H
 #define VGPU_MEDIATOR_NVML_HEALTH_H
 
+#include <stdbool.h>
+
 #include <jansson.h>
 
 #include "common/err.h"
@@ -36,6 +38,7 @@
       (nvmlDevice_t device, unsigned int *corrected, unsigned int *uncorrected,                    \
        unsigned int *pending, unsigned int *failure))                                              \
     X(nvmlReturn_t, nvmlEventSetCreate, (nvmlEventSet_t * set))                                    \
+    X(nvmlReturn_t, nvmlEventSetFree, (nvmlEventSet_t set))                                        \
     X(nvmlReturn_t, nvmlDeviceRegisterEvents,                                                      \
       (nvmlDevice_t device, unsigned long long types, nvmlEventSet_t set))                         \
     X(nvmlReturn_t, nvmlEventSetWait_v2,                                                           \
@@ -54,8 +57,14 @@ struct nvml_health {
     } watched[NVML_GPUS_MAX];
 };
 
-/* library: of dlopen(); NVML is initialised. */
+/* library: of dlopen(). */
 void nvml_health_load(struct nvml_health *health, void *library);
+
+/* Before NVML is shut down: takes in the events that are there; they stay to be told. */
+void nvml_health_pause(struct nvml_health *health);
+
+/* NVML has been initialised. same: the GPUs have the indices that they had before, if they did. */
+void nvml_health_resume(struct nvml_health *health, bool same);
 
 /* Takes in the events that are there. Before a round over the GPUs. */
 void nvml_health_poll(struct nvml_health *health);

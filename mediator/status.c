@@ -84,15 +84,16 @@ static json_t *gpu_json(const struct mediator *mediator, const struct config_gpu
     const struct health *health = &mediator->health[gpu->id];
     const struct gpu *leases = mediator->gpus[gpu->id];
     uint32_t holder = leases ? gpu_holder_vm(leases) : 0;
-    json_t *row = json_pack(
-        "{s:I, s:s, s:s, s:o, s:o, s:o, s:o, s:s, s:o, s:o}", "gpu_id", (json_int_t)gpu->id, "uuid",
-        gpu->uuid, "model", gpu->model, "memory_total_bytes",
-        gpu->memory_bytes ? count(gpu->memory_bytes) : json_null(), "memory_used_bytes",
-        sample->known ? count(sample->memory_used_bytes) : json_null(), "utilization",
-        real_or_null(health->sample.utilization), "temperature",
-        real_or_null(health->sample.temperature), "state", health_state_name(health->state),
-        "pools", pools_of_gpu(mediator->config, gpu->id), "holder_vm_id",
-        holder ? json_integer(holder) : json_null());
+    json_t *row =
+        json_pack("{s:I, s:s, s:s, s:o, s:o, s:o, s:o, s:s, s:o, s:o}", "gpu_id",
+                  (json_int_t)gpu->id, "uuid", gpu->uuid, "model", gpu->model, "memory_total_bytes",
+                  gpu->memory_bytes ? count(gpu->memory_bytes) : json_null(), "memory_used_bytes",
+                  sample->known ? count(sample->memory_used_bytes) : json_null(), "utilization",
+                  real_or_null(health->sample.utilization), "temperature",
+                  real_or_null(health->sample.temperature), "state",
+                  gpu->present && gpu->driverless ? "no-driver" : health_state_name(health->state),
+                  "pools", pools_of_gpu(mediator->config, gpu->id), "holder_vm_id",
+                  holder ? json_integer(holder) : json_null());
 
     if (row)
         add_spares(mediator, gpu->id, row);

@@ -46,6 +46,11 @@ static const struct {
     KEY(lost),
     KEY(reset_required),
     KEY(delay_ms),
+    KEY(absent),
+    KEY(pci_bus),
+    KEY(numa_node),
+    KEY(mig_mode),
+    KEY(persistence_mode),
 #undef KEY
 };
 
@@ -60,6 +65,9 @@ void health_default(struct health *ret)
         .memory_clock_mhz = 3201,
         .utilization_percent = UINT64_MAX,
         .memory_used_bytes = UINT64_MAX,
+        .pci_bus = UINT64_MAX,
+        .numa_node = UINT64_MAX,
+        .persistence_mode = 1,
     };
 }
 

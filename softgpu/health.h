@@ -40,6 +40,10 @@ struct health {
     uint64_t lost;            /* not 0: every call on the device answers that the GPU is lost */
     uint64_t reset_required;  /* the same, that it requires a reset */
     uint64_t delay_ms;        /* every call on the device takes this long first */
+    /* What nvmlInit finds: not 0: no such device; the bus, UINT64_MAX: by its index. */
+    uint64_t absent, pci_bus;
+    uint64_t numa_node; /* UINT64_MAX: not known */
+    uint64_t mig_mode, persistence_mode;
     struct health_process processes[HEALTH_MAX_PROCESSES];
     size_t n_processes;
 };

@@ -17,7 +17,8 @@
 #define NVML_API __attribute__((visibility("default")))
 
 struct nvmlDevice_st {
-    unsigned index;
+    unsigned index; /* softgpu's; NVML's is the place in nvml.present */
+    unsigned pci_bus;
     uint64_t sampled_ns, sampled_busy_ns; /* when utilisation was last asked for */
     unsigned utilization_percent;
 };
@@ -29,6 +30,8 @@ struct nvml {
     char *dir;           /* SOFTGPU_STATE_DIR, or NULL */
     struct usage *usage; /* NULL without it */
     struct nvmlDevice_st devices[SOFTGPU_MAX_DEVICES];
+    struct nvmlDevice_st *present[SOFTGPU_MAX_DEVICES]; /* what nvmlInit found */
+    unsigned n_present;
 };
 
 extern struct nvml nvml;

@@ -153,6 +153,71 @@ static void test_nvml_lost_device_answers_so(void **state)
     assert_int_equal(nvmlDeviceGetPowerUsage(fixture->device, &value), NVML_SUCCESS);
 }
 
+static void start_again(void)
+{
+    assert_int_equal(nvmlShutdown(), NVML_SUCCESS);
+    assert_int_equal(nvmlInit_v2(), NVML_SUCCESS);
+}
+
+static void test_nvml_absent_device_is_not_found_by_the_next_init(void **state)
+{
+    struct fixture *fixture = *state;
+    char uuid[NVML_DEVICE_UUID_BUFFER_SIZE];
+    nvmlDevice_t device;
+    unsigned value;
+
+    assert_int_equal(nvmlDeviceGetUUID(fixture->device, uuid, sizeof(uuid)), NVML_SUCCESS);
+    write_file(fixture, "gpu0.state", "w", "absent 1\n");
+    assert_int_equal(nvmlDeviceGetCount_v2(&value), NVML_SUCCESS);
+    assert_int_equal(value, 2);
+    start_again();
+    assert_int_equal(nvmlDeviceGetCount_v2(&value), NVML_SUCCESS);
+    assert_int_equal(value, 1);
+    assert_int_equal(nvmlDeviceGetHandleByIndex_v2(1, &device), NVML_ERROR_INVALID_ARGUMENT);
+    assert_int_equal(nvmlDeviceGetHandleByPciBusId_v2("0000:10:00.0", &device),
+                     NVML_ERROR_NOT_FOUND);
+    assert_int_equal(nvmlDeviceGetHandleByUUID(uuid, &device), NVML_SUCCESS);
+    assert_int_equal(nvmlDeviceGetIndex(device, &value), NVML_SUCCESS);
+    assert_int_equal(value, 0);
+    assert_int_equal(nvmlDeviceGetMinorNumber(device, &value), NVML_SUCCESS);
+    assert_int_equal(value, 1);
+}
+
+static void test_nvml_device_can_be_in_another_slot(void **state)
+{
+    struct fixture *fixture = *state;
+    nvmlDevice_t device;
+    nvmlPciInfo_t pci;
+
+    write_file(fixture, "gpu1.state", "w", "pci_bus 175\n");
+    start_again();
+    assert_int_equal(nvmlDeviceGetHandleByPciBusId_v2("0000:af:00.0", &device), NVML_SUCCESS);
+    assert_int_equal(nvmlDeviceGetHandleByPciBusId_v2("0000:11:00.0", &device),
+                     NVML_ERROR_NOT_FOUND);
+    assert_int_equal(nvmlDeviceGetHandleByIndex_v2(1, &device), NVML_SUCCESS);
+    assert_int_equal(nvmlDeviceGetPciInfo_v3(device, &pci), NVML_SUCCESS);
+    assert_string_equal(pci.busId, "00000000:AF:00.0");
+    write_file(fixture, "gpu1.state", "w", "pci_bus 256\n"); /* there is no such bus */
+    start_again();
+    assert_int_equal(nvmlDeviceGetPciInfo_v3(device, &pci), NVML_SUCCESS);
+    assert_string_equal(pci.busId, "00000000:11:00.0");
+}
+
+static void test_nvml_numa_node_and_mig_mode_are_reported(void **state)
+{
+    struct fixture *fixture = *state;
+    unsigned value, pending;
+
+    assert_int_equal(nvmlDeviceGetNumaNodeId(fixture->device, &value), NVML_ERROR_NOT_SUPPORTED);
+    assert_int_equal(nvmlDeviceGetMigMode(fixture->device, &value, &pending), NVML_SUCCESS);
+    assert_int_equal(value, NVML_DEVICE_MIG_DISABLE);
+    write_file(fixture, "gpu1.state", "w", "numa_node 3\nmig_mode 1\n");
+    assert_int_equal(nvmlDeviceGetNumaNodeId(fixture->device, &value), NVML_SUCCESS);
+    assert_int_equal(value, 3);
+    assert_int_equal(nvmlDeviceGetMigMode(fixture->device, &value, &pending), NVML_SUCCESS);
+    assert_int_equal(value, NVML_DEVICE_MIG_ENABLE);
+}
+
 static void test_nvml_device_that_needs_a_reset_answers_so(void **state)
 {
     struct fixture *fixture = *state;
@@ -385,6 +450,9 @@ int main(void)
         TEST(bad_arguments_are_refused),
         TEST(state_file_is_reported),
         TEST(lost_device_answers_so),
+        TEST(absent_device_is_not_found_by_the_next_init),
+        TEST(device_can_be_in_another_slot),
+        TEST(numa_node_and_mig_mode_are_reported),
         TEST(device_that_needs_a_reset_answers_so),
         TEST(remapped_rows_are_reported),
         TEST(reasons_for_low_clocks_are_reported),
