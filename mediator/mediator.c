@@ -13,6 +13,7 @@
 #include "common/clock.h"
 #include "common/log.h"
 #include "common/status.h"
+#include "mediator/doubt.h"
 #include "mediator/status.h"
 #include "sched/place.h"
 
@@ -235,12 +236,11 @@ int mediator_place(struct mediator *mediator, const struct vm *vm, uint32_t *ret
     /* What the VM may take at most is not promised to it: a GPU without that much will do. */
     if (place_channel(gpus, n, vm->config.memory_bytes, &index) < 0 &&
         place_channel(gpus, n, 0, &index) < 0)
-        return vgpu_err_set(err, ENODEV,
-                            "no GPU of pool '%s' takes new channels; GPU %" PRIu32 " is %s",
-                            vm->config.pool, ids[0],
-                            mediator->resetting >> ids[0] & 1
-                                ? "being reset"
-                                : checkup_text(mediator, ids[0], text));
+        return vgpu_err_set(
+            err, ENODEV, "no GPU of pool '%s' takes new channels; GPU %" PRIu32 " is %s",
+            vm->config.pool, ids[0],
+            mediator->resetting >> ids[0] & 1 ? "being reset"
+                                              : checkup_text(mediator, ids[0], text));
     *ret_gpu_id = ids[index];
     return 0;
 }
@@ -680,6 +680,7 @@ void mediator_release(struct mediator *mediator)
 
     admin_release(&mediator->admin);
     reset_release(mediator);
+    doubt_release(mediator);
     helper_release(&mediator->store);
     helper_release(&mediator->nvml);
     link_release(&mediator->link);

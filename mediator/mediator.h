@@ -74,6 +74,7 @@ struct mediator {
     struct gpu_sample samples[MEDIATOR_GPUS_MAX];
     struct health health[MEDIATOR_GPUS_MAX]; /* checkup.c's */
     struct checkup checkup;
+    struct doubt *doubts; /* doubt.c's */
     struct reset *resets; /* reset.c's */
     uint64_t resetting;   /* a bit per gpu_id: it is being reset, and gets no channel */
     uint64_t sampled_ns;

@@ -437,6 +437,31 @@ static void test_faults_are_not_those_of_a_lost_gpu(void **state)
     guest_close(&guest);
 }
 
+/* The GPU is lost, and nobody knows it yet: NVML is not asked for its health here. */
+static void test_faults_are_judged_after_a_look_at_the_gpu(void **state)
+{
+    static const char *const never[] = {"--health-ms=0", NULL};
+    struct host *host = *state;
+    struct guest guest;
+    char lost[96];
+
+    snprintf(lost, sizeof(lost), "%s/lost", host->dir);
+    setenv("FAKE_NVML_LOST", lost, 1);
+    host_kill(&host->mediator, SIGTERM);
+    host_start_mediator(host, never);
+    unsetenv("FAKE_NVML_LOST");
+    guest = guest_hello(host, 1);
+    write_line(lost, 0, 0);
+    end_by(&guest, FAKE_CRASH);
+    AWAIT(gpu_is(host, "unhealthy"));
+    assert_int_equal(shown_number(host, 1, "faults"), 0);
+    assert_int_equal(unlink(lost), 0);
+    AWAIT(gpu_is(host, "ok"));
+    end_by(&guest, FAKE_CRASH);
+    AWAIT(shown_number(host, 1, "faults") == 1);
+    guest_close(&guest);
+}
+
 static void test_faults_job_timeout_is_the_vms_own(void **state)
 {
     struct host *host = *state;
@@ -594,6 +619,7 @@ int main(int argc, char **argv)
         CASE(test_faults_of_kernels_are_counted),
         CASE(test_faults_are_not_what_the_host_does),
         CASE(test_faults_are_not_those_of_a_lost_gpu),
+        CASE(test_faults_are_judged_after_a_look_at_the_gpu),
         CASE(test_faults_job_timeout_is_the_vms_own),
         CASE(test_faults_hostile_clock_ends_by_ours),
         CASE(test_faults_limits_reach_workers_live),

@@ -16,6 +16,7 @@
 #include "common/clock.h"
 #include "common/status.h"
 #include "mediator/conduct.h"
+#include "mediator/doubt.h"
 #include "mediator/mediator.h"
 #include "mediator/window.h"
 
@@ -404,7 +405,10 @@ void vm_fault_channel(struct channel *channel, enum fault_kind kind, enum vgpu_s
     if (channel_next(channel->state, CHANNEL_EV_KILL) == CHANNEL_N_STATES)
         return;
     vm_kill_channel(channel, status, text);
-    if (mediator_gpu_ok(channel->vm->mediator, channel->gpu_id))
+    /* What a GPU that fails can bring about; the rest is what the worker said itself. */
+    if (kind == FAULT_TIMEOUT || kind == FAULT_KEPT || kind == FAULT_OVERRUN)
+        doubt_note(channel->vm, channel->gpu_id, kind, text);
+    else if (mediator_gpu_ok(channel->vm->mediator, channel->gpu_id))
         fault_note(channel->vm, kind, text);
 }
 
