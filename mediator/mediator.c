@@ -189,7 +189,7 @@ static struct place_gpu weigh(const struct mediator *mediator, const struct conf
 {
     const struct gpu *gpu = mediator->gpus[config->id];
     const struct gpu_sample *sample = &mediator->samples[config->id];
-    struct place_gpu place = {.usable = health_takes_channels(mediator->health[config->id].state) &&
+    struct place_gpu place = {.usable = takes_channels(mediator, config->id) &&
                                         strlen(config->uuid) < VGPU_GPU_UUID_BYTES,
                               .free_bytes = config->memory_bytes};
     struct sched_stats stats;
@@ -418,6 +418,11 @@ static void link_exited(void *context, const struct vgpu_launch_exited *exited)
     mediator_check_stopped(mediator);
 }
 
+static void link_reset_done(void *context, const struct vgpu_launch_reset_done *done)
+{
+    reset_launcher_done(context, done);
+}
+
 static void link_refused(void *context, const struct vgpu_launch_answer *answer)
 {
     struct mediator *mediator = context;
@@ -440,6 +445,7 @@ static void link_lost(void *context)
     struct vm *next_vm;
 
     memset(mediator->spares, 0, sizeof(mediator->spares));
+    reset_launcher_lost(mediator);
     /* A VM that was removed goes with its last channel, hence both `next` first. */
     for (struct vm *vm = mediator->vms; vm; vm = next_vm) {
         struct channel *next;
@@ -460,6 +466,7 @@ static const struct link_hooks link_hooks = {
     .spawned = link_spawned,
     .exited = link_exited,
     .spare_state = link_spare_state,
+    .reset_done = link_reset_done,
     .writable = writable,
     .refused = link_refused,
     .lost = link_lost,

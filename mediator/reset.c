@@ -21,7 +21,9 @@ struct reset {
     uint32_t gpu_id;
     uint64_t until_ns;
     struct loop_timer again;
-    reset_done_fn *done; /* NULL: nobody waits */
+    bool at_launcher;
+    struct vgpu_err outcome; /* the launcher's word; code 0: it was reset */
+    reset_done_fn *done;     /* NULL: nobody waits */
     void *context;
 };
 
@@ -44,6 +46,87 @@ static void finish(struct reset *reset, const struct vgpu_err *err)
     free(reset);
 }
 
+static void fail(struct reset *reset, int code, const char *text)
+{
+    struct vgpu_err err;
+
+    vgpu_err_set(&err, code, "GPU %" PRIu32 " was not reset: %.200s", reset->gpu_id, text);
+    finish(reset, &err);
+}
+
+/* By the launcher */
+
+/* NVML is the helper's again, whatever has become of the GPU. */
+static void acquired(void *context, json_t *reply)
+{
+    struct reset *reset = context;
+
+    if (reset->outcome.code)
+        fail(reset, reset->outcome.code, reset->outcome.text);
+    else
+        finish(reset, NULL);
+}
+
+static void give_back(struct reset *reset, int code, const char *text)
+{
+    reset->at_launcher = false;
+    vgpu_err_set(&reset->outcome, code, "%s", text);
+    if (helper_ask(&reset->mediator->nvml, json_pack("{s:s}", "command", "acquire"), acquired,
+                   reset) < 0)
+        acquired(reset, NULL); /* it is down: a new one has NVML from its start */
+}
+
+static void released(void *context, json_t *reply)
+{
+    struct reset *reset = context;
+    const struct config_gpu *gpu = config_gpu(reset->mediator->config, reset->gpu_id);
+
+    if (!json_is_true(json_object_get(reply, "ok")) || !gpu) {
+        fail(reset, EAGAIN, "the NVML helper does not let go of it");
+        return;
+    }
+    reset->at_launcher = true;
+    if (link_reset(&reset->mediator->link, gpu->uuid) < 0)
+        give_back(reset, EAGAIN, "the launcher is not there; try again");
+}
+
+static void have_the_launcher_do_it(struct reset *reset)
+{
+    if (helper_ask(&reset->mediator->nvml, json_pack("{s:s}", "command", "release"), released,
+                   reset) < 0)
+        fail(reset, EAGAIN, "the NVML helper is down; try again");
+}
+
+void reset_launcher_done(struct mediator *mediator, const struct vgpu_launch_reset_done *done)
+{
+    char text[sizeof(done->text) + 1];
+
+    memcpy(text, done->text, sizeof(done->text));
+    text[sizeof(done->text)] = '\0';
+    for (struct reset *reset = mediator->resets; reset; reset = reset->next) {
+        const struct config_gpu *gpu = config_gpu(mediator->config, reset->gpu_id);
+
+        if (!reset->at_launcher || !gpu ||
+            strncmp(gpu->uuid, done->gpu_uuid, sizeof(done->gpu_uuid)) != 0)
+            continue;
+        give_back(reset, done->result, text);
+        return;
+    }
+}
+
+void reset_launcher_lost(struct mediator *mediator)
+{
+    struct reset *next;
+
+    for (struct reset *reset = mediator->resets; reset; reset = next) {
+        next = reset->next;
+        if (reset->at_launcher)
+            give_back(reset, EAGAIN, "the launcher ended");
+    }
+}
+
+/* By the NVML helper */
+
 static void answered(void *context, json_t *reply)
 {
     struct reset *reset = context;
@@ -51,24 +134,17 @@ static void answered(void *context, json_t *reply)
     const char *text = json_string_value(json_object_get(error, "text"));
     int code = (int)json_integer_value(json_object_get(error, "errno"));
     uint64_t now_ns = loop_now(reset->mediator->loop);
-    struct vgpu_err err;
 
-    if (json_is_true(json_object_get(reply, "ok"))) {
+    if (json_is_true(json_object_get(reply, "ok")))
         finish(reset, NULL);
-        return;
-    }
-    if (code == EBUSY && now_ns < reset->until_ns) {
+    else if (code == EBUSY && now_ns < reset->until_ns)
         loop_timer_set(reset->mediator->loop, &reset->again, now_ns + AGAIN_NS);
-        return;
-    }
-    if (text && code > 0)
-        vgpu_err_set(&err, code, "GPU %" PRIu32 " was not reset: %.200s", reset->gpu_id, text);
+    else if (code == EOPNOTSUPP)
+        have_the_launcher_do_it(reset);
+    else if (text && code > 0)
+        fail(reset, code, text);
     else
-        vgpu_err_set(&err, ETIMEDOUT,
-                     "the NVML helper does not answer: nobody knows whether GPU %" PRIu32
-                     " was reset",
-                     reset->gpu_id);
-    finish(reset, &err);
+        fail(reset, ETIMEDOUT, "the NVML helper does not answer, and it may yet be reset");
 }
 
 static void ask(void *context)
@@ -76,17 +152,14 @@ static void ask(void *context)
     struct reset *reset = context;
     struct mediator *mediator = reset->mediator;
     const struct config_gpu *gpu = config_gpu(mediator->config, reset->gpu_id);
-    struct vgpu_err err;
     int rc = -ENOENT;
 
     if (gpu)
         rc = helper_ask(&mediator->nvml,
                         json_pack("{s:s, s:s}", "command", "reset", "uuid", gpu->uuid), answered,
                         reset);
-    if (rc == 0)
-        return;
-    vgpu_err_set(&err, EAGAIN, "the NVML helper is down; try again");
-    finish(reset, &err);
+    if (rc < 0)
+        fail(reset, EAGAIN, "the NVML helper is down; try again");
 }
 
 /* The VMs that have channels there: "VM 1 (web), VM 2". False: none has. */
