@@ -11,7 +11,7 @@
 #include <sys/types.h>
 #include <vgpu/launch.h>
 
-#define RESET_LIMIT_NS (UINT64_C(120) * 1000000000) /* then the program is killed */
+#define RESET_LIMIT_NS (UINT64_C(50) * 1000000000) /* then the program is killed */
 
 struct reset {
     pid_t pid;  /* 0: none runs */
