@@ -11,6 +11,7 @@ extern const struct command command_audit;
 extern const struct command command_capacity;
 extern const struct command command_clear_faults;
 extern const struct command command_create_pool;
+extern const struct command command_doctor;
 extern const struct command command_drain_gpu;
 extern const struct command command_health;
 extern const struct command command_list_gpus;
