@@ -120,7 +120,7 @@ def test_e2e_health_temperature_stops_leases_until_it_falls():
 
 
 def test_e2e_health_ecc_error_drains_and_the_pool_goes_elsewhere():
-    with host(devices=2) as stack:
+    with host(devices=2, spares=1) as stack:
         old = Program(stack, 1).busy()
         gpu = gpus_of(stack, [1])[0]
         stack.nvml_says(gpu, 'ecc_uncorrected 1')
