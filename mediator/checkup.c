@@ -346,8 +346,11 @@ static void configure(struct mediator *mediator, const struct config_gpu *gpu)
         silenced = health_fall_silent(health, "NVML is not asked (--nvml)", now_s());
     if (health_configure(health, &intent, now_s()) || silenced)
         changed(mediator, gpu->id);
-    if (drains)
-        tell_drain(mediator, gpu);
+    if (!drains)
+        return;
+    tell_drain(mediator, gpu);
+    if (!gpu->drained)
+        checkup_resumed(mediator, gpu->id);
 }
 
 void checkup_configured(struct mediator *mediator)
