@@ -113,7 +113,7 @@ static int read_rule(struct store_call *call, enum threshold_id id, struct thres
         return rc;
     if (isnan(value) && !action)
         return vgpu_err_set(err, EINVAL, "neither 'value' nor 'action' is given");
-    if (!isnan(value) && strcmp(t->unit, "count") == 0 && value != floor(value))
+    if (!isnan(value) && strcmp(t->unit, "count") == 0 && value != (double)(int64_t)value)
         return vgpu_err_set(err, EINVAL, "%s is a count: 'value' must be whole", t->name);
     if (!isnan(value))
         rule->value = value;
