@@ -33,6 +33,7 @@ static const struct command_option options[] = {
 const struct command command_assign_gpu = {
     .name = "assign-gpu",
     .summary = "let a GPU serve a pool",
+    .effect = COMMAND_REVISES,
     .options = options,
     .print = print,
 };

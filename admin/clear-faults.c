@@ -25,6 +25,7 @@ const struct command command_clear_faults = {
     .summary = "forget the faults of a VM",
     .positional = {"vm"},
     .names_vm = true,
+    .effect = COMMAND_REVISES,
     .options = options,
     .print = print,
 };

@@ -7,14 +7,15 @@
 #include <sys/time.h>
 #include <sys/un.h>
 
+#include "admin/change.h"
 #include "admin/settings.h"
 
 /* A scan may have to wait for a driver that is being loaded. */
 #define REPLY_TIMEOUT_S 60
 
-static int connect_socket(const char *path, struct vgpu_err *err)
+static int connect_socket(const char *path, unsigned timeout_s, struct vgpu_err *err)
 {
-    const struct timeval timeout = {.tv_sec = REPLY_TIMEOUT_S};
+    const struct timeval timeout = {.tv_sec = timeout_s};
     struct sockaddr_un address = {.sun_family = AF_UNIX};
     _cleanup_close_ int fd = -1;
 
@@ -34,19 +35,26 @@ static int connect_socket(const char *path, struct vgpu_err *err)
     return vgpu_steal_fd(&fd);
 }
 
+int client_connect(struct client *client, const char *socket_path, unsigned timeout_s,
+                   struct vgpu_err *err)
+{
+    int rc = connect_socket(socket_path, timeout_s, err);
+
+    *client = (struct client){.fd = rc, .next_id = 1, .timeout_s = timeout_s};
+    if (rc < 0) {
+        client->fd = -1;
+        return rc;
+    }
+    line_reader_init(&client->reader, rc, STORE_REPLY_BYTES_MAX);
+    return 0;
+}
+
 int client_open(struct client *client, const struct invocation *invocation, struct vgpu_err *err)
 {
     const struct store_options options = {
         .create = invocation->create, .holder = "vgpu-admin", .lock_wait_ms = STORE_LOCK_WAIT_MS};
-    int rc;
+    int rc = client_connect(client, invocation->socket_path, REPLY_TIMEOUT_S, err);
 
-    *client = (struct client){.fd = -1, .next_id = 1};
-    rc = connect_socket(invocation->socket_path, err);
-    if (rc >= 0) {
-        client->fd = rc;
-        line_reader_init(&client->reader, rc, STORE_REPLY_BYTES_MAX);
-        return 0;
-    }
     if (rc != -ENOENT && rc != -ECONNREFUSED)
         return rc;
     rc = store_open(invocation->database, &options, &client->store, err);
@@ -83,11 +91,11 @@ static int call_store(struct client *client, const json_t *request, json_t **ret
     return rc;
 }
 
-static int broken(int rc, struct vgpu_err *err)
+static int broken(const struct client *client, int rc, struct vgpu_err *err)
 {
     if (rc == -EAGAIN)
-        return vgpu_err_set(err, ETIMEDOUT, "the mediator did not answer within %d s",
-                            REPLY_TIMEOUT_S);
+        return vgpu_err_set(err, ETIMEDOUT, "the mediator did not answer within %u s",
+                            client->timeout_s);
     if (rc == 0 || rc == -EPIPE || rc == -ECONNRESET)
         return vgpu_err_set(err, ECONNRESET, "the mediator closed the connection");
     return vgpu_err_set(err, -rc, "cannot talk to the mediator: %s", strerror(-rc));
@@ -111,26 +119,51 @@ static int read_reply(const char *line, json_int_t id, json_t **ret_result, stru
     return 0;
 }
 
-int client_call(struct client *client, const char *command, json_t *args, json_t **ret_result,
-                struct vgpu_err *err)
+/* Sends the request, which has its id, and waits for the answer. */
+static int ask(struct client *client, const json_t *request, json_t **ret_result,
+               struct vgpu_err *err)
 {
-    json_int_t id = client->next_id++;
-    _cleanup_json_ json_t *request =
-        json_pack("{s:I, s:s, s:O}", "id", id, "command", command, "args", args);
+    json_int_t id = json_integer_value(json_object_get(request, "id"));
     const char *line;
     int rc;
 
-    if (!request)
-        return vgpu_err_set(err, ENOMEM, "out of memory");
     if (client_is_offline(client))
         return call_store(client, request, ret_result, err);
     rc = line_write(client->fd, request, STORE_REQUEST_BYTES_MAX);
     if (rc < 0)
-        return broken(rc, err);
+        return broken(client, rc, err);
     rc = line_read(&client->reader, &line);
     if (rc <= 0)
-        return broken(rc, err);
+        return broken(client, rc, err);
     return read_reply(line, id, ret_result, err);
+}
+
+static json_t *make_request(struct client *client, const char *command, json_t *args)
+{
+    return json_pack("{s:I, s:s, s:O}", "id", client->next_id++, "command", command, "args", args);
+}
+
+int client_call(struct client *client, const char *command, json_t *args, json_t **ret_result,
+                struct vgpu_err *err)
+{
+    _cleanup_json_ json_t *request = make_request(client, command, args);
+
+    if (!request)
+        return vgpu_err_set(err, ENOMEM, "out of memory");
+    return ask(client, request, ret_result, err);
+}
+
+int client_change(struct client *client, const struct invocation *invocation, const char *command,
+                  json_t *args, json_t **ret_result, struct vgpu_err *err)
+{
+    _cleanup_json_ json_t *request = make_request(client, command, args);
+
+    if (!request ||
+        (invocation->dry_run && json_object_set_new(request, "dry_run", json_true()) < 0) ||
+        (invocation->revision &&
+         json_object_set_new(request, "if_revision", json_integer(invocation->revision)) < 0))
+        return vgpu_err_set(err, ENOMEM, "out of memory");
+    return ask(client, request, ret_result, err);
 }
 
 void client_print_json(const json_t *result)
@@ -144,9 +177,34 @@ void client_say_offline(const json_t *result)
     const json_t *changed = json_object_get(result, "changed");
 
     fprintf(stderr, "vgpu-admin: mediator is not running; %s\n",
-            json_is_true(changed)    ? "changed the database only"
-            : json_is_false(changed) ? "the database is as asked already"
-                                     : "read from the database only");
+            json_is_true(json_object_get(result, "dry_run")) ? "compared with the database only"
+            : json_is_true(changed)                          ? "changed the database only"
+            : json_is_false(changed)                         ? "the database is as asked already"
+                                                             : "read from the database only");
+}
+
+/* What a command would have done is told by its changes: its own sentence says that it is so. */
+static void print_dry_run(const json_t *result)
+{
+    if (json_is_true(json_object_get(result, "changed")))
+        puts("dry run: nothing is changed; this would be:");
+    else
+        puts("dry run: all is as asked already");
+    changes_print(result);
+}
+
+void client_print(const struct invocation *invocation, const json_t *result)
+{
+    const struct command *command = invocation->command;
+
+    if (invocation->json)
+        client_print_json(result);
+    else if (json_is_true(json_object_get(result, "dry_run")))
+        print_dry_run(result);
+    else if (command->print)
+        command->print(result);
+    else
+        settings_print(command->name, result);
 }
 
 int client_run(const struct invocation *invocation, struct vgpu_err *err)
@@ -158,17 +216,13 @@ int client_run(const struct invocation *invocation, struct vgpu_err *err)
 
     if (rc < 0)
         return rc;
-    rc = client_call(&client, command->name, invocation->args, &result, err);
+    rc = command->effect == COMMAND_SHOWS
+             ? client_call(&client, command->name, invocation->args, &result, err)
+             : client_change(&client, invocation, command->name, invocation->args, &result, err);
     if (rc == 0 && client_is_offline(&client))
         client_say_offline(result);
     client_close(&client);
-    if (rc < 0)
-        return rc;
-    if (invocation->json)
-        client_print_json(result);
-    else if (command->print)
-        command->print(result);
-    else
-        settings_print(command->name, result);
-    return 0;
+    if (rc == 0)
+        client_print(invocation, result);
+    return rc;
 }

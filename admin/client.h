@@ -15,10 +15,14 @@ struct client {
     struct store *store; /* NULL: with one */
     struct line_reader reader;
     json_int_t next_id;
+    unsigned timeout_s; /* for an answer */
 };
 
 /* Connects; without a mediator, opens the database. */
 int client_open(struct client *client, const struct invocation *invocation, struct vgpu_err *err);
+/* Connects to a mediator, which is to answer within that time; does not touch the database. */
+int client_connect(struct client *client, const char *socket_path, unsigned timeout_s,
+                   struct vgpu_err *err);
 void client_close(struct client *client);
 
 static inline bool client_is_offline(const struct client *client)
@@ -29,6 +33,13 @@ static inline bool client_is_offline(const struct client *client)
 /* Executes a command; *ret_result, its result, is the caller's to release. */
 int client_call(struct client *client, const char *command, json_t *args, json_t **ret_result,
                 struct vgpu_err *err);
+
+/* The same for a command that changes something, with what the invocation says of changes. */
+int client_change(struct client *client, const struct invocation *invocation, const char *command,
+                  json_t *args, json_t **ret_result, struct vgpu_err *err);
+
+/* Prints the result of the invocation's command, as it asks for. */
+void client_print(const struct invocation *invocation, const json_t *result);
 
 /*
  * What nearly all subcommands do: opens, executes the command with its arguments, closes, says on

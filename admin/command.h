@@ -9,6 +9,7 @@
 #define VGPU_ADMIN_COMMAND_H
 
 #include <stdbool.h>
+#include <stdint.h>
 
 #include <jansson.h>
 
@@ -19,8 +20,11 @@
 #define EXIT_USAGE        2
 #define COMMAND_WORDS_MAX 3
 
-/* OPTION_SETTING: key is one of store/setting.h, whose unit says what is taken (admin/amount.h). */
-enum option_kind { OPTION_TEXT, OPTION_INTEGER, OPTION_NUMBER, OPTION_SETTING };
+/*
+ * OPTION_SETTING: key is one of store/setting.h, whose unit says what is taken (admin/amount.h).
+ * OPTION_FLAG has no value, and is true where it is given.
+ */
+enum option_kind { OPTION_TEXT, OPTION_INTEGER, OPTION_NUMBER, OPTION_SETTING, OPTION_FLAG };
 
 struct command_option {
     const char *name; /* without dashes; NULL ends a table */
@@ -33,6 +37,9 @@ struct command_option {
     const char *bare; /* the value where it is given without one; NULL: it needs one */
 };
 
+/* COMMAND_CHANGES has --dry-run; COMMAND_REVISES, which changes one object, --if-revision too. */
+enum command_effect { COMMAND_SHOWS, COMMAND_CHANGES, COMMAND_REVISES };
+
 struct invocation;
 
 struct command {
@@ -41,6 +48,7 @@ struct command {
     /* Keys of the options that may be given as plain words, in this order; NULL: no more. */
     const char *positional[COMMAND_WORDS_MAX];
     bool names_vm; /* one of vm, vm_id, uuid, name must be given */
+    enum command_effect effect;
     const struct command_option *options;
     /* Prints the result of the request that has the command's name and arguments; NULL: what it
      * sets now is so (settings_print()) ... */
@@ -57,8 +65,11 @@ struct invocation {
     bool help;
     bool version;
     bool create;
-    json_t *args;  /* what goes into the request */
-    json_t *local; /* what stays here */
+    bool dry_run;
+    const char *if_revision; /* as typed; NULL: any */
+    int64_t revision;        /* what it says; 0: any */
+    json_t *args;            /* what goes into the request */
+    json_t *local;           /* what stays here */
 };
 
 /* The four ways to name a VM; for the start of an option table. */

@@ -4,8 +4,12 @@
 
 const struct command *const commands[] = {
     &command_assign_gpu,
+    &command_assign_vms,
+    &command_audit,
+    &command_capacity,
     &command_clear_faults,
     &command_create_pool,
+    &command_doctor,
     &command_list_gpus,
     &command_list_pools,
     &command_list_vms,

@@ -6,8 +6,12 @@
 #include "admin/command.h"
 
 extern const struct command command_assign_gpu;
+extern const struct command command_assign_vms;
+extern const struct command command_audit;
+extern const struct command command_capacity;
 extern const struct command command_clear_faults;
 extern const struct command command_create_pool;
+extern const struct command command_doctor;
 extern const struct command command_list_gpus;
 extern const struct command command_list_pools;
 extern const struct command command_list_vms;

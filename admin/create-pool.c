@@ -33,6 +33,7 @@ const struct command command_create_pool = {
     .name = "create-pool",
     .summary = "make a pool",
     .positional = {"pool"},
+    .effect = COMMAND_CHANGES,
     .options = options,
     .print = print,
 };

@@ -9,16 +9,25 @@
 
 #include "admin/amount.h"
 #include "admin/suggest.h"
+#include "store/text.h"
 
 #define WORD_SHOWN_BYTES 64 /* of a mistyped option, in messages */
 
-/* Options that each subcommand has; field: a bool, or (with a metavar) a text. */
+/*
+ * Options that each subcommand has whose effect is this one at least; field: a bool, or (with a
+ * metavar) a text.
+ */
 static const struct global_option {
     const char *name;
     const char *metavar;
     size_t field;
     const char *help;
+    enum command_effect effect;
 } global_options[] = {
+    {"dry-run", NULL, offsetof(struct invocation, dry_run),
+     "check it and say what would change, and change nothing", COMMAND_CHANGES},
+    {"if-revision", "REVISION", offsetof(struct invocation, if_revision),
+     "only if what it changes has this revision; else say who changed it", COMMAND_REVISES},
     {"socket", "PATH", offsetof(struct invocation, socket_path),
      "the mediator's admin socket (/run/vgpu/admin.sock, or admin.sock in $VGPU_RUN_DIR)"},
     {"database", "PATH", offsetof(struct invocation, database),
@@ -89,6 +98,8 @@ static json_t *convert(enum option_kind kind, const char *text)
     errno = 0;
     if (kind == OPTION_TEXT)
         return json_string(text);
+    if (kind == OPTION_FLAG)
+        return json_true();
     if (text[0] == '\0' || strchr(" \t\n\v\f\r", text[0]))
         return NULL;
     if (kind == OPTION_INTEGER) {
@@ -184,7 +195,10 @@ static int parse_option(struct parser *parser, const char *text, struct vgpu_err
          option && option->name; option++) {
         if (!name_is(option->name, size, text))
             continue;
-        rc = take_value(parser, option->name, inlined, option->bare, &value, err);
+        if (option->kind == OPTION_FLAG && inlined)
+            return vgpu_err_set(err, EINVAL, "the option --%s has no value", option->name);
+        rc = take_value(parser, option->name, inlined,
+                        option->kind == OPTION_FLAG ? "" : option->bare, &value, err);
         return rc < 0 ? rc : set_option(parser->invocation, option, value, err);
     }
     snprintf(name, sizeof(name), "%.*s", (int)(size < sizeof(name) ? size : sizeof(name) - 1),
@@ -270,15 +284,33 @@ static int place_words(struct parser *parser, struct vgpu_err *err)
     return next < parser->n_words ? unexpected(parser->words[next], err) : 0;
 }
 
-static int check_complete(const struct invocation *invocation, struct vgpu_err *err)
+/* Options that came before the command are seen without knowing whether it has them. */
+static int check_effect(const struct parser *parser, struct vgpu_err *err)
 {
+    struct invocation *invocation = parser->invocation;
+    const char *typed = invocation->if_revision;
+
+    for (size_t i = 0; i < VGPU_ARRAY_SIZE(global_options); i++)
+        if (parser->seen[i] && invocation->command->effect < global_options[i].effect)
+            return vgpu_err_set(err, EINVAL, "%s has no option --%s", invocation->command->name,
+                                global_options[i].name);
+    if (typed && (!text_decimal(typed, &invocation->revision) || invocation->revision < 1))
+        return vgpu_err_set(err, EINVAL, "--if-revision=%s is not a revision, 1 or more", typed);
+    return 0;
+}
+
+static int check_complete(const struct parser *parser, struct vgpu_err *err)
+{
+    const struct invocation *invocation = parser->invocation;
     const struct command *command = invocation->command;
-    int named = count_names(invocation);
+    int named = count_names(invocation), rc;
 
     if (invocation->help || invocation->version)
         return 0;
     if (!command)
         return vgpu_err_set(err, EINVAL, "which command? See: vgpu-admin --help");
+    if ((rc = check_effect(parser, err)) < 0)
+        return rc;
     for (const struct command_option *option = command->options; option->name; option++)
         if (option->required && !json_object_get(invocation->args, option->key))
             return vgpu_err_set(err, EINVAL, "--%s=%s is missing", option->name, option->metavar);
@@ -313,7 +345,7 @@ int parse_command_line(int argc, char **argv, struct invocation *invocation, str
     }
     if (invocation->command && (rc = place_words(&parser, err)) < 0)
         return rc;
-    return check_complete(invocation, err);
+    return check_complete(&parser, err);
 }
 
 #define HELP_COLUMN 24
@@ -327,11 +359,12 @@ static void print_option(const char *name, const char *metavar, bool bare, const
     printf("  %-*s %s\n", HELP_COLUMN, left, help);
 }
 
-static void print_global_options(void)
+static void print_global_options(enum command_effect least, enum command_effect most)
 {
     for (size_t i = 0; i < VGPU_ARRAY_SIZE(global_options); i++)
-        print_option(global_options[i].name, global_options[i].metavar, false,
-                     global_options[i].help);
+        if (global_options[i].effect >= least && global_options[i].effect <= most)
+            print_option(global_options[i].name, global_options[i].metavar, false,
+                         global_options[i].help);
 }
 
 static void print_program_help(void)
@@ -340,8 +373,10 @@ static void print_program_help(void)
            "Shows and changes who may use which GPU, and how much of it.\n\ncommands:\n");
     for (const struct command *const *command = commands; *command; command++)
         printf("  %-*s %s\n", HELP_COLUMN, (*command)->name, (*command)->summary);
+    printf("\noptions of commands that change something:\n");
+    print_global_options(COMMAND_CHANGES, COMMAND_REVISES);
     printf("\noptions:\n");
-    print_global_options();
+    print_global_options(COMMAND_SHOWS, COMMAND_SHOWS);
     printf("\nExit status: 0 done, 1 failed, 2 wrong usage. More: man vgpu-admin\n");
 }
 
@@ -361,6 +396,9 @@ void parse_print_help(const struct command *command)
     printf(" [OPTIONS]\n%s\n\noptions:\n", command->summary);
     for (const struct command_option *option = command->options; option->name; option++)
         print_option(option->name, option->metavar, option->bare != NULL, option->help);
+    if (command->effect != COMMAND_SHOWS)
+        printf("\noptions of commands that change something:\n");
+    print_global_options(COMMAND_CHANGES, command->effect);
     printf("\noptions of all commands:\n");
-    print_global_options();
+    print_global_options(COMMAND_SHOWS, COMMAND_SHOWS);
 }

@@ -30,6 +30,7 @@ const struct command command_quarantine = {
     .summary = "let no job of a VM in until it is released",
     .positional = {"vm"},
     .names_vm = true,
+    .effect = COMMAND_REVISES,
     .options = options,
     .print = print,
 };

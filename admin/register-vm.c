@@ -47,6 +47,7 @@ static const struct command_option options[] = {
 const struct command command_register_vm = {
     .name = "register-vm",
     .summary = "let a VM use the GPUs of a pool",
+    .effect = COMMAND_CHANGES,
     .options = options,
     .print = print,
 };

@@ -21,6 +21,7 @@ const struct command command_remove_pool = {
     .name = "remove-pool",
     .summary = "remove a pool that has no VMs",
     .positional = {"pool"},
+    .effect = COMMAND_REVISES,
     .options = options,
     .print = print,
 };

@@ -22,6 +22,7 @@ const struct command command_remove_vm = {
     .summary = "forget a VM",
     .positional = {"vm"},
     .names_vm = true,
+    .effect = COMMAND_REVISES,
     .options = options,
     .print = print,
 };

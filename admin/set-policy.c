@@ -29,6 +29,7 @@ const struct command command_set_policy = {
     .name = "set-policy",
     .summary = "change how the VMs of a pool share",
     .positional = {"pool", "policy"},
+    .effect = COMMAND_REVISES,
     .options = options,
     .print = print,
 };

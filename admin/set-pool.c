@@ -25,6 +25,7 @@ const struct command command_set_pool = {
     .summary = "move a VM to another pool",
     .positional = {"vm", "pool"},
     .names_vm = true,
+    .effect = COMMAND_REVISES,
     .options = options,
     .print = print,
 };

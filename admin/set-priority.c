@@ -30,6 +30,7 @@ const struct command command_set_priority = {
     .summary = "change the priority of a VM",
     .positional = {"vm", "priority"},
     .names_vm = true,
+    .effect = COMMAND_REVISES,
     .options = options,
     .print = print,
 };

@@ -30,6 +30,7 @@ const struct command command_set_weight = {
     .summary = "change the weight of a VM",
     .positional = {"vm", "weight"},
     .names_vm = true,
+    .effect = COMMAND_REVISES,
     .options = options,
     .print = print,
 };

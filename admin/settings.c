@@ -31,6 +31,7 @@ const struct command command_set_bytes = {
     .summary = "limit the bytes of copies that a VM has in flight",
     .positional = {"vm", "bytes_in_flight"},
     .names_vm = true,
+    .effect = COMMAND_REVISES,
     .options = bytes_options,
 };
 
@@ -46,6 +47,7 @@ const struct command command_set_depth = {
     .summary = "limit the jobs that a VM has queued",
     .positional = {"vm", "depth"},
     .names_vm = true,
+    .effect = COMMAND_REVISES,
     .options = depth_options,
 };
 
@@ -63,6 +65,7 @@ const struct command command_set_faults = {
     .summary = "say how many faults quarantine a VM",
     .positional = {"vm", "fault_threshold", "fault_window_s"},
     .names_vm = true,
+    .effect = COMMAND_REVISES,
     .options = faults_options,
 };
 
@@ -76,6 +79,7 @@ const struct command command_set_max_vms = {
     .name = "set-max-vms",
     .summary = "limit how many VMs a pool takes",
     .positional = {"pool", "max_vms"},
+    .effect = COMMAND_REVISES,
     .options = max_vms_options,
 };
 
@@ -92,6 +96,7 @@ const struct command command_set_memory = {
     .summary = "limit the GPU memory of a VM",
     .positional = {"vm", "memory_bytes"},
     .names_vm = true,
+    .effect = COMMAND_REVISES,
     .options = memory_options,
 };
 
@@ -105,6 +110,7 @@ const struct command command_set_pool_weight = {
     .name = "set-pool-weight",
     .summary = "weigh a pool against others on its GPUs",
     .positional = {"pool", "weight_hundredths"},
+    .effect = COMMAND_REVISES,
     .options = pool_weight_options,
 };
 
@@ -120,6 +126,7 @@ const struct command command_set_rate = {
     .summary = "limit the jobs a second of a VM",
     .positional = {"vm", "rate_per_s", "burst"},
     .names_vm = true,
+    .effect = COMMAND_REVISES,
     .options = rate_options,
 };
 
@@ -140,6 +147,7 @@ const struct command command_set_slice = {
     .name = "set-slice",
     .summary = "set how long turns are in a pool",
     .positional = {"pool", "slice_us"},
+    .effect = COMMAND_REVISES,
     .options = slice_options,
 };
 
@@ -154,6 +162,7 @@ const struct command command_set_timeout = {
     .summary = "limit the GPU time of a job of a VM",
     .positional = {"vm", "job_timeout_ms"},
     .names_vm = true,
+    .effect = COMMAND_REVISES,
     .options = timeout_options,
 };
 

@@ -96,7 +96,8 @@ STATUS = {
 }
 
 SCAN = """#!/bin/sh
-echo '[{"index": 0, "uuid": "GPU-1", "pci": "00000000:65:00.0", "model": "M", "memory_bytes": 42}]'
+echo '{"gpus": [{"index": 0, "uuid": "GPU-1", "pci": "00000000:65:00.0", "model": "M",
+                 "memory_bytes": 42}], "driver_version": "580", "pci_error": "none here"}'
 """
 
 
@@ -134,13 +135,21 @@ class Json(unittest.TestCase):
         self.run_json("set-priority", "web", "--priority=high")
         self.run_json("set-weight", "web", "--weight=33.33")
         self.run_json("create-pool", "B")
+        self.run_json("assign-vms", "1-3", "B", "--register")
+        self.assertEqual(self.run_json("assign-vms", "--vms=1,3", "--pool=A")["vms"], [1, 3])
+        self.assertTrue(self.run_json("capacity", "A", "--memory=1M")["pools"][0]["reason"])
+        self.assertIsNone(self.run_json("capacity")["pools"][0]["gpus_healthy"])
+        self.run_json("remove-vm", "2")
+        self.run_json("remove-vm", "3")
         self.run_json("set-pool", "web", "--pool=B")
         self.assertEqual(self.run_json("list-vms")["vms"][0]["weight"], 33.33)
         self.assertEqual(self.run_json("list-gpus")["gpus"][0]["pools"], ["A"])
         self.assertEqual(len(self.run_json("list-pools")["pools"]), 2)
         self.assertIsNone(self.run_json("status")["mediator"])
         self.run_json("unassign-gpu", "--gpu-id=0")
+        self.assertEqual(self.run_json("audit", "--limit=1")["audit"][0]["object"], "pool-gpu")
         self.settings()
+        self.assertTrue(self.run_json("set-max-vms", "B", "3", "--dry-run")["dry_run"])
         self.assertEqual(self.run_json("set-max-vms", "B", "7")["pool"]["max_vms"], 7)
         self.run_json("remove-vm", "web")
         self.run_json("remove-pool", "B")
@@ -152,10 +161,24 @@ class Json(unittest.TestCase):
             file.write("duration 1s\nvm a priority high arrive closed 2 job fixed 1ms\n"
                        "vm b priority low arrive closed 2 job fixed 1ms\n")
         result = self.run_json("simulate", workload, "--svg=" + drawing)
-        self.assertAlmostEqual(result["vms"][0]["share"], 0.8, delta=0.02)
+        self.assertAlmostEqual(result["gpus"][0]["vms"][0]["share"], 0.8, delta=0.02)
         root = ElementTree.parse(drawing).getroot()
         texts = [element.text for element in root.iter("{http://www.w3.org/2000/svg}text")]
         self.assertLess({"a", "b", "share of the GPU time"}, set(texts))
+
+    def test_simulate_divides_a_host(self):
+        workload = os.path.join(self.directory.name, "workload")
+        drawing = os.path.join(self.directory.name, "drawing.svg")
+        with open(workload, "w", encoding="utf-8") as file:
+            file.write("duration 100ms\npool p\npool q\ngpu x pools p\ngpu y pools p q\n"
+                       "vm a pool p arrive closed 2 job fixed 1ms\n"
+                       "vm b pool q arrive closed 2 job fixed 1ms\n")
+        gpus = self.run_json("simulate", workload, "--svg=" + drawing)["gpus"]
+        self.assertEqual([(gpu["gpu"], gpu["pools"], [vm["name"] for vm in gpu["vms"]])
+                          for gpu in gpus], [("x", ["p"], ["a"]), ("y", ["p", "q"], ["b"])])
+        root = ElementTree.parse(drawing).getroot()
+        texts = [element.text for element in root.iter("{http://www.w3.org/2000/svg}text")]
+        self.assertLess({"GPU x (pools p)", "GPU y (pools p q)", "a", "b"}, set(texts))
 
     def settings(self):
         self.run_json("set-rate", "web", "100", "200")
@@ -245,7 +268,7 @@ class Json(unittest.TestCase):
         output = subprocess.run([PROGRAM, "--help"], capture_output=True, check=True, text=True)
         listed = output.stdout.split("commands:\n")[1].split("\n\n")[0]
         commands = {line.split()[0] for line in listed.splitlines()}
-        schemas = {name[:-5] for name in os.listdir(SCHEMAS)} - {"change", "gpu", "pool", "vm"}
+        schemas = {name[:-5] for name in os.listdir(SCHEMAS)} - {"affected-pool", "change", "gpu", "pool", "vm"}
         self.assertEqual(commands, schemas)
 
     def test_the_check_itself_refuses(self):

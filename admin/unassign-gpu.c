@@ -32,6 +32,7 @@ static const struct command_option options[] = {
 const struct command command_unassign_gpu = {
     .name = "unassign-gpu",
     .summary = "take a GPU from a pool, or from all",
+    .effect = COMMAND_REVISES,
     .options = options,
     .print = print,
 };

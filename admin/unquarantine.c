@@ -23,6 +23,7 @@ const struct command command_unquarantine = {
     .summary = "release a VM from quarantine",
     .positional = {"vm"},
     .names_vm = true,
+    .effect = COMMAND_REVISES,
     .options = options,
     .print = print,
 };

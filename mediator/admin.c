@@ -10,6 +10,7 @@
 #include "common/cleanup.h"
 #include "common/clock.h"
 #include "common/listen.h"
+#include "mediator/capacity.h"
 #include "mediator/mediator.h"
 #include "mediator/status.h"
 #include "mediator/stream.h"
@@ -38,6 +39,7 @@ struct admin_client {
     struct event_waiter events;
     uint64_t events_after; /* what it waits for events with */
     unsigned events_limit;
+    bool dry_run; /* of the scan in work */
 };
 
 static void client_end(struct admin_client *client)
@@ -131,6 +133,23 @@ static void vm_shown(void *context, json_t *answer)
     store_answered(context, answer);
 }
 
+/* What the pools have, and what of it is well at this moment. */
+static void capacity_shown(void *context, json_t *answer)
+{
+    const struct admin_client *client = context;
+
+    capacity_fill(client->admin->mediator, json_object_get(answer, "result"));
+    store_answered(context, answer);
+}
+
+/* Who hears the store's answer to a command of its own. */
+static helper_reply_fn *answer_to(const char *command)
+{
+    if (strcmp(command, "show-vm") == 0)
+        return vm_shown;
+    return strcmp(command, "capacity") == 0 ? capacity_shown : store_answered;
+}
+
 static void ask_store(struct admin_client *client, json_t *request, helper_reply_fn *answered)
 {
     if (json_object_set_new(request, "who", json_string(client->who)) < 0 ||
@@ -141,22 +160,14 @@ static void ask_store(struct admin_client *client, json_t *request, helper_reply
 static void scanned(void *context, json_t *answer)
 {
     struct admin_client *client = context;
-    json_t *gpus = json_object_get(json_object_get(answer, "result"), "gpus");
-    json_t *request;
+    json_t *request = scan_record(answer, client->dry_run);
 
-    if (!answer) {
+    if (!answer)
         reply_error(client, ETIMEDOUT, "the NVML helper does not answer; try again");
-        return;
-    }
-    if (!json_is_array(gpus)) {
-        pass_on(client, answer);
-        return;
-    }
-    request = json_pack("{s:s, s:{s:O}}", "command", "record-gpus", "args", "gpus", gpus);
-    if (request)
+    else if (request)
         ask_store(client, request, store_answered);
     else
-        reply_error(client, ENOMEM, "out of memory");
+        pass_on(client, answer);
     json_decref(request);
 }
 
@@ -166,8 +177,7 @@ static void scan_gpus(struct admin_client *client)
 
     if (!mediator->has_nvml)
         reply_error(client, EAGAIN, "there is no NVML helper (--nvml)");
-    else if (helper_ask(&mediator->nvml, json_pack("{s:s}", "command", "scan"), scanned, client) <
-             0)
+    else if (scan_ask(mediator, scanned, client) < 0)
         reply_error(client, EAGAIN, "the NVML helper is down; try again");
 }
 
@@ -364,6 +374,9 @@ static void execute(struct admin_client *client, json_t *request)
     } else if (own && args && json_object_size(args) > 0) {
         snprintf(text, sizeof(text), "%s takes no arguments", command);
         reply_error(client, EINVAL, text);
+    } else if (own && json_object_get(request, "if_revision")) {
+        snprintf(text, sizeof(text), "%s takes no if_revision", command);
+        reply_error(client, EINVAL, text);
     } else if (strcmp(command, "status") == 0) {
         show_status(client);
     } else if (strcmp(command, "events") == 0) {
@@ -371,13 +384,14 @@ static void execute(struct admin_client *client, json_t *request)
     } else if (strcmp(command, "metrics") == 0) {
         show_metrics(client, args);
     } else if (strcmp(command, "scan-gpus") == 0) {
+        client->dry_run = json_is_true(json_object_get(request, "dry_run"));
         scan_gpus(client);
     } else if (strcmp(command, "record-gpus") == 0) {
         reply_error(client, EOPNOTSUPP, "record-gpus is for the mediator; use scan-gpus");
     } else if (strcmp(command, "record-fault") == 0) {
         reply_error(client, EOPNOTSUPP, "record-fault is for the mediator; use quarantine");
     } else {
-        ask_store(client, request, strcmp(command, "show-vm") == 0 ? vm_shown : store_answered);
+        ask_store(client, request, answer_to(command));
     }
 }
 

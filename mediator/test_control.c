@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The admin socket, live configuration, start and stop of the mediator, and what it costs. */
+#include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
@@ -90,6 +91,41 @@ static void test_changes_are_told_to_guests(void **state)
     assert_int_equal(message.state.weight_hundredths, 1250);
     assert_string_equal(message.state.pool, "A");
     guest_close(&guest);
+}
+
+static void test_dry_run_is_not_in_force(void **state)
+{
+    json_t *result = admin_ok(
+        *state, "\"register-vm\", \"args\": {\"pool\": \"A\", \"vm_id\": 7}, \"dry_run\": true");
+
+    assert_true(json_is_true(json_object_get(result, "dry_run")));
+    assert_int_equal(json_array_size(json_object_get(result, "changes")), 1);
+    json_decref(result);
+    assert_false(socket_exists(*state, 7));
+    result = admin(*state, "\"scan-gpus\", \"if_revision\": 1");
+    assert_string_equal(error_code(result), "invalid");
+    json_decref(result);
+    result = admin_ok(*state, "\"scan-gpus\", \"dry_run\": true");
+    assert_true(json_is_true(json_object_get(result, "dry_run")));
+    json_decref(result);
+    json_decref(admin_ok(*state, "\"register-vm\", \"args\": {\"pool\": \"A\", \"vm_id\": 7}"));
+    assert_true(socket_exists(*state, 7));
+}
+
+static void test_second_of_two_administrators_is_told(void **state)
+{
+    static const char change[] = "\"set-weight\", \"args\": {\"vm_id\": 1, \"weight\": 12.5}, "
+                                 "\"if_revision\": 1";
+    json_t *reply, *error;
+
+    json_decref(admin_ok(*state, change));
+    reply = admin(*state, change);
+    error = json_object_get(reply, "error");
+    assert_string_equal(error_code(reply), "conflict");
+    assert_int_equal(json_integer_value(json_object_get(error, "errno")), ESTALE);
+    assert_non_null(strstr(json_string_value(json_object_get(error, "text")),
+                           "VM 1 has revision 2, not 1; changed by: uid="));
+    json_decref(reply);
 }
 
 static void test_unknown_pool_is_refused(void **state)
@@ -667,6 +703,8 @@ int main(int argc, char **argv)
         CASE(test_remove_ends_everything_live),
         CASE(test_remove_and_register_again),
         CASE(test_changes_are_told_to_guests),
+        CASE(test_dry_run_is_not_in_force),
+        CASE(test_second_of_two_administrators_is_told),
         CASE(test_unknown_pool_is_refused),
         CASE(test_store_errors_are_passed_on),
         CASE(test_scan_and_status_show_gpus),

@@ -385,6 +385,19 @@ static bool gpu_is(const struct host *host, const char *state)
     return is;
 }
 
+/* Whether pool A takes one more VM, and in healthy how many of its GPUs are so. */
+static bool admits(struct host *host, json_int_t healthy)
+{
+    json_t *result = admin_ok(host, "\"capacity\", \"args\": {\"pool\": \"A\"}");
+    const json_t *pool = json_array_get(json_object_get(result, "pools"), 0);
+    bool admits = json_is_true(json_object_get(pool, "admits"));
+
+    assert_int_equal(json_integer_value(json_object_get(pool, "gpus_healthy")), healthy);
+    assert_int_equal(json_is_null(json_object_get(pool, "reason")), admits);
+    json_decref(result);
+    return admits;
+}
+
 /* What fails while the GPU is lost is nobody's fault. */
 static void test_faults_are_not_those_of_a_lost_gpu(void **state)
 {
@@ -400,11 +413,13 @@ static void test_faults_are_not_those_of_a_lost_gpu(void **state)
     guest = guest_hello(host, 1);
     write_line(lost, 0, 0);
     AWAIT(gpu_is(host, "unhealthy"));
+    assert_false(admits(host, 0));
     end_by(&guest, FAKE_CRASH);
     end_by(&guest, FAKE_LIAR);
     assert_int_equal(vm_number(host, 1, "faults"), 0);
     assert_int_equal(unlink(lost), 0);
     AWAIT(gpu_is(host, "ok"));
+    assert_true(admits(host, 1));
     end_by(&guest, FAKE_CRASH);
     AWAIT(shown_number(host, 1, "faults") == 1);
     guest_close(&guest);

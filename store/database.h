@@ -30,6 +30,7 @@ struct store_call {
     json_t *result;     /* an object, to be filled */
     json_t *changes;    /* an array, filled by audit_record() */
     bool is_history;    /* what changed is no configuration: a fault */
+    bool brief;         /* changes have only what differs, as there can be many */
 };
 
 /* Sets err from what SQLite says of db; what: "read the table of pools". Returns -errno. */
@@ -51,6 +52,9 @@ int database_run(sqlite3 *db, struct vgpu_err *err, const char *sql, const char 
 /* Runs sql and gives the first column of its first row, 0 if there is none. */
 int database_integer(sqlite3 *db, int64_t *ret_value, struct vgpu_err *err, const char *sql,
                      const char *types, ...);
+
+/* -EUCLEAN, with what is wrong, unless SQLite finds the file sound. */
+int database_check_sound(sqlite3 *db, struct vgpu_err *err);
 
 /* Text of a column, NULL for SQL NULL; lives until the next step. */
 const char *statement_text(sqlite3_stmt *statement, int column);

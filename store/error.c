@@ -10,19 +10,13 @@ static const struct error_code {
     int number;
     const char *code;
 } codes[] = {
-    {EINVAL, "invalid"},
-    {ENOENT, "not-found"},
-    {EEXIST, "exists"},
-    {ENOTUNIQ, "ambiguous"},
-    {EBUSY, "in-use"},
-    {ENOSPC, "limit"},
-    {EOPNOTSUPP, "unknown-command"},
-    {EPROTO, "not-understood"},
-    {EUCLEAN, "corrupt"},
-    {EACCES, "denied"},
-    {EPERM, "denied"},
-    {E2BIG, "too-large"},
-    {EAGAIN, "unavailable"},
+    {EINVAL, "invalid"},        {ENOENT, "not-found"},
+    {EEXIST, "exists"},         {ENOTUNIQ, "ambiguous"},
+    {EBUSY, "in-use"},          {ENOSPC, "limit"},
+    {ESTALE, "conflict"},       {EOPNOTSUPP, "unknown-command"},
+    {EPROTO, "not-understood"}, {EUCLEAN, "corrupt"},
+    {EACCES, "denied"},         {EPERM, "denied"},
+    {E2BIG, "too-large"},       {EAGAIN, "unavailable"},
     {ETIMEDOUT, "unavailable"},
 };
 

@@ -76,7 +76,7 @@ static int not_found(struct store *store, const char *pool, struct vgpu_err *err
         text_show(shown, pool), text_list_end(&have), as_typed(typed, pool));
 }
 
-static int load(struct store *store, const char *pool, json_t **ret_pool, struct vgpu_err *err)
+int pool_load(struct store *store, const char *pool, json_t **ret_pool, struct vgpu_err *err)
 {
     int rc = find(store, pool, ret_pool, err);
 
@@ -89,10 +89,10 @@ int pool_exists(struct store *store, const char *pool, struct vgpu_err *err)
 {
     _cleanup_json_ json_t *row = NULL;
 
-    return load(store, pool, &row, err);
+    return pool_load(store, pool, &row, err);
 }
 
-int pool_check_room(struct store *store, const char *pool, struct vgpu_err *err)
+int pool_check_room(struct store *store, const char *pool, size_t more, struct vgpu_err *err)
 {
     char shown[TEXT_SHOWN_BYTES];
     int64_t most = 0, count = 0;
@@ -102,13 +102,13 @@ int pool_check_room(struct store *store, const char *pool, struct vgpu_err *err)
     if (rc == 0)
         rc = database_integer(store->db, &count, err, "SELECT count(*) FROM vms WHERE pool = ?1",
                               "s", pool);
-    if (rc < 0 || most == 0 || count < most)
+    if (rc < 0 || most == 0 || more == 0 || count + (int64_t)more <= most)
         return rc;
     return vgpu_err_set(err, ENOSPC,
-                        "pool %s is full: it has %lld VM%s and takes %lld at most; see: vgpu-admin"
-                        " set-max-vms",
+                        "pool %s has %lld VM%s and takes %lld at most: there is no room for %zu"
+                        " more; see: vgpu-admin set-max-vms",
                         text_show(shown, pool), (long long)count, count == 1 ? "" : "s",
-                        (long long)most);
+                        (long long)most, more);
 }
 
 int pool_list(struct store *store, bool with_members, json_t **ret_pools, struct vgpu_err *err)
@@ -166,7 +166,7 @@ int pool_command_create(struct store_call *call, struct vgpu_err *err)
     if (rc > 0)
         return vgpu_err_set(err, EEXIST, "pool %s exists already", text_show(shown, row.pool));
     if ((rc = check_room(call->store, err)) < 0 || (rc = pool_insert(call->store, &row, err)) < 0 ||
-        (rc = load(call->store, row.pool, &new, err)) < 0)
+        (rc = pool_load(call->store, row.pool, &new, err)) < 0)
         return rc;
     if (json_object_set(call->result, "pool", new) < 0)
         return database_no_memory(err);
@@ -199,7 +199,7 @@ int pool_command_remove(struct store_call *call, struct vgpu_err *err)
 
     if ((rc = args_known(call->args, known, err)) < 0 ||
         (rc = args_text(call->args, "pool", true, &pool, err)) < 0 ||
-        (rc = load(call->store, pool, &old, err)) < 0 ||
+        (rc = pool_load(call->store, pool, &old, err)) < 0 ||
         (rc = check_unused(call->store, pool, err)) < 0 ||
         (rc = pool_gpu_remove_pool(call, pool, err)) < 0 ||
         (rc = database_run(call->store->db, err, "DELETE FROM pools WHERE pool = ?1", "s", pool)) <
@@ -228,7 +228,7 @@ static int give_changed(struct store_call *call, const char *pool, json_t *old,
                         struct vgpu_err *err)
 {
     _cleanup_json_ json_t *new = NULL;
-    int rc = load(call->store, pool, &new, err);
+    int rc = pool_load(call->store, pool, &new, err);
 
     if (rc < 0)
         return rc;
@@ -247,7 +247,7 @@ int pool_command_set_policy(struct store_call *call, struct vgpu_err *err)
     if ((rc = args_known(call->args, known, err)) < 0 ||
         (rc = args_text(call->args, "pool", true, &pool, err)) < 0 ||
         (rc = args_word(call->args, "policy", true, policies, &policy, err)) < 0 ||
-        (rc = load(call->store, pool, &old, err)) < 0 ||
+        (rc = pool_load(call->store, pool, &old, err)) < 0 ||
         (rc = database_run(call->store->db, err,
                            "UPDATE pools SET policy = ?2, updated = ?3, revision = revision + 1"
                            " WHERE pool = ?1 AND policy <> ?2",
@@ -267,7 +267,7 @@ int pool_command_set(struct store_call *call, struct vgpu_err *err)
     int rc;
 
     if ((rc = args_text(call->args, "pool", true, &pool, err)) < 0 ||
-        (rc = load(call->store, pool, &old, err)) < 0 ||
+        (rc = pool_load(call->store, pool, &old, err)) < 0 ||
         (rc = setting_read(pool_settings, command, naming, call->args, old, changes, err)) < 0)
         return rc;
     if (changes[0]) {

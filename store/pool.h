@@ -19,11 +19,14 @@ int pool_insert(struct store *store, const struct pool_row *row, struct vgpu_err
 /* Checks name and description. */
 int pool_check(const struct pool_row *row, struct vgpu_err *err);
 
-/* -ENOENT, and a text that says which pools there are, unless the pool exists. */
+/* -ENOENT, and a text that says which pools there are, if there is none of that name. */
+int pool_load(struct store *store, const char *pool, json_t **ret_pool, struct vgpu_err *err);
+
+/* The same for those who need no more. */
 int pool_exists(struct store *store, const char *pool, struct vgpu_err *err);
 
-/* -ENOSPC if the pool, which exists, has as many VMs as its max_vms allows. */
-int pool_check_room(struct store *store, const char *pool, struct vgpu_err *err);
+/* -ENOSPC if the pool, which exists, would have more VMs than its max_vms allows. */
+int pool_check_room(struct store *store, const char *pool, size_t more, struct vgpu_err *err);
 
 /* The rows as in the snapshot; with_members adds "gpus" and "vms" to each. */
 int pool_list(struct store *store, bool with_members, json_t **ret_pools, struct vgpu_err *err);

@@ -15,6 +15,7 @@
 #include "store/migration.h"
 #include "store/pool.h"
 #include "store/pool_gpu.h"
+#include "store/text.h"
 #include "store/vm.h"
 
 static int64_t system_now_s(void)
@@ -82,20 +83,6 @@ static int find_file(const char *path, bool create, char **ret_real, bool *ret_c
     return 0;
 }
 
-static int check_sound(sqlite3 *db, struct vgpu_err *err)
-{
-    _cleanup_statement_ sqlite3_stmt *row = NULL;
-    int rc = statement_open(db, &row, err, "PRAGMA quick_check(1)", "");
-
-    if (rc == 0)
-        rc = statement_step(row, err);
-    if (rc < 0)
-        return rc;
-    if (!rc || strcmp(statement_text(row, 0), "ok") != 0)
-        return vgpu_err_set(err, EUCLEAN, "%s", rc ? statement_text(row, 0) : "no answer");
-    return 0;
-}
-
 /* Looks at the file through a connection that cannot write. */
 static int inspect(const char *path, unsigned wait_ms, int *ret_version, struct vgpu_err *err)
 {
@@ -106,7 +93,7 @@ static int inspect(const char *path, unsigned wait_ms, int *ret_version, struct 
         rc = database_error(db, "open it", err);
     else {
         sqlite3_busy_timeout(db, (int)wait_ms);
-        rc = check_sound(db, err);
+        rc = database_check_sound(db, err);
     }
     if (rc == 0)
         rc = migration_recognise(db, ret_version, err);
@@ -297,26 +284,40 @@ int store_snapshot(struct store *store, json_t **ret_snapshot, struct vgpu_err *
     return 0;
 }
 
-/* Puts what the changes made of VMs into delta: as they are now, and which are gone. */
-static int add_changed_vms(json_t *delta, const json_t *changes, struct vgpu_err *err)
+/* The VM as it is now goes to the one list, or its id to the other. */
+static int add_vm(struct store *store, int64_t vm_id, json_t *vms, json_t *gone,
+                  struct vgpu_err *err)
+{
+    json_t *vm = NULL;
+    int rc = vm_find(store, vm_id, &vm, err);
+
+    if (rc < 0)
+        return rc;
+    rc = rc > 0 ? json_array_append_new(vms, vm) : json_array_append_new(gone, json_integer(vm_id));
+    return rc < 0 ? database_no_memory(err) : 0;
+}
+
+/* What the changes made of VMs. A change may list only the members that differ, and a VM twice. */
+static int add_changed_vms(struct store *store, json_t *delta, const json_t *changes,
+                           struct vgpu_err *err)
 {
     json_t *vms = json_array(), *gone = json_array(), *change;
+    const char *last = "";
     size_t i;
+    int rc;
 
     if (json_object_set_new(delta, "vms", vms) < 0 ||
         json_object_set_new(delta, "vms_gone", gone) < 0)
         return database_no_memory(err);
     json_array_foreach (changes, i, change) {
-        json_t *to = json_object_get(change, "to");
-        const json_t *from = json_object_get(change, "from");
-        int rc;
+        const char *key = json_string_value(json_object_get(change, "key"));
 
-        if (strcmp(json_string_value(json_object_get(change, "object")), "vm") != 0)
+        if (strcmp(json_string_value(json_object_get(change, "object")), "vm") != 0 ||
+            strcmp(key, last) == 0)
             continue;
-        rc = json_is_object(to) ? json_array_append(vms, to)
-                                : json_array_append(gone, json_object_get(from, "vm_id"));
-        if (rc < 0)
-            return database_no_memory(err);
+        last = key;
+        if ((rc = add_vm(store, strtoll(key, NULL, 10), vms, gone, err)) < 0)
+            return rc;
     }
     return 0;
 }
@@ -328,7 +329,7 @@ int store_delta(struct store *store, const json_t *changes, json_t **ret_delta,
     int rc;
 
     if ((rc = describe_host(store, &delta, err)) < 0 ||
-        (rc = add_changed_vms(delta, changes, err)) < 0)
+        (rc = add_changed_vms(store, delta, changes, err)) < 0)
         return rc;
     *ret_delta = vgpu_steal_ptr(&delta);
     return 0;

@@ -109,18 +109,20 @@ void store_close(struct store *store);
 const char *store_backup_path(const struct store *store);
 
 /*
- * Executes {"command": "register-vm", "args": {...}} (docs/spec/admin.md lists them; other members
- * are ignored) in one transaction. who: the administrator, for the audit log. *ret_reply is
+ * Executes {"command": "register-vm", "args": {...}} (docs/spec/admin.md lists them) in one
+ * transaction; "if_revision" and "dry_run" may stand beside, other members are ignored. who: the
+ * administrator, for the audit log. *ret_reply is
  *   {"result": {..., "changed": true,
  *               "changes": [{"object": "vm", "key": "1", "from": null, "to": {...}}]},
  *    "changed": true}
  * and the caller's to release. The result of a command that only reads has neither "changed" nor
- * "changes". The outer "changed" says whether the snapshot differs: it is false after record-fault
- * without a quarantine too, whose changes are history.
+ * "changes"; that of a dry run has "dry_run": true. The outer "changed" says whether the snapshot
+ * differs: it is false after record-fault without a quarantine too, whose changes are history.
  *
  * On error nothing has changed. -EINVAL: a bad argument; -ENOENT: no such pool, GPU or VM;
  * -EEXIST: already there; -ENOTUNIQ: a name that fits several; -EBUSY: still in use;
- * -ENOSPC: a named maximum is reached; -EOPNOTSUPP: no such command; -EIO and others: the database.
+ * -ENOSPC: a named maximum is reached; -ESTALE: the object has another revision than if_revision;
+ * -EOPNOTSUPP: no such command; -EIO and others: the database.
  */
 int store_execute(struct store *store, const json_t *request, const char *who, json_t **ret_reply,
                   struct vgpu_err *err);

@@ -284,6 +284,32 @@ static void test_helper_sends_no_delta_for_a_fault_alone(void **state)
     assert_int_equal(finish(&helper), 0);
 }
 
+/* The changes themselves have only what differs, as there can be many. */
+static void test_helper_delta_has_vms_whole_after_many_changes(void **state)
+{
+    const struct fixture *fixture = *state;
+    struct helper helper;
+    _cleanup_json_ json_t *reply = NULL;
+    const json_t *vms;
+
+    start(&helper, fixture->path, true);
+    json_decref(next(&helper));
+    json_decref(ask(&helper, "{\"who\":\"w\",\"command\":\"create-pool\",\"args\":{\"pool\":"
+                             "\"A\"}}\n"));
+    json_decref(ask(&helper, "{\"who\":\"w\",\"command\":\"create-pool\",\"args\":{\"pool\":"
+                             "\"B\"}}\n"));
+    json_decref(ask(&helper, "{\"who\":\"w\",\"command\":\"assign-vms\",\"args\":{\"pool\":"
+                             "\"A\",\"vms\":\"1-3\",\"register\":true}}\n"));
+    reply = ask(&helper, "{\"who\":\"w\",\"command\":\"assign-vms\",\"args\":{\"pool\":"
+                         "\"B\",\"vms\":\"2-3\"}}\n");
+    vms = json_object_get(json_object_get(reply, "delta"), "vms");
+    assert_int_equal(json_array_size(vms), 2);
+    assert_int_equal(json_integer_value(json_object_get(json_array_get(vms, 0), "vm_id")), 2);
+    assert_string_equal(json_string_value(json_object_get(json_array_get(vms, 1), "priority")),
+                        "medium");
+    assert_int_equal(finish(&helper), 0);
+}
+
 /* All VMs that there may be, each with the longest texts, of characters that JSON doubles. */
 static void fill(struct fixture *fixture)
 {
@@ -355,6 +381,7 @@ int main(int argc, char **argv)
         TEST(test_helper_leaves_one_file_when_it_ends),
         TEST(test_helper_killed_loses_nothing_it_answered),
         TEST(test_helper_sends_no_delta_for_a_fault_alone),
+        TEST(test_helper_delta_has_vms_whole_after_many_changes),
         TEST(test_helper_largest_snapshot_fits_a_reply),
         TEST(test_helper_refuses_bad_usage),
     };

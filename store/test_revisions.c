@@ -189,6 +189,159 @@ static void test_changes_are_of_commands_that_change_only(void **state)
     assert_null(json_object_get(result, "changes"));
 }
 
+/* conflicts */
+
+/* request without its last brace, with a revision that it is for. */
+static void refuse_revision(struct store *store, const char *request, int64_t revision, int code,
+                            const char *text)
+{
+    test_refuse(store, code, text, "%.*s, 'if_revision': %lld}", (int)strlen(request) - 1, request,
+                (long long)revision);
+}
+
+static void test_conflict_is_refused_for_each_command(void **state)
+{
+    struct store *store = store_of(state);
+
+    for (size_t i = 0; i < VGPU_ARRAY_SIZE(changes); i++) {
+        int64_t revision = revision_of(store, changes[i].table);
+
+        refuse_revision(store, changes[i].request, revision + 1, ESTALE, "has revision");
+        test_ok(store, "%.*s, 'if_revision': %lld}", (int)strlen(changes[i].request) - 1,
+                changes[i].request, (long long)revision);
+        refuse_revision(store, changes[i].request, revision, ESTALE, "has revision");
+    }
+}
+
+static void test_conflict_says_who_changed_what_and_when(void **state)
+{
+    test_ok(store_of(state), "{'command': 'set-weight', 'args': {'vm': 1, 'weight': 60}}");
+    test_refuse(store_of(state), ESTALE,
+                "VM 1 has revision 2, not 1; changed by: tester at 2023-11-14 22:13:20 UTC "
+                "(set-weight: weight 50.0 to 60.0)",
+                "{'command': 'set-weight', 'args': {'vm': 1, 'weight': 70}, 'if_revision': 1}");
+}
+
+static void test_conflict_lists_the_last_changes(void **state)
+{
+    struct store *store = store_of(state);
+
+    for (int weight = 1; weight <= 5; weight++)
+        test_ok(store, "{'command': 'set-weight', 'args': {'vm': 1, 'weight': %d}}", weight);
+    test_ok(store, "{'command': 'record-fault', 'args': {'vm_id': 1, 'kind': 'k', 'text': 't'}}");
+    refuse_revision(store, changes[0].request, 4, ESTALE, "weight 4.0 to 5.0), tester at");
+    refuse_revision(store, changes[0].request, 4, ESTALE, "weight 3.0 to 4.0)");
+    refuse_revision(store, changes[0].request, 1, ESTALE, "VM 1 has revision 6, not 1;");
+}
+
+static void test_conflict_over_a_pools_gpus_names_who_assigned(void **state)
+{
+    struct store *store = store_of(state);
+
+    /* Neither of these is about pool A or GPU 0, whatever their names suggest. */
+    test_ok(store, "{'command': 'create-pool', 'args': {'pool': 'A/1'}}");
+    test_ok(store, "{'command': 'record-gpus', 'args': {'gpus': [{'index': 0, 'uuid': 'g0', 'pci':"
+                   " 'p0', 'model': 'M', 'memory_bytes': 42}, {'index': 1, 'uuid': 'g1', 'pci':"
+                   " 'p1', 'model': 'M', 'memory_bytes': 42}]}}");
+    test_ok(store, "{'command': 'assign-gpu', 'args': {'gpu_id': 0, 'pool': 'A'}}");
+    test_ok(store, "{'command': 'assign-gpu', 'args': {'gpu_id': 1, 'pool': 'A/1'}}");
+    test_refuse(store, ESTALE,
+                "pool 'A' has revision 2, not 1; changed by: tester at 2023-11-14 22:13:20 UTC"
+                " (assign-gpu)",
+                "{'command': 'set-policy', 'args': {'pool': 'A', 'policy': 'strict'},"
+                " 'if_revision': 1}");
+    test_refuse(store, ESTALE, "GPU 0 has revision 2, not 1; changed by: tester at",
+                "{'command': 'assign-gpu', 'args': {'gpu_id': 0, 'pool': 'B'}, 'if_revision': 1}");
+    assert_int_equal(test_count(store, "SELECT count(*) FROM audit_log WHERE object = 'pool-gpu'"),
+                     2);
+}
+
+static void test_conflict_is_told_where_the_log_has_nothing(void **state)
+{
+    assert_int_equal(sqlite3_exec(store_of(state)->db, "DELETE FROM audit_log", NULL, NULL, NULL),
+                     SQLITE_OK);
+    refuse_revision(store_of(state), changes[0].request, 7, ESTALE,
+                    "VM 1 has revision 1, not 7; changed by: nobody that the audit log still has");
+}
+
+static void test_conflict_of_one_that_was_made_anew(void **state)
+{
+    struct store *store = store_of(state);
+
+    test_ok(store, "{'command': 'set-weight', 'args': {'vm': 1, 'weight': 60}}");
+    test_ok(store, "{'command': 'remove-vm', 'args': {'vm': 1}}");
+    refuse_revision(store, changes[0].request, 2, ENOENT, "VM '1' does not exist");
+    test_ok(store, "{'command': 'register-vm', 'args': {'vm_id': 1, 'pool': 'B'}}");
+    refuse_revision(store, changes[0].request, 2, ESTALE, "(register-vm)");
+}
+
+static void test_revision_is_for_commands_with_one_object(void **state)
+{
+    struct store *store = store_of(state);
+
+    refuse_revision(store, "{'command': 'create-pool', 'args': {'pool': 'C'}}", 1, EINVAL,
+                    "create-pool is not about one object that is there already");
+    refuse_revision(store, SCAN_0("p1", "M"), 1, EINVAL, "it takes no if_revision");
+    refuse_revision(store, "{'command': 'list-vms'}", 1, EINVAL,
+                    "list-vms changes nothing: it takes no if_revision");
+    refuse_revision(store, changes[0].request, 0, EINVAL, "if_revision 0 is out of range");
+    test_refuse(store, EINVAL, "'if_revision' is not an integer",
+                "{'command': 'remove-vm', 'args': {'vm': 1}, 'if_revision': '1'}");
+}
+
+/* dry runs */
+
+static void test_dry_run_shows_what_would_be_and_writes_nothing(void **state)
+{
+    struct store *store = store_of(state);
+
+    for (size_t i = 0; i < VGPU_ARRAY_SIZE(changes); i++) {
+        _cleanup_json_ json_t *before = NULL;
+        _cleanup_json_ json_t *dry = NULL;
+        _cleanup_json_ json_t *after = NULL;
+        _cleanup_json_ json_t *wet = NULL;
+        int64_t rows = test_count(store, "SELECT count(*) FROM audit_log");
+
+        before = test_do(store, "{'command': 'snapshot'}");
+        dry = test_do(store, "%.*s, 'dry_run': true}", (int)strlen(changes[i].request) - 1,
+                      changes[i].request);
+        after = test_do(store, "{'command': 'snapshot'}");
+        assert_true(json_equal(before, after));
+        assert_int_equal(test_count(store, "SELECT count(*) FROM audit_log"), rows);
+        wet = test_do(store, "%.*s, 'dry_run': false}", (int)strlen(changes[i].request) - 1,
+                      changes[i].request);
+        assert_null(json_object_get(wet, "dry_run"));
+        assert_true(json_is_true(json_object_get(dry, "dry_run")));
+        json_object_del(dry, "dry_run");
+        assert_true(json_equal(dry, wet));
+    }
+}
+
+static void test_dry_run_is_refused_as_the_command_would_be(void **state)
+{
+    struct store *store = store_of(state);
+
+    test_refuse(store, EBUSY, "still has 1 VM",
+                "{'command': 'remove-pool', 'args': {'pool': 'A'}, 'dry_run': true}");
+    test_refuse(store, ESTALE, "has revision 1, not 2",
+                "{'command': 'remove-vm', 'args': {'vm': 1}, 'dry_run': true, 'if_revision': 2}");
+    test_refuse(store, EINVAL, "'dry_run' is neither true nor false",
+                "{'command': 'remove-vm', 'args': {'vm': 1}, 'dry_run': 1}");
+    test_refuse(store, EINVAL, "list-vms changes nothing: it takes no dry_run",
+                "{'command': 'list-vms', 'dry_run': true}");
+}
+
+static void test_dry_run_makes_no_snapshot(void **state)
+{
+    _cleanup_json_ json_t *request =
+        json_pack("{s:s, s:{s:i}, s:b}", "command", "remove-vm", "args", "vm", 1, "dry_run", 1);
+    _cleanup_json_ json_t *reply = NULL;
+
+    assert_int_equal(store_execute(store_of(state), request, "tester", &reply, NULL), 0);
+    assert_true(json_is_false(json_object_get(reply, "changed")));
+    assert_true(json_is_true(json_object_get(json_object_get(reply, "result"), "changed")));
+}
+
 /* what schema 5 brought besides */
 
 static void test_pool_takes_no_more_than_its_most_vms(void **state)
@@ -198,9 +351,10 @@ static void test_pool_takes_no_more_than_its_most_vms(void **state)
     test_ok(store, "{'command': 'set-max-vms', 'args': {'pool': 'A', 'max_vms': 2}}");
     test_ok(store, "{'command': 'register-vm', 'args': {'vm_id': 2, 'pool': 'A'}}");
     test_ok(store, "{'command': 'register-vm', 'args': {'vm_id': 3, 'pool': 'B'}}");
-    test_refuse(store, ENOSPC, "pool 'A' is full: it has 2 VMs and takes 2 at most",
+    test_refuse(store, ENOSPC,
+                "pool 'A' has 2 VMs and takes 2 at most: there is no room for 1 more",
                 "{'command': 'register-vm', 'args': {'vm_id': 4, 'pool': 'A'}}");
-    test_refuse(store, ENOSPC, "pool 'A' is full",
+    test_refuse(store, ENOSPC, "there is no room for 1 more",
                 "{'command': 'set-pool', 'args': {'vm': 3, 'pool': 'A'}}");
     test_ok(store, "{'command': 'set-pool', 'args': {'vm': 2, 'pool': 'A'}}");
     test_ok(store, "{'command': 'set-max-vms', 'args': {'pool': 'A', 'max_vms': 0}}");
@@ -214,21 +368,8 @@ static void test_pool_keeps_the_vms_that_it_has_above_its_most(void **state)
     test_ok(store, "{'command': 'register-vm', 'args': {'vm_id': 2, 'pool': 'A'}}");
     test_ok(store, "{'command': 'set-max-vms', 'args': {'pool': 'A', 'max_vms': 1}}");
     assert_int_equal(test_count(store, "SELECT count(*) FROM vms WHERE pool = 'A'"), 2);
-    test_refuse(store, ENOSPC, "it has 2 VMs and takes 1 at most",
+    test_refuse(store, ENOSPC, "pool 'A' has 2 VMs and takes 1 at most",
                 "{'command': 'register-vm', 'args': {'vm_id': 4, 'pool': 'A'}}");
-}
-
-static void test_gpu_of_the_pci_bus_serves_no_pool(void **state)
-{
-    struct store *store = store_of(state);
-
-    assert_int_equal(sqlite3_exec(store->db, "UPDATE gpus SET source = 'pci', driver = 'vfio-pci'",
-                                  NULL, NULL, NULL),
-                     SQLITE_OK);
-    test_refuse(store, EINVAL,
-                "GPU 0 is known from the PCI bus only (kernel driver: 'vfio-pci'); it can serve a "
-                "pool once",
-                "{'command': 'assign-gpu', 'args': {'gpu_id': 0, 'pool': 'A'}}");
 }
 
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, test_teardown)
@@ -246,9 +387,18 @@ int main(void)
         TEST(test_revision_is_raised_by_clearing_faults),
         TEST(test_changes_have_what_was_and_is),
         TEST(test_changes_are_of_commands_that_change_only),
+        TEST(test_conflict_is_refused_for_each_command),
+        TEST(test_conflict_says_who_changed_what_and_when),
+        TEST(test_conflict_lists_the_last_changes),
+        TEST(test_conflict_over_a_pools_gpus_names_who_assigned),
+        TEST(test_conflict_is_told_where_the_log_has_nothing),
+        TEST(test_conflict_of_one_that_was_made_anew),
+        TEST(test_revision_is_for_commands_with_one_object),
+        TEST(test_dry_run_shows_what_would_be_and_writes_nothing),
+        TEST(test_dry_run_is_refused_as_the_command_would_be),
+        TEST(test_dry_run_makes_no_snapshot),
         TEST(test_pool_takes_no_more_than_its_most_vms),
         TEST(test_pool_keeps_the_vms_that_it_has_above_its_most),
-        TEST(test_gpu_of_the_pci_bus_serves_no_pool),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -501,7 +501,7 @@ static void test_vm_count_limit(void **state)
                                       " VALUES (?1, 'A', 0, 0)",
                                       "i", (int64_t)i + 1),
                          0);
-    test_refuse(store_of(state), ENOSPC, "there are 1024 VMs already",
+    test_refuse(store_of(state), ENOSPC, "there are 1024 VMs already, and 1024 are allowed",
                 "{'command': 'register-vm', 'args': {'vm_id': 1, 'pool': 'A'}}");
     test_ok(store_of(state), "{'command': 'remove-vm', 'args': {'vm_id': 2}}");
     register_vm(store_of(state), 1, "A", "fits");

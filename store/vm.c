@@ -226,17 +226,15 @@ int vm_give(struct store_call *call, json_t *vm, json_t *old, json_t *new, struc
     return audit_record(call, "vm", key, old, new, err);
 }
 
-static int check_room(struct store *store, struct vgpu_err *err)
+int vm_check_room(struct store *store, size_t more, struct vgpu_err *err)
 {
     int64_t count;
     int rc = database_integer(store->db, &count, err, "SELECT count(*) FROM vms", "");
 
-    if (rc < 0)
+    if (rc < 0 || count + (int64_t)more <= STORE_VMS_MAX)
         return rc;
-    if (count >= STORE_VMS_MAX)
-        return vgpu_err_set(err, ENOSPC, "there are %lld VMs already, the most that are allowed",
-                            (long long)count);
-    return 0;
+    return vgpu_err_set(err, ENOSPC, "there are %lld VMs already, and %d are allowed",
+                        (long long)count, STORE_VMS_MAX);
 }
 
 /* -EEXIST if the id or the UUID is taken. */
@@ -299,15 +297,16 @@ static int read_new(const json_t *args, struct vm_row *row, char uuid[STORE_UUID
 
 int vm_command_register(struct store_call *call, struct vgpu_err *err)
 {
-    struct vm_row row = {.priority = "medium", .created = call->now, .updated = call->now};
+    struct vm_row row = VM_ROW_NEW(0, NULL, call->now);
     _cleanup_json_ json_t *vm = NULL;
     char uuid[STORE_UUID_BYTES + 1];
     int rc;
 
     if ((rc = read_new(call->args, &row, uuid, err)) < 0 ||
         (rc = pool_exists(call->store, row.pool, err)) < 0 ||
-        (rc = check_free(call->store, &row, err)) < 0 || (rc = check_room(call->store, err)) < 0 ||
-        (rc = pool_check_room(call->store, row.pool, err)) < 0 ||
+        (rc = check_free(call->store, &row, err)) < 0 ||
+        (rc = vm_check_room(call->store, 1, err)) < 0 ||
+        (rc = pool_check_room(call->store, row.pool, 1, err)) < 0 ||
         (rc = vm_insert(call->store, &row, err)) < 0 ||
         (rc = vm_find(call->store, row.vm_id, &vm, err)) < 0)
         return rc;
@@ -402,7 +401,7 @@ static int check_move(struct store_call *call, const char *pool, struct vgpu_err
 
     if (rc < 0 || strcmp(json_string_value(json_object_get(vm, "pool")), pool) == 0)
         return rc;
-    return pool_check_room(call->store, pool, err);
+    return pool_check_room(call->store, pool, 1, err);
 }
 
 int vm_command_set_pool(struct store_call *call, struct vgpu_err *err)

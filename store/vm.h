@@ -22,6 +22,17 @@ extern const char *const vm_priorities[];
 /* A weight within its limits as the table keeps it. */
 int64_t vm_weight_hundredths(double weight);
 
+/* One of which nothing but these is said. */
+#define VM_ROW_NEW(id, its_pool, now)                                                              \
+    {                                                                                              \
+        .vm_id = (id), .pool = (its_pool), .priority = "medium",                                   \
+        .weight_hundredths = (int64_t)(STORE_WEIGHT_DEFAULT * 100), .created = (now),              \
+        .updated = (now)                                                                           \
+    }
+
+/* -ENOSPC if there is no room for so many more VMs. */
+int vm_check_room(struct store *store, size_t more, struct vgpu_err *err);
+
 /* Inserts a row whose values are checked already. */
 int vm_insert(struct store *store, const struct vm_row *row, struct vgpu_err *err);
 

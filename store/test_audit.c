@@ -1,0 +1,164 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Tests of list-audit: pages, filters and limits. */
+#include "store/test_support.h"
+
+#include <stdio.h>
+#include <string.h>
+
+static struct store *store_of(void **state)
+{
+    return ((struct fixture *)*state)->store;
+}
+
+/* Pools A and A/1, VM 1 in A, GPUs 0 and 1, GPU 0 for A, GPU 1 for A/1: eight rows. */
+static int setup(void **state)
+{
+    static const char *const requests[] = {
+        "{'command': 'create-pool', 'args': {'pool': 'A'}}",
+        "{'command': 'create-pool', 'args': {'pool': 'A/1'}}",
+        "{'command': 'register-vm', 'args': {'vm_id': 1, 'pool': 'A', 'name': 'web'}}",
+        "{'command': 'record-gpus', 'args': {'gpus': [{'index': 0, 'uuid': 'g0', 'pci': 'p0',"
+        " 'model': 'M', 'memory_bytes': 42}, {'index': 1, 'uuid': 'g1', 'pci': 'p1',"
+        " 'model': 'M', 'memory_bytes': 42}]}}",
+        "{'command': 'assign-gpu', 'args': {'gpu_id': 0, 'pool': 'A'}}",
+        "{'command': 'assign-gpu', 'args': {'gpu_id': 1, 'pool': 'A/1'}}",
+        "{'command': 'set-weight', 'args': {'vm': 1, 'weight': 60}}",
+    };
+
+    if (test_setup_store(state) < 0)
+        return -1;
+    for (size_t i = 0; i < VGPU_ARRAY_SIZE(requests); i++)
+        test_ok(store_of(state), "%s", requests[i]);
+    return 0;
+}
+
+/* The sequence numbers of the rows, as a text: "1 2 3", and after a bar `next`. */
+static void assert_rows(struct store *store, const char *args, const char *expected)
+{
+    _cleanup_json_ json_t *result = test_do(store, "{'command': 'list-audit', 'args': {%s}}", args);
+    const json_t *row;
+    char text[256] = "";
+    size_t i, used = 0;
+
+    json_array_foreach (json_object_get(result, "audit"), i, row)
+        used += (size_t)snprintf(text + used, sizeof(text) - used, "%lld ",
+                                 (long long)json_integer_value(json_object_get(row, "seq")));
+    snprintf(text + used, sizeof(text) - used, "| %lld",
+             (long long)json_integer_value(json_object_get(result, "next")));
+    assert_string_equal(text, expected);
+}
+
+static void test_audit_list_has_the_newest_in_order(void **state)
+{
+    assert_rows(store_of(state), "", "1 2 3 4 5 6 7 8 | 8");
+    assert_rows(store_of(state), "'limit': 3", "6 7 8 | 8");
+}
+
+static void test_audit_list_goes_on_after_a_row(void **state)
+{
+    assert_rows(store_of(state), "'after': 0, 'limit': 3", "1 2 3 | 3");
+    assert_rows(store_of(state), "'after': 3, 'limit': 3", "4 5 6 | 6");
+    assert_rows(store_of(state), "'after': 6, 'limit': 3", "7 8 | 8");
+    assert_rows(store_of(state), "'after': 8", "| 8");
+    assert_rows(store_of(state), "'after': 99", "| 99");
+}
+
+static void test_audit_list_is_filtered_by_object(void **state)
+{
+    struct store *store = store_of(state);
+
+    assert_rows(store, "'object': 'vm'", "3 8 | 8");
+    assert_rows(store, "'object': 'pool'", "1 2 | 2");
+    assert_rows(store, "'object': 'pool-gpu'", "6 7 | 7");
+    assert_rows(store, "'object': 'vm', 'key': '1'", "3 8 | 8");
+    assert_rows(store, "'object': 'vm', 'key': '2'", "| 0");
+    assert_rows(store, "'object': 'pool', 'key': 'A'", "1 6 | 6");
+    assert_rows(store, "'object': 'pool', 'key': 'A/1'", "2 7 | 7");
+    assert_rows(store, "'object': 'gpu', 'key': '0'", "4 6 | 6");
+    assert_rows(store, "'object': 'gpu', 'key': '1'", "5 7 | 7");
+    assert_rows(store, "'object': 'gpu', 'key': '1', 'after': 5", "7 | 7");
+}
+
+static void test_audit_list_has_what_was_and_is(void **state)
+{
+    _cleanup_json_ json_t *result =
+        test_do(store_of(state), "{'command': 'list-audit', 'args': {'limit': 1}}");
+    _cleanup_json_ json_t *expected =
+        json_pack("{s:i, s:i, s:s, s:s, s:s, s:s, s:{s:f, s:i}, s:{s:f, s:i}}", "seq", 8, "time",
+                  TEST_NOW, "who", "tester", "command", "set-weight", "object", "vm", "key", "1",
+                  "before", "weight", 50.0, "revision", 1, "after", "weight", 60.0, "revision", 2);
+
+    assert_true(json_equal(json_array_get(json_object_get(result, "audit"), 0), expected));
+}
+
+static void test_audit_list_has_null_for_what_was_not(void **state)
+{
+    _cleanup_json_ json_t *result =
+        test_do(store_of(state), "{'command': 'list-audit', 'args': {'after': 2, 'limit': 1}}");
+    const json_t *row = json_array_get(json_object_get(result, "audit"), 0);
+
+    assert_true(json_is_null(json_object_get(row, "before")));
+    assert_string_equal(json_string_value(json_object_get(json_object_get(row, "after"), "name")),
+                        "web");
+}
+
+static void test_audit_list_limits(void **state)
+{
+    struct store *store = store_of(state);
+
+    assert_rows(store, "'limit': 1000", "1 2 3 4 5 6 7 8 | 8");
+    test_refuse(store, EINVAL, "limit 1001 is out of range",
+                "{'command': 'list-audit', 'args': {'limit': 1001}}");
+    test_refuse(store, EINVAL, "limit 0 is out of range",
+                "{'command': 'list-audit', 'args': {'limit': 0}}");
+    test_refuse(store, EINVAL, "after -1 is out of range",
+                "{'command': 'list-audit', 'args': {'after': -1}}");
+    test_refuse(store, EINVAL, "object 'host' is not one of: gpu, pool, pool-gpu, vm",
+                "{'command': 'list-audit', 'args': {'object': 'host'}}");
+    test_refuse(store, EINVAL, "a key needs the object that it is of",
+                "{'command': 'list-audit', 'args': {'key': '1'}}");
+}
+
+/* Rows of 4 KiB, of which a page has 64 at most, from whichever end it comes. */
+static void test_audit_list_is_bounded_in_bytes(void **state)
+{
+    struct store *store = store_of(state);
+    _cleanup_json_ json_t *newest = NULL;
+    _cleanup_json_ json_t *first = NULL;
+    const json_t *rows;
+
+    assert_int_equal(sqlite3_exec(store->db,
+                                  "UPDATE audit_log SET before = NULL, after = '{\"x\":\"' ||"
+                                  " replace(hex(zeroblob(2048)), '0', 'x') || '\"}';"
+                                  "INSERT INTO audit_log SELECT seq + 8, time, who, command, "
+                                  "object, object_key, before, after FROM audit_log;"
+                                  "INSERT INTO audit_log SELECT seq + 16, time, who, command, "
+                                  "object, object_key, before, after FROM audit_log;"
+                                  "INSERT INTO audit_log SELECT seq + 32, time, who, command, "
+                                  "object, object_key, before, after FROM audit_log;"
+                                  "INSERT INTO audit_log SELECT seq + 64, time, who, command, "
+                                  "object, object_key, before, after FROM audit_log",
+                                  NULL, NULL, NULL),
+                     SQLITE_OK);
+    newest = test_do(store, "{'command': 'list-audit', 'args': {'limit': 1000}}");
+    rows = json_object_get(newest, "audit");
+    assert_in_range(json_array_size(rows), 60, 64);
+    assert_int_equal(json_integer_value(json_object_get(newest, "next")), 128);
+    first = test_do(store, "{'command': 'list-audit', 'args': {'limit': 1000, 'after': 0}}");
+    assert_int_equal(json_array_size(json_object_get(first, "audit")), json_array_size(rows));
+    assert_int_equal(json_integer_value(json_object_get(first, "next")), json_array_size(rows));
+}
+
+#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, test_teardown)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        TEST(test_audit_list_has_the_newest_in_order),   TEST(test_audit_list_goes_on_after_a_row),
+        TEST(test_audit_list_is_filtered_by_object),     TEST(test_audit_list_has_what_was_and_is),
+        TEST(test_audit_list_has_null_for_what_was_not), TEST(test_audit_list_limits),
+        TEST(test_audit_list_is_bounded_in_bytes),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
