@@ -58,3 +58,7 @@ export NEEDS_BUILD
 NEEDS_GUESTS="make libglib2.0-dev libpixman-1-dev libfdt-dev zlib1g-dev dpkg-dev patch xz-utils
     seabios busybox-static cpio pciutils kmod"
 export NEEDS_GUESTS
+
+# For the panel's tests in a browser; the panel itself needs npm, which is not taken from Debian.
+NEEDS_WEB="chromium chromium-driver python3-selenium python3-jsonschema"
+export NEEDS_WEB
