@@ -16,9 +16,12 @@
     X(completion) \
     X(create_pool) \
     X(doctor) \
+    X(drain_gpu) \
     X(events) \
+    X(health) \
     X(list_gpus) \
     X(list_pools) \
+    X(list_thresholds) \
     X(list_vms) \
     X(metrics) \
     X(quarantine) \
@@ -26,6 +29,8 @@
     X(reload_config) \
     X(remove_pool) \
     X(remove_vm) \
+    X(reset_gpu) \
+    X(resume_gpu) \
     X(scan_gpus) \
     X(set_bytes) \
     X(set_depth) \
@@ -38,6 +43,7 @@
     X(set_priority) \
     X(set_rate) \
     X(set_slice) \
+    X(set_threshold) \
     X(set_timeout) \
     X(set_weight) \
     X(show_vm) \
