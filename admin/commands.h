@@ -11,6 +11,8 @@ extern const struct command command_audit;
 extern const struct command command_capacity;
 extern const struct command command_clear_faults;
 extern const struct command command_create_pool;
+extern const struct command command_export;
+extern const struct command command_import;
 extern const struct command command_list_gpus;
 extern const struct command command_list_pools;
 extern const struct command command_list_vms;

@@ -7,7 +7,9 @@
 #include "store/audit.h"
 #include "store/capacity.h"
 #include "store/database.h"
+#include "store/export.h"
 #include "store/gpu.h"
+#include "store/import.h"
 #include "store/pool.h"
 #include "store/pool_gpu.h"
 #include "store/revision.h"
@@ -39,6 +41,8 @@ static const struct command {
     {"capacity", false, capacity_command},
     {"clear-faults", true, vm_fault_command_clear, REVISION_VM},
     {"create-pool", true, pool_command_create},
+    {"export", false, export_command},
+    {"import", true, import_command, REVISION_CONFIG},
     {"list-audit", false, audit_command_list},
     {"list-gpus", false, gpu_command_list},
     {"list-pools", false, pool_command_list},

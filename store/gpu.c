@@ -150,8 +150,7 @@ static int read_scan(const json_t *gpus, struct found found[STORE_GPUS_MAX], str
     return 0;
 }
 
-/* *ret_gpu is left alone if there is none of that UUID. */
-static int find_uuid(struct store *store, const char *uuid, json_t **ret_gpu, struct vgpu_err *err)
+int gpu_find_uuid(struct store *store, const char *uuid, json_t **ret_gpu, struct vgpu_err *err)
 {
     _cleanup_statement_ sqlite3_stmt *row = NULL;
     int rc = statement_open(store->db, &row, err, "SELECT " COLUMNS " FROM gpus WHERE uuid = ?1",
@@ -314,7 +313,7 @@ int gpu_command_record(struct store_call *call, struct vgpu_err *err)
     for (size_t i = 0; i < count; i++) {
         _cleanup_json_ json_t *old = NULL;
 
-        if ((rc = find_uuid(call->store, found[i].uuid, &old, err)) < 0)
+        if ((rc = gpu_find_uuid(call->store, found[i].uuid, &old, err)) < 0)
             return rc;
         rc = old ? update(call, old, &found[i], err) : add(call, &found[i], err);
         if (rc < 0)

@@ -9,7 +9,13 @@
 #include "store/database.h"
 
 /* What a command changes one of, by its arguments. */
-enum revision_object { REVISION_NONE, REVISION_VM, REVISION_POOL, REVISION_GPU };
+enum revision_object {
+    REVISION_NONE,
+    REVISION_VM,
+    REVISION_POOL,
+    REVISION_GPU,
+    REVISION_CONFIG /* the one object that a configuration to be imported names */
+};
 
 /*
  * -ESTALE unless the object that call->args names has that revision; the text says who changed what
