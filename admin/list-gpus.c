@@ -5,7 +5,7 @@
 
 static void print(const json_t *result)
 {
-    gpu_table_print(json_object_get(result, "gpus"));
+    gpu_table_print(result);
 }
 
 static const struct command_option options[] = {

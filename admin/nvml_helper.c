@@ -1,23 +1,17 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "admin/nvml_helper.h"
 
-#include <fcntl.h>
 #include <limits.h>
-#include <poll.h>
-#include <signal.h>
-#include <spawn.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/wait.h>
+#include <unistd.h>
 
+#include "admin/child.h"
 #include "common/cleanup.h"
-#include "common/clock.h"
 #include "store/store.h"
 
 /* A driver that is loaded by the first query takes seconds; one that takes longer hangs. */
-#define SCAN_TIMEOUT_NS (30 * VGPU_NS_PER_S)
-
-extern char **environ;
+#define SCAN_TIMEOUT_S 30
 
 static int find_helper(char path[PATH_MAX], struct vgpu_err *err)
 {
@@ -35,116 +29,67 @@ static int find_helper(char path[PATH_MAX], struct vgpu_err *err)
             return 0;
     }
     return vgpu_err_set(err, ENOENT,
-                        "no mediator runs, and the program vgpu-nvml, which could scan without "
-                        "one, is not installed; start the mediator");
+                        "the program vgpu-nvml, which could look without a mediator, is not "
+                        "installed");
 }
 
-/* Starts the helper with its output on a pipe, whose end for reading is *ret_fd. */
-static int start(const char *path, pid_t *ret_pid, int *ret_fd, struct vgpu_err *err)
+/* Its own words, where it has any; they start with its name. */
+static int failed(const struct child_result *result, struct vgpu_err *err)
 {
-    char *argv[] = {(char *)(uintptr_t)path, (char[]){"--scan"}, NULL};
-    posix_spawn_file_actions_t actions;
-    posix_spawnattr_t attributes;
-    sigset_t defaults;
-    int ends[2], rc;
+    static const char prefix[] = "vgpu-nvml: ";
+    const char *text = result->errors;
+    int code = result->status;
 
-    if (pipe2(ends, O_CLOEXEC) < 0)
-        return vgpu_err_set(err, errno, "cannot make a pipe: %s", strerror(errno));
-    sigemptyset(&defaults);
-    sigaddset(&defaults, SIGPIPE);
-    posix_spawn_file_actions_init(&actions);
-    posix_spawn_file_actions_adddup2(&actions, ends[1], STDOUT_FILENO);
-    posix_spawnattr_init(&attributes);
-    posix_spawnattr_setsigdefault(&attributes, &defaults);
-    posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETSIGDEF);
-    rc = posix_spawn(ret_pid, path, &actions, &attributes, argv, environ);
-    posix_spawnattr_destroy(&attributes);
-    posix_spawn_file_actions_destroy(&actions);
-    close(ends[1]);
-    if (rc != 0) {
-        close(ends[0]);
-        return vgpu_err_set(err, rc, "cannot start %s: %s", path, strerror(rc));
-    }
-    *ret_fd = ends[0];
-    return 0;
+    if (code == EXIT_FAILURE && strncmp(text, prefix, strlen(prefix)) == 0)
+        return vgpu_err_set(err, EIO, "%s", text + strlen(prefix));
+    return vgpu_err_set(err, EIO, "vgpu-nvml failed (%s %d)",
+                        code < CHILD_SIGNALLED ? "exit status" : "signal",
+                        code < CHILD_SIGNALLED ? code : code - CHILD_SIGNALLED);
 }
 
-/* Reads until end of file; *ret_size is the number of bytes in text, which has one more for NUL. */
-static int read_output(int fd, char *text, size_t room, size_t *ret_size, struct vgpu_err *err)
+static int run(const char *path, const char *option, const char *value, json_t **ret_found,
+               struct vgpu_err *err)
 {
-    uint64_t end = vgpu_clock_ns() + SCAN_TIMEOUT_NS;
-    size_t used = 0;
-
-    for (;;) {
-        struct pollfd readable = {.fd = fd, .events = POLLIN};
-        uint64_t now = vgpu_clock_ns();
-        int left = now < end ? (int)((end - now) / VGPU_NS_PER_MS) + 1 : 0;
-        int ready = poll(&readable, 1, left);
-        ssize_t got;
-
-        if (ready == 0)
-            return vgpu_err_set(err, ETIMEDOUT,
-                                "vgpu-nvml did not end within %d s; does the "
-                                "driver hang?",
-                                (int)(SCAN_TIMEOUT_NS / VGPU_NS_PER_S));
-        got = ready < 0 ? -1 : read(fd, text + used, room - used);
-        if (got < 0 && errno == EINTR)
-            continue;
-        if (got < 0)
-            return vgpu_err_set(err, errno, "cannot read from vgpu-nvml: %s", strerror(errno));
-        if (got == 0)
-            break;
-        used += (size_t)got;
-        if (used == room)
-            return vgpu_err_set(err, E2BIG, "vgpu-nvml printed more than %zu bytes", room);
-    }
-    *ret_size = used;
-    return 0;
-}
-
-static int reap(pid_t pid, struct vgpu_err *err)
-{
-    int status;
-
-    while (waitpid(pid, &status, 0) < 0)
-        if (errno != EINTR)
-            return vgpu_err_set(err, errno, "cannot wait for vgpu-nvml: %s", strerror(errno));
-    if (!WIFEXITED(status) || WEXITSTATUS(status) != 0)
-        return vgpu_err_set(err, EIO, "vgpu-nvml failed (%s %d)",
-                            WIFEXITED(status) ? "exit status" : "signal",
-                            WIFEXITED(status) ? WEXITSTATUS(status) : WTERMSIG(status));
-    return 0;
-}
-
-int nvml_helper_scan(const char *path, json_t **ret_gpus, struct vgpu_err *err)
-{
-    _cleanup_free_ char *text = malloc(STORE_REQUEST_BYTES_MAX);
-    _cleanup_close_ int fd = -1;
     char found[PATH_MAX];
-    size_t size = 0;
-    json_t *gpus;
-    pid_t pid;
+    const char *argv[] = {path ? path : found, option, value, NULL};
+    const struct child child = {.argv = argv,
+                                .name = "vgpu-nvml",
+                                .most_bytes = STORE_REQUEST_BYTES_MAX,
+                                .timeout_s = SCAN_TIMEOUT_S,
+                                .take_errors = true};
+    struct child_result result;
+    json_t *object;
     int rc;
 
-    if (!text)
-        return vgpu_err_set(err, ENOMEM, "out of memory");
     if (!path && (rc = find_helper(found, err)) < 0)
         return rc;
-    if ((rc = start(path ? path : found, &pid, &fd, err)) < 0)
+    rc = child_run(&child, &result, err);
+    if (rc == -ETIMEDOUT)
+        return vgpu_err_set(err, ETIMEDOUT,
+                            "vgpu-nvml did not end within %d s; does the driver hang?",
+                            SCAN_TIMEOUT_S);
+    if (rc < 0)
         return rc;
-    rc = read_output(fd, text, STORE_REQUEST_BYTES_MAX, &size, err);
-    if (rc < 0) {
-        kill(pid, SIGKILL);
-        reap(pid, NULL);
-        return rc;
-    }
-    if ((rc = reap(pid, err)) < 0)
-        return rc;
-    gpus = json_loadb(text, size, JSON_REJECT_DUPLICATES, NULL);
-    if (!json_is_array(gpus)) {
-        json_decref(gpus);
-        return vgpu_err_set(err, EPROTO, "vgpu-nvml did not print a JSON array");
-    }
-    *ret_gpus = gpus;
-    return 0;
+    object = json_loadb(result.text, result.size, JSON_REJECT_DUPLICATES, NULL);
+    if (result.status != 0)
+        rc = failed(&result, err);
+    else if (!json_is_object(object))
+        rc = vgpu_err_set(err, EPROTO, "vgpu-nvml did not print a JSON object");
+    free(result.text);
+    if (rc < 0)
+        json_decref(object);
+    else
+        *ret_found = object;
+    return rc;
+}
+
+int nvml_helper_scan(const char *path, json_t **ret_found, struct vgpu_err *err)
+{
+    return run(path, "--scan", NULL, ret_found, err);
+}
+
+int nvml_helper_check_driver(const char *path, const char *driver, json_t **ret_found,
+                             struct vgpu_err *err)
+{
+    return run(path, "--check-driver", driver, ret_found, err);
 }

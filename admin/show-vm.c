@@ -5,7 +5,6 @@
  */
 #include <stdio.h>
 #include <string.h>
-#include <time.h>
 
 #include "admin/amount.h"
 #include "admin/commands.h"
@@ -13,17 +12,6 @@
 #include "admin/table.h"
 
 #define TITLE_WIDTH 22
-
-static const char *show_time(const json_t *value, char text[SHOW_BYTES])
-{
-    time_t seconds = (time_t)json_integer_value(value);
-    struct tm utc;
-
-    if (!json_is_integer(value) || !gmtime_r(&seconds, &utc) ||
-        strftime(text, SHOW_BYTES, "%Y-%m-%d %H:%M:%S UTC", &utc) == 0)
-        snprintf(text, SHOW_BYTES, "-");
-    return text;
-}
 
 static void print_intent(const json_t *vm)
 {

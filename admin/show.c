@@ -3,6 +3,8 @@
 
 #include <math.h>
 #include <stdio.h>
+#include <string.h>
+#include <time.h>
 
 #include "admin/table.h"
 
@@ -54,4 +56,22 @@ const char *show_bytes(const json_t *value, char text[SHOW_BYTES])
 const char *show_already(const json_t *result)
 {
     return json_is_false(json_object_get(result, "changed")) ? " already" : "";
+}
+
+const char *show_time(const json_t *value, char text[SHOW_BYTES])
+{
+    time_t seconds = (time_t)json_integer_value(value);
+    struct tm utc;
+
+    if (!json_is_integer(value) || !gmtime_r(&seconds, &utc) ||
+        strftime(text, SHOW_BYTES, "%Y-%m-%d %H:%M:%S UTC", &utc) == 0)
+        snprintf(text, SHOW_BYTES, "-");
+    return text;
+}
+
+bool show_is(const json_t *object, const char *key, const char *text)
+{
+    const char *value = json_string_value(json_object_get(object, key));
+
+    return value && strcmp(value, text) == 0;
 }

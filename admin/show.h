@@ -23,6 +23,12 @@ const char *show_sentence(const json_t *object, const char *key, char text[SHOW_
 /* "79.6 GiB", or "-" if value is no number; returns text. */
 const char *show_bytes(const json_t *value, char text[SHOW_BYTES]);
 
+/* "2026-09-21 13:33:20 UTC", or "-" if value is no number; returns text. */
+const char *show_time(const json_t *value, char text[SHOW_BYTES]);
+
+/* True if a member is this text. */
+bool show_is(const json_t *object, const char *key, const char *text);
+
 /* "" if the result says that something changed, " already" if not. */
 const char *show_already(const json_t *result);
 

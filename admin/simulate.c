@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * vgpu-admin simulate: plays a described workload (docs/spec/scheduling.md) against the scheduler
- * in virtual time, for planning. Needs neither mediator nor database. The engine is sched/sim.c.
+ * in virtual time, for planning. Needs neither mediator nor database. The engine is sched/sim.c,
+ * sched/sim_host.c divides a host's VMs among its GPUs.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -33,36 +34,34 @@ static int read_text(const char *path, char **ret_text, size_t *ret_bytes, struc
     return 0;
 }
 
-static int draw(const char *path, const struct sim_spec *spec, const struct sim_result *result,
-                struct vgpu_err *err)
+static int draw(const char *path, const struct sim_host *host, struct vgpu_err *err)
 {
     FILE *file = fopen(path, "we");
     bool failed;
 
     if (!file)
         return vgpu_err_set(err, errno, "cannot make %s: %s", path, strerror(errno));
-    simulation_draw(file, spec, result);
+    simulation_draw(file, host);
     failed = ferror(file) != 0;
     failed = fclose(file) != 0 || failed;
     return failed ? vgpu_err_set(err, EIO, "cannot write %s", path) : 0;
 }
 
-static int show(const struct invocation *invocation, const struct sim_spec *spec,
-                const struct sim_result *result, struct vgpu_err *err)
+static int show(const struct invocation *invocation, const struct sim_host *host,
+                struct vgpu_err *err)
 {
     const char *svg = json_string_value(json_object_get(invocation->local, "svg"));
     _cleanup_json_ json_t *json = NULL;
 
     if (invocation->json) {
-        json = simulation_json(spec, result);
+        json = simulation_json(host);
         if (!json)
             return vgpu_err_set(err, ENOMEM, "out of memory");
         client_print_json(json);
     } else {
-        simulation_print_table(spec, result);
-        simulation_print_bars(spec, result);
+        simulation_print(host);
     }
-    return svg ? draw(svg, spec, result, err) : 0;
+    return svg ? draw(svg, host, err) : 0;
 }
 
 static int run(const struct invocation *invocation, struct vgpu_err *err)
@@ -70,7 +69,7 @@ static int run(const struct invocation *invocation, struct vgpu_err *err)
     const char *path = json_string_value(json_object_get(invocation->args, "file"));
     _cleanup_free_ char *text = NULL;
     struct sim_spec spec;
-    struct sim_result result;
+    struct sim_host host;
     size_t bytes = 0;
     int rc = read_text(path, &text, &bytes, err);
 
@@ -79,10 +78,10 @@ static int run(const struct invocation *invocation, struct vgpu_err *err)
     rc = sim_parse(text, bytes, &spec, err);
     if (rc < 0)
         return rc;
-    rc = sim_run(&spec, NULL, 0, &result, err);
+    rc = sim_host_run(&spec, 0, &host, err);
     if (rc == 0) {
-        rc = show(invocation, &spec, &result, err);
-        sim_result_release(&result);
+        rc = show(invocation, &host, err);
+        sim_host_release(&host);
     }
     sim_spec_release(&spec);
     return rc;

@@ -10,19 +10,20 @@
 
 #include <jansson.h>
 
-#include "sched/sim.h"
+#include "sched/sim_host.h"
 
 static inline double simulation_percent(double part, double whole)
 {
     return whole > 0 ? 100 * part / whole : 0;
 }
 
-void simulation_print_table(const struct sim_spec *spec, const struct sim_result *result);
-/* Bars of shares, lags and waits on a terminal. */
-void simulation_print_bars(const struct sim_spec *spec, const struct sim_result *result);
+/* A table for each GPU, with bars of shares, lags and waits. */
+void simulation_print(const struct sim_host *host);
 /* docs/spec/schema/simulate.json; NULL: out of memory. */
-json_t *simulation_json(const struct sim_spec *spec, const struct sim_result *result);
+json_t *simulation_json(const struct sim_host *host);
 /* The same bars as one SVG document. What could not be written is told by ferror(). */
-void simulation_draw(FILE *file, const struct sim_spec *spec, const struct sim_result *result);
+void simulation_draw(FILE *file, const struct sim_host *host);
+/* "GPU a (pools x, y)" */
+void simulation_title(const struct sim_spec *spec, char *buffer, size_t size);
 
 #endif

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* A drawing of what a simulation gave: a row for each VM, three columns of bars. */
+/* A drawing of what a simulation gave: a row for each VM, three columns of bars, GPU by GPU. */
 #include "admin/simulation.h"
 
 #include <math.h>
@@ -9,6 +9,7 @@
 #define NAMES      170
 #define COLUMN     260
 #define COLUMN_GAP 30
+#define TITLE      20 /* of each GPU, where there are several */
 
 struct column {
     FILE *file;
@@ -98,16 +99,11 @@ static void draw_waits(struct column column, const struct sim_spec *spec,
     }
 }
 
-void simulation_draw(FILE *file, const struct sim_spec *spec, const struct sim_result *result)
+/* One GPU's rows, from the top of the group that it is in. */
+static void draw_gpu(FILE *file, const struct sim_spec *spec, const struct sim_result *result)
 {
-    unsigned width = NAMES + 3 * (COLUMN + COLUMN_GAP), height = TOP + spec->n_vms * ROW + 10;
     struct column column = {.file = file, .x = NAMES};
 
-    fprintf(file,
-            "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"%u\" height=\"%u\" "
-            "font-family=\"sans-serif\" font-size=\"11\">\n"
-            "<rect width=\"100%%\" height=\"100%%\" fill=\"white\"/>\n",
-            width, height);
     for (uint32_t i = 0; i < spec->n_vms; i++)
         text(file, 4, TOP + (i + 1) * ROW - 4, spec->vms[i].name);
     draw_shares(column, spec, result);
@@ -115,5 +111,36 @@ void simulation_draw(FILE *file, const struct sim_spec *spec, const struct sim_r
     draw_lags(column, spec, result);
     column.x += COLUMN + COLUMN_GAP;
     draw_waits(column, spec, result);
+}
+
+static unsigned height_of(const struct sim_host *host, uint32_t g)
+{
+    return TOP + host->gpus[g].spec.n_vms * ROW + 10 + (host->n_gpus > 1 ? TITLE : 0);
+}
+
+void simulation_draw(FILE *file, const struct sim_host *host)
+{
+    unsigned width = NAMES + 3 * (COLUMN + COLUMN_GAP), height = 0, y = 0;
+    char title_text[512];
+
+    for (uint32_t g = 0; g < host->n_gpus; g++)
+        height += height_of(host, g);
+    fprintf(file,
+            "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"%u\" height=\"%u\" "
+            "font-family=\"sans-serif\" font-size=\"11\">\n"
+            "<rect width=\"100%%\" height=\"100%%\" fill=\"white\"/>\n",
+            width, height);
+    for (uint32_t g = 0; g < host->n_gpus; g++) {
+        const struct sim_host_gpu *gpu = &host->gpus[g];
+
+        if (host->n_gpus > 1) {
+            simulation_title(&gpu->spec, title_text, sizeof(title_text));
+            text(file, 4, y + TITLE - 6, title_text);
+        }
+        fprintf(file, "<g transform=\"translate(0,%u)\">\n", y + (host->n_gpus > 1 ? TITLE : 0));
+        draw_gpu(file, &gpu->spec, &gpu->result);
+        fputs("</g>\n", file);
+        y += height_of(host, g);
+    }
     fputs("</svg>\n", file);
 }

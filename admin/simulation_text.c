@@ -19,7 +19,7 @@ static const char *priority_name(enum sched_priority priority)
     return names[priority];
 }
 
-void simulation_print_table(const struct sim_spec *spec, const struct sim_result *result)
+static void print_table(const struct sim_spec *spec, const struct sim_result *result)
 {
     bool fair = spec->config.policy == SCHED_POLICY_WFQ;
 
@@ -110,11 +110,34 @@ static void print_waits(const struct sim_spec *spec, const struct sim_result *re
                   (double)result->vms[i].wait_p50_ns, full);
 }
 
-void simulation_print_bars(const struct sim_spec *spec, const struct sim_result *result)
+void simulation_title(const struct sim_spec *spec, char *buffer, size_t size)
 {
-    print_shares(spec, result);
-    print_lags(spec, result);
-    print_waits(spec, result);
+    size_t used = (size_t)snprintf(buffer, size, "GPU %s (pools", spec->gpus[0].name);
+
+    for (uint32_t p = 0; p < spec->n_pools && used < size; p++)
+        if (spec->gpus[0].pools >> p & 1)
+            used += (size_t)snprintf(buffer + used, size - used, " %s", spec->pools[p].name);
+    if (used < size)
+        snprintf(buffer + used, size - used, ")");
+}
+
+void simulation_print(const struct sim_host *host)
+{
+    char title[512];
+
+    for (uint32_t g = 0; g < host->n_gpus; g++) {
+        const struct sim_spec *spec = &host->gpus[g].spec;
+        const struct sim_result *result = &host->gpus[g].result;
+
+        if (host->n_gpus > 1) {
+            simulation_title(spec, title, sizeof(title));
+            printf("%s== %s\n", g ? "\n" : "", title);
+        }
+        print_table(spec, result);
+        print_shares(spec, result);
+        print_lags(spec, result);
+        print_waits(spec, result);
+    }
 }
 
 static json_t *vm_json(const struct sim_vm *vm, const struct sim_vm_result *r, double served)
@@ -132,7 +155,17 @@ static json_t *vm_json(const struct sim_vm *vm, const struct sim_vm_result *r, d
         (json_int_t)r->overruns, "kills", (json_int_t)r->kills);
 }
 
-json_t *simulation_json(const struct sim_spec *spec, const struct sim_result *result)
+static json_t *pools_json(const struct sim_spec *spec)
+{
+    json_t *names = json_array();
+
+    for (uint32_t p = 0; p < spec->n_pools; p++)
+        if (spec->gpus[0].pools >> p & 1)
+            json_array_append_new(names, json_string(spec->pools[p].name));
+    return names;
+}
+
+static json_t *gpu_json(const struct sim_spec *spec, const struct sim_result *result)
 {
     json_t *vms = json_array();
     int failed = 0;
@@ -144,12 +177,26 @@ json_t *simulation_json(const struct sim_spec *spec, const struct sim_result *re
         json_decref(vms);
         return NULL;
     }
-    return json_pack("{s:s s:I s:I s:I s:I s:f s:I s:f s:f s:f s:o}", "policy",
-                     spec->config.policy == SCHED_POLICY_WFQ ? "wfq" : "strict", "duration_ns",
-                     (json_int_t)result->duration_ns, "served_ns", (json_int_t)result->served_ns,
-                     "switches", (json_int_t)result->switches, "switch_ns",
-                     (json_int_t)result->switch_ns, "lag_max_ns", round(result->lag_max_ns),
-                     "lag_bound_ns", (json_int_t)result->lag_bound_ns, "share_error_max_ns",
-                     round(result->share_error_max_ns), "jain", result->jain, "jain_large",
-                     result->jain_large, "vms", vms);
+    return json_pack(
+        "{s:s s:o s:s s:I s:I s:I s:I s:f s:I s:f s:f s:f s:o}", "gpu", spec->gpus[0].name, "pools",
+        pools_json(spec), "policy", spec->config.policy == SCHED_POLICY_WFQ ? "wfq" : "strict",
+        "duration_ns", (json_int_t)result->duration_ns, "served_ns", (json_int_t)result->served_ns,
+        "switches", (json_int_t)result->switches, "switch_ns", (json_int_t)result->switch_ns,
+        "lag_max_ns", round(result->lag_max_ns), "lag_bound_ns", (json_int_t)result->lag_bound_ns,
+        "share_error_max_ns", round(result->share_error_max_ns), "jain", result->jain, "jain_large",
+        result->jain_large, "vms", vms);
+}
+
+json_t *simulation_json(const struct sim_host *host)
+{
+    json_t *gpus = json_array();
+    int failed = 0;
+
+    for (uint32_t g = 0; gpus && g < host->n_gpus; g++)
+        failed |= json_array_append_new(gpus, gpu_json(&host->gpus[g].spec, &host->gpus[g].result));
+    if (failed) {
+        json_decref(gpus);
+        return NULL;
+    }
+    return json_pack("{s:o}", "gpus", gpus);
 }

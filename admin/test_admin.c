@@ -472,18 +472,37 @@ static void write_script(const struct fixture *fixture, const char *text)
 }
 
 #define ONE_GPU                                                                                    \
-    "[{\"index\":0,\"uuid\":\"GPU-1\",\"pci\":\"00000000:65:00.0\",\"model\":\"H200\","            \
-    "\"memory_bytes\":1073741824,\"temperature\":40}]"
+    "{\"index\":0,\"uuid\":\"GPU-1\",\"pci\":\"00000000:65:00.0\",\"model\":\"H200\","             \
+    "\"memory_bytes\":1073741824,\"numa_node\":1,\"mig_mode\":\"disabled\",\"driver\":\"nvidia\"," \
+    "\"temperature\":40}"
+#define OTHER_GPU                                                                                  \
+    "{\"index\":0,\"uuid\":\"GPU-2\",\"pci\":\"00000000:65:00.0\",\"model\":\"H200\","             \
+    "\"memory_bytes\":1073741824}"
+#define BUS_GPU                                                                                    \
+    "{\"index\":null,\"uuid\":\"PCI-10de:2335-00000000:66:00.0\",\"pci\":\"00000000:66:00.0\","    \
+    "\"model\":\"NVIDIA GH100\",\"memory_bytes\":0,\"driver\":\"vfio-pci\",\"source\":\"pci\"}"
+
+/* A helper that finds these. */
+static void write_scan(const struct fixture *fixture, const char *gpus, const char *more)
+{
+    char script[2048];
+
+    snprintf(script, sizeof(script), "test \"$1\" = --scan && echo '{\"gpus\":[%s]%s}'", gpus,
+             more);
+    write_script(fixture, script);
+}
 
 static void test_admin_scan_offline_asks_the_helper(void **state)
 {
     struct fixture *fixture = *state;
 
-    write_script(fixture, "test \"$1\" = --scan && echo '" ONE_GPU "'");
+    write_scan(fixture, ONE_GPU, "");
     expect(fixture, 0, "scan-gpus --create --nvml-helper=./nvml");
     assert_string_equal(
-        fixture->out, "ID  MODEL   MEMORY  PCI               STATE    POOLS  UUID\n"
-                      " 0  H200   1.0 GiB  00000000:65:00.0  present  -      GPU-1\nnew: GPU 0\n");
+        fixture->out,
+        "ID  MODEL   MEMORY  PCI               NUMA  MIG  DRIVER  STATE    POOLS  UUID\n"
+        " 0  H200   1.0 GiB  00000000:65:00.0     1  off  nvidia  present  -      GPU-1\n"
+        "new: GPU 0\n");
     expect(fixture, 0, "create-pool A");
     expect(fixture, 0, "assign-gpu --gpu-id=0 --pool=A");
     assert_string_equal(fixture->out, "GPU 0 serves: A\n");
@@ -493,6 +512,38 @@ static void test_admin_scan_offline_asks_the_helper(void **state)
     assert_string_equal(fixture->out, "GPU 0 serves: -\n");
 }
 
+static void test_admin_scan_tells_who_suffers(void **state)
+{
+    struct fixture *fixture = *state;
+
+    write_scan(fixture, ONE_GPU, "");
+    expect(fixture, 0, "scan-gpus --create --nvml-helper=./nvml");
+    expect(fixture, 0, "create-pool A");
+    expect(fixture, 0, "assign-gpu --gpu-id=0 --pool=A");
+    write_scan(fixture, OTHER_GPU, "");
+    expect(fixture, 0, "scan-gpus --nvml-helper=./nvml");
+    assert_has(fixture->out, "no longer there: GPU 0\n");
+    assert_has(fixture->out, "GPU 1 is in the place of GPU 0, and serves no pool by that");
+    expect(fixture, 0, "list-gpus");
+    assert_has(fixture->out, "\npool A has 0 of its 1 GPUs; missing: GPU 0 (last seen 2");
+    assert_has(fixture->out, " UTC)\n");
+}
+
+static void test_admin_scan_tells_of_gpus_without_nvidias_driver(void **state)
+{
+    struct fixture *fixture = *state;
+
+    write_scan(fixture, BUS_GPU, ",\"nvml_error\":\"no\\u001blibrary\"");
+    expect(fixture, 0, "scan-gpus --create --nvml-helper=./nvml");
+    assert_has(fixture->out, " 0  NVIDIA GH100       -  00000000:66:00.0     -  -    vfio-pci  "
+                             "no driver  -      PCI-10de:2335-00000000:66:00.0\n");
+    assert_has(fixture->out, "GPU 0 is seen on the PCI bus only, kernel driver: vfio-pci;");
+    assert_has(fixture->out, "NVML could not be asked, its GPUs stay as they were: no?library\n");
+    expect(fixture, 0, "create-pool A");
+    expect(fixture, 1, "assign-gpu --gpu-id=0 --pool=A");
+    assert_has(fixture->err, "the kernel driver vfio-pci has it: take it from that");
+}
+
 static void test_admin_scan_offline_bad_helpers(void **state)
 {
     static const struct {
@@ -500,8 +551,10 @@ static void test_admin_scan_offline_bad_helpers(void **state)
     } cases[] = {
         {"exit 3", "vgpu-nvml failed (exit status 3)"},
         {"kill -9 $$", "vgpu-nvml failed (signal 9)"},
-        {"echo nonsense", "did not print a JSON array"},
-        {"echo '[{}]'", "the argument 'index' is missing"},
+        {"echo vgpu-nvml: no GPU >&2; exit 1", "scan-gpus: no GPU\n"},
+        {"echo nonsense", "did not print a JSON object"},
+        {"echo '[]'", "did not print a JSON object"},
+        {"echo '{\"gpus\":[{}]}'", "the argument 'index' is missing"},
         {"head -c 2097153 /dev/zero", "printed more than 2097152 bytes"},
     };
     struct fixture *fixture = *state;
@@ -845,6 +898,8 @@ int main(int argc, char **argv)
         TEST(test_admin_offline_stale_socket_counts_as_none),
         TEST(test_admin_offline_corrupt_database),
         TEST(test_admin_scan_offline_asks_the_helper),
+        TEST(test_admin_scan_tells_who_suffers),
+        TEST(test_admin_scan_tells_of_gpus_without_nvidias_driver),
         TEST(test_admin_scan_offline_bad_helpers),
         TEST(test_admin_scan_offline_without_helper),
         TEST(test_admin_online_sends_the_request),

@@ -95,7 +95,8 @@ STATUS = {
 }
 
 SCAN = """#!/bin/sh
-echo '[{"index": 0, "uuid": "GPU-1", "pci": "00000000:65:00.0", "model": "M", "memory_bytes": 42}]'
+echo '{"gpus": [{"index": 0, "uuid": "GPU-1", "pci": "00000000:65:00.0", "model": "M",
+                 "memory_bytes": 42}], "driver_version": "580", "pci_error": "none here"}'
 """
 
 
@@ -159,10 +160,24 @@ class Json(unittest.TestCase):
             file.write("duration 1s\nvm a priority high arrive closed 2 job fixed 1ms\n"
                        "vm b priority low arrive closed 2 job fixed 1ms\n")
         result = self.run_json("simulate", workload, "--svg=" + drawing)
-        self.assertAlmostEqual(result["vms"][0]["share"], 0.8, delta=0.02)
+        self.assertAlmostEqual(result["gpus"][0]["vms"][0]["share"], 0.8, delta=0.02)
         root = ElementTree.parse(drawing).getroot()
         texts = [element.text for element in root.iter("{http://www.w3.org/2000/svg}text")]
         self.assertLess({"a", "b", "share of the GPU time"}, set(texts))
+
+    def test_simulate_divides_a_host(self):
+        workload = os.path.join(self.directory.name, "workload")
+        drawing = os.path.join(self.directory.name, "drawing.svg")
+        with open(workload, "w", encoding="utf-8") as file:
+            file.write("duration 100ms\npool p\npool q\ngpu x pools p\ngpu y pools p q\n"
+                       "vm a pool p arrive closed 2 job fixed 1ms\n"
+                       "vm b pool q arrive closed 2 job fixed 1ms\n")
+        gpus = self.run_json("simulate", workload, "--svg=" + drawing)["gpus"]
+        self.assertEqual([(gpu["gpu"], gpu["pools"], [vm["name"] for vm in gpu["vms"]])
+                          for gpu in gpus], [("x", ["p"], ["a"]), ("y", ["p", "q"], ["b"])])
+        root = ElementTree.parse(drawing).getroot()
+        texts = [element.text for element in root.iter("{http://www.w3.org/2000/svg}text")]
+        self.assertLess({"GPU x (pools p)", "GPU y (pools p q)", "a", "b"}, set(texts))
 
     def settings(self):
         self.run_json("set-rate", "web", "100", "200")
@@ -237,7 +252,7 @@ class Json(unittest.TestCase):
         output = subprocess.run([PROGRAM, "--help"], capture_output=True, check=True, text=True)
         listed = output.stdout.split("commands:\n")[1].split("\n\n")[0]
         commands = {line.split()[0] for line in listed.splitlines()}
-        schemas = {name[:-5] for name in os.listdir(SCHEMAS)} - {"change", "gpu", "pool", "vm"}
+        schemas = {name[:-5] for name in os.listdir(SCHEMAS)} - {"affected-pool", "change", "gpu", "pool", "vm"}
         self.assertEqual(commands, schemas)
 
     def test_the_check_itself_refuses(self):

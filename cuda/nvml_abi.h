@@ -179,6 +179,49 @@ typedef struct {
 #define NVML_EVENT_DOUBLE_BIT_ECC 0x2ull
 #define NVML_EVENT_XID_CRITICAL   0x8ull
 
+/* Why clocks are lower than they could be. */
+#define NVML_CLOCKS_GPU_IDLE             0x1ull
+#define NVML_CLOCKS_APPLICATIONS_SETTING 0x2ull
+#define NVML_CLOCKS_SW_POWER_CAP         0x4ull
+#define NVML_CLOCKS_HW_SLOWDOWN          0x8ull
+#define NVML_CLOCKS_SYNC_BOOST           0x10ull
+#define NVML_CLOCKS_SW_THERMAL           0x20ull
+#define NVML_CLOCKS_HW_THERMAL           0x40ull
+#define NVML_CLOCKS_HW_POWER_BRAKE       0x80ull
+#define NVML_CLOCKS_DISPLAY_SETTING      0x100ull
+
+typedef union {
+    double dVal;
+    int siVal;
+    unsigned int uiVal;
+    unsigned long ulVal;
+    unsigned long long ullVal;
+    signed long long sllVal;
+    unsigned short usVal;
+} nvmlValue_t;
+
+typedef struct {
+    unsigned int fieldId; /* NVML_FI_* */
+    unsigned int scopeId;
+    long long timestamp;
+    long long latencyUsec;
+    unsigned int valueType; /* NVML_VALUE_TYPE_* */
+    nvmlReturn_t nvmlReturn;
+    nvmlValue_t value;
+} nvmlFieldValue_t;
+
+#define NVML_VALUE_TYPE_UNSIGNED_INT       1u
+#define NVML_VALUE_TYPE_UNSIGNED_LONG_LONG 3u
+
+#define NVML_FI_DEV_MEMORY_TEMP             82u
+#define NVML_FI_DEV_GET_GPU_RECOVERY_ACTION 230u
+
+#define NVML_GPU_RECOVERY_ACTION_NONE            0u
+#define NVML_GPU_RECOVERY_ACTION_GPU_RESET       1u
+#define NVML_GPU_RECOVERY_ACTION_NODE_REBOOT     2u
+#define NVML_GPU_RECOVERY_ACTION_DRAIN_P2P       3u
+#define NVML_GPU_RECOVERY_ACTION_DRAIN_AND_RESET 4u
+
 typedef enum { NVML_TEMPERATURE_GPU = 0 } nvmlTemperatureSensors_t;
 
 typedef enum {
@@ -236,5 +279,7 @@ NVML_LAYOUT(nvmlUtilization_t, 8);
 NVML_LAYOUT(nvmlProcessInfo_v1_t, 16);
 NVML_LAYOUT(nvmlProcessInfo_t, 24);
 NVML_LAYOUT(nvmlEventData_t, 32);
+NVML_LAYOUT(nvmlValue_t, 8);
+NVML_LAYOUT(nvmlFieldValue_t, 40);
 
 #endif

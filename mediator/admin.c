@@ -159,23 +159,14 @@ static void ask_store(struct admin_client *client, json_t *request, helper_reply
 static void scanned(void *context, json_t *answer)
 {
     struct admin_client *client = context;
-    json_t *gpus = json_object_get(json_object_get(answer, "result"), "gpus");
-    json_t *request;
+    json_t *request = scan_record(answer, client->dry_run);
 
-    if (!answer) {
+    if (!answer)
         reply_error(client, ETIMEDOUT, "the NVML helper does not answer; try again");
-        return;
-    }
-    if (!json_is_array(gpus)) {
-        pass_on(client, answer);
-        return;
-    }
-    request = json_pack("{s:s, s:{s:O}, s:b}", "command", "record-gpus", "args", "gpus", gpus,
-                        "dry_run", client->dry_run);
-    if (request)
+    else if (request)
         ask_store(client, request, store_answered);
     else
-        reply_error(client, ENOMEM, "out of memory");
+        pass_on(client, answer);
     json_decref(request);
 }
 
@@ -185,8 +176,7 @@ static void scan_gpus(struct admin_client *client)
 
     if (!mediator->has_nvml)
         reply_error(client, EAGAIN, "there is no NVML helper (--nvml)");
-    else if (helper_ask(&mediator->nvml, json_pack("{s:s}", "command", "scan"), scanned, client) <
-             0)
+    else if (scan_ask(mediator, scanned, client) < 0)
         reply_error(client, EAGAIN, "the NVML helper is down; try again");
 }
 

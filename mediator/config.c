@@ -100,6 +100,7 @@ static int take_gpu(struct config *config, const json_t *object, struct vgpu_err
     struct config_gpu *gpu = &config->gpus[config->n_gpus++];
     const json_t *memory = json_object_get(object, "memory_bytes");
     const char *state = json_string_value(json_object_get(object, "state"));
+    const char *source = json_string_value(json_object_get(object, "source"));
     json_int_t id;
 
     if (!take_number(object, "gpu_id", 0, CONFIG_GPUS_MAX - 1, &id) ||
@@ -109,6 +110,7 @@ static int take_gpu(struct config *config, const json_t *object, struct vgpu_err
     gpu->id = (uint32_t)id;
     gpu->memory_bytes = json_integer_value(memory) > 0 ? (uint64_t)json_integer_value(memory) : 0;
     gpu->present = state && strcmp(state, "present") == 0;
+    gpu->driverless = source && strcmp(source, "pci") == 0;
     return 0;
 }
 

@@ -24,6 +24,7 @@
 struct config_gpu {
     uint32_t id;
     bool present;
+    bool driverless; /* only the PCI bus shows it */
     uint64_t memory_bytes;
     char uuid[CONFIG_UUID_BYTES], model[CONFIG_NAME_BYTES];
 };

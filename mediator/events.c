@@ -19,6 +19,8 @@
 #define GUEST_INTERVAL_NS VGPU_NS_PER_S
 /* More members than that of one change are not named. */
 #define SHOWN_MEMBERS_MAX 4
+/* Nor, one by one, more changes of one request: it may move a thousand VMs. */
+#define CHANGES_TOLD_MAX 32
 
 struct event_kept {
     enum event_kind kind;
@@ -272,6 +274,9 @@ void events_add_changes(struct mediator *mediator, const json_t *answer)
     const char *command = json_string_value(json_object_get(answer, "command"));
     const char *who = json_string_value(json_object_get(answer, "who"));
     const json_t *result = json_object_get(answer, "result"), *change;
+    const json_t *changes = json_object_get(result, "changes");
+    char text[EVENT_TEXT_BYTES];
+    const struct event rest = {.kind = EVENT_CONFIG_CHANGED, .gpu_id = EVENT_NO_GPU, .text = text};
     size_t i;
 
     if (!command || !who || strcmp(command, "record-fault") == 0) /* fault.c tells of those */
@@ -287,8 +292,13 @@ void events_add_changes(struct mediator *mediator, const json_t *answer)
                     "is at another PCI address");
         return;
     }
-    json_array_foreach (json_object_get(result, "changes"), i, change)
-        add_change(mediator, change, who);
+    json_array_foreach (changes, i, change)
+        if (i < CHANGES_TOLD_MAX)
+            add_change(mediator, change, who);
+    if (i <= CHANGES_TOLD_MAX)
+        return;
+    snprintf(text, sizeof(text), "%s: %zu more changes by %s", command, i - CHANGES_TOLD_MAX, who);
+    events_add(mediator, &rest);
 }
 
 /* The answer */

@@ -459,10 +459,12 @@ static void begin_service(struct mediator *mediator)
 {
     struct vgpu_err err;
 
-    if (admin_init(&mediator->admin, mediator, &err) < 0)
+    if (admin_init(&mediator->admin, mediator, &err) < 0) {
         give_up(mediator, err.text);
-    else
-        link_connect(&mediator->link);
+        return;
+    }
+    link_connect(&mediator->link);
+    scan_start(mediator);
 }
 
 /* A snapshot comes with hello, a delta with each answer that changed something. */
@@ -638,6 +640,7 @@ int mediator_init(struct mediator *mediator, const struct mediator_settings *set
                                   .stop_timer = {.fire = stop_late, .context = mediator}};
     memory_init(mediator);
     stray_init(mediator);
+    scan_init(mediator);
     link_init(&mediator->link, loop, settings->launcher_socket, &link_hooks, mediator);
     rc = events_init(&mediator->events, loop);
     if (rc < 0)
@@ -667,6 +670,7 @@ void mediator_release(struct mediator *mediator)
         vm_abandon(mediator->vms);
     memory_release(mediator);
     stray_release(mediator);
+    scan_release(mediator);
     events_release(&mediator->events);
     accounts_release(&mediator->accounts);
     config_free(mediator->config);

@@ -20,6 +20,7 @@
 #include "mediator/loop.h"
 #include "mediator/memory.h"
 #include "mediator/monitor.h"
+#include "mediator/scan.h"
 #include "mediator/vm.h"
 
 #define MEDIATOR_GPUS_MAX CONFIG_GPUS_MAX
@@ -63,6 +64,7 @@ struct mediator {
     uint64_t started_ns;
     struct config *config; /* NULL until the store has said hello */
     struct helper store, nvml;
+    struct scan scan;
     bool has_nvml;
     struct link link;
     bool in_charge; /* what runs was adopted, VMs are listened to */

@@ -25,7 +25,8 @@ static bool lacks_facts(const struct mediator *mediator)
     const struct config *config = mediator->config;
 
     for (unsigned i = 0; config && i < config->n_gpus; i++)
-        if (config->gpus[i].present && !mediator->samples[config->gpus[i].id].known)
+        if (config->gpus[i].present && !config->gpus[i].driverless &&
+            !mediator->samples[config->gpus[i].id].known)
             return true;
     return false;
 }
@@ -63,7 +64,7 @@ void monitor_take_facts(struct gpu_facts *facts, const json_t *gpu)
 {
     struct gpu_facts f = {.known = 0};
 
-    if (take_text(gpu, "driver", f.driver, sizeof(f.driver)))
+    if (take_text(gpu, "driver_version", f.driver, sizeof(f.driver)))
         f.known |= VGPU_MONITOR_DRIVER;
     if (take_number(gpu, "cuda_version", INT32_MAX, &f.cuda_version))
         f.known |= VGPU_MONITOR_CUDA;

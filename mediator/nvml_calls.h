@@ -8,6 +8,7 @@
 /* X(result, name, arguments) */
 #define NVML_CALLS(X)                                                                              \
     X(nvmlReturn_t, nvmlInit_v2, (void))                                                           \
+    X(nvmlReturn_t, nvmlShutdown, (void))                                                          \
     X(const char *, nvmlErrorString, (nvmlReturn_t result))                                        \
     X(nvmlReturn_t, nvmlSystemGetDriverVersion, (char *version, unsigned int length))              \
     X(nvmlReturn_t, nvmlDeviceGetCount_v2, (unsigned int *count))                                  \
@@ -29,5 +30,15 @@
       (nvmlDevice_t device, nvmlClockType_t type, unsigned int *clock))                            \
     X(nvmlReturn_t, nvmlDeviceGetEccMode,                                                          \
       (nvmlDevice_t device, nvmlEnableState_t * current, nvmlEnableState_t * pending))
+
+/* Those that a library may lack: an old one, or the tests' own. */
+#define NVML_OPTIONAL_CALLS(X)                                                                     \
+    X(nvmlReturn_t, nvmlDeviceGetProcessUtilization,                                               \
+      (nvmlDevice_t device, nvmlProcessUtilizationSample_t * samples, unsigned int *count,         \
+       unsigned long long since))                                                                  \
+    X(nvmlReturn_t, nvmlDeviceGetMigMode,                                                          \
+      (nvmlDevice_t device, unsigned int *current, unsigned int *pending))                         \
+    X(nvmlReturn_t, nvmlDeviceGetNumaNodeId, (nvmlDevice_t device, unsigned int *node))            \
+    X(nvmlReturn_t, nvmlDeviceGetPersistenceMode, (nvmlDevice_t device, nvmlEnableState_t * mode))
 
 #endif

@@ -84,9 +84,10 @@ static json_t *gpu_json(const struct mediator *mediator, const struct config_gpu
                   sample->known ? count(sample->memory_used_bytes) : json_null(), "utilization",
                   sample->known ? json_real(sample->utilization) : json_null(), "temperature",
                   sample->known ? json_real(sample->temperature) : json_null(), "state",
-                  !gpu->present  ? "missing"
-                  : sample->lost ? "unhealthy"
-                                 : "ok",
+                  !gpu->present     ? "missing"
+                  : gpu->driverless ? "no-driver"
+                  : sample->lost    ? "unhealthy"
+                                    : "ok",
                   "pools", pools_of_gpu(mediator->config, gpu->id), "holder_vm_id",
                   holder ? json_integer(holder) : json_null());
 

@@ -198,6 +198,26 @@ static void test_events_of_changes(void **state)
     json_decref(answer);
 }
 
+static void test_events_of_many_changes_are_summed_up(void **state)
+{
+    struct bench *bench = *state;
+    json_t *changes = json_array(), *answer, *list;
+
+    for (int i = 1; i <= 40; i++)
+        json_array_append_new(changes,
+                              json_pack("{s:s, s:s, s:{s:s}, s:{s:s}}", "object", "vm", "key", "7",
+                                        "from", "pool", "A", "to", "pool", "B"));
+    answer = json_pack("{s:s, s:s, s:{s:o}}", "command", "assign-vms", "who", "uid=0 pid=9",
+                       "result", "changes", changes);
+    events_add_changes(&bench->mediator, answer);
+    list = events_list(&bench->mediator.events, 0, 100);
+    assert_int_equal(json_array_size(json_object_get(list, "events")), 33);
+    assert_string_equal(text_of(list, 31), "vm 7: pool A -> B by uid=0 pid=9");
+    assert_string_equal(text_of(list, 32), "assign-vms: 8 more changes by uid=0 pid=9");
+    json_decref(list);
+    json_decref(answer);
+}
+
 /* What assign-vms and import tell of each change has no more than that. */
 static void test_events_of_a_change_that_is_told_in_brief(void **state)
 {
@@ -303,6 +323,7 @@ int main(void)
         TEST(test_events_guest_is_limited),
         TEST(test_events_kinds_have_names),
         TEST(test_events_of_changes),
+        TEST(test_events_of_many_changes_are_summed_up),
         TEST(test_events_of_a_change_that_is_told_in_brief),
         TEST(test_events_waiter_is_told_once),
         TEST(test_events_waiter_is_told_of_nothing_in_time),

@@ -141,7 +141,7 @@ static void test_memory_nvml_is_told_beside_the_ledger(void **state)
     guest_close(&guest);
 }
 
-static void test_memory_nvml_without_a_quota_is_not_asked(void **state)
+static void test_memory_nvml_without_a_quota_ends_nobody(void **state)
 {
     struct host *host = *state;
     struct guest guest = guest_hello(host, 1);
@@ -149,9 +149,12 @@ static void test_memory_nvml_without_a_quota_is_not_asked(void **state)
 
     guest_open(&guest, &channel);
     nvml_shows(host, worker_pid(host), 40 * MIB);
-    assert_int_equal(memory_of(host, "nvml_bytes"), -1);
+    AWAIT(memory_of(host, "nvml_bytes") == (int64_t)(40 * MIB)); /* status has asked for it */
     assert_int_equal(memory_of(host, "granted_bytes"), -1);
     assert_int_equal(memory_of(host, "quota_bytes"), 0);
+    channel_order(&channel, FAKE_OBEY, 5, 10);
+    AWAIT(channel_done(&channel) == 5);
+    assert_int_equal(faults_of(host), 0);
     channel_forget(&channel);
     guest_close(&guest);
 }
@@ -162,7 +165,7 @@ int main(int argc, char **argv)
         cmocka_unit_test_setup_teardown(test_memory_nvml_ends_who_holds_too_much, setup, teardown),
         cmocka_unit_test_setup_teardown(test_memory_nvml_is_told_beside_the_ledger, setup,
                                         teardown),
-        cmocka_unit_test_setup_teardown(test_memory_nvml_without_a_quota_is_not_asked, setup,
+        cmocka_unit_test_setup_teardown(test_memory_nvml_without_a_quota_ends_nobody, setup,
                                         teardown),
     };
 

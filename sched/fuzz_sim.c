@@ -3,7 +3,7 @@
  * Fuzz target: the parser of workload descriptions, and a short run of what it accepts, in which no
  * time may be idle while a VM has work.
  */
-#include "sched/sim.h"
+#include "sched/sim_host.h"
 
 #include <stdlib.h>
 
@@ -15,7 +15,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     struct sim_spec spec;
-    struct sim_result result;
+    struct sim_host host;
     struct vgpu_err err = {0};
 
     if (sim_parse((const char *)data, size, &spec, &err) < 0) {
@@ -23,10 +23,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
             abort();
         return 0;
     }
-    if (spec.n_vms <= VMS_PLAYED && sim_run(&spec, NULL, STEPS, &result, &err) == 0) {
-        if (result.idle_with_work_ns)
-            abort();
-        sim_result_release(&result);
+    if (spec.n_vms <= VMS_PLAYED && sim_host_run(&spec, STEPS, &host, &err) == 0) {
+        for (uint32_t g = 0; g < host.n_gpus; g++)
+            if (host.gpus[g].result.idle_with_work_ns)
+                abort();
+        sim_host_release(&host);
     }
     sim_spec_release(&spec);
     return 0;

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * A simulator of one GPU in virtual time, around the very scheduler that the mediator runs.
+ * A simulator of GPUs in virtual time, around the very scheduler that the mediator runs.
  *
  * sim_parse() reads a workload description (docs/spec/scheduling.md has the format), sim_run()
- * plays it. Beside it sim_fluid.c computes the ideal fluid system (GPS) from the same arrivals
- * without any of the scheduler's code, so that lags and shares are judged by something independent.
- * The same description and seed give the same result, on any machine. Used by vgpu-admin, tests and
- * fuzzing.
+ * plays what is one GPU's; sim_host.h divides the description of a host among its GPUs. Beside it
+ * sim_fluid.c computes the ideal fluid system (GPS) from the same arrivals without any of the
+ * scheduler's code, so that lags and shares are judged by something independent. The same
+ * description and seed give the same result, on any machine. Used by vgpu-admin, tests and fuzzing.
  */
 #ifndef VGPU_SCHED_SIM_H
 #define VGPU_SCHED_SIM_H
@@ -20,6 +20,7 @@
 
 #define SIM_VMS_MAX       1024
 #define SIM_POOLS_MAX     64
+#define SIM_GPUS_MAX      64
 #define SIM_CHANGES_MAX   1024
 #define SIM_NAME_BYTES    48
 #define SIM_LINE_BYTES    1024
@@ -63,6 +64,11 @@ struct sim_pool {
     uint32_t weight_milli;
 };
 
+struct sim_gpu {
+    char name[SIM_NAME_BYTES];
+    uint64_t pools; /* that it serves: a bit for each index */
+};
+
 enum sim_change_kind {
     SIM_SET_WEIGHT,
     SIM_SET_PRIORITY,
@@ -86,6 +92,8 @@ struct sim_spec {
     uint64_t in_flight_ns; /* 1 ms: work that is issued ahead, and drained after a revoke */
     uint64_t kill_ns;      /* 5 ms: from the kill to the worker's end */
     struct sched_config config;
+    struct sim_gpu *gpus; /* one at least */
+    uint32_t n_gpus;
     struct sim_pool *pools;
     uint32_t n_pools;
     struct sim_vm *vms;

@@ -264,6 +264,43 @@ static int parse_pool(struct words *words, struct sim_spec *spec)
     return 0;
 }
 
+/* Without "pools" it serves those that are declared by then; with none declared, the one there is.
+ */
+static int parse_gpu(struct words *words, struct sim_spec *spec)
+{
+    struct sim_gpu gpu = {0}, *gpus;
+    char name[SIM_NAME_BYTES];
+    uint32_t pool;
+    int r = take_name(words, "gpu", gpu.name);
+
+    if (r < 0)
+        return r;
+    for (uint32_t i = 0; i < spec->n_gpus; i++)
+        if (!strcmp(spec->gpus[i].name, gpu.name))
+            return FAIL(words, "gpu '%s' exists already", gpu.name);
+    if (spec->n_gpus == SIM_GPUS_MAX)
+        return FAIL(words, "more than %d GPUs", SIM_GPUS_MAX);
+    if (words->next == words->count)
+        gpu.pools = spec->n_pools ? (UINT64_MAX >> (64 - spec->n_pools)) : 1;
+    else if (!take_if(words, "pools"))
+        return FAIL(words, "after 'gpu NAME' comes pools");
+    else if (words->next == words->count)
+        return FAIL(words, "after 'gpu NAME pools' come names of pools");
+    while (words->next < words->count) {
+        if ((r = take_name(words, "pool", name)) < 0)
+            return r;
+        if (find_pool(spec, name, &pool) < 0)
+            return FAIL(words, "pool '%s' is not declared above", name);
+        gpu.pools |= UINT64_C(1) << pool;
+    }
+    gpus = realloc(spec->gpus, (spec->n_gpus + 1) * sizeof(gpu));
+    if (!gpus)
+        return vgpu_err_set(words->err, ENOMEM, "out of memory");
+    spec->gpus = gpus;
+    gpus[spec->n_gpus++] = gpu;
+    return 0;
+}
+
 static int parse_arrive(struct words *words, struct sim_vm *vm)
 {
     static const char *const names[] = {"closed", "poisson", "periodic"};
@@ -564,6 +601,8 @@ static int parse_line(struct words *words, struct sim_spec *spec)
     word = words->word[words->next++];
     if (!strcmp(word, "pool")) {
         r = parse_pool(words, spec);
+    } else if (!strcmp(word, "gpu")) {
+        r = parse_gpu(words, spec);
     } else if (!strcmp(word, "vm")) {
         r = parse_vm(words, spec);
     } else if (!strcmp(word, "at")) {
@@ -589,6 +628,13 @@ static int finish(struct sim_spec *spec, struct vgpu_err *err)
             return vgpu_err_set(err, ENOMEM, "out of memory");
         strcpy(spec->pools[0].name, "default");
         spec->n_pools = 1;
+    }
+    if (!spec->n_gpus) {
+        spec->gpus = calloc(1, sizeof(*spec->gpus));
+        if (!spec->gpus)
+            return vgpu_err_set(err, ENOMEM, "out of memory");
+        *spec->gpus = (struct sim_gpu){.name = "gpu", .pools = UINT64_MAX};
+        spec->n_gpus = 1;
     }
     return sched_config_check(&spec->config, err);
 }
@@ -630,11 +676,13 @@ int sim_parse(const char *text, size_t bytes, struct sim_spec *ret_spec, struct 
 
 void sim_spec_release(struct sim_spec *spec)
 {
+    free(spec->gpus);
     free(spec->pools);
     free(spec->vms);
     free(spec->changes);
+    spec->gpus = NULL;
     spec->pools = NULL;
     spec->vms = NULL;
     spec->changes = NULL;
-    spec->n_pools = spec->n_vms = spec->n_changes = 0;
+    spec->n_gpus = spec->n_pools = spec->n_vms = spec->n_changes = 0;
 }

@@ -36,8 +36,21 @@ static const struct {
     KEY(retired_single_bit),
     KEY(retired_double_bit),
     KEY(retirement_pending),
+    KEY(memory_temperature_celsius),
+    KEY(throttle_reasons),
+    KEY(remapped_corrected),
+    KEY(remapped_uncorrected),
+    KEY(remap_pending),
+    KEY(remap_failure),
+    KEY(recovery_action),
     KEY(lost),
+    KEY(reset_required),
     KEY(delay_ms),
+    KEY(absent),
+    KEY(pci_bus),
+    KEY(numa_node),
+    KEY(mig_mode),
+    KEY(persistence_mode),
 #undef KEY
 };
 
@@ -45,12 +58,16 @@ void health_default(struct health *ret)
 {
     *ret = (struct health){
         .temperature_celsius = 40,
+        .memory_temperature_celsius = 45,
         .power_milliwatts = 75000,
         .power_limit_milliwatts = 700000,
         .sm_clock_mhz = 1980,
         .memory_clock_mhz = 3201,
         .utilization_percent = UINT64_MAX,
         .memory_used_bytes = UINT64_MAX,
+        .pci_bus = UINT64_MAX,
+        .numa_node = UINT64_MAX,
+        .persistence_mode = 1,
     };
 }
 
@@ -123,21 +140,80 @@ size_t health_parse(struct health *health, const char *text, size_t size_bytes)
     return n_wrong;
 }
 
-void health_read(struct health *ret, const char *dir, unsigned index)
+/* The file's text, for the caller to free; NULL if there is none. */
+static char *read_text(const char *dir, unsigned index, size_t *ret_bytes)
 {
     _cleanup_free_ char *path = NULL;
     _cleanup_free_ char *text = NULL;
     _cleanup_close_ int fd = -1;
     ssize_t n;
 
-    health_default(ret);
     if (!dir || asprintf(&path, "%s/gpu%u.state", dir, index) < 0)
-        return;
+        return NULL;
     fd = open(path, O_RDONLY | O_CLOEXEC);
     text = malloc(HEALTH_MAX_BYTES);
-    if (fd < 0 || !text)
-        return;
-    n = read(fd, text, HEALTH_MAX_BYTES);
-    if (n > 0)
-        health_parse(ret, text, (size_t)n);
+    if (fd < 0 || !text || (n = read(fd, text, HEALTH_MAX_BYTES)) < 0)
+        return NULL;
+    *ret_bytes = (size_t)n;
+    return vgpu_steal_ptr(&text);
+}
+
+void health_read(struct health *ret, const char *dir, unsigned index)
+{
+    size_t size_bytes = 0;
+    _cleanup_free_ char *text = read_text(dir, index, &size_bytes);
+
+    health_default(ret);
+    if (text)
+        health_parse(ret, text, size_bytes);
+}
+
+static bool ends_with_reset(const char *line, const char *end)
+{
+    static const char *const gone[] = {
+        "lost",          "reset_required",    "recovery_action", "ecc_corrected", "ecc_uncorrected",
+        "remap_pending", "retirement_pending"};
+    char key[MAX_WORD_BYTES];
+
+    if (!next_word(&line, end, key))
+        return false;
+    for (size_t i = 0; i < VGPU_ARRAY_SIZE(gone); i++)
+        if (strcmp(key, gone[i]) == 0)
+            return true;
+    return false;
+}
+
+/* The lines that a reset leaves as they are. */
+static void write_rest(FILE *file, const char *text, const char *end)
+{
+    while (text < end) {
+        const char *newline = memchr(text, '\n', (size_t)(end - text));
+        const char *next = newline ? newline + 1 : end;
+
+        if (!ends_with_reset(text, next))
+            fwrite(text, 1, (size_t)(next - text), file);
+        text = next;
+    }
+}
+
+int health_reset(const char *dir, unsigned index)
+{
+    size_t size_bytes = 0;
+    _cleanup_free_ char *text = read_text(dir, index, &size_bytes);
+    _cleanup_free_ char *path = NULL;
+    _cleanup_free_ char *fresh = NULL;
+    FILE *file;
+
+    if (!dir || asprintf(&path, "%s/gpu%u.state", dir, index) < 0 ||
+        asprintf(&fresh, "%s.new", path) < 0)
+        return -ENOMEM;
+    if (!text)
+        return 0;
+    file = fopen(fresh, "we");
+    if (!file)
+        return -errno;
+    write_rest(file, text, text + size_bytes);
+    if (fclose(file) != 0 || rename(fresh, path) < 0)
+        return -errno;
+    return 0;
 }

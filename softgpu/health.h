@@ -32,8 +32,18 @@ struct health {
     uint64_t ecc_corrected_total, ecc_uncorrected_total;
     uint64_t retired_single_bit, retired_double_bit; /* pages */
     uint64_t retirement_pending;
-    uint64_t lost;     /* not 0: every call on the device answers that the GPU is lost */
-    uint64_t delay_ms; /* every call on the device takes this long first */
+    uint64_t memory_temperature_celsius;
+    uint64_t throttle_reasons;                         /* NVML_CLOCKS_* */
+    uint64_t remapped_corrected, remapped_uncorrected; /* rows */
+    uint64_t remap_pending, remap_failure;
+    uint64_t recovery_action; /* NVML_GPU_RECOVERY_ACTION_* */
+    uint64_t lost;            /* not 0: every call on the device answers that the GPU is lost */
+    uint64_t reset_required;  /* the same, that it requires a reset */
+    uint64_t delay_ms;        /* every call on the device takes this long first */
+    /* What nvmlInit finds: not 0: no such device; the bus, UINT64_MAX: by its index. */
+    uint64_t absent, pci_bus;
+    uint64_t numa_node; /* UINT64_MAX: not known */
+    uint64_t mig_mode, persistence_mode;
     struct health_process processes[HEALTH_MAX_PROCESSES];
     size_t n_processes;
 };
@@ -49,5 +59,11 @@ size_t health_parse(struct health *health, const char *text, size_t size_bytes);
 
 /* Reads the file of a device; the constants if dir is NULL or there is no file. */
 void health_read(struct health *ret, const char *dir, unsigned index);
+
+/*
+ * Takes out of the file what a reset of the device ends: that it is lost or needs a reset, counters
+ * since the start, what waits for a reset. The rest stays. 0 or -errno.
+ */
+int health_reset(const char *dir, unsigned index);
 
 #endif

@@ -71,7 +71,7 @@ void identity_pci_text(unsigned index, char ret_text[SOFTGPU_PCI_TEXT])
     snprintf(ret_text, SOFTGPU_PCI_TEXT, "0000:%02x:00.0", identity_pci_bus(index) & 0xff);
 }
 
-int identity_find_pci(const char *text, unsigned n_devices)
+int identity_pci_parse(const char *text)
 {
     unsigned domain = 0, bus, device, function = 0;
     char rest;
@@ -83,8 +83,16 @@ int identity_find_pci(const char *text, unsigned n_devices)
         if (fields != 2 && fields != 3)
             return -1;
     }
-    if (domain != 0 || device != 0 || function != 0 || bus < FIRST_BUS ||
-        bus >= FIRST_BUS + n_devices)
+    if (domain != 0 || device != 0 || function != 0 || bus > SOFTGPU_MAX_PCI_BUS)
         return -1;
-    return (int)(bus - FIRST_BUS);
+    return (int)bus;
+}
+
+int identity_find_pci(const char *text, unsigned n_devices)
+{
+    int bus = identity_pci_parse(text);
+
+    if (bus < FIRST_BUS || bus >= FIRST_BUS + (int)n_devices)
+        return -1;
+    return bus - FIRST_BUS;
 }

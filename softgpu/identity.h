@@ -22,6 +22,7 @@
 #define SOFTGPU_PTX_VERSION    90 /* the newest .version accepted, times ten */
 #define SOFTGPU_UUID_TEXT      41 /* "GPU-" and 36 characters and NUL */
 #define SOFTGPU_PCI_TEXT       13 /* "0000:10:00.0" and NUL */
+#define SOFTGPU_MAX_PCI_BUS    255
 
 struct identity_config {
     unsigned devices;   /* SOFTGPU_DEVICES, 1 to SOFTGPU_MAX_DEVICES; default 1 */
@@ -38,6 +39,9 @@ void identity_uuid(unsigned index, uint8_t ret_bytes[16]);
 void identity_uuid_text(unsigned index, char ret_text[SOFTGPU_UUID_TEXT]);
 unsigned identity_pci_bus(unsigned index);
 void identity_pci_text(unsigned index, char ret_text[SOFTGPU_PCI_TEXT]);
+
+/* The bus of a PCI address in whose place a softgpu device can be, "0000:10:00.0"; -1: none. */
+int identity_pci_parse(const char *text);
 
 /* The index of the device at a PCI address such as "0000:10:00.0" or "10:00.0"; -1: none. */
 int identity_find_pci(const char *text, unsigned n_devices);

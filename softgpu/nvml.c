@@ -22,6 +22,25 @@
 
 struct nvml nvml = {.lock = PTHREAD_MUTEX_INITIALIZER};
 
+/* Which devices there are, and where: what changes later is found by the next nvmlInit. */
+static void find_devices(void)
+{
+    nvml.n_present = 0;
+    for (unsigned i = 0; i < SOFTGPU_MAX_DEVICES; i++) {
+        struct nvmlDevice_st *device = &nvml.devices[i];
+        struct health health;
+
+        *device = (struct nvmlDevice_st){.index = i, .pci_bus = identity_pci_bus(i)};
+        if (i >= nvml.config.devices)
+            continue;
+        health_read(&health, nvml.dir, i);
+        if (health.pci_bus <= SOFTGPU_MAX_PCI_BUS)
+            device->pci_bus = (unsigned)health.pci_bus;
+        if (!health.absent)
+            nvml.present[nvml.n_present++] = device;
+    }
+}
+
 static nvmlReturn_t start(void)
 {
     const char *dir = secure_getenv("SOFTGPU_STATE_DIR");
@@ -32,8 +51,7 @@ static nvmlReturn_t start(void)
     if (dir && !nvml.dir)
         return NVML_ERROR_MEMORY;
     nvml.usage = usage_open_reader(nvml.dir);
-    for (unsigned i = 0; i < SOFTGPU_MAX_DEVICES; i++)
-        nvml.devices[i] = (struct nvmlDevice_st){.index = i};
+    find_devices();
     return NVML_SUCCESS;
 }
 
@@ -100,6 +118,17 @@ static bool is_device(nvmlDevice_t device)
     return false;
 }
 
+nvmlReturn_t nvml_enter_any(nvmlDevice_t device)
+{
+    nvmlReturn_t status = nvml_enter();
+
+    if (status == NVML_SUCCESS && !is_device(device)) {
+        nvml_leave();
+        return NVML_ERROR_INVALID_ARGUMENT;
+    }
+    return status;
+}
+
 static void delay(uint64_t milliseconds)
 {
     struct timespec time = {(time_t)(milliseconds / 1000), (long)(milliseconds % 1000) * 1000000};
@@ -109,12 +138,12 @@ static void delay(uint64_t milliseconds)
 
 nvmlReturn_t nvml_enter_device(nvmlDevice_t device, const void *result, struct health *health)
 {
-    nvmlReturn_t status = nvml_enter();
+    nvmlReturn_t status = nvml_enter_any(device);
     struct health local;
 
     if (status != NVML_SUCCESS)
         return status;
-    if (!result || !is_device(device)) {
+    if (!result) {
         nvml_leave();
         return NVML_ERROR_INVALID_ARGUMENT;
     }
@@ -128,9 +157,9 @@ nvmlReturn_t nvml_enter_device(nvmlDevice_t device, const void *result, struct h
         if (status != NVML_SUCCESS)
             return status;
     }
-    if (health->lost) {
+    if (health->lost || health->reset_required) {
         nvml_leave();
-        return NVML_ERROR_GPU_IS_LOST;
+        return health->lost ? NVML_ERROR_GPU_IS_LOST : NVML_ERROR_RESET_REQUIRED;
     }
     return NVML_SUCCESS;
 }
@@ -195,7 +224,7 @@ nvmlReturn_t nvmlDeviceGetCount_v2(unsigned int *count)
     if (result != NVML_SUCCESS)
         return result;
     if (count)
-        *count = nvml.config.devices;
+        *count = nvml.n_present;
     nvml_leave();
     return count ? NVML_SUCCESS : NVML_ERROR_INVALID_ARGUMENT;
 }
@@ -205,13 +234,13 @@ nvmlReturn_t nvmlDeviceGetCount(unsigned int *count)
     return nvmlDeviceGetCount_v2(count);
 }
 
-/* Leaves after giving the handle of an index; -1: there is none. */
-static nvmlReturn_t give(int index, nvmlReturn_t otherwise, nvmlDevice_t *device)
+/* Leaves after giving a handle; NULL: there is none. */
+static nvmlReturn_t give(nvmlDevice_t found, nvmlReturn_t otherwise, nvmlDevice_t *device)
 {
-    if (index >= 0)
-        *device = &nvml.devices[index];
+    if (found)
+        *device = found;
     nvml_leave();
-    return index >= 0 ? NVML_SUCCESS : otherwise;
+    return found ? NVML_SUCCESS : otherwise;
 }
 
 nvmlReturn_t nvmlDeviceGetHandleByIndex_v2(unsigned int index, nvmlDevice_t *device)
@@ -220,7 +249,8 @@ nvmlReturn_t nvmlDeviceGetHandleByIndex_v2(unsigned int index, nvmlDevice_t *dev
 
     if (result != NVML_SUCCESS)
         return result;
-    return give(index < nvml.config.devices ? (int)index : -1, NVML_ERROR_INVALID_ARGUMENT, device);
+    return give(index < nvml.n_present ? nvml.present[index] : NULL, NVML_ERROR_INVALID_ARGUMENT,
+                device);
 }
 
 nvmlReturn_t nvmlDeviceGetHandleByIndex(unsigned int index, nvmlDevice_t *device)
@@ -232,14 +262,14 @@ nvmlReturn_t nvmlDeviceGetHandleByUUID(const char *uuid, nvmlDevice_t *device)
 {
     nvmlReturn_t result = uuid && device ? nvml_enter() : NVML_ERROR_INVALID_ARGUMENT;
     char text[SOFTGPU_UUID_TEXT];
-    int found = -1;
+    nvmlDevice_t found = NULL;
 
     if (result != NVML_SUCCESS)
         return result;
-    for (unsigned i = 0; i < nvml.config.devices; i++) {
-        identity_uuid_text(i, text);
+    for (unsigned i = 0; i < nvml.n_present; i++) {
+        identity_uuid_text(nvml.present[i]->index, text);
         if (strcasecmp(text, uuid) == 0)
-            found = (int)i;
+            found = nvml.present[i];
     }
     return give(found, NVML_ERROR_NOT_FOUND, device);
 }
@@ -247,10 +277,16 @@ nvmlReturn_t nvmlDeviceGetHandleByUUID(const char *uuid, nvmlDevice_t *device)
 nvmlReturn_t nvmlDeviceGetHandleByPciBusId_v2(const char *pci_bus_id, nvmlDevice_t *device)
 {
     nvmlReturn_t result = pci_bus_id && device ? nvml_enter() : NVML_ERROR_INVALID_ARGUMENT;
+    nvmlDevice_t found = NULL;
+    int bus;
 
     if (result != NVML_SUCCESS)
         return result;
-    return give(identity_find_pci(pci_bus_id, nvml.config.devices), NVML_ERROR_NOT_FOUND, device);
+    bus = identity_pci_parse(pci_bus_id);
+    for (unsigned i = 0; i < nvml.n_present; i++)
+        if (bus >= 0 && nvml.present[i]->pci_bus == (unsigned)bus)
+            found = nvml.present[i];
+    return give(found, NVML_ERROR_NOT_FOUND, device);
 }
 
 nvmlReturn_t nvmlDeviceGetHandleByPciBusId(const char *pci_bus_id, nvmlDevice_t *device)
@@ -287,7 +323,7 @@ nvmlReturn_t nvmlDeviceGetPciInfo_v3(nvmlDevice_t device, nvmlPciInfo_t *pci)
     if (result != NVML_SUCCESS)
         return result;
     *pci = (nvmlPciInfo_t){
-        .bus = identity_pci_bus(device->index),
+        .bus = device->pci_bus,
         .pciDeviceId = PCI_DEVICE_ID,
         .pciSubSystemId = PCI_DEVICE_ID,
     };
@@ -327,25 +363,29 @@ nvmlReturn_t nvmlDeviceGetPciInfo(nvmlDevice_t device, nvmlPciInfo_v1_t *pci)
     return result;
 }
 
-static nvmlReturn_t give_index(nvmlDevice_t device, unsigned *ret)
+nvmlReturn_t nvmlDeviceGetIndex(nvmlDevice_t device, unsigned int *index)
 {
-    nvmlReturn_t result = nvml_enter_device(device, ret, NULL);
+    nvmlReturn_t result = nvml_enter_device(device, index, NULL);
+    unsigned place = 0;
 
     if (result != NVML_SUCCESS)
         return result;
-    *ret = device->index;
+    while (place + 1 < nvml.n_present && nvml.present[place] != device)
+        place++;
+    *index = place;
     nvml_leave();
     return NVML_SUCCESS;
 }
 
-nvmlReturn_t nvmlDeviceGetIndex(nvmlDevice_t device, unsigned int *index)
-{
-    return give_index(device, index);
-}
-
 nvmlReturn_t nvmlDeviceGetMinorNumber(nvmlDevice_t device, unsigned int *minor)
 {
-    return give_index(device, minor);
+    nvmlReturn_t result = nvml_enter_device(device, minor, NULL);
+
+    if (result != NVML_SUCCESS)
+        return result;
+    *minor = device->index;
+    nvml_leave();
+    return NVML_SUCCESS;
 }
 
 nvmlReturn_t nvmlDeviceGetCudaComputeCapability(nvmlDevice_t device, int *major, int *minor)
@@ -556,24 +596,33 @@ nvmlReturn_t nvmlDeviceGetRetiredPagesPendingStatus(nvmlDevice_t device, nvmlEna
 
 nvmlReturn_t nvmlDeviceGetMigMode(nvmlDevice_t device, unsigned int *current, unsigned int *pending)
 {
-    nvmlReturn_t result = nvml_enter_device(device, pending ? current : NULL, NULL);
+    struct health health;
+    nvmlReturn_t result = nvml_enter_device(device, pending ? current : NULL, &health);
 
     if (result != NVML_SUCCESS)
         return result;
-    *current = *pending = NVML_DEVICE_MIG_DISABLE;
+    *current = *pending = health.mig_mode ? NVML_DEVICE_MIG_ENABLE : NVML_DEVICE_MIG_DISABLE;
     nvml_leave();
+    return NVML_SUCCESS;
+}
+
+nvmlReturn_t nvmlDeviceGetNumaNodeId(nvmlDevice_t device, unsigned int *node)
+{
+    struct health health;
+    nvmlReturn_t result = nvml_enter_device(device, node, &health);
+
+    if (result != NVML_SUCCESS)
+        return result;
+    nvml_leave();
+    if (health.numa_node > INT32_MAX)
+        return NVML_ERROR_NOT_SUPPORTED;
+    *node = (unsigned)health.numa_node;
     return NVML_SUCCESS;
 }
 
 nvmlReturn_t nvmlDeviceGetPersistenceMode(nvmlDevice_t device, nvmlEnableState_t *mode)
 {
-    nvmlReturn_t result = nvml_enter_device(device, mode, NULL);
-
-    if (result != NVML_SUCCESS)
-        return result;
-    *mode = NVML_FEATURE_ENABLED;
-    nvml_leave();
-    return NVML_SUCCESS;
+    NUMBER_OF(device, mode, persistence_mode != 0);
 }
 
 /* Collects processes from the shared account and from the file. Lock held. */

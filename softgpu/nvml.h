@@ -17,7 +17,8 @@
 #define NVML_API __attribute__((visibility("default")))
 
 struct nvmlDevice_st {
-    unsigned index;
+    unsigned index; /* softgpu's; NVML's is the place in nvml.present */
+    unsigned pci_bus;
     uint64_t sampled_ns, sampled_busy_ns; /* when utilisation was last asked for */
     unsigned utilization_percent;
 };
@@ -29,6 +30,8 @@ struct nvml {
     char *dir;           /* SOFTGPU_STATE_DIR, or NULL */
     struct usage *usage; /* NULL without it */
     struct nvmlDevice_st devices[SOFTGPU_MAX_DEVICES];
+    struct nvmlDevice_st *present[SOFTGPU_MAX_DEVICES]; /* what nvmlInit found */
+    unsigned n_present;
 };
 
 extern struct nvml nvml;
@@ -38,7 +41,10 @@ nvmlReturn_t nvml_enter(void);
 void nvml_leave(void);
 
 /* The same for a call on a device: also INVALID_ARGUMENT for a handle or pointer that is none,
- * and GPU_IS_LOST. health may be NULL. */
+ * GPU_IS_LOST and RESET_REQUIRED. health may be NULL. */
 nvmlReturn_t nvml_enter_device(nvmlDevice_t device, const void *result, struct health *health);
+
+/* SUCCESS with the lock held if the handle is one of a device, whatever its state. */
+nvmlReturn_t nvml_enter_any(nvmlDevice_t device);
 
 #endif

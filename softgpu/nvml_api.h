@@ -56,8 +56,18 @@ NVML_API nvmlReturn_t nvmlDeviceGetRetiredPages(nvmlDevice_t device,
                                                 unsigned int *count, unsigned long long *addresses);
 NVML_API nvmlReturn_t nvmlDeviceGetRetiredPagesPendingStatus(nvmlDevice_t device,
                                                              nvmlEnableState_t *pending);
+NVML_API nvmlReturn_t nvmlDeviceGetRemappedRows(nvmlDevice_t device, unsigned int *corrected,
+                                                unsigned int *uncorrected, unsigned int *pending,
+                                                unsigned int *failure);
+NVML_API nvmlReturn_t nvmlDeviceGetCurrentClocksEventReasons(nvmlDevice_t device,
+                                                             unsigned long long *reasons);
+NVML_API nvmlReturn_t nvmlDeviceGetCurrentClocksThrottleReasons(nvmlDevice_t device,
+                                                                unsigned long long *reasons);
+NVML_API nvmlReturn_t nvmlDeviceGetFieldValues(nvmlDevice_t device, int count,
+                                               nvmlFieldValue_t *values);
 NVML_API nvmlReturn_t nvmlDeviceGetMigMode(nvmlDevice_t device, unsigned int *current,
                                            unsigned int *pending);
+NVML_API nvmlReturn_t nvmlDeviceGetNumaNodeId(nvmlDevice_t device, unsigned int *node);
 NVML_API nvmlReturn_t nvmlDeviceGetPersistenceMode(nvmlDevice_t device, nvmlEnableState_t *mode);
 NVML_API nvmlReturn_t nvmlDeviceGetComputeRunningProcesses_v3(nvmlDevice_t device,
                                                               unsigned int *count,
@@ -77,5 +87,13 @@ NVML_API nvmlReturn_t nvmlEventSetWait_v2(nvmlEventSet_t set, nvmlEventData_t *d
                                           unsigned int timeout_ms);
 NVML_API nvmlReturn_t nvmlEventSetWait(nvmlEventSet_t set, nvmlEventData_t *data,
                                        unsigned int timeout_ms);
+
+/*
+ * Not NVIDIA's: NVML has no call that resets a GPU. What an administrator gets by a reset is so
+ * afterwards: the device is not lost, needs no reset, its counters since the start are 0, and rows
+ * that waited to be remapped are. IN_USE while a process has memory on it; NOT_SUPPORTED without a
+ * state directory.
+ */
+NVML_API nvmlReturn_t softgpuDeviceReset(nvmlDevice_t device);
 
 #endif

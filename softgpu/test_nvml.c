@@ -153,6 +153,128 @@ static void test_nvml_lost_device_answers_so(void **state)
     assert_int_equal(nvmlDeviceGetPowerUsage(fixture->device, &value), NVML_SUCCESS);
 }
 
+static void start_again(void)
+{
+    assert_int_equal(nvmlShutdown(), NVML_SUCCESS);
+    assert_int_equal(nvmlInit_v2(), NVML_SUCCESS);
+}
+
+static void test_nvml_absent_device_is_not_found_by_the_next_init(void **state)
+{
+    struct fixture *fixture = *state;
+    char uuid[NVML_DEVICE_UUID_BUFFER_SIZE];
+    nvmlDevice_t device;
+    unsigned value;
+
+    assert_int_equal(nvmlDeviceGetUUID(fixture->device, uuid, sizeof(uuid)), NVML_SUCCESS);
+    write_file(fixture, "gpu0.state", "w", "absent 1\n");
+    assert_int_equal(nvmlDeviceGetCount_v2(&value), NVML_SUCCESS);
+    assert_int_equal(value, 2);
+    start_again();
+    assert_int_equal(nvmlDeviceGetCount_v2(&value), NVML_SUCCESS);
+    assert_int_equal(value, 1);
+    assert_int_equal(nvmlDeviceGetHandleByIndex_v2(1, &device), NVML_ERROR_INVALID_ARGUMENT);
+    assert_int_equal(nvmlDeviceGetHandleByPciBusId_v2("0000:10:00.0", &device),
+                     NVML_ERROR_NOT_FOUND);
+    assert_int_equal(nvmlDeviceGetHandleByUUID(uuid, &device), NVML_SUCCESS);
+    assert_int_equal(nvmlDeviceGetIndex(device, &value), NVML_SUCCESS);
+    assert_int_equal(value, 0);
+    assert_int_equal(nvmlDeviceGetMinorNumber(device, &value), NVML_SUCCESS);
+    assert_int_equal(value, 1);
+}
+
+static void test_nvml_device_can_be_in_another_slot(void **state)
+{
+    struct fixture *fixture = *state;
+    nvmlDevice_t device;
+    nvmlPciInfo_t pci;
+
+    write_file(fixture, "gpu1.state", "w", "pci_bus 175\n");
+    start_again();
+    assert_int_equal(nvmlDeviceGetHandleByPciBusId_v2("0000:af:00.0", &device), NVML_SUCCESS);
+    assert_int_equal(nvmlDeviceGetHandleByPciBusId_v2("0000:11:00.0", &device),
+                     NVML_ERROR_NOT_FOUND);
+    assert_int_equal(nvmlDeviceGetHandleByIndex_v2(1, &device), NVML_SUCCESS);
+    assert_int_equal(nvmlDeviceGetPciInfo_v3(device, &pci), NVML_SUCCESS);
+    assert_string_equal(pci.busId, "00000000:AF:00.0");
+    write_file(fixture, "gpu1.state", "w", "pci_bus 256\n"); /* there is no such bus */
+    start_again();
+    assert_int_equal(nvmlDeviceGetPciInfo_v3(device, &pci), NVML_SUCCESS);
+    assert_string_equal(pci.busId, "00000000:11:00.0");
+}
+
+static void test_nvml_numa_node_and_mig_mode_are_reported(void **state)
+{
+    struct fixture *fixture = *state;
+    unsigned value, pending;
+
+    assert_int_equal(nvmlDeviceGetNumaNodeId(fixture->device, &value), NVML_ERROR_NOT_SUPPORTED);
+    assert_int_equal(nvmlDeviceGetMigMode(fixture->device, &value, &pending), NVML_SUCCESS);
+    assert_int_equal(value, NVML_DEVICE_MIG_DISABLE);
+    write_file(fixture, "gpu1.state", "w", "numa_node 3\nmig_mode 1\n");
+    assert_int_equal(nvmlDeviceGetNumaNodeId(fixture->device, &value), NVML_SUCCESS);
+    assert_int_equal(value, 3);
+    assert_int_equal(nvmlDeviceGetMigMode(fixture->device, &value, &pending), NVML_SUCCESS);
+    assert_int_equal(value, NVML_DEVICE_MIG_ENABLE);
+}
+
+static void test_nvml_device_that_needs_a_reset_answers_so(void **state)
+{
+    struct fixture *fixture = *state;
+    unsigned value;
+
+    write_file(fixture, "gpu1.state", "w", "reset_required 1\n");
+    assert_int_equal(nvmlDeviceGetTemperature(fixture->device, NVML_TEMPERATURE_GPU, &value),
+                     NVML_ERROR_RESET_REQUIRED);
+}
+
+static void test_nvml_remapped_rows_are_reported(void **state)
+{
+    struct fixture *fixture = *state;
+    unsigned corrected, uncorrected, pending, failure;
+
+    write_file(fixture, "gpu1.state", "w",
+               "remapped_corrected 2\nremapped_uncorrected 3\nremap_pending 1\n");
+    assert_int_equal(
+        nvmlDeviceGetRemappedRows(fixture->device, &corrected, &uncorrected, &pending, &failure),
+        NVML_SUCCESS);
+    assert_int_equal(corrected, 2);
+    assert_int_equal(uncorrected, 3);
+    assert_int_equal(pending, 1);
+    assert_int_equal(failure, 0);
+    assert_int_equal(
+        nvmlDeviceGetRemappedRows(fixture->device, &corrected, NULL, &pending, &failure),
+        NVML_ERROR_INVALID_ARGUMENT);
+}
+
+static void test_nvml_reasons_for_low_clocks_are_reported(void **state)
+{
+    struct fixture *fixture = *state;
+    unsigned long long reasons;
+
+    write_file(fixture, "gpu1.state", "w", "throttle_reasons 72\n");
+    assert_int_equal(nvmlDeviceGetCurrentClocksEventReasons(fixture->device, &reasons),
+                     NVML_SUCCESS);
+    assert_int_equal(reasons, NVML_CLOCKS_HW_SLOWDOWN | NVML_CLOCKS_HW_THERMAL);
+}
+
+static void test_nvml_fields_are_answered_each(void **state)
+{
+    struct fixture *fixture = *state;
+    nvmlFieldValue_t values[3] = {{.fieldId = NVML_FI_DEV_MEMORY_TEMP},
+                                  {.fieldId = 1},
+                                  {.fieldId = NVML_FI_DEV_GET_GPU_RECOVERY_ACTION}};
+
+    write_file(fixture, "gpu1.state", "w", "memory_temperature_celsius 97\nrecovery_action 1\n");
+    assert_int_equal(nvmlDeviceGetFieldValues(fixture->device, 3, values), NVML_SUCCESS);
+    assert_int_equal(values[0].nvmlReturn, NVML_SUCCESS);
+    assert_int_equal(values[0].value.uiVal, 97);
+    assert_int_equal(values[1].nvmlReturn, NVML_ERROR_NOT_SUPPORTED);
+    assert_int_equal(values[2].value.uiVal, NVML_GPU_RECOVERY_ACTION_GPU_RESET);
+    assert_int_equal(nvmlDeviceGetFieldValues(fixture->device, 257, values),
+                     NVML_ERROR_INVALID_ARGUMENT);
+}
+
 static void test_nvml_xid_events_come_once(void **state)
 {
     struct fixture *fixture = *state;
@@ -244,6 +366,51 @@ static void test_nvml_processes_are_seen_until_they_die(void **state)
     assert_int_equal(memory.used, 0);
 }
 
+static void test_nvml_reset_ends_what_a_reset_ends(void **state)
+{
+    struct fixture *fixture = *state;
+    unsigned corrected, uncorrected, pending, failure, value;
+    unsigned long long count;
+
+    write_file(fixture, "gpu1.state", "w",
+               "temperature_celsius 91\nlost 1\n ecc_uncorrected 3\necc_uncorrected_total 9\n"
+               "remap_pending 1\nremap_failure 1");
+    assert_int_equal(softgpuDeviceReset(fixture->device), NVML_SUCCESS);
+    assert_int_equal(nvmlDeviceGetTemperature(fixture->device, NVML_TEMPERATURE_GPU, &value),
+                     NVML_SUCCESS);
+    assert_int_equal(value, 91);
+    assert_int_equal(nvmlDeviceGetTotalEccErrors(fixture->device, NVML_MEMORY_ERROR_UNCORRECTED,
+                                                 NVML_VOLATILE_ECC, &count),
+                     NVML_SUCCESS);
+    assert_int_equal(count, 0);
+    assert_int_equal(nvmlDeviceGetTotalEccErrors(fixture->device, NVML_MEMORY_ERROR_UNCORRECTED,
+                                                 NVML_AGGREGATE_ECC, &count),
+                     NVML_SUCCESS);
+    assert_int_equal(count, 9);
+    assert_int_equal(
+        nvmlDeviceGetRemappedRows(fixture->device, &corrected, &uncorrected, &pending, &failure),
+        NVML_SUCCESS);
+    assert_int_equal(pending, 0);
+    assert_int_equal(failure, 1);
+}
+
+static void test_nvml_reset_of_what_is_in_use_is_refused(void **state)
+{
+    struct fixture *fixture = *state;
+    pid_t pid = start_user(fixture, 4096);
+    unsigned value;
+
+    write_file(fixture, "gpu1.state", "w", "lost 1\n");
+    assert_int_equal(softgpuDeviceReset(fixture->device), NVML_ERROR_IN_USE);
+    assert_int_equal(nvmlDeviceGetTemperature(fixture->device, NVML_TEMPERATURE_GPU, &value),
+                     NVML_ERROR_GPU_IS_LOST);
+    kill(pid, SIGKILL);
+    waitpid(pid, NULL, 0);
+    assert_int_equal(softgpuDeviceReset(fixture->device), NVML_SUCCESS);
+    assert_int_equal(nvmlDeviceGetTemperature(fixture->device, NVML_TEMPERATURE_GPU, &value),
+                     NVML_SUCCESS);
+}
+
 static void test_nvml_processes_can_be_invented(void **state)
 {
     struct fixture *fixture = *state;
@@ -283,6 +450,15 @@ int main(void)
         TEST(bad_arguments_are_refused),
         TEST(state_file_is_reported),
         TEST(lost_device_answers_so),
+        TEST(absent_device_is_not_found_by_the_next_init),
+        TEST(device_can_be_in_another_slot),
+        TEST(numa_node_and_mig_mode_are_reported),
+        TEST(device_that_needs_a_reset_answers_so),
+        TEST(remapped_rows_are_reported),
+        TEST(reasons_for_low_clocks_are_reported),
+        TEST(fields_are_answered_each),
+        TEST(reset_ends_what_a_reset_ends),
+        TEST(reset_of_what_is_in_use_is_refused),
         TEST(xid_events_come_once),
         TEST(waiting_is_woken_by_an_event),
         TEST(processes_are_seen_until_they_die),

@@ -21,6 +21,9 @@ int gpu_check_usable(struct store *store, int64_t gpu_id, struct vgpu_err *err);
 /* The rows as in the snapshot; with_pools adds "pools" to each. */
 int gpu_list(struct store *store, bool with_pools, json_t **ret_gpus, struct vgpu_err *err);
 
+/* The result gets "gpus", with pools, and "affected_pools". */
+int gpu_give_list(struct store_call *call, struct vgpu_err *err);
+
 int gpu_command_record(struct store_call *call, struct vgpu_err *err);
 int gpu_command_list(struct store_call *call, struct vgpu_err *err);
 

@@ -298,38 +298,39 @@ int store_snapshot(struct store *store, json_t **ret_snapshot, struct vgpu_err *
     return 0;
 }
 
-/* As it is now, or its id where it is gone: a change may have no more than what differs. */
-static int add_changed_vm(struct store *store, int64_t vm_id, json_t *vms, json_t *gone,
-                          struct vgpu_err *err)
+/* The VM as it is now goes to the one list, or its id to the other. */
+static int add_vm(struct store *store, int64_t vm_id, json_t *vms, json_t *gone,
+                  struct vgpu_err *err)
 {
     json_t *vm = NULL;
     int rc = vm_find(store, vm_id, &vm, err);
 
     if (rc < 0)
         return rc;
-    rc = vm ? json_array_append_new(vms, vm) : json_array_append_new(gone, json_integer(vm_id));
+    rc = rc > 0 ? json_array_append_new(vms, vm) : json_array_append_new(gone, json_integer(vm_id));
     return rc < 0 ? database_no_memory(err) : 0;
 }
 
-/* Puts what the changes made of VMs into delta: as they are now, and which are gone. */
+/* What the changes made of VMs. A change may list only the members that differ, and a VM twice. */
 static int add_changed_vms(struct store *store, json_t *delta, const json_t *changes,
                            struct vgpu_err *err)
 {
     json_t *vms = json_array(), *gone = json_array(), *change;
+    const char *last = "";
     size_t i;
+    int rc;
 
     if (json_object_set_new(delta, "vms", vms) < 0 ||
         json_object_set_new(delta, "vms_gone", gone) < 0)
         return database_no_memory(err);
     json_array_foreach (changes, i, change) {
         const char *key = json_string_value(json_object_get(change, "key"));
-        int64_t vm_id = 0;
-        int rc;
 
         if (strcmp(json_string_value(json_object_get(change, "object")), "vm") != 0 ||
-            !text_decimal(key, &vm_id))
+            strcmp(key, last) == 0)
             continue;
-        if ((rc = add_changed_vm(store, vm_id, vms, gone, err)) < 0)
+        last = key;
+        if ((rc = add_vm(store, strtoll(key, NULL, 10), vms, gone, err)) < 0)
             return rc;
     }
     return 0;

@@ -370,19 +370,6 @@ static void test_pool_cannot_take_less_than_it_has(void **state)
     test_ok(store, "{'command': 'set-max-vms', 'args': {'pool': 'A', 'max_vms': 2}}");
 }
 
-static void test_gpu_of_the_pci_bus_serves_no_pool(void **state)
-{
-    struct store *store = store_of(state);
-
-    assert_int_equal(sqlite3_exec(store->db, "UPDATE gpus SET source = 'pci', driver = 'vfio-pci'",
-                                  NULL, NULL, NULL),
-                     SQLITE_OK);
-    test_refuse(store, EINVAL,
-                "GPU 0 is known from the PCI bus only (kernel driver: 'vfio-pci'); it can serve a "
-                "pool once",
-                "{'command': 'assign-gpu', 'args': {'gpu_id': 0, 'pool': 'A'}}");
-}
-
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, test_teardown)
 
 int main(void)
@@ -410,7 +397,6 @@ int main(void)
         TEST(test_dry_run_makes_no_snapshot),
         TEST(test_pool_takes_no_more_than_its_most_vms),
         TEST(test_pool_cannot_take_less_than_it_has),
-        TEST(test_gpu_of_the_pci_bus_serves_no_pool),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

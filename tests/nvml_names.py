@@ -36,7 +36,16 @@ OWN_NUMBERS = {'NVML_PCI_INFO_EXT_V1': 'nvmlPciInfoExt_v1', 'NVML_UUID_V1': 'nvm
                'NVML_PAGE_RETIREMENT_SINGLE_BIT':
                'NVML_PAGE_RETIREMENT_CAUSE_MULTIPLE_SINGLE_BIT_ECC_ERRORS',
                'NVML_PAGE_RETIREMENT_DOUBLE_BIT':
-               'NVML_PAGE_RETIREMENT_CAUSE_DOUBLE_BIT_ECC_ERROR'}
+               'NVML_PAGE_RETIREMENT_CAUSE_DOUBLE_BIT_ECC_ERROR',
+               'NVML_CLOCKS_GPU_IDLE': 'nvmlClocksEventReasonGpuIdle',
+               'NVML_CLOCKS_APPLICATIONS_SETTING': 'nvmlClocksEventReasonApplicationsClocksSetting',
+               'NVML_CLOCKS_SW_POWER_CAP': 'nvmlClocksEventReasonSwPowerCap',
+               'NVML_CLOCKS_HW_SLOWDOWN': 'nvmlClocksThrottleReasonHwSlowdown',
+               'NVML_CLOCKS_SYNC_BOOST': 'nvmlClocksEventReasonSyncBoost',
+               'NVML_CLOCKS_SW_THERMAL': 'nvmlClocksEventReasonSwThermalSlowdown',
+               'NVML_CLOCKS_HW_THERMAL': 'nvmlClocksThrottleReasonHwThermalSlowdown',
+               'NVML_CLOCKS_HW_POWER_BRAKE': 'nvmlClocksThrottleReasonHwPowerBrakeSlowdown',
+               'NVML_CLOCKS_DISPLAY_SETTING': 'nvmlClocksEventReasonDisplayClockSetting'}
 
 
 def differ(first, second, a, b):

@@ -50,7 +50,7 @@ needs_packages()
 }
 
 NEEDS_BUILD="gcc libc6-dev meson ninja-build pkg-config python3 libcmocka-dev libjansson-dev
-    libsqlite3-dev libseccomp-dev libcap-ng-dev uthash-dev liblz4-dev libzstd-dev"
+    libsqlite3-dev libseccomp-dev libcap-ng-dev uthash-dev liblz4-dev libzstd-dev libpci-dev"
 export NEEDS_BUILD
 
 # For virtual machines: to build QEMU, the guests' image and driver.
