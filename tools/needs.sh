@@ -50,10 +50,15 @@ needs_packages()
 }
 
 NEEDS_BUILD="gcc libc6-dev meson ninja-build pkg-config python3 libcmocka-dev libjansson-dev
-    libsqlite3-dev libseccomp-dev libcap-ng-dev uthash-dev liblz4-dev libzstd-dev libpci-dev"
+    libsqlite3-dev libseccomp-dev libcap-ng-dev uthash-dev liblz4-dev libzstd-dev libpci-dev
+    libmicrohttpd-dev libgnutls28-dev python3-jsonschema"
 export NEEDS_BUILD
 
 # For virtual machines: to build QEMU, the guests' image and driver.
 NEEDS_GUESTS="make libglib2.0-dev libpixman-1-dev libfdt-dev zlib1g-dev dpkg-dev patch xz-utils
     seabios busybox-static cpio pciutils kmod"
 export NEEDS_GUESTS
+
+# For the panel's tests in a browser; the panel itself needs npm, which is not taken from Debian.
+NEEDS_WEB="chromium chromium-driver python3-selenium python3-jsonschema"
+export NEEDS_WEB

@@ -1,0 +1,112 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""The panel in a headless Chromium against the real agent, mediator and softgpu: the first ten
+minutes of a new administrator, with jobs that run, and what other tools change meanwhile."""
+import os
+import sys
+import time
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+sys.path[:0] = [HERE, os.path.join(os.path.dirname(HERE), 'agent'),
+                os.path.join(os.path.dirname(HERE), 'e2e')]
+
+import browser as chromium  # noqa: E402
+
+chromium.use_selenium()
+
+import support  # noqa: E402
+import steps  # noqa: E402
+from stack import run  # noqa: E402
+
+BROWSER = None
+
+
+def url_of(agent):
+    return 'http://127.0.0.1:%d/' % agent.ports()[0]
+
+
+def load(host, vm):
+    """Jobs of a VM without an end, until the stack stops them."""
+    return host.client_start(vm, 'run', 'saxpy', '--seconds', '120')
+
+
+def test_panel_agent_first_ten_minutes():
+    with support.running(devices=2, web=chromium.PANEL, configure=False) as (host, agent):
+        BROWSER.open(url_of(agent))
+        BROWSER.driver.switch_to.active_element.send_keys(agent.tokens['admin'], '\n')
+        steps.shape_host(BROWSER, '3', scanned=True)
+        steps.set_priorities(BROWSER)
+        configured = {vm['vm_id']: vm for vm in host.admin_json('list-vms')['vms']}
+        assert [vm for vm in sorted(configured) if configured[vm]['pool'] == 'A'] == list(range(1, 8))
+        assert [vm for vm in sorted(configured) if configured[vm]['pool'] == 'B'] == list(range(8, 21))
+        assert configured[1]['priority'] == 'high' and configured[2]['priority'] == 'low'
+        for vm in (1, 2, 8):
+            load(host, vm)
+        for vm in (1, 2, 8):
+            BROWSER.wait(lambda v=vm: BROWSER.text('tr[data-vm="%d"]' % v).count('%') >= 2,
+                         'the live share of VM %d' % vm, 30)
+        BROWSER.shot('33-live', whole=True)
+        steps.quarantine_and_release(BROWSER, 2, '34')
+        BROWSER.page('/changes')
+        BROWSER.sees('agent:admin', '.audit')
+        BROWSER.shot('35-changes', whole=True)
+        BROWSER.page('/events')
+        BROWSER.sees('quarantine')
+        BROWSER.shot('36-events', whole=True)
+        BROWSER.page('/vm/1')
+        BROWSER.sees('Jobs done')
+        BROWSER.shot('37-vm', whole=True)
+        BROWSER.page('/health')
+        BROWSER.shot('38-health', whole=True)
+        complaints = BROWSER.complaints()
+        assert not complaints, complaints
+
+
+def test_panel_agent_sees_the_command_line_within_a_second():
+    vms = [(1, 'A', 'medium'), (2, 'A', 'low')]
+    with support.running(vms=vms, web=chromium.PANEL) as (host, agent):
+        BROWSER.open(url_of(agent), agent.tokens['operate'])
+        BROWSER.sees('Live')
+        host.admin('set-priority', '--vm-id=2', '--priority=high')
+        done = time.monotonic()
+        BROWSER.wait(lambda: BROWSER.named('Priority of VM 2').get_attribute('value') == 'high',
+                     'the new priority')
+        took = time.monotonic() - done
+        print('seen after %.2f s' % took)
+        assert took < 2, took
+        BROWSER.choose(BROWSER.named('Priority of VM 1'), 'Low')
+        BROWSER.named('Apply', 'dialog')
+        host.admin('set-weight', '--vm-id=1', '--weight=80')
+        BROWSER.click('Apply', 'dialog')
+        BROWSER.sees('Somebody else changed this', 'dialog')
+        BROWSER.sees('set-weight', 'dialog .conflict')
+        BROWSER.click('Apply mine on top', 'dialog')
+        BROWSER.apply(look=False)
+        vm = host.admin_json('show-vm', '--vm-id=1')['vm']
+        assert (vm['priority'], vm['weight']) == ('low', 80.0), vm
+
+
+def test_panel_agent_without_a_mediator_says_so():
+    with support.running(vms=[(1, 'A', 'medium')], web=chromium.PANEL) as (host, agent):
+        BROWSER.open(url_of(agent), agent.tokens['admin'])
+        BROWSER.sees('Live')
+        host.kill_mediator()
+        BROWSER.sees('The mediator is not running', seconds=15)
+        BROWSER.shot('39-no-mediator')
+        host.start_mediator()
+        BROWSER.wait(lambda: 'The mediator is not running' not in BROWSER.text(), 'it is back', 15)
+
+
+def main():
+    global BROWSER
+    BROWSER = chromium.Browser()
+    wanted = sys.argv[1:]
+    try:
+        sys.exit(run([value for name, value in globals().items() if name.startswith('test_')
+                      and (not wanted or name in wanted)]))
+    finally:
+        BROWSER.close()
+
+
+if __name__ == '__main__':
+    main()
