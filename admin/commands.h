@@ -20,6 +20,7 @@
     X(list_gpus) \
     X(list_pools) \
     X(list_vms) \
+    X(metrics) \
     X(quarantine) \
     X(register_vm) \
     X(remove_pool) \
