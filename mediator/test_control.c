@@ -292,7 +292,7 @@ static void test_nonsense_is_answered(void **state)
 static void test_long_line_is_refused(void **state)
 {
     int sock = admin_connect(*state);
-    size_t size = (1 << 20) + 1, sent = 0;
+    size_t size = (2 << 20) + 1, sent = 0;
     char *line = malloc(size);
     json_t *reply;
 
