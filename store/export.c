@@ -7,11 +7,17 @@
 #include "store/gpu.h"
 #include "store/intent.h"
 #include "store/pool.h"
+#include "store/threshold_row.h"
 #include "store/vm.h"
 
-/* A GPU of which nothing is wanted is for the next scan to find, wherever this is imported. */
+/*
+ * A GPU of which nothing is wanted is for the next scan to find, wherever this is imported; a
+ * threshold that nobody changed is what the program there says.
+ */
 static bool is_wanted(const struct intent *intent, const json_t *row)
 {
+    if (intent == &intent_thresholds)
+        return json_is_false(json_object_get(row, "is_default"));
     return intent != &intent_gpus || json_array_size(json_object_get(row, "pools")) > 0 ||
            json_is_true(json_object_get(row, "drained"));
 }
@@ -51,24 +57,6 @@ static int add(struct store_call *call, const struct intent *intent, json_t *row
     return 0;
 }
 
-int export_list_thresholds(struct store *store, json_t **ret_rows, struct vgpu_err *err)
-{
-    _cleanup_statement_ sqlite3_stmt *row = NULL;
-    _cleanup_json_ json_t *rows = json_array();
-    int rc = statement_open(store->db, &row, err,
-                            "SELECT name, value, action FROM thresholds ORDER BY name", "");
-
-    if (rc < 0)
-        return rc;
-    while ((rc = statement_step(row, err)) > 0)
-        if (json_array_append_new(rows, statement_json(row)) < 0)
-            return database_no_memory(err);
-    if (rc < 0)
-        return rc;
-    *ret_rows = vgpu_steal_ptr(&rows);
-    return 0;
-}
-
 int export_command(struct store_call *call, struct vgpu_err *err)
 {
     static const char *const known[] = {NULL};
@@ -84,7 +72,7 @@ int export_command(struct store_call *call, struct vgpu_err *err)
         (rc = add(call, &intent_vms, rows, err)) < 0 ||
         (rc = gpu_list(call->store, true, &rows, err)) < 0 ||
         (rc = add(call, &intent_gpus, rows, err)) < 0 ||
-        (rc = export_list_thresholds(call->store, &rows, err)) < 0)
+        (rc = threshold_list(call->store, &rows, err)) < 0)
         return rc;
     return add(call, &intent_thresholds, rows, err);
 }

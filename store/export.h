@@ -5,9 +5,6 @@
 
 #include "store/database.h"
 
-/* The rows of the table, by name. */
-int export_list_thresholds(struct store *store, json_t **ret_rows, struct vgpu_err *err);
-
 int export_command(struct store_call *call, struct vgpu_err *err);
 
 #endif

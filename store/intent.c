@@ -38,7 +38,7 @@ static const char *const threshold_actions[] = {"ignore", "warn", "stop", "drain
 
 static const struct intent_member threshold_members[] = {
     {"name", INTENT_TEXT, .max_bytes = STORE_THRESHOLD_BYTES},
-    {"value", INTENT_NUMBER, .nullable = true},
+    {"value", INTENT_NUMBER},
     {"action", INTENT_WORD, .words = threshold_actions},
     {.name = NULL},
 };

@@ -73,6 +73,24 @@ def test_e2e_config_round_trip_disturbs_nobody():
         assert stack.admin('export') == text
 
 
+def gpu_state(stack):
+    return stack.admin_json('health')['gpus'][0]['state']
+
+
+def test_e2e_config_import_drains_and_warns():
+    with Stack(vms=VMS) as stack:
+        text = stack.admin('export')
+        config = json.loads(text)
+        wait_for(lambda: gpu_state(stack) == 'ok', 10, 'a healthy GPU')
+        config['gpus'][0].update(drained=True, drain_reason='fans')
+        config['thresholds'] = [{'name': 'temperature-warm', 'value': 1, 'action': 'warn'}]
+        stack.admin('import', save(stack, config))
+        assert gpu_state(stack) == 'draining' and not runs(stack, 1)
+        stack.admin('import', save(stack, json.loads(text)), '--prune')
+        wait_for(lambda: gpu_state(stack) == 'ok', 10, 'a healthy GPU again')
+        assert stack.admin('export') == text and runs(stack, 1)
+
+
 def test_e2e_config_dry_run_changes_nothing():
     with Stack(vms=VMS) as stack:
         before = stack.admin('export'), stack.admin('audit'), stack.admin('list-vms', '--json')
