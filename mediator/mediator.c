@@ -663,8 +663,8 @@ int mediator_init(struct mediator *mediator, const struct mediator_settings *set
                                   .stop_timer = {.fire = stop_late, .context = mediator}};
     memory_init(mediator);
     stray_init(mediator);
-    metrics_init(mediator);
     scan_init(mediator);
+    metrics_init(mediator);
     link_init(&mediator->link, loop, settings->launcher_socket, &link_hooks, mediator);
     rc = events_init(&mediator->events, loop);
     if (rc < 0)
@@ -694,8 +694,8 @@ void mediator_release(struct mediator *mediator)
         vm_abandon(mediator->vms);
     memory_release(mediator);
     stray_release(mediator);
-    metrics_release(mediator);
     scan_release(mediator);
+    metrics_release(mediator);
     events_release(&mediator->events);
     accounts_release(&mediator->accounts);
     config_free(mediator->config);
