@@ -109,6 +109,10 @@ bool health_resume(struct health *health, int64_t now_s);
 /* It has been reset. */
 bool health_was_reset(struct health *health, int64_t now_s);
 
+/* The XID errors that count, in a word, and back: for who keeps them over a restart. */
+uint64_t health_errors(const struct health *health);
+bool health_recall_errors(struct health *health, uint64_t errors, int64_t now_s);
+
 /* Something is wrong with the hardware: what fails on it is not held against a VM. */
 bool health_is_suspect(const struct health *health);
 /* Nothing that runs on it can go on: it is lost, or must be reset. */

@@ -426,6 +426,35 @@ static void test_health_reasons_are_bounded(void **state)
     assert_true(says(p, "NVML does not answer"));
 }
 
+static void test_health_xid_errors_are_recalled(void **state)
+{
+    struct patient *p = *state;
+    struct health later;
+
+    xid(p, 63);
+    xid(p, 48);
+    assert_int_equal(xid(p, 74), HEALTH_DRAINING);
+    later = p->health;
+    later.xid_errors = later.xid_warnings = later.xid_error = later.xid_warning = 0;
+    health_recall_errors(&later, health_errors(&p->health), ++p->now_s);
+    assert_int_equal(later.state, HEALTH_DRAINING);
+    assert_int_equal(later.xid_errors, 2);
+    assert_int_equal(later.xid_error, 74);
+    assert_int_equal(later.xid_warnings, 1);
+    assert_int_equal(later.xid_warning, 63);
+    xid(p, 79);
+    health_recall_errors(&later, health_errors(&p->health), ++p->now_s);
+    assert_int_equal(later.state, HEALTH_UNHEALTHY);
+    /* As many as fit. */
+    p->health.xid_errors = UINT32_MAX;
+    health_recall_errors(&later, health_errors(&p->health), ++p->now_s);
+    assert_int_equal(later.xid_errors, 0x3fff);
+    assert_int_equal(later.xid_fatal, 79);
+    assert_int_equal(later.xid_warnings, 1);
+    health_resume(&p->health, p->now_s);
+    assert_int_equal(health_errors(&p->health) >> 36, 0);
+}
+
 /* Random samples, settings and resets: no illegal move (an assertion), and never a flap. */
 static void test_health_never_moves_illegally(void **state)
 {
@@ -495,6 +524,7 @@ int main(void)
         TEST(silence_ends_no_other_state),
         TEST(administrator_drains_and_resumes),
         TEST(gpu_that_is_not_there),
+        TEST(xid_errors_are_recalled),
         TEST(reasons_are_bounded),
         TEST(never_moves_illegally),
     };
