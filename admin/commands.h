@@ -21,6 +21,7 @@
     X(list_pools) \
     X(list_thresholds) \
     X(list_vms) \
+    X(metrics) \
     X(quarantine) \
     X(register_vm) \
     X(remove_pool) \

@@ -84,6 +84,7 @@ STATUS = {
     "vms": [{"vm_id": 1, "uuid": None, "name": "web", "pool": "A", "priority": "high",
              "weight": 50.0, "quarantine_reason": None, "state": "running", "gpu_id": 0, "channels": 1,
              "connections": 1, "memory_bytes": 6, "queue_depth": 2,
+             "submission_rate": 12.5, "mean_job_ns": 4000,
              "jobs_done": 3, "jobs_failed": 0, "jobs_refused": 0, "gpu_time_ns": 4, "wait_ns": 5,
              "share": 1.0, "entitlement": 1.0, "faults": 2,
              "refused_by": {"rate": 1, "depth": 0, "bytes": 0, "quarantine": 0},
@@ -265,6 +266,25 @@ class Json(unittest.TestCase):
 
     def test_status_of_a_mediator_is_passed_on_whole(self):
         self.assertEqual(self.answer_of_a_mediator(STATUS, "status"), STATUS)
+
+    def test_metrics_of_a_mediator_are_those_that_it_names(self):
+        page = {"format": 1, "boot": "b", "next_vm": None,
+                "columns": {"global": ["vgpu_mediator_uptime_seconds"], "gpus": [], "pools": [],
+                            "vms": ["vgpu_vm_refused_jobs_total/depth", "vgpu_of_another_time",
+                                    "vgpu_job_run_seconds/launch"]},
+                "global": [["0.1.0", 1500000000]],
+                "vms": [[7, "A", "high", 3, 4, [2, 3000, 1000, 2000, 2000]]]}
+        found = {}
+        for metric in self.answer_of_a_mediator(page, "metrics")["metrics"]:
+            for series in metric["series"]:
+                labels = series.pop("labels")
+                found[metric["name"], labels.get("vm"), labels.get("reason")] = series
+        self.assertEqual(found, {
+            ("vgpu_mediator_uptime_seconds", None, None): {"value": 1.5},
+            ("vgpu_vm_refused_jobs_total", "7", "depth"): {"value": 3},
+            ("vgpu_job_run_seconds", "7", None): {
+                "count": 2, "sum": 0.000003,
+                "quantiles": {"0.5": 0.000001, "0.95": 0.000002, "0.99": 0.000002}}})
 
     def test_show_vm_has_what_a_mediator_knows(self):
         self.configure()

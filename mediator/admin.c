@@ -15,6 +15,7 @@
 #include "mediator/mediator.h"
 #include "mediator/status.h"
 #include "mediator/stream.h"
+#include "metrics/page.h"
 #include "store/json.h"
 #include "store/store.h"
 
@@ -344,6 +345,44 @@ static void show_events(struct admin_client *client, const json_t *args)
         send_events(client);
 }
 
+/* Written as it goes: a page is large, and the loop waits for it. */
+static void send_metrics(struct admin_client *client, uint32_t after_vm, unsigned limit)
+{
+    _cleanup_free_ char *id = json_dumps(client->id, JSON_COMPACT | JSON_ENCODE_ANY);
+    struct metrics_text text = {.data = NULL};
+    int rc;
+
+    text_add(&text, "{\"id\":");
+    text_add(&text, id ? id : "null");
+    text_add(&text, ",\"ok\":true,\"result\":");
+    metrics_page(client->admin->mediator, after_vm, limit, &text);
+    text_add(&text, "}\n");
+    rc = text.failed ? -ENOMEM : stream_send_part(&client->stream, text.data, text.used);
+    text_release(&text);
+    if (rc == -ENOMEM) {
+        reply_error(client, ENOMEM, "out of memory");
+        return;
+    }
+    if (rc == -EMSGSIZE)
+        stream_finish(&client->stream);
+    replied(client);
+}
+
+static void show_metrics(struct admin_client *client, const json_t *args)
+{
+    json_int_t after_vm = 0, limit = METRICS_LIMIT_MAX;
+    size_t n = (json_object_get(args, "after_vm") != NULL) +
+               (size_t)(json_object_get(args, "limit") != NULL);
+
+    if (json_object_size(args) == n && take_count(args, "after_vm", 0, UINT32_MAX, &after_vm) &&
+        take_count(args, "limit", 1, METRICS_LIMIT_MAX, &limit))
+        send_metrics(client, (uint32_t)after_vm, (unsigned)limit);
+    else
+        reply_error(client, EINVAL,
+                    "metrics takes after_vm (0 or more) and limit (1 to " NUMBER(
+                        METRICS_LIMIT_MAX) "), both whole numbers");
+}
+
 static void was_reset(void *context, const struct vgpu_err *err)
 {
     struct admin_client *client = context;
@@ -406,6 +445,8 @@ static void execute(struct admin_client *client, json_t *request)
         reset_gpu(client, args);
     } else if (strcmp(command, "events") == 0) {
         show_events(client, args);
+    } else if (strcmp(command, "metrics") == 0) {
+        show_metrics(client, args);
     } else if (strcmp(command, "scan-gpus") == 0) {
         client->dry_run = json_is_true(json_object_get(request, "dry_run"));
         scan_gpus(client);

@@ -46,6 +46,8 @@ struct gpu {
     uint32_t last_pool; /* ids */
     struct loop_timer tick;
     struct seat *seats, *seats_by_vm; /* a list, and a hash of the same */
+    uint64_t switches;                /* turns that went to another channel than the one before */
+    uint32_t last_turn;               /* number of the channel that had the turn last */
     struct seat *look;                /* whose backlog is looked at next */
 };
 
@@ -68,6 +70,7 @@ struct seat {
     uint64_t queued_ns;      /* when it began to wait */
     uint64_t job_timeout_ns; /* 0: the settings' */
     struct loop_timer rotate, watchdog;
+    uint64_t switches; /* turns of its channels after another channel's */
     struct accounts_slot *slot;
     struct accounts_record account;
 };
@@ -75,6 +78,7 @@ struct seat {
 /* Totals of a seat, for status: its ended channels and its living ones. */
 struct seat_totals {
     uint32_t channels, depth;
+    uint64_t jobs_pending; /* taken, and not over: of living channels */
     uint64_t jobs_done, jobs_failed, jobs_refused, wait_ns, memory_bytes;
 };
 

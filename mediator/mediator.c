@@ -369,6 +369,28 @@ static void link_entry(void *context, const struct vgpu_launch_entry *entry, con
     vm_adopt(vm, channel);
 }
 
+/*
+ * What VMs without a channel have had so far: their counters must not fall to nothing, and rise
+ * again with the next channel. Only on GPUs of their pools.
+ */
+static void restore_seats(struct mediator *mediator)
+{
+    const struct accounts_page *page = mediator->accounts.page;
+
+    for (uint32_t i = 0; page && i < page->used; i++) {
+        const struct accounts_slot *slot = &page->slots[i];
+        struct vm *vm = slot->vm_id ? vm_find(mediator, slot->vm_id) : NULL;
+        const struct config_pool *pool = vm ? config_pool(mediator->config, vm->config.pool) : NULL;
+        struct gpu *gpu;
+
+        if (!pool || slot->gpu_id >= MEDIATOR_GPUS_MAX || !(pool->gpus >> slot->gpu_id & 1))
+            continue;
+        gpu = mediator_gpu(mediator, slot->gpu_id);
+        if (gpu)
+            gpu_seat(gpu, &vm->config, &mediator->accounts);
+    }
+}
+
 /* All that the launcher holds is known: from here on this mediator decides. */
 static void link_listed(void *context)
 {
@@ -383,6 +405,7 @@ static void link_listed(void *context)
         if (mediator->gpus[i])
             checkup_apply(mediator, mediator->gpus[i]);
     memory_adopted(mediator);
+    restore_seats(mediator);
     for (struct vm *vm = mediator->vms; vm; vm = vm->next) {
         channels += vm_living(vm);
         if (vm->state != VM_REMOVED)
@@ -670,6 +693,7 @@ int mediator_init(struct mediator *mediator, const struct mediator_settings *set
     stray_init(mediator);
     checkup_init(mediator);
     scan_init(mediator);
+    metrics_init(mediator);
     link_init(&mediator->link, loop, settings->launcher_socket, &link_hooks, mediator);
     rc = events_init(&mediator->events, loop);
     if (rc < 0)
@@ -703,6 +727,7 @@ void mediator_release(struct mediator *mediator)
     stray_release(mediator);
     checkup_release(mediator);
     scan_release(mediator);
+    metrics_release(mediator);
     events_release(&mediator->events);
     accounts_release(&mediator->accounts);
     config_free(mediator->config);

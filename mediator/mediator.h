@@ -20,6 +20,7 @@
 #include "mediator/link.h"
 #include "mediator/loop.h"
 #include "mediator/memory.h"
+#include "mediator/metrics.h"
 #include "mediator/monitor.h"
 #include "mediator/reset.h"
 #include "mediator/scan.h"
@@ -89,6 +90,7 @@ struct mediator {
     struct vm *vms;       /* those removed too, until their workers are gone */
     struct vm *vms_by_id; /* a hash of those that are not removed */
     struct admin admin;
+    struct mediator_metrics metrics;
     struct events events;
     bool store_lost, nvml_lost; /* the helper has ended and not spoken since */
     uint32_t last_channel;

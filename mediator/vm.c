@@ -92,6 +92,7 @@ struct vm *vm_new(struct mediator *mediator, const struct config_vm *config)
     }
     faults_configured(vm, true);
     memory_init_vm(vm);
+    metrics_init_vm(vm);
     vm->next = mediator->vms;
     mediator->vms = vm;
     return vm;
@@ -128,6 +129,7 @@ void vm_free(struct vm *vm)
             seat_free(seat);
     }
     budget_release(&vm->budget);
+    metrics_release_vm(vm);
     faults_free(vm);
     free(vm);
 }
@@ -793,6 +795,7 @@ void vm_adopt(struct vm *vm, struct channel *channel)
     vm_flag_channel(channel); /* it may have changed while no mediator was there */
     budget_adopt(&vm->budget, channel);
     memory_adopt(channel);
+    metrics_channel_adopted(channel);
     lease_channel_adopt(seat, channel);
     if ((channel->lease->flags & VGPU_LEASE_STOP) != 0)
         vm_end_channel(channel, VGPU_GONE, "it was being ended");
@@ -808,6 +811,7 @@ static void ended(struct channel *channel, enum channel_event event)
                   !channel->close_tag && vm->state != VM_REMOVED;
 
     lease_channel_gone(channel);
+    metrics_channel_ended(channel);
     budget_remove(&vm->budget, channel);
     loop_watch_remove(loop_of(vm), &channel->kick);
     channel_step(channel, event);
@@ -834,6 +838,7 @@ void vm_spawned(struct channel *channel, int32_t pid, int error, const char *tex
     if (!error) {
         channel->pid = pid;
         channel_step(channel, CHANNEL_EV_SPAWNED);
+        metrics_channel_started(channel);
         look(channel); /* its kick may have come before this message */
         return;
     }

@@ -17,6 +17,7 @@
 #include "mediator/fault.h"
 #include "mediator/hash.h"
 #include "mediator/loop.h"
+#include "mediator/metrics.h"
 #include "mediator/request.h"
 
 struct mediator;
@@ -48,6 +49,7 @@ struct vm {
     struct loop_timer memory_timer; /* memory.c's: an ask waits for other channels */
     uint64_t memory_asks;
     struct budget budget;
+    struct vm_metrics metrics;
     struct faults *faults; /* NULL: there were none */
     struct vgpu_log_limit event_limit;
     bool quarantine_due; /* in force here; the store has not answered yet */
