@@ -8,8 +8,6 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "mediator/xid.h"
-
 /* The states */
 
 static const bool moves[HEALTH_N_STATES][HEALTH_N_STATES] = {
@@ -224,6 +222,7 @@ static void note_xid(struct health *health, uint32_t xid, int64_t now_s)
 {
     health->last_xid = xid;
     health->last_xid_s = now_s;
+    health->xids_heard[xid_class(xid)]++;
     switch (xid_class(xid)) {
     case XID_WARNING:
         health->xid_warnings++;
@@ -238,6 +237,7 @@ static void note_xid(struct health *health, uint32_t xid, int64_t now_s)
         break;
     case XID_APPLICATION:
     case XID_OTHER:
+    case XID_N_CLASSES:
         break;
     }
 }

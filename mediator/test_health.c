@@ -285,12 +285,14 @@ static void test_health_fatal_xid_ends_with_a_reset_or_an_administrator(void **s
     struct patient *p = *state;
 
     assert_int_equal(xid(p, 79), HEALTH_UNHEALTHY);
+    assert_int_equal(p->health.xids_heard[XID_FATAL], 1);
     assert_false(health_is_gone(&p->health));
     assert_int_equal(take(p), HEALTH_UNHEALTHY);
     health_was_reset(&p->health, ++p->now_s);
     assert_int_equal(p->health.state, HEALTH_OK);
     assert_int_equal(p->health.resets, 1);
     assert_int_equal(xid(p, 95), HEALTH_UNHEALTHY);
+    assert_int_equal(p->health.xids_heard[XID_FATAL], 2);
     /* Nobody knows how it is: that is no time to say that it is well. */
     health_fall_silent(&p->health, NULL, ++p->now_s);
     health_resume(&p->health, ++p->now_s);
