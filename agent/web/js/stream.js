@@ -8,7 +8,7 @@ import * as store from './store.js';
 
 const SILENCE_MS = 40000; // the agent sends a comment each 15 s
 const HIDDEN_MS = 30000; // a page that nobody sees gives its connection back
-const SETTLE_MS = 120; // several events of one change cause one reading
+const SETTLE_MS = 60; // several events of one change cause one reading
 
 const CONFIG_KINDS = new Set(['config-changed', 'vm-quarantined', 'vm-released', 'gpu-missing',
   'gpu-returned', 'gpu-drained', 'gpu-resumed', 'mediator-started', 'fault']);
@@ -24,7 +24,10 @@ function loadSoon() {
 function onEvent({ type, data, id }) {
   if (id) lastId = id;
   const value = JSON.parse(data);
-  if (type === 'state') store.takeStatus(value);
+  if (type === 'state') {
+    store.takeStatus(value);
+    if (store.loaded.value && store.isBehind()) loadSoon();
+  }
   if (type === 'mediator') {
     store.mediatorUp.value = value.up;
     if (value.up) loadSoon();
