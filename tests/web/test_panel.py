@@ -119,8 +119,8 @@ def test_panel_removal_is_undone_with_all_settings():
 
 def test_panel_a_problem_stands_beside_its_field():
     with host(2) as mock:
-        BROWSER.open(mock.url, 'admin-token', '/vm/1')
-        BROWSER.click('Change')
+        BROWSER.open(mock.url, 'admin-token')
+        BROWSER.click('Limits of VM 1')
         BROWSER.type('weight', '700')
         BROWSER.click('See what will happen', 'dialog')
         BROWSER.sees('From 1 to 100', '[data-field=weight] .field-error')
@@ -133,7 +133,6 @@ def test_panel_a_problem_stands_beside_its_field():
         BROWSER.sees("'burst' needs", '[data-field=burst] .field-error')
         BROWSER.shot('10-problem')
         BROWSER.click('Cancel', 'dialog')
-        BROWSER.page('/')
         BROWSER.click('Remove pool A')
         BROWSER.sees('still has 2 VMs', 'dialog')
         BROWSER.click('Cancel', 'dialog')
@@ -329,6 +328,19 @@ def test_panel_200_vms_are_drawn_at_once():
         BROWSER.shot('13-200-vms')
 
 
+def test_panel_a_missing_gpu_and_one_without_driver_are_told():
+    with host(3) as mock:
+        mock.model.gpus[0].update(state='missing', index=None)
+        mock.model.gpus[2] = {**mock.model.gpus[1], 'gpu_id': 2, 'source': 'pci', 'index': None,
+                              'uuid': 'PCI-10de:2335-0000:65:00.0', 'driver': 'vfio-pci'}
+        BROWSER.open(mock.url, 'admin-token')
+        BROWSER.sees('Pools that suffer: A', '.attention')
+        BROWSER.sees('has 3 VMs but no GPU that works', '.attention')
+        BROWSER.sees('no pool can use it', '.gpu-grid')
+        assert BROWSER.find('Assign pools to GPU 2') is None
+        BROWSER.shot('14-missing', whole=True)
+
+
 def test_panel_finds_and_sorts_vms():
     with host(40, split=20) as mock:
         mock.model.put_vm(33, {'name': 'needle'}, [], patch=True)
@@ -410,8 +422,11 @@ def test_panel_meets_wcag_aa():
         faults = []
         for scheme in ('light', 'dark'):
             # What the colours do not change is looked at once.
-            look = lambda where: faults.extend((scheme, where, fault) for fault in
-                BROWSER.faults_of_access(['color-contrast'] if scheme == 'dark' else None))
+            rules = ['color-contrast'] if scheme == 'dark' else None
+
+            def look(where):
+                faults.extend((scheme, where, fault) for fault in BROWSER.faults_of_access(rules))
+
             BROWSER.open(mock.url)
             BROWSER.js("localStorage.setItem('vgpu-theme', arguments[0])", scheme)
             BROWSER.driver.refresh()

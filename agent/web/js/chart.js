@@ -29,7 +29,7 @@ function optionsOf({ width, height, series, show, max, binary }) {
     grid: { stroke: resolved('--line'), width: 1 }, ticks: { show: false } };
   return {
     width, height, legend: { show: false }, cursor: { y: false, drag: { x: false, y: false } },
-    padding: [8, 8, 0, 0],
+    padding: [8, 20, 0, 0],
     scales: { x: { time: true }, y: { range: (u, low, high) => [0, max ?? Math.max(1, (high ?? 0) * 1.1)] } },
     axes: [{ ...axis, size: 30, values: (u, ticks) => ticks.map((t) => new Date(t * 1000).toTimeString().slice(0, 5)) },
       { ...axis, size: 66, ...(binary ? { incrs: BINARY } : {}), values: (u, ticks) => ticks.map((t) => show(t)) }],

@@ -16,8 +16,8 @@ const nameOf = (id) => {
   return vm?.name ? `VM ${id} (${vm.name})` : `VM ${id}`;
 };
 
-function Panel({ title, note, ...chart }) {
-  return html`<section class="card" aria-label=${title}><h2>${title}</h2>${note ? html`<p class="quiet">${note}</p>` : null}
+function Panel({ title, note, wide, ...chart }) {
+  return html`<section class=${wide ? 'card wide-chart' : 'card'} aria-label=${title}><h2>${title}</h2>${note ? html`<p class="quiet">${note}</p>` : null}
     <${Chart} label=${title} ...${chart} /></section>`;
 }
 
@@ -34,11 +34,11 @@ export function History() {
     <${Panel} title="GPU time in use" times=${times} show=${percent} max=${1}
       series=${gpus.map(line((gpu) => gpu.utilization.map((value) => (value === null ? null : value / 100))))} />
     <${Panel} title="GPU memory in use" times=${times} show=${bytes} binary=${true} series=${gpus.map(line((gpu) => gpu.memory_used_bytes))} />
-    <${Panel} title="Share of GPU time by VM" times=${times} show=${percent} max=${1}
-      note=${busiest.length < (history?.vms.length ?? 0) ? `The ${busiest.length} that used most; each VM’s own page has its hour.` : ''}
-      series=${busiest.map((vm) => ({ name: nameOf(vm.vm_id), values: vm.share }))} />
+    <${Panel} title="GPU temperature" times=${times} show=${(value) => `${Math.round(value)} °C`} series=${gpus.map(line((gpu) => gpu.temperature))} />
     <${Panel} title="Jobs in queue by pool" times=${times} show=${count}
       series=${(history?.pools ?? []).map((pool) => ({ name: `Pool ${pool.pool}`, values: pool.queue_depth }))} />
-    <${Panel} title="GPU temperature" times=${times} show=${(value) => `${Math.round(value)} °C`} series=${gpus.map(line((gpu) => gpu.temperature))} />
+    <${Panel} wide=${true} title="Share of GPU time by VM" times=${times} show=${percent} max=${1}
+      note=${busiest.length < (history?.vms.length ?? 0) ? `The ${busiest.length} that used most; each VM’s own page has its hour.` : ''}
+      series=${busiest.map((vm) => ({ name: nameOf(vm.vm_id), values: vm.share }))} />
     </div>`;
 }

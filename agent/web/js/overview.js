@@ -38,7 +38,7 @@ function Tiles() {
 }
 
 function poolsWithoutGpu() {
-  const good = new Set(store.gpuRows.value.filter((gpu) => !['missing', 'unhealthy', 'stopped', 'draining']
+  const good = new Set(store.gpuRows.value.filter((gpu) => !['missing', 'unhealthy', 'stopped', 'draining', 'driverless']
     .includes(gpuState(gpu))).map((gpu) => gpu.gpu_id));
   return store.pools.value.filter((pool) => pool.vms.length && !pool.gpus.some((id) => good.has(id)));
 }
@@ -85,7 +85,8 @@ function GpuDetails({ gpu }) {
     <${Fact} label="Memory errors, uncorrected">${count(health.ecc_uncorrected)}<//>
     <${Fact} label="Last driver error (XID)">${health.last_xid ?? 'none'}<//>
     <${Fact} label="Resets seen">${count(health.resets)}<//></dl>
-    <p class="row"><${ChangeButton} role="admin" spec=${() => actions.resetGpu(gpu)}>Reset hardware…<//></p></details>`;
+    ${gpu.state === 'missing' || gpu.source === 'pci' ? null : html`<p class="row"><${ChangeButton} role="admin"
+      spec=${() => actions.resetGpu(gpu)}>Reset hardware…<//></p>`}</details>`;
 }
 
 function PoolChips({ gpu }) {
@@ -102,13 +103,13 @@ const power = (health) => (typeof health?.power_w === 'number'
 
 const GpuCard = memo(({ gpu, pools, role }) => {
   const { live } = gpu;
-  const missing = gpu.state === 'missing';
+  const usable = gpu.state !== 'missing' && gpu.source !== 'pci';
   const busy = typeof live?.utilization === 'number' ? live.utilization / 100 : null;
   const memory = live?.memory_used_bytes ?? null;
   return html`<article class="card gpu" aria-labelledby=${`gpu-${gpu.gpu_id}`} data-role=${role}>
     <header><h3 id=${`gpu-${gpu.gpu_id}`}>GPU ${gpu.gpu_id}</h3><${GpuState} gpu=${gpu} /></header>
     <p class="model">${gpu.model}</p>
-    ${missing ? null : html`<dl class="meters">
+    ${!usable ? null : html`<dl class="meters">
       <div><dt>In use</dt><dd><${Meter} value=${busy} label=${`GPU ${gpu.gpu_id} in use`} /></dd></div>
       <div><dt>Memory</dt><dd><${Meter} value=${memory === null ? null : memory / gpu.memory_bytes}
         label=${`GPU ${gpu.gpu_id} memory`} text=${`${bytes(memory)} of ${bytes(gpu.memory_bytes)}`} /></dd></div>
@@ -121,7 +122,7 @@ const GpuCard = memo(({ gpu, pools, role }) => {
         label=${`Assign pools to GPU ${gpu.gpu_id}`}>Assign pools<//>`}
       ${gpu.drained
         ? html`<${ChangeButton} spec=${() => actions.resume(gpu)} label=${`Resume GPU ${gpu.gpu_id}`}>Resume<//>`
-        : html`<${ChangeButton} spec=${() => actions.drain(gpu)} label=${`Drain GPU ${gpu.gpu_id}`}>Drain<//>`}</div>
+        : usable && html`<${ChangeButton} spec=${() => actions.drain(gpu)} label=${`Drain GPU ${gpu.gpu_id}`}>Drain<//>`}</div>
     <${GpuDetails} gpu=${gpu} /></article>`;
 });
 

@@ -134,7 +134,7 @@ const Identity = memo(({ id, name }) => html`<th role="rowheader" scope="row"><a
   name ? html`<span class="vm-name">${name}</span>` : null}</th>`);
 
 const RowActions = memo(({ id, quarantined }) => html`<td role="cell" class="row-actions">
-  <a class="button" href=${vmLink(id)} aria-label=${`Limits and details of VM ${id}`}>Limits</a>
+  <${ChangeButton} spec=${() => actions.editVm(rowOf(id), store.pools.value)} label=${`Limits of VM ${id}`}>Limits<//>
   ${quarantined
     ? html`<${ChangeButton} spec=${() => actions.release(rowOf(id))} label=${`Release VM ${id}`}>Release<//>`
     : html`<${ChangeButton} spec=${() => actions.quarantine(rowOf(id))} label=${`Quarantine VM ${id}`}>Quarantine<//>`}</td>`);

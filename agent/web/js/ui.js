@@ -33,11 +33,13 @@ const GPU_STATES = {
   unhealthy: ['error', 'error', 'Unhealthy'],
   missing: ['error', 'error', 'Missing'],
   unknown: ['quiet', 'unknown', 'Health unknown'],
+  driverless: ['quiet', 'off', 'No driver'],
 };
 
 /** The worst that any source says of a GPU (row of store.gpuRows). */
 export function gpuState(gpu) {
   if (gpu.state === 'missing') return 'missing';
+  if (gpu.source === 'pci') return 'driverless';
   if (gpu.drained) return 'draining';
   if (gpu.health && gpu.health.state !== 'unknown') return gpu.health.state;
   return gpu.live?.state ?? 'unknown';
@@ -48,7 +50,7 @@ export function GpuState({ gpu }) {
   return html`<${Badge} tone=${tone} icon=${icon}>${text}<//>`;
 }
 
-export const needsAttention = (gpu) => !['ok', 'unknown'].includes(gpuState(gpu));
+export const needsAttention = (gpu) => !['ok', 'unknown', 'driverless'].includes(gpuState(gpu));
 
 const clamp = (value) => Math.min(1, Math.max(0, value ?? 0));
 
