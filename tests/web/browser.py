@@ -97,8 +97,8 @@ class Browser:
 
     def page(self, path):
         self.js('location.hash = arguments[0]', path)
-        self.wait(lambda: self.js("return document.querySelector('main h1') === document.activeElement"
-                                  " || document.activeElement?.id.startsWith('pool-h-')"),
+        self.wait(lambda: self.js('''const at = document.activeElement;
+            return document.querySelector('main h1') === at || at?.id.startsWith('pool-h-');'''),
                   'the page ' + path)
 
     def find(self, name, within=None):
@@ -197,6 +197,7 @@ class Browser:
                                                   'wcag22aa', 'best-practice'],
                                resultTypes: ['violations']})
               .then((result) => done(result.violations.map((v) => `${v.id}: ${v.help}: ${
-                v.nodes.slice(0, 3).map((n) => n.html.slice(0, 160) + ' ' + n.failureSummary).join(' | ')}`)),
+                v.nodes.slice(0, 3).map((n) => `${n.html.slice(0, 160)} ${n.failureSummary}`)
+                  .join(' | ')}`)),
                 (error) => done([String(error)]));''', rules)
         return found

@@ -258,14 +258,18 @@ def test_panel_loads_nothing_from_elsewhere():
     with host(2) as mock:
         BROWSER.open(mock.url, 'admin-token')
         BROWSER.page('/history')
-        BROWSER.wait(lambda: BROWSER.js("return document.querySelector('canvas') !== null"), 'charts')
+        BROWSER.wait(lambda: BROWSER.js("return document.querySelector('canvas') !== null"),
+                     'charts')
         names = BROWSER.js("return performance.getEntriesByType('resource').map((e) => e.name)")
         assert names and all(name.startswith(mock.url) for name in names), names
         refused = BROWSER.driver.execute_async_script('''
             const done = arguments[0];
-            addEventListener('securitypolicyviolation', (e) => done(e.effectiveDirective), {once: true});
+            addEventListener('securitypolicyviolation', (e) => done(e.effectiveDirective));
             const s = document.createElement('script');
-            try { s.text = 'window.evil = 1'; document.head.append(s); } catch (e) { done(String(e)); }''')
+            try {
+              s.text = 'window.evil = 1';
+              document.head.append(s);
+            } catch (e) { done(String(e)); }''')
         assert refused and BROWSER.js('return window.evil') is None
         BROWSER.complaints()  # those are what was provoked
 

@@ -37,8 +37,8 @@ export const url = (path) => `${BASE}${path}`;
 function headersOf({ method, body, ifMatch, ifNoneMatch }) {
   const headers = authorized({ Accept: 'application/json' });
   if (body !== undefined) {
-    headers['Content-Type'] = method === 'PATCH' ? 'application/merge-patch+json'
-      : 'application/json';
+    headers['Content-Type'] =
+      method === 'PATCH' ? 'application/merge-patch+json' : 'application/json';
   }
   if (ifMatch !== undefined) headers['If-Match'] = ifMatch;
   if (ifNoneMatch !== undefined) headers['If-None-Match'] = ifNoneMatch;
@@ -60,7 +60,10 @@ export async function problemOf(response) {
   return problem;
 }
 
-const wait = (ms) => new Promise((resolve) => { setTimeout(resolve, ms); });
+const wait = (ms) =>
+  new Promise((resolve) => {
+    setTimeout(resolve, ms);
+  });
 
 async function answer(path, request, signal) {
   const { method = 'GET', body } = request;
@@ -76,8 +79,12 @@ async function answer(path, request, signal) {
     });
   } catch (error) {
     if (signal?.aborted) throw error;
-    throw new Problem(0, { detail: method === 'GET' ? 'The agent does not answer.'
-      : 'The agent did not answer. Look at the present state before you try again.' });
+    throw new Problem(0, {
+      detail:
+        method === 'GET'
+          ? 'The agent does not answer.'
+          : 'The agent did not answer. Look at the present state before you try again.',
+    });
   }
 }
 
@@ -90,7 +97,8 @@ async function replyOf(response) {
 /** request: {method, path, body, ifMatch, ifNoneMatch}; the parsed reply, its ETag in `etag`. */
 export async function send(request, { dryRun = false, signal } = {}) {
   const path = dryRun
-    ? `${request.path}${request.path.includes('?') ? '&' : '?'}dry_run=true` : request.path;
+    ? `${request.path}${request.path.includes('?') ? '&' : '?'}dry_run=true`
+    : request.path;
   for (let attempt = 0; ; attempt++) {
     const response = await answer(path, request, signal);
     if (response.ok) return replyOf(response);

@@ -47,8 +47,18 @@ const liveVms = computed(() => byId(live.value.vms, 'vm_id'));
 const liveGpus = computed(() => byId(live.value.gpus, 'gpu_id'));
 let rowsBefore = [];
 
-const LIVE_MEMBERS = ['state', 'gpu_id', 'share', 'entitlement', 'queue_depth', 'jobs_done',
-  'jobs_failed', 'jobs_refused', 'channels', 'faults'];
+const LIVE_MEMBERS = [
+  'state',
+  'gpu_id',
+  'share',
+  'entitlement',
+  'queue_depth',
+  'jobs_done',
+  'jobs_failed',
+  'jobs_refused',
+  'channels',
+  'faults',
+];
 
 function vmRow(vm) {
   const now = liveVms.value.get(vm.vm_id);
@@ -61,7 +71,7 @@ function vmRow(vm) {
   return row;
 }
 
-/** Configuration and live state of each VM in one; a row stays the same object while it is equal. */
+/** Configuration and live state of each VM in one; a row that is equal stays the same object. */
 export const vmRows = computed(() => {
   rowsBefore = reconcileList(rowsBefore, vms.value.map(vmRow), 'vm_id');
   return rowsBefore;
@@ -155,8 +165,13 @@ async function loadNow() {
   const asked = token.value;
   try {
     const [aHost, gpuList, poolList, vmList, capacities, healths] = await Promise.all([
-      get('/host'), get('/gpus'), get('/pools'), allVms(), optional('/capacity'),
-      optional('/health')]);
+      get('/host'),
+      get('/gpus'),
+      get('/pools'),
+      allVms(),
+      optional('/capacity'),
+      optional('/health'),
+    ]);
     if (token.value !== asked) return;
     batch(() => {
       host.value = aHost;
@@ -196,11 +211,19 @@ export function takeStatus(status) {
 export function isBehind() {
   const known = byId(vms.value, 'vm_id');
   const list = live.value.vms;
-  return list.length !== known.size || list.some((now) => {
-    const vm = known.get(now.vm_id);
-    return !vm || vm.pool !== now.pool || vm.priority !== now.priority || vm.weight !== now.weight
-      || vm.quarantine_reason !== now.quarantine_reason;
-  });
+  return (
+    list.length !== known.size ||
+    list.some((now) => {
+      const vm = known.get(now.vm_id);
+      return (
+        !vm ||
+        vm.pool !== now.pool ||
+        vm.priority !== now.priority ||
+        vm.weight !== now.weight ||
+        vm.quarantine_reason !== now.quarantine_reason
+      );
+    })
+  );
 }
 
 export function takeEvent(event) {
