@@ -13,9 +13,9 @@
 /* A scan may have to wait for a driver that is being loaded. */
 #define REPLY_TIMEOUT_S 60
 
-static int connect_socket(const char *path, struct vgpu_err *err)
+static int connect_socket(const char *path, unsigned timeout_s, struct vgpu_err *err)
 {
-    const struct timeval timeout = {.tv_sec = REPLY_TIMEOUT_S};
+    const struct timeval timeout = {.tv_sec = timeout_s};
     struct sockaddr_un address = {.sun_family = AF_UNIX};
     _cleanup_close_ int fd = -1;
 
@@ -35,19 +35,26 @@ static int connect_socket(const char *path, struct vgpu_err *err)
     return vgpu_steal_fd(&fd);
 }
 
+int client_connect(struct client *client, const char *socket_path, unsigned timeout_s,
+                   struct vgpu_err *err)
+{
+    int rc = connect_socket(socket_path, timeout_s, err);
+
+    *client = (struct client){.fd = rc, .next_id = 1, .timeout_s = timeout_s};
+    if (rc < 0) {
+        client->fd = -1;
+        return rc;
+    }
+    line_reader_init(&client->reader, rc, STORE_REPLY_BYTES_MAX);
+    return 0;
+}
+
 int client_open(struct client *client, const struct invocation *invocation, struct vgpu_err *err)
 {
     const struct store_options options = {
         .create = invocation->create, .holder = "vgpu-admin", .lock_wait_ms = STORE_LOCK_WAIT_MS};
-    int rc;
+    int rc = client_connect(client, invocation->socket_path, REPLY_TIMEOUT_S, err);
 
-    *client = (struct client){.fd = -1, .next_id = 1};
-    rc = connect_socket(invocation->socket_path, err);
-    if (rc >= 0) {
-        client->fd = rc;
-        line_reader_init(&client->reader, rc, STORE_REPLY_BYTES_MAX);
-        return 0;
-    }
     if (rc != -ENOENT && rc != -ECONNREFUSED)
         return rc;
     rc = store_open(invocation->database, &options, &client->store, err);
@@ -84,11 +91,11 @@ static int call_store(struct client *client, const json_t *request, json_t **ret
     return rc;
 }
 
-static int broken(int rc, struct vgpu_err *err)
+static int broken(const struct client *client, int rc, struct vgpu_err *err)
 {
     if (rc == -EAGAIN)
-        return vgpu_err_set(err, ETIMEDOUT, "the mediator did not answer within %d s",
-                            REPLY_TIMEOUT_S);
+        return vgpu_err_set(err, ETIMEDOUT, "the mediator did not answer within %u s",
+                            client->timeout_s);
     if (rc == 0 || rc == -EPIPE || rc == -ECONNRESET)
         return vgpu_err_set(err, ECONNRESET, "the mediator closed the connection");
     return vgpu_err_set(err, -rc, "cannot talk to the mediator: %s", strerror(-rc));
@@ -124,10 +131,10 @@ static int ask(struct client *client, const json_t *request, json_t **ret_result
         return call_store(client, request, ret_result, err);
     rc = line_write(client->fd, request, STORE_REQUEST_BYTES_MAX);
     if (rc < 0)
-        return broken(rc, err);
+        return broken(client, rc, err);
     rc = line_read(&client->reader, &line);
     if (rc <= 0)
-        return broken(rc, err);
+        return broken(client, rc, err);
     return read_reply(line, id, ret_result, err);
 }
 

@@ -15,10 +15,14 @@ struct client {
     struct store *store; /* NULL: with one */
     struct line_reader reader;
     json_int_t next_id;
+    unsigned timeout_s; /* for an answer */
 };
 
 /* Connects; without a mediator, opens the database. */
 int client_open(struct client *client, const struct invocation *invocation, struct vgpu_err *err);
+/* Connects to a mediator, which is to answer within that time; does not touch the database. */
+int client_connect(struct client *client, const char *socket_path, unsigned timeout_s,
+                   struct vgpu_err *err);
 void client_close(struct client *client);
 
 static inline bool client_is_offline(const struct client *client)

@@ -5,37 +5,46 @@
 
 #include "admin/command.h"
 
-extern const struct command command_assign_gpu;
-extern const struct command command_assign_vms;
-extern const struct command command_audit;
-extern const struct command command_capacity;
-extern const struct command command_clear_faults;
-extern const struct command command_create_pool;
-extern const struct command command_list_gpus;
-extern const struct command command_list_pools;
-extern const struct command command_list_vms;
-extern const struct command command_quarantine;
-extern const struct command command_register_vm;
-extern const struct command command_remove_pool;
-extern const struct command command_remove_vm;
-extern const struct command command_scan_gpus;
-extern const struct command command_set_bytes;
-extern const struct command command_set_depth;
-extern const struct command command_set_faults;
-extern const struct command command_set_max_vms;
-extern const struct command command_set_memory;
-extern const struct command command_set_policy;
-extern const struct command command_set_pool;
-extern const struct command command_set_pool_weight;
-extern const struct command command_set_priority;
-extern const struct command command_set_rate;
-extern const struct command command_set_slice;
-extern const struct command command_set_timeout;
-extern const struct command command_set_weight;
-extern const struct command command_show_vm;
-extern const struct command command_simulate;
-extern const struct command command_status;
-extern const struct command command_unassign_gpu;
-extern const struct command command_unquarantine;
+/* By name, with _ for -. */
+/* clang-format off */
+#define ADMIN_COMMANDS(X) \
+    X(assign_gpu) \
+    X(assign_vms) \
+    X(audit) \
+    X(capacity) \
+    X(clear_faults) \
+    X(create_pool) \
+    X(doctor) \
+    X(list_gpus) \
+    X(list_pools) \
+    X(list_vms) \
+    X(quarantine) \
+    X(register_vm) \
+    X(remove_pool) \
+    X(remove_vm) \
+    X(scan_gpus) \
+    X(set_bytes) \
+    X(set_depth) \
+    X(set_faults) \
+    X(set_max_vms) \
+    X(set_memory) \
+    X(set_policy) \
+    X(set_pool) \
+    X(set_pool_weight) \
+    X(set_priority) \
+    X(set_rate) \
+    X(set_slice) \
+    X(set_timeout) \
+    X(set_weight) \
+    X(show_vm) \
+    X(simulate) \
+    X(status) \
+    X(unassign_gpu) \
+    X(unquarantine)
+/* clang-format on */
+
+#define DECLARE_COMMAND(name) extern const struct command command_##name;
+ADMIN_COMMANDS(DECLARE_COMMAND)
+#undef DECLARE_COMMAND
 
 #endif

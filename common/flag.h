@@ -4,6 +4,7 @@
 #ifndef VGPU_COMMON_FLAG_H
 #define VGPU_COMMON_FLAG_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 /* Release: pairs with the acquire in vgpu_flag_get. */
@@ -16,6 +17,19 @@ static inline void vgpu_flag_set(uint32_t *flag, uint32_t value)
 static inline uint32_t vgpu_flag_get(const uint32_t *flag)
 {
     return __atomic_load_n(flag, __ATOMIC_ACQUIRE);
+}
+
+/*
+ * Raises *word to value, unless it is there or above: of several that do so at once the highest
+ * counts. Release: pairs with the acquire of whoever loads it.
+ */
+static inline void vgpu_raise_u64(uint64_t *word, uint64_t value)
+{
+    uint64_t seen = __atomic_load_n(word, __ATOMIC_RELAXED);
+
+    while (seen < value && !__atomic_compare_exchange_n(word, &seen, value, false, __ATOMIC_RELEASE,
+                                                        __ATOMIC_RELAXED))
+        ;
 }
 
 #endif

@@ -31,8 +31,10 @@ struct admin_client {
     struct admin_client *next;
     struct admin *admin;
     struct stream stream;
-    char who[64];
-    json_t *id; /* of the request in work; NULL: none */
+    uid_t uid;
+    char who[64];       /* the peer */
+    char on_behalf[64]; /* "agent:NAME" for the request in work; "": the peer asks for itself */
+    json_t *id;         /* of the request in work; NULL: none */
     struct loop_timer sample_wait, status_part;
     uint32_t status_after; /* the last VM whose row was sent */
     struct event_waiter events;
@@ -151,7 +153,9 @@ static helper_reply_fn *answer_to(const char *command)
 
 static void ask_store(struct admin_client *client, json_t *request, helper_reply_fn *answered)
 {
-    if (json_object_set_new(request, "who", json_string(client->who)) < 0 ||
+    const char *who = client->on_behalf[0] ? client->on_behalf : client->who;
+
+    if (json_object_set_new(request, "who", json_string(who)) < 0 ||
         helper_ask(&client->admin->mediator->store, json_incref(request), answered, client) < 0)
         reply_error(client, EAGAIN, "the store helper is down; try again");
 }
@@ -354,6 +358,38 @@ static void execute(struct admin_client *client, json_t *request)
     }
 }
 
+static bool name_ok(const char *name)
+{
+    size_t length = name ? strspn(name, "abcdefghijklmnopqrstuvwxyz"
+                                        "ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-")
+                         : 0;
+
+    return length > 0 && length <= ADMIN_ON_BEHALF_BYTES && name[length] == '\0';
+}
+
+/* Whom the agent asks for: it alone is believed. False: the request was answered. */
+static bool take_on_behalf(struct admin_client *client, json_t *request)
+{
+    const struct mediator_settings *settings = client->admin->mediator->settings;
+    const json_t *on_behalf = json_object_get(request, "on_behalf");
+
+    client->on_behalf[0] = '\0';
+    if (!on_behalf)
+        return true;
+    if (!settings->has_agent_uid || client->uid != settings->agent_uid) {
+        reply_error(client, EPERM, "on_behalf is for the agent's user alone (--agent-uid)");
+        return false;
+    }
+    if (!name_ok(json_string_value(on_behalf))) {
+        reply_error(client, EINVAL, "on_behalf is not 1 to 32 of a-z, A-Z, 0-9, '.', '_', '-'");
+        return false;
+    }
+    snprintf(client->on_behalf, sizeof(client->on_behalf), "agent:%s",
+             json_string_value(on_behalf));
+    json_object_del(request, "on_behalf");
+    return true;
+}
+
 static bool id_ok(const json_t *id)
 {
     return json_is_integer(id) || json_is_string(id);
@@ -372,7 +408,8 @@ static void take_line(void *context, char *text)
         reply_error(client, EINVAL, "the request's id is not an integer or a string");
     } else {
         client->id = json_incref(id);
-        execute(client, request);
+        if (take_on_behalf(client, request))
+            execute(client, request);
     }
     json_decref(request);
 }
@@ -401,6 +438,7 @@ static int client_new(struct admin *admin, int sock)
         return -ENOMEM;
     }
     getsockopt(sock, SOL_SOCKET, SO_PEERCRED, &who, &size);
+    client->uid = who.uid;
     snprintf(client->who, sizeof(client->who), "uid=%d pid=%d", (int)who.uid, (int)who.pid);
     if (stream_init(&client->stream, admin->mediator->loop, sock, ADMIN_REQUEST_BYTES,
                     ADMIN_REPLY_BYTES, take_line, stream_ended, client) < 0) {

@@ -13,9 +13,10 @@
 #include "common/err.h"
 #include "mediator/loop.h"
 
-#define ADMIN_CLIENTS_MAX   32
-#define ADMIN_REQUEST_BYTES (1024 * 1024)
-#define ADMIN_REPLY_BYTES   (16 * 1024 * 1024)
+#define ADMIN_CLIENTS_MAX     32
+#define ADMIN_REQUEST_BYTES   (1024 * 1024)
+#define ADMIN_REPLY_BYTES     (16 * 1024 * 1024)
+#define ADMIN_ON_BEHALF_BYTES 32
 
 struct mediator;
 struct admin_client;

@@ -49,6 +49,7 @@ static const char usage[] =
     "  --ready-ms N           for a worker to start (default 60000)\n"
     "  --handshake-ms N       for a guest to say hello (default 5000)\n"
     "  --guest-uid UID[,UID]  users beside root and its own that may connect for a VM\n"
+    "  --agent-uid UID        the user of vgpu-agent, which may name whom it asks for\n"
     "  --verbose              log more\n"
     "  --help, --version\n"
     "SIGTERM ends it and all workers; SIGHUP ends it alone, for a restart.\n";
@@ -80,6 +81,7 @@ enum {
     OPTION_READY,
     OPTION_HANDSHAKE,
     OPTION_GUEST_UID,
+    OPTION_AGENT_UID,
     OPTION_VERBOSE,
     OPTION_HELP,
     OPTION_VERSION
@@ -107,6 +109,7 @@ static const struct option options[] = {
     {"ready-ms", required_argument, NULL, OPTION_READY},
     {"handshake-ms", required_argument, NULL, OPTION_HANDSHAKE},
     {"guest-uid", required_argument, NULL, OPTION_GUEST_UID},
+    {"agent-uid", required_argument, NULL, OPTION_AGENT_UID},
     {"verbose", no_argument, NULL, OPTION_VERBOSE},
     {"help", no_argument, NULL, OPTION_HELP},
     {"version", no_argument, NULL, OPTION_VERSION},
@@ -241,6 +244,17 @@ static bool take_uids(struct mediator_settings *settings, const char *list)
     }
 }
 
+static bool take_agent_uid(struct mediator_settings *settings, const char *text)
+{
+    uint64_t uid;
+
+    if (!number_from(text, 0, UINT32_MAX - 1, &uid))
+        return false;
+    settings->agent_uid = (uid_t)uid;
+    settings->has_agent_uid = true;
+    return true;
+}
+
 /* -1: go on; otherwise the exit status. */
 static int take_option(struct cli *cli, int option, const char *value)
 {
@@ -256,6 +270,8 @@ static int take_option(struct cli *cli, int option, const char *value)
         return -1;
     case OPTION_GUEST_UID:
         return take_uids(&cli->settings, value) ? -1 : EXIT_USAGE;
+    case OPTION_AGENT_UID:
+        return take_agent_uid(&cli->settings, value) ? -1 : EXIT_USAGE;
     case OPTION_VERBOSE:
         cli->verbose = true;
         return -1;

@@ -37,6 +37,8 @@ struct mediator_settings {
     uint64_t handshake_ns;                     /* for a guest to say HELLO */
     uid_t guest_uids[MEDIATOR_GUEST_UIDS_MAX]; /* who may connect, besides root and ourselves */
     unsigned n_guest_uids;
+    uid_t agent_uid; /* whose peers may say on whose behalf they ask */
+    bool has_agent_uid;
     unsigned spares;        /* workers ahead of time, of each GPU */
     unsigned stray_samples; /* busy without the turn, before the kill; 0: never */
     struct lease_settings lease;

@@ -568,6 +568,73 @@ static void test_quarantine_is_told_before_it_is_answered(void **state)
     guest_close(&guest);
 }
 
+/* The mediator again, with the tests' own user as the agent's, or with another. */
+static void restart_with_agent(struct host *host, unsigned uid)
+{
+    char text[16];
+    const char *const options[] = {"--agent-uid", text, NULL};
+
+    snprintf(text, sizeof(text), "%u", uid);
+    host_kill(&host->mediator, SIGKILL);
+    host_start_mediator(host, options);
+}
+
+#define QUARANTINE_FOR                                                                             \
+    "\"quarantine\", \"args\": {\"vm_id\": 1, \"reason\": \"x\"}, \"on_behalf\": "
+
+static void test_agent_says_for_whom_it_asks(void **state)
+{
+    json_t *result;
+
+    restart_with_agent(*state, getuid());
+    result = admin_ok(*state, QUARANTINE_FOR "\"Ann.o-k_1\"");
+    assert_string_equal(
+        json_string_value(json_object_get(json_object_get(result, "vm"), "quarantined_by")),
+        "agent:Ann.o-k_1");
+    json_decref(result);
+}
+
+static void test_agent_that_names_nobody_is_itself(void **state)
+{
+    json_t *result;
+
+    restart_with_agent(*state, getuid());
+    result = admin_ok(*state, "\"quarantine\", \"args\": {\"vm_id\": 1, \"reason\": \"x\"}");
+    assert_memory_equal(
+        json_string_value(json_object_get(json_object_get(result, "vm"), "quarantined_by")),
+        "uid=", 4);
+    json_decref(result);
+}
+
+static void test_nobody_else_says_for_whom_it_asks(void **state)
+{
+    json_t *reply = admin(*state, QUARANTINE_FOR "\"ann\"");
+
+    assert_string_equal(error_code(reply), "denied");
+    json_decref(reply);
+    restart_with_agent(*state, getuid() + 1);
+    reply = admin(*state, QUARANTINE_FOR "\"ann\"");
+    assert_string_equal(error_code(reply), "denied");
+    json_decref(reply);
+    reply = admin_ok(*state, "\"show-vm\", \"args\": {\"vm_id\": 1}");
+    assert_true(json_is_false(json_object_get(json_object_get(reply, "vm"), "quarantined")));
+    json_decref(reply);
+}
+
+static void test_bad_names_of_the_agent_are_refused(void **state)
+{
+    static const char *const bad[] = {
+        "\"\"", "7", "null", "\"a b\"", "\"a\\u0000\"", "\"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\""};
+
+    restart_with_agent(*state, getuid());
+    for (size_t i = 0; i < VGPU_ARRAY_SIZE(bad); i++) {
+        json_t *reply = admin(*state, QUARANTINE_FOR "%s", bad[i]);
+
+        assert_string_equal(error_code(reply), "invalid");
+        json_decref(reply);
+    }
+}
+
 static void test_quarantine_outlives_the_mediator(void **state)
 {
     struct host *host = *state;
@@ -726,6 +793,10 @@ int main(int argc, char **argv)
         CASE(test_bad_options_are_refused),
         CASE(test_thirty_vms_fit_in_16_mib),
         CASE(test_quarantine_is_told_before_it_is_answered),
+        CASE(test_agent_says_for_whom_it_asks),
+        CASE(test_agent_that_names_nobody_is_itself),
+        CASE(test_nobody_else_says_for_whom_it_asks),
+        CASE(test_bad_names_of_the_agent_are_refused),
         CASE(test_quarantine_outlives_the_mediator),
         CASE(test_show_vm_has_what_is_so_now),
         CASE(test_show_vm_of_nobody_is_refused),

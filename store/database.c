@@ -2,6 +2,7 @@
 #include "store/database.h"
 
 #include <stdarg.h>
+#include <string.h>
 
 static int errno_of(int code)
 {
@@ -168,4 +169,18 @@ json_t *statement_flag(json_t *object, const char *key)
         return object;
     json_decref(object);
     return NULL;
+}
+
+int database_check_sound(sqlite3 *db, struct vgpu_err *err)
+{
+    _cleanup_statement_ sqlite3_stmt *row = NULL;
+    int rc = statement_open(db, &row, err, "PRAGMA quick_check(1)", "");
+
+    if (rc == 0)
+        rc = statement_step(row, err);
+    if (rc < 0)
+        return rc;
+    if (!rc || strcmp(statement_text(row, 0), "ok") != 0)
+        return vgpu_err_set(err, EUCLEAN, "%s", rc ? statement_text(row, 0) : "no answer");
+    return 0;
 }

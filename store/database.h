@@ -53,6 +53,9 @@ int database_run(sqlite3 *db, struct vgpu_err *err, const char *sql, const char 
 int database_integer(sqlite3 *db, int64_t *ret_value, struct vgpu_err *err, const char *sql,
                      const char *types, ...);
 
+/* -EUCLEAN, with what is wrong, unless SQLite finds the file sound. */
+int database_check_sound(sqlite3 *db, struct vgpu_err *err);
+
 /* Text of a column, NULL for SQL NULL; lives until the next step. */
 const char *statement_text(sqlite3_stmt *statement, int column);
 

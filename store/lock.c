@@ -13,8 +13,6 @@
 #include "common/cleanup.h"
 #include "common/clock.h"
 
-#define HOLDER_BYTES 128
-
 /* flock() has no timeout, so a lock that is held is tried again at this interval. */
 #define TRY_INTERVAL_MS 10
 
@@ -39,15 +37,22 @@ static int open_lock_file(const char *path, const char *database_path, struct vg
     return fd;
 }
 
-static int busy(int fd, const char *database_path, struct vgpu_err *err)
+static void read_holder(int fd, char holder[STORE_LOCK_HOLDER_BYTES])
 {
-    char holder[HOLDER_BYTES];
-    ssize_t size = pread(fd, holder, sizeof(holder) - 1, 0);
+    ssize_t size = pread(fd, holder, STORE_LOCK_HOLDER_BYTES - 1, 0);
 
     holder[size > 0 ? size : 0] = '\0';
     holder[strcspn(holder, "\n")] = '\0';
-    return vgpu_err_set(err, EBUSY, "the database %s is in use by %s", database_path,
-                        holder[0] ? holder : "another program");
+    if (!holder[0])
+        strcpy(holder, "another program");
+}
+
+static int busy(int fd, const char *database_path, struct vgpu_err *err)
+{
+    char holder[STORE_LOCK_HOLDER_BYTES];
+
+    read_holder(fd, holder);
+    return vgpu_err_set(err, EBUSY, "the database %s is in use by %s", database_path, holder);
 }
 
 static int acquire(int fd, unsigned wait_ms)
@@ -89,6 +94,28 @@ int store_lock_take(struct store_lock *lock, const char *database_path, const ch
     if (ftruncate(fd, 0) == 0)
         dprintf(fd, "%s (pid %ld)\n", holder, (long)getpid());
     lock->fd = vgpu_steal_fd(&fd);
+    return 0;
+}
+
+int store_lock_holder(const char *database_path, char ret_holder[STORE_LOCK_HOLDER_BYTES],
+                      struct vgpu_err *err)
+{
+    _cleanup_free_ char *path = NULL;
+    _cleanup_close_ int fd = -1;
+
+    ret_holder[0] = '\0';
+    if (asprintf(&path, "%s.lock", database_path) < 0) {
+        path = NULL;
+        return vgpu_err_set(err, ENOMEM, "out of memory");
+    }
+    fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+    if (fd < 0)
+        return errno == ENOENT ? 0
+                               : vgpu_err_set(err, errno, "cannot open the lock file %s: %s", path,
+                                              strerror(errno));
+    /* Shared, so that two who look do not see each other; it is given up with the descriptor. */
+    if (flock(fd, LOCK_SH | LOCK_NB) < 0 && errno == EWOULDBLOCK)
+        read_holder(fd, ret_holder);
     return 0;
 }
 

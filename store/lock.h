@@ -8,6 +8,8 @@
 
 #include "common/err.h"
 
+#define STORE_LOCK_HOLDER_BYTES 128
+
 struct store_lock {
     int fd; /* -1: nothing is held */
 };
@@ -15,6 +17,9 @@ struct store_lock {
 /* Waits for at most wait_ms for another holder; -EBUSY then names it. */
 int store_lock_take(struct store_lock *lock, const char *database_path, const char *holder,
                     unsigned wait_ms, struct vgpu_err *err);
+/* Who holds the lock, as it wrote it; "" if nobody does. Nothing is changed. */
+int store_lock_holder(const char *database_path, char ret_holder[STORE_LOCK_HOLDER_BYTES],
+                      struct vgpu_err *err);
 void store_lock_release(struct store_lock *lock);
 
 #endif

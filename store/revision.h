@@ -9,7 +9,13 @@
 #include "store/database.h"
 
 /* What a command changes one of, by its arguments. */
-enum revision_object { REVISION_NONE, REVISION_VM, REVISION_POOL, REVISION_GPU };
+enum revision_object {
+    REVISION_NONE,
+    REVISION_VM,
+    REVISION_POOL,
+    REVISION_GPU,
+    REVISION_NAMED /* whichever of vm_id, gpu_id and pool is there, in this order */
+};
 
 /*
  * -ESTALE unless the object that call->args names has that revision; the text says who changed what

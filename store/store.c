@@ -83,20 +83,6 @@ static int find_file(const char *path, bool create, char **ret_real, bool *ret_c
     return 0;
 }
 
-static int check_sound(sqlite3 *db, struct vgpu_err *err)
-{
-    _cleanup_statement_ sqlite3_stmt *row = NULL;
-    int rc = statement_open(db, &row, err, "PRAGMA quick_check(1)", "");
-
-    if (rc == 0)
-        rc = statement_step(row, err);
-    if (rc < 0)
-        return rc;
-    if (!rc || strcmp(statement_text(row, 0), "ok") != 0)
-        return vgpu_err_set(err, EUCLEAN, "%s", rc ? statement_text(row, 0) : "no answer");
-    return 0;
-}
-
 /* Looks at the file through a connection that cannot write. */
 static int inspect(const char *path, unsigned wait_ms, int *ret_version, struct vgpu_err *err)
 {
@@ -107,7 +93,7 @@ static int inspect(const char *path, unsigned wait_ms, int *ret_version, struct 
         rc = database_error(db, "open it", err);
     else {
         sqlite3_busy_timeout(db, (int)wait_ms);
-        rc = check_sound(db, err);
+        rc = database_check_sound(db, err);
     }
     if (rc == 0)
         rc = migration_recognise(db, ret_version, err);

@@ -50,7 +50,8 @@ needs_packages()
 }
 
 NEEDS_BUILD="gcc libc6-dev meson ninja-build pkg-config python3 libcmocka-dev libjansson-dev
-    libsqlite3-dev libseccomp-dev libcap-ng-dev uthash-dev liblz4-dev libzstd-dev libpci-dev"
+    libsqlite3-dev libseccomp-dev libcap-ng-dev uthash-dev liblz4-dev libzstd-dev libpci-dev
+    libmicrohttpd-dev libgnutls28-dev python3-jsonschema"
 export NEEDS_BUILD
 
 # For virtual machines: to build QEMU, the guests' image and driver.

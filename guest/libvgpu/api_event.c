@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The driver API: events. */
+#include "common/flag.h"
 #include "cuda/capture.h"
 #include "cuda/cuda_api.h"
 #include "cuda/cuda_send.h"
@@ -9,18 +10,15 @@
 #define KNOWN_FLAGS (CU_EVENT_BLOCKING_SYNC | CU_EVENT_DISABLE_TIMING | CU_EVENT_INTERPROCESS)
 
 /* Two threads may record it at once: the later record counts. */
-static void note_seq(uint32_t handle, bool recorded)
+static void note_seq(const struct guest_thread *thread, uint32_t handle, bool recorded)
 {
-    uint64_t seq = thread_peek()->last_seq;
-    struct event_object *event;
+    struct event_object *event = object_at(CUDA_KIND_EVENT, handle);
 
-    guest_lock();
-    event = object_at(CUDA_KIND_EVENT, handle);
-    if (event && event->seq < seq) {
-        event->seq = seq;
-        event->recorded |= recorded;
-    }
-    guest_unlock();
+    if (!event)
+        return;
+    if (recorded && !vgpu_flag_get(&event->recorded))
+        vgpu_flag_set(&event->recorded, 1);
+    vgpu_raise_u64(&event->seq, thread->last_seq);
 }
 
 CUresult cuEventCreate(CUevent *phEvent, unsigned int Flags)
@@ -49,7 +47,7 @@ CUresult cuEventCreate(CUevent *phEvent, unsigned int Flags)
         return CUDA_ERROR_OUT_OF_MEMORY;
     result = cuda_send_event_create(guest_sender(), &args);
     if (result == CUDA_SUCCESS) {
-        note_seq(args.event, false);
+        note_seq(thread, args.event, false);
         *phEvent = (CUevent)(uintptr_t)args.event;
         return CUDA_SUCCESS;
     }
@@ -94,7 +92,7 @@ CUresult cuEventRecordWithFlags(CUevent hEvent, CUstream hStream, unsigned int f
     if (result == CUDA_SUCCESS)
         result = cuda_send_event_record(guest_sender(), &args);
     if (result == CUDA_SUCCESS)
-        note_seq(args.event, true);
+        note_seq(thread, args.event, true);
     return result;
 }
 

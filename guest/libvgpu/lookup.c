@@ -3,7 +3,9 @@
 
 #include <string.h>
 
+#include "common/flag.h"
 #include "cuda/library.h"
+#include "ring/pages.h"
 
 /* Copies a live object out, so that the caller need not hold the lock. */
 static bool find(enum cuda_kind kind, const void *value, void *copy, size_t bytes)
@@ -34,20 +36,29 @@ static bool is_default(const struct guest_thread *thread, CUstream stream, uint3
 
 CUresult lookup_stream(const struct guest_thread *thread, CUstream stream, uint32_t *ret_handle)
 {
-    struct stream_object found;
+    const struct stream_object *found;
 
     if (is_default(thread, stream, ret_handle))
         return CUDA_SUCCESS;
-    if (!find(CUDA_KIND_STREAM, stream, &found, sizeof(found)))
+    found = object_find(CUDA_KIND_STREAM, stream);
+    if (!found)
         return CUDA_ERROR_INVALID_HANDLE;
-    *ret_handle = found.head.handle;
+    *ret_handle = found->head.handle;
     return CUDA_SUCCESS;
 }
 
 CUresult lookup_event(CUevent event, struct event_object *ret)
 {
-    return find(CUDA_KIND_EVENT, event, ret, sizeof(*ret)) ? CUDA_SUCCESS
-                                                           : CUDA_ERROR_INVALID_HANDLE;
+    const struct event_object *found = object_find(CUDA_KIND_EVENT, event);
+
+    if (!found)
+        return CUDA_ERROR_INVALID_HANDLE;
+    ret->head = found->head;
+    ret->flags = found->flags;
+    /* In this order: a record raises them in the other one. */
+    ret->seq = page_load_u64(&found->seq);
+    ret->recorded = vgpu_flag_get(&found->recorded);
+    return CUDA_SUCCESS;
 }
 
 CUresult lookup_event_on(const struct guest_thread *thread, CUevent event, CUstream stream,
@@ -56,10 +67,8 @@ CUresult lookup_event_on(const struct guest_thread *thread, CUevent event, CUstr
     bool plain = is_default(thread, stream, ret_stream), good;
     uint32_t context = thread_context(thread);
     const struct stream_object *found;
-    const struct event_object *object;
+    const struct event_object *object = object_find(CUDA_KIND_EVENT, event);
 
-    guest_lock();
-    object = object_find(CUDA_KIND_EVENT, event);
     found = plain ? NULL : object_find(CUDA_KIND_STREAM, stream);
     if (found) {
         *ret_stream = found->head.handle;
@@ -68,7 +77,6 @@ CUresult lookup_event_on(const struct guest_thread *thread, CUevent event, CUstr
     good = object && (plain || found) && object->head.context == context;
     if (good)
         *ret_event = object->head.handle;
-    guest_unlock();
     return good ? CUDA_SUCCESS : CUDA_ERROR_INVALID_HANDLE;
 }
 

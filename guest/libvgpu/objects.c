@@ -10,19 +10,22 @@
 #define SLAB_OBJECTS 64u
 #define SLABS        1024u
 
-struct slot {
-    uint16_t generation;
-    uint16_t live;
-};
+/*
+ * Of each index: its generation, and whether there is an object. A flag, as it is read without the
+ * lock too; what an object is made of is written before.
+ */
+#define SLOT(generation, live) ((generation) << 1 | (live))
+#define SLOT_GENERATION(slot)  ((slot) >> 1)
+#define SLOT_IS_LIVE(slot)     ((slot)&1u)
 
 struct table {
     const uint32_t most;
     const size_t object_bytes;
-    struct slot *slots;
+    uint32_t *slots;
     uint8_t *slabs[SLABS]; /* SLAB_OBJECTS objects each */
     uint32_t *free;        /* indices that were used before */
     uint32_t free_count;
-    uint32_t used; /* indices below this were used at least once */
+    uint32_t used; /* flag: indices below this were used at least once */
 };
 
 static struct table tables[CUDA_KINDS] = {
@@ -41,6 +44,16 @@ _Static_assert(CUDA_MAX_EVENTS <= SLABS * SLAB_OBJECTS && CUDA_MAX_MEMORYS <= SL
                "the largest tables have slabs enough");
 
 static uint32_t contexts_ended;
+
+static bool is_live(const struct table *table, uint32_t index)
+{
+    return SLOT_IS_LIVE(vgpu_flag_get(&table->slots[index]));
+}
+
+static void set_live(struct table *table, uint32_t index, uint32_t live)
+{
+    vgpu_flag_set(&table->slots[index], SLOT(SLOT_GENERATION(table->slots[index]), live));
+}
 
 static void *object_in(const struct table *table, uint32_t index)
 {
@@ -71,15 +84,15 @@ void *object_new(enum cuda_kind kind, uint32_t context)
     index = table->free_count > 0 ? table->free[table->free_count - 1] : table->used;
     if (!make_room(table, index))
         return NULL;
+    object = object_in(table, index);
+    memset(object, 0, table->object_bytes);
+    object->handle = VGPU_HANDLE(kind, SLOT_GENERATION(table->slots[index]), index);
+    object->context = context;
     if (table->free_count > 0)
         table->free_count--;
     else
-        table->used++;
-    object = object_in(table, index);
-    memset(object, 0, table->object_bytes);
-    object->handle = VGPU_HANDLE(kind, table->slots[index].generation, index);
-    object->context = context;
-    table->slots[index].live = 1;
+        vgpu_flag_set(&table->used, table->used + 1);
+    set_live(table, index, 1);
     return object;
 }
 
@@ -88,9 +101,8 @@ void *object_at(enum cuda_kind kind, uint32_t handle)
     const struct table *table = &tables[kind];
     uint32_t index = VGPU_HANDLE_INDEX(handle);
 
-    if (VGPU_HANDLE_KIND(handle) != (uint32_t)kind || index >= table->used ||
-        !table->slots[index].live ||
-        table->slots[index].generation != VGPU_HANDLE_GENERATION(handle))
+    if (VGPU_HANDLE_KIND(handle) != (uint32_t)kind || index >= vgpu_flag_get(&table->used) ||
+        vgpu_flag_get(&table->slots[index]) != SLOT(VGPU_HANDLE_GENERATION(handle), 1u))
         return NULL;
     return object_in(table, index);
 }
@@ -136,7 +148,7 @@ uint32_t objects_contexts_ended(void)
 
 static void end_life(enum cuda_kind kind, uint32_t index)
 {
-    tables[kind].slots[index].live = 0;
+    set_live(&tables[kind], index, 0);
     if (kind == CUDA_KIND_CONTEXT)
         vgpu_flag_set(&contexts_ended, contexts_ended + 1);
 }
@@ -147,7 +159,8 @@ static void drop_index(enum cuda_kind kind, uint32_t index)
 
     release(kind, object_in(table, index));
     end_life(kind, index);
-    table->slots[index].generation = (table->slots[index].generation + 1) & 0xfffu;
+    vgpu_flag_set(&table->slots[index],
+                  SLOT((SLOT_GENERATION(table->slots[index]) + 1) & 0xfffu, 0u));
     table->free[table->free_count++] = index;
 }
 
@@ -164,7 +177,7 @@ void object_suspend(enum cuda_kind kind, uint32_t handle)
 
 void object_revive(enum cuda_kind kind, uint32_t handle)
 {
-    tables[kind].slots[VGPU_HANDLE_INDEX(handle)].live = 1;
+    set_live(&tables[kind], VGPU_HANDLE_INDEX(handle), 1);
 }
 
 void objects_suspend_all(enum cuda_kind kind)
@@ -181,7 +194,7 @@ void objects_drop_context(uint32_t context)
         for (uint32_t i = 0; i < table->used; i++) {
             const struct object *object = object_in(table, i);
 
-            if (table->slots[i].live && object->context == context)
+            if (is_live(table, i) && object->context == context)
                 drop_index((enum cuda_kind)kind, i);
         }
     }
@@ -194,7 +207,7 @@ void objects_drop_module(uint32_t module)
     for (uint32_t i = 0; i < table->used; i++) {
         const struct function_object *function = object_in(table, i);
 
-        if (table->slots[i].live && function->module == module)
+        if (is_live(table, i) && function->module == module)
             drop_index(CUDA_KIND_FUNCTION, i);
     }
 }
@@ -206,7 +219,7 @@ struct function_object *object_function(uint32_t module, const char *name)
     for (uint32_t i = 0; i < table->used; i++) {
         struct function_object *function = object_in(table, i);
 
-        if (table->slots[i].live && function->module == module && function->name &&
+        if (is_live(table, i) && function->module == module && function->name &&
             strcmp(function->name, name) == 0)
             return function;
     }
@@ -217,6 +230,6 @@ void objects_reset(void)
 {
     for (int kind = 1; kind < CUDA_KINDS; kind++)
         for (uint32_t i = 0; i < tables[kind].used; i++)
-            if (tables[kind].slots[i].live)
+            if (is_live(&tables[kind], i))
                 drop_index((enum cuda_kind)kind, i);
 }

@@ -3,9 +3,9 @@
  * What the program's handles stand for. The guest names its objects: index and generation under the
  * named maximum of cuda.spec; a CUDA handle is the wire's handle, cast to a pointer.
  *
- * All functions are called with the guest's lock held (guest.h). An object's memory stays where it
- * is for ever, so that a program that races with its own destroy reads a dead object, never freed
- * memory.
+ * All functions are called with the guest's lock held (guest.h), unless they say otherwise. An
+ * object's memory stays where it is for ever, so that a program that races with its own destroy
+ * reads a dead object, never freed memory.
  */
 #ifndef VGPU_LIBVGPU_OBJECTS_H
 #define VGPU_LIBVGPU_OBJECTS_H
@@ -74,8 +74,9 @@ struct stream_object {
 struct event_object {
     struct object head;
     unsigned flags;
-    bool recorded;
-    uint64_t seq; /* of its last record; of its creation if there is none */
+    /* Both are read and raised without the lock. seq: of its last record, or of its creation. */
+    uint32_t recorded; /* flag */
+    uint64_t seq;
 };
 
 struct pool_object {
@@ -108,7 +109,10 @@ struct link_object {
 /* A new object, zeroed but for its handle; NULL if the maximum is reached or memory is out. */
 void *object_new(enum cuda_kind kind, uint32_t context);
 
-/* The live object behind a value that the program gave, or NULL. */
+/*
+ * The live object behind a value that the program gave, or NULL. Without the lock too, for members
+ * that do not change, or are flags.
+ */
 void *object_find(enum cuda_kind kind, const void *value);
 void *object_at(enum cuda_kind kind, uint32_t handle);
 

@@ -126,6 +126,72 @@ static void test_snapshot_of_nothing_is_not_believed(void **state)
     end(&host);
 }
 
+/* One event recorded by two threads, beside one that makes and ends others. */
+
+static CUevent shared;
+static uint32_t shared_handle;         /* the same, for the worker */
+static uint64_t last_record_of_shared; /* the highest number of a record of it */
+
+static bool note_records(struct fake_host *host, const struct vgpu_record *record)
+{
+    const struct cuda_op_event_record *op = (const void *)record;
+
+    if (record->op == CUDA_OP_EVENT_RECORD && op->event == page_load_u32(&shared_handle))
+        page_store_u64(&last_record_of_shared, record->seq);
+    return false;
+}
+
+static void *record_shared(void *argument)
+{
+    assert_ok(cuCtxSetCurrent(argument));
+    for (int i = 0; i < 500; i++) {
+        assert_ok(cuEventRecord(shared, NULL));
+        assert_int_equal(cuEventQuery(shared), CUDA_ERROR_NOT_READY);
+    }
+    return NULL;
+}
+
+static void *make_others(void *argument)
+{
+    CUevent event;
+
+    assert_ok(cuCtxSetCurrent(argument));
+    for (int i = 0; i < 500; i++) {
+        assert_ok(cuEventCreate(&event, 0));
+        assert_ok(cuEventRecord(event, NULL));
+        assert_ok(cuEventDestroy(event));
+    }
+    return NULL;
+}
+
+static void test_snapshot_last_of_two_threads_records_counts(void **state)
+{
+    struct fake_host host = {.on_record = note_records};
+    pthread_t threads[3];
+    CUcontext context;
+    uint64_t last;
+
+    open_host(&host);
+    assert_ok(cuCtxGetCurrent(&context));
+    assert_ok(cuEventCreate(&shared, 0));
+    page_store_u32(&shared_handle, (uint32_t)(uintptr_t)shared);
+    assert_ok(cuEventRecord(shared, NULL));
+    tell_settled(1);
+    for (int i = 0; i < 3; i++)
+        assert_int_equal(
+            pthread_create(&threads[i], NULL, i < 2 ? record_shared : make_others, context), 0);
+    for (int i = 0; i < 3; i++)
+        pthread_join(threads[i], NULL);
+    last_record();
+    last = page_load_u64(&last_record_of_shared);
+    assert_true(last > 1000);
+    tell_event(shared, last - 1);
+    assert_int_equal(cuEventQuery(shared), CUDA_ERROR_NOT_READY);
+    tell_event(shared, last);
+    assert_ok(cuEventQuery(shared));
+    end(&host);
+}
+
 static void test_snapshot_event_word(void **state)
 {
     struct fake_host host = {0};
@@ -505,6 +571,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(test_snapshot_settled_answers_waits_and_queries),
         cmocka_unit_test(test_snapshot_one_record_more_is_asked_for),
         cmocka_unit_test(test_snapshot_event_word),
+        cmocka_unit_test(test_snapshot_last_of_two_threads_records_counts),
         cmocka_unit_test(test_snapshot_event_recorded_anew),
         cmocka_unit_test(test_snapshot_event_index_is_used_again),
         cmocka_unit_test(test_snapshot_error_is_asked_for),

@@ -127,6 +127,21 @@ def test_e2e_scan_is_made_again_at_the_next_start():
         works(stack, 1)
 
 
+def test_e2e_scan_waits_for_a_driver_that_is_loaded_later():
+    machine = Machine()
+    machine.plug('0000:10:00.0', 'nvidia')
+    stack = machine.stack()
+    library, stack.nvml = stack.nvml, machine.path('libnvidia-ml.so.1')
+    with stack:
+        result = stack.admin_json('scan-gpus')
+        assert 'cannot load NVML' in result['nvml_error'], result
+        assert [gpu['source'] for gpu in result['gpus']] == ['pci'], result
+        os.symlink(library, stack.nvml)
+        gpus = await_gpus(stack, 3)
+        assert [gpu['source'] for gpu in gpus] == ['pci', 'nvml', 'nvml'], gpus
+        assert [gpu['state'] for gpu in gpus] == ['missing', 'present', 'present'], gpus
+
+
 def test_e2e_scan_shows_a_card_that_vfio_has():
     machine = Machine()
     machine.plug('0000:10:00.0', 'nvidia')
