@@ -189,7 +189,7 @@ def test_panel_a_choice_in_the_table_survives_a_conflict():
 def test_panel_limits_of_health_conflict_as_well():
     with host(1) as mock:
         BROWSER.open(mock.url, 'admin-token', '/health')
-        BROWSER.click('Change the limit: GPU temperature')
+        BROWSER.click('Change the limit temperature')
         BROWSER.type('value', '80')
         mock.model.thresholds['temperature']['value'] = 70.0
         BROWSER.click('See what will happen', 'dialog')

@@ -23,8 +23,9 @@ import {
   toInput,
 } from './fields.js';
 import { formatRanges, parseRanges } from './ranges.js';
-import { plural } from './format.js';
+import { plural, unitText } from './format.js';
 
+const RESET_MS = 70000; // the mediator answers after 50 s at most
 const POLICY_HELP =
   'Fair shares: GPU time in proportion to priority and weight. ' +
   'Strict priority: high before medium before low.';
@@ -617,7 +618,8 @@ export function resume(gpu) {
     ready: true,
     intro: `It takes work again.${reason ? ` It was drained for: ${reason}` : ''}`,
     requests: () => [{ method: 'DELETE', path: gpuPath(gpu.gpu_id, '/drain') }],
-    nothing: 'It is not drained.',
+    nothing: 'It is not drained. Errors that it had so far no longer count against it.',
+    runAnyway: true,
     done: () => `GPU ${gpu.gpu_id} takes work again`,
     undo: () => drain(gpu, reason || 'resumed by mistake'),
   };
@@ -648,6 +650,7 @@ export function resetGpu(gpu) {
       {
         method: 'POST',
         path: gpuPath(gpu.gpu_id, '/reset'),
+        timeoutMs: RESET_MS,
         body: { uuid: parseField(fields[0], values.uuid) },
       },
     ],
@@ -689,8 +692,9 @@ function scanWords(result) {
 
 /** threshold: as GET answers it, with its etag. */
 export function setThreshold(threshold) {
+  const unit = unitText(threshold.unit);
   const fields = [
-    { name: 'value', label: 'Limit', kind: 'decimal', unit: threshold.unit, min: 0, max: 1e9 },
+    { name: 'value', label: 'Limit', kind: 'decimal', unit, min: 1, max: 1e9 },
     {
       name: 'action',
       label: 'What happens beyond it',
@@ -711,7 +715,7 @@ export function setThreshold(threshold) {
     values,
     ready,
     base: inputsOf(fields, base),
-    intro: `Without a change of yours: ${threshold.default_value} ${threshold.unit}.`,
+    intro: `It is reached at this value and above; the default is ${threshold.default_value} ${unit}.`,
     requests: (now) => [{ method: 'PUT', path, body: parsed(fields, now), ifMatch: base.etag }],
     conflict: {
       load: () => get(path),
@@ -721,7 +725,7 @@ export function setThreshold(threshold) {
     done: () => `${title}: done`,
     undo: (results) => spec(`Undo: ${title}`, results[0], inputsOf(fields, base), true),
   });
-  return spec(`Health limit: ${threshold.title}`, threshold, inputsOf(fields, threshold), false);
+  return spec(`Limit ${threshold.name}: ${threshold.title}`, threshold, inputsOf(fields, threshold), false);
 }
 
 /** Sends all requests of a spec in order; on failure the error has `made`, how many were done. */

@@ -72,7 +72,7 @@ async function answer(path, request, signal) {
       method,
       headers: headersOf(request),
       body: body === undefined ? undefined : JSON.stringify(body),
-      signal: signal ?? AbortSignal.timeout(TIMEOUT_MS),
+      signal: signal ?? AbortSignal.timeout(request.timeoutMs ?? TIMEOUT_MS),
       cache: 'no-store',
       credentials: 'omit',
       redirect: 'error',
@@ -94,7 +94,7 @@ async function replyOf(response) {
   return Object.defineProperty(body, 'etag', { value: response.headers.get('ETag') });
 }
 
-/** request: {method, path, body, ifMatch, ifNoneMatch}; the parsed reply, its ETag in `etag`. */
+/** request: {method, path, body, ifMatch, ifNoneMatch, timeoutMs}; the parsed reply, its ETag in `etag`. */
 export async function send(request, { dryRun = false, signal } = {}) {
   const path = dryRun
     ? `${request.path}${request.path.includes('?') ? '&' : '?'}dry_run=true`

@@ -2,7 +2,7 @@
 // Health of all GPUs side by side, and the limits that say what counts as healthy.
 import { html, useEffect, useState } from './lib.js';
 import { Alert, ChangeButton, Empty, GpuState } from './ui.js';
-import { clock, count, figure } from './format.js';
+import { clock, count, figure, unitText } from './format.js';
 import { get } from './api.js';
 import * as actions from './actions.js';
 import * as store from './store.js';
@@ -55,14 +55,14 @@ const ACTIONS = {
 };
 
 function Threshold({ item }) {
-  return html`<tr role="row"><th role="rowheader" scope="row">${item.title}</th>
+  return html`<tr role="row"><th role="rowheader" scope="row">${item.title}<small><code>${item.name}</code></small></th>
     <td role="cell" data-label="Limit"
-      class="number">${`${item.value} ${item.unit}`}${
+      class="number">${`${item.value} ${unitText(item.unit)}`}${
         item.is_default ? null : html`<small>default ${item.default_value}</small>`
       }</td>
     <td role="cell" data-label="Beyond it">${ACTIONS[item.action] ?? item.action}</td>
     <td role="cell" class="row-actions"><${ChangeButton} role="admin"
-      label=${`Change the limit: ${item.title}`}
+      label=${`Change the limit ${item.name}`}
       spec=${async () => actions.setThreshold(await get(`/thresholds/${item.name}`))}>Change<//>
       </td></tr>`;
 }

@@ -8,6 +8,7 @@ import {
   Empty,
   GpuState,
   Meter,
+  canResume,
   gpuState,
   needsAttention,
   vmLink,
@@ -77,7 +78,7 @@ function poolsWithoutGpu() {
 function gpuTrouble(gpu) {
   const state = gpuState(gpu);
   if (state === 'missing') return 'is missing: it was here at an earlier scan';
-  if (state === 'draining') return `is drained: ${gpu.drain_reason ?? 'nothing new starts on it'}`;
+  if (gpu.drained) return `is drained: ${gpu.drain_reason ?? 'nothing new starts on it'}`;
   return gpu.health?.reasons?.join('; ') || `is ${state}`;
 }
 
@@ -95,7 +96,7 @@ function Attention() {
         gpu.pools.length ? html`<small>Pools that suffer: ${gpu.pools.join(', ')}</small>` : null
       }</span>
       ${
-        gpu.drained ? html`<${ChangeButton} spec=${() => actions.resume(gpu)}>Resume<//>` : null
+        canResume(gpu) && html`<${ChangeButton} spec=${() => actions.resume(gpu)}>Resume<//>`
       }</li>`,
     )}
     ${starved.map(
@@ -207,12 +208,15 @@ const GpuCard = memo(({ gpu, pools, role }) => {
         label=${`Assign pools to GPU ${gpu.gpu_id}`}>Assign pools<//>`
       }
       ${
-        gpu.drained
-          ? html`<${ChangeButton} spec=${() => actions.resume(gpu)}
-          label=${`Resume GPU ${gpu.gpu_id}`}>Resume<//>`
-          : usable &&
-            html`<${ChangeButton} spec=${() => actions.drain(gpu)}
+        usable &&
+        !gpu.drained &&
+        html`<${ChangeButton} spec=${() => actions.drain(gpu)}
           label=${`Drain GPU ${gpu.gpu_id}`}>Drain<//>`
+      }
+      ${
+        canResume(gpu) &&
+        html`<${ChangeButton} spec=${() => actions.resume(gpu)}
+          label=${`Resume GPU ${gpu.gpu_id}`}>Resume<//>`
       }</div>
     <${GpuDetails} gpu=${gpu} /></article>`;
 });

@@ -39,11 +39,13 @@ const GPU_STATES = {
 /** The worst that any source says of a GPU (row of store.gpuRows). */
 export function gpuState(gpu) {
   if (gpu.state === 'missing') return 'missing';
-  if (gpu.source === 'pci') return 'driverless';
-  if (gpu.drained) return 'draining';
-  if (gpu.health && gpu.health.state !== 'unknown') return gpu.health.state;
-  return gpu.live?.state ?? 'unknown';
+  if (gpu.source === 'pci' || gpu.live?.state === 'no-driver') return 'driverless';
+  const told = [gpu.health?.state, gpu.live?.state].find((state) => state && state !== 'unknown');
+  return gpu.drained && ['ok', 'warning', undefined].includes(told) ? 'draining' : told ?? 'unknown';
 }
+
+/** Whether resuming it does something: ends a drain, or forgets errors that count against it. */
+export const canResume = (gpu) => gpu.drained || ['draining', 'unhealthy'].includes(gpuState(gpu));
 
 export function GpuState({ gpu }) {
   const [tone, icon, text] = GPU_STATES[gpuState(gpu)] ?? GPU_STATES.unknown;
