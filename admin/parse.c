@@ -354,8 +354,8 @@ static void print_option(const char *name, const char *metavar, bool bare, const
 {
     char left[64];
 
-    snprintf(left, sizeof(left), "--%s%s%s%s%s", name, bare ? "[" : "", metavar ? "=" : "",
-             metavar ? metavar : "", bare ? "]" : "");
+    snprintf(left, sizeof(left), "--%s%s%s%s%s", name, bare && metavar ? "[" : "",
+             metavar ? "=" : "", metavar ? metavar : "", bare && metavar ? "]" : "");
     printf("  %-*s %s\n", HELP_COLUMN, left, help);
 }
 

@@ -67,13 +67,23 @@ static bool cut_unit(char *name, const char *unit)
     return true;
 }
 
+static void show_time_ns(double ns, char text[SHOW_BYTES])
+{
+    if (ns < 1e6)
+        snprintf(text, SHOW_BYTES, "%.3f us", ns / 1e3);
+    else if (ns < 1e9)
+        snprintf(text, SHOW_BYTES, "%.3f ms", ns / 1e6);
+    else
+        snprintf(text, SHOW_BYTES, "%.3f s", ns / 1e9);
+}
+
 /* By the unit in its name, which the text has instead. */
 static void show_live(char *name, const json_t *value, char text[SHOW_BYTES])
 {
     if (json_is_number(value) && cut_unit(name, "_bytes"))
         show_bytes(value, text);
     else if (json_is_number(value) && cut_unit(name, "_ns"))
-        snprintf(text, SHOW_BYTES, "%.3f s", json_number_value(value) / 1e9);
+        show_time_ns(json_number_value(value), text);
     else if (json_is_boolean(value))
         snprintf(text, SHOW_BYTES, "%s", json_is_true(value) ? "yes" : "no");
     else

@@ -91,9 +91,10 @@ static json_t *offline_vm(const json_t *vm)
     static const char *const known[] = {
         "vm_id", "uuid", "name", "pool", "priority", "weight", "quarantine_reason", NULL};
     static const char *const live[] = {
-        "state",       "gpu_id",      "channels",     "connections", "memory_bytes", "queue_depth",
-        "jobs_done",   "jobs_failed", "jobs_refused", "gpu_time_ns", "wait_ns",      "share",
-        "entitlement", "memory",      "faults",       "refused_by",  "held_by",      NULL};
+        "state",        "gpu_id",          "channels",    "connections", "memory_bytes",
+        "queue_depth",  "submission_rate", "mean_job_ns", "jobs_done",   "jobs_failed",
+        "jobs_refused", "gpu_time_ns",     "wait_ns",     "share",       "entitlement",
+        "memory",       "faults",          "refused_by",  "held_by",     NULL};
     json_t *row = json_object();
 
     take(row, vm, known);

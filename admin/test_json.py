@@ -84,6 +84,7 @@ STATUS = {
     "vms": [{"vm_id": 1, "uuid": None, "name": "web", "pool": "A", "priority": "high",
              "weight": 50.0, "quarantine_reason": None, "state": "running", "gpu_id": 0, "channels": 1,
              "connections": 1, "memory_bytes": 6, "queue_depth": 2,
+             "submission_rate": 12.5, "mean_job_ns": 4000,
              "jobs_done": 3, "jobs_failed": 0, "jobs_refused": 0, "gpu_time_ns": 4, "wait_ns": 5,
              "share": 1.0, "entitlement": 1.0, "faults": 2,
              "refused_by": {"rate": 1, "depth": 0, "bytes": 0, "quarantine": 0},
@@ -205,6 +206,41 @@ class Json(unittest.TestCase):
                     "grace_us": 1000, "max_wait_ms": 1000, "urgency_us": 2000}
         self.assertEqual({key: pool[key] for key in expected}, expected)
 
+    def test_gpus_are_drained_and_thresholds_set(self):
+        self.configure()
+        gpu = self.run_json("drain-gpu", "0", "--reason=new fans")["gpu"]
+        self.assertEqual((gpu["drained"], gpu["drain_reason"]), (True, "new fans"))
+        self.assertFalse(self.run_json("resume-gpu", "0")["gpu"]["drained"])
+        rule = self.run_json("set-threshold", "temperature-hot", "80.5", "drain")["threshold"]
+        self.assertEqual((rule["value"], rule["action"], rule["is_default"]), (80.5, "drain", False))
+        self.assertIn(rule, self.run_json("list-thresholds")["thresholds"])
+
+    def test_health_of_a_mediator_is_passed_on_whole(self):
+        unknown = {key: None for key, schema in
+                   load("health.json")["properties"]["gpus"]["items"]["properties"].items()
+                   if "null" in schema["type"]}
+        gpu = {"gpu_id": 0, "uuid": "GPU-1", "model": "M", "state": "stopped", "since": 5,
+               "reasons": ["temperature: 91 C, the limit is 90 C (temperature-hot)"], "resets": 0}
+        known = {**unknown, **gpu, "temperature": 91, "power_w": 75.5, "throttle": ["thermal"],
+                 "ecc_corrected": 1, "remap_pending": False, "last_xid": 48, "sampled": 7}
+        for row in ({**unknown, **gpu}, known):
+            result = {"gpus": [row]}
+            self.assertEqual(self.answer_of_a_mediator(result, "health"), result)
+            os.unlink(os.path.join(self.directory.name, "admin.sock"))
+
+    def test_reset_of_a_mediator_is_passed_on(self):
+        self.assertEqual(self.answer_of_a_mediator({"gpu_id": 3}, "reset-gpu", "3", "--yes"),
+                         {"gpu_id": 3})
+
+    def test_what_only_a_mediator_knows_or_does_fails_without_one(self):
+        for arguments in (("health",), ("reset-gpu", "0", "--yes"), ("reset-gpu", "0")):
+            done = subprocess.run(
+                [PROGRAM, "--database", os.path.join(self.directory.name, "vgpu.db"), "--create",
+                 *arguments], env={**os.environ, "VGPU_RUN_DIR": self.directory.name},
+                stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
+            self.assertEqual(done.returncode, 1)
+            self.assertIn("--yes" if len(arguments) == 2 else "no mediator", done.stderr)
+
     def test_lists_of_an_empty_store(self):
         for command in ("list-vms", "list-gpus", "list-pools", "status"):
             self.run_json(command)
@@ -231,6 +267,25 @@ class Json(unittest.TestCase):
     def test_status_of_a_mediator_is_passed_on_whole(self):
         self.assertEqual(self.answer_of_a_mediator(STATUS, "status"), STATUS)
 
+    def test_metrics_of_a_mediator_are_those_that_it_names(self):
+        page = {"format": 1, "boot": "b", "next_vm": None,
+                "columns": {"global": ["vgpu_mediator_uptime_seconds"], "gpus": [], "pools": [],
+                            "vms": ["vgpu_vm_refused_jobs_total/depth", "vgpu_of_another_time",
+                                    "vgpu_job_run_seconds/launch"]},
+                "global": [["0.1.0", 1500000000]],
+                "vms": [[7, "A", "high", 3, 4, [2, 3000, 1000, 2000, 2000]]]}
+        found = {}
+        for metric in self.answer_of_a_mediator(page, "metrics")["metrics"]:
+            for series in metric["series"]:
+                labels = series.pop("labels")
+                found[metric["name"], labels.get("vm"), labels.get("reason")] = series
+        self.assertEqual(found, {
+            ("vgpu_mediator_uptime_seconds", None, None): {"value": 1.5},
+            ("vgpu_vm_refused_jobs_total", "7", "depth"): {"value": 3},
+            ("vgpu_job_run_seconds", "7", None): {
+                "count": 2, "sum": 0.000003,
+                "quantiles": {"0.5": 0.000001, "0.95": 0.000002, "0.99": 0.000002}}})
+
     def test_show_vm_has_what_a_mediator_knows(self):
         self.configure()
         shown = self.run_json("show-vm", "web")
@@ -248,7 +303,7 @@ class Json(unittest.TestCase):
         output = subprocess.run([PROGRAM, "--help"], capture_output=True, check=True, text=True)
         listed = output.stdout.split("commands:\n")[1].split("\n\n")[0]
         commands = {line.split()[0] for line in listed.splitlines()}
-        schemas = {name[:-5] for name in os.listdir(SCHEMAS)} - {"affected-pool", "change", "gpu", "pool", "vm"}
+        schemas = {name[:-5] for name in os.listdir(SCHEMAS)} - {"affected-pool", "change", "gpu", "pool", "threshold", "vm"}
         self.assertEqual(commands, schemas)
 
     def test_the_check_itself_refuses(self):

@@ -7,7 +7,7 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
-#include <vgpu/lease.h>
+#include <vgpu/times.h>
 
 #include "common/cleanup.h"
 
@@ -56,8 +56,10 @@ int channel_check_fds(const int *fds, const struct vgpu_channel_geometry *geomet
     for (int i = 0; i < VGPU_CHANNEL_FDS && rc == 0; i++) {
         if (i == VGPU_FD_MEMORY)
             rc = check_memory(fds[i], fd_names[i], geometry->total_bytes, err);
-        else if (i == VGPU_FD_LEASE || i == VGPU_FD_REPORT)
+        else if (i == VGPU_FD_LEASE)
             rc = check_memory(fds[i], fd_names[i], VGPU_LEASE_BYTES, err);
+        else if (i == VGPU_FD_REPORT)
+            rc = check_memory(fds[i], fd_names[i], VGPU_REPORT_BYTES, err);
         else
             rc = check_eventfd(fds[i], fd_names[i], err);
     }

@@ -21,7 +21,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 #include <vgpu/launch.h>
-#include <vgpu/lease.h>
+#include <vgpu/times.h>
 
 #include <cmocka.h>
 
@@ -155,10 +155,10 @@ void make_fds(struct fixture *f)
 
     close_fds(f);
     for (int i = 0; i < VGPU_CHANNEL_FDS; i++)
-        f->fds[i] = i == VGPU_FD_MEMORY ? make_memory(TOTAL_BYTES, SEALS, 0600)
-                    : i == VGPU_FD_LEASE || i == VGPU_FD_REPORT
-                        ? make_memory(VGPU_LEASE_BYTES, SEALS, 0600)
-                        : eventfd(0, EFD_CLOEXEC);
+        f->fds[i] = i == VGPU_FD_MEMORY   ? make_memory(TOTAL_BYTES, SEALS, 0600)
+                    : i == VGPU_FD_LEASE  ? make_memory(VGPU_LEASE_BYTES, SEALS, 0600)
+                    : i == VGPU_FD_REPORT ? make_memory(VGPU_REPORT_BYTES, SEALS, 0600)
+                                          : eventfd(0, EFD_CLOEXEC);
     f->report = mmap(NULL, 4096, PROT_READ, MAP_SHARED, f->fds[VGPU_FD_REPORT], 0);
     page = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED, f->fds[VGPU_FD_MEMORY], 0);
     page->magic = VGPU_MAGIC;

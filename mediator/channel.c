@@ -15,6 +15,7 @@
 #include "common/cleanup.h"
 #include "common/clock.h"
 #include "common/overflow.h"
+#include "mediator/times.h"
 #include "ring/pages.h"
 
 /* In flight per channel while others wait, and taken in by a channel without limits. */
@@ -111,7 +112,7 @@ static int make_fds(struct channel *channel, bool mirrored)
     fds[VGPU_FD_MEMORY] =
         make_memory("vgpu-channel", channel->geometry.total_bytes, &page, sizeof(page));
     fds[VGPU_FD_LEASE] = make_memory("vgpu-lease", VGPU_LEASE_BYTES, &lease, sizeof(lease));
-    fds[VGPU_FD_REPORT] = make_memory("vgpu-report", VGPU_LEASE_BYTES, "", 1);
+    fds[VGPU_FD_REPORT] = make_memory("vgpu-report", VGPU_REPORT_BYTES, "", 1);
     fds[VGPU_FD_SUBMIT_KICK] = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     fds[VGPU_FD_COMPLETE_KICK] = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     fds[VGPU_FD_LEASE_KICK] = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
@@ -128,10 +129,13 @@ static int map_pages(struct channel *channel, struct vgpu_err *err)
     void *lease = mmap(NULL, VGPU_LEASE_BYTES, PROT_READ | PROT_WRITE, MAP_SHARED,
                        channel->fds[VGPU_FD_LEASE], 0);
     void *report =
-        mmap(NULL, VGPU_LEASE_BYTES, PROT_READ, MAP_SHARED, channel->fds[VGPU_FD_REPORT], 0);
+        mmap(NULL, VGPU_REPORT_BYTES, PROT_READ, MAP_SHARED, channel->fds[VGPU_FD_REPORT], 0);
 
     channel->lease = lease == MAP_FAILED ? NULL : lease;
     channel->report = report == MAP_FAILED ? NULL : report;
+    if (channel->report)
+        channel->times = (const struct vgpu_times_page *)(const void *)((const uint8_t *)report +
+                                                                        VGPU_TIMES_OFFSET);
     if (!channel->lease || !channel->report)
         return vgpu_err_set(err, ENOMEM, "cannot map the pages of a channel");
     return 0;
@@ -202,9 +206,10 @@ void channel_free(struct channel *channel)
     if (channel->lease)
         munmap(channel->lease, VGPU_LEASE_BYTES);
     if (channel->report)
-        munmap((void *)(uintptr_t)channel->report, VGPU_LEASE_BYTES);
+        munmap((void *)(uintptr_t)channel->report, VGPU_REPORT_BYTES);
     for (int i = 0; i < VGPU_CHANNEL_FDS; i++)
         vgpu_close(&channel->fds[i]);
+    times_seen_free(channel->times_seen);
     free(channel);
 }
 
@@ -260,6 +265,28 @@ void channel_queue(const struct channel *channel, struct channel_queue *ret)
     ret->depth = page_load_u32(&page->depth);
     ret->taken = page_load_u64(&page->jobs_taken);
     ret->over = page_load_u64(&page->jobs_done) + page_load_u64(&page->jobs_failed);
+}
+
+void channel_counts(const struct channel *channel, struct channel_counts *ret)
+{
+    const struct vgpu_report_page *page = channel->report;
+
+    ret->to_device = page_load_u64(&page->bytes_to_device);
+    ret->from_device = page_load_u64(&page->bytes_from_device);
+    for (int limit = 0; limit < VGPU_LIMIT_COUNT; limit++) {
+        ret->refused[limit] = page_load_u64(&page->refused_by[limit]);
+        ret->held[limit] = page_load_u64(&page->held_by[limit]);
+    }
+}
+
+void channel_counts_add(struct channel_counts *sum, const struct channel_counts *more)
+{
+    sum->to_device += more->to_device;
+    sum->from_device += more->from_device;
+    for (int limit = 0; limit < VGPU_LIMIT_COUNT; limit++) {
+        sum->refused[limit] += more->refused[limit];
+        sum->held[limit] += more->held[limit];
+    }
 }
 
 uint64_t channel_counted(const struct channel *channel, enum vgpu_limit limit, bool refused)

@@ -12,6 +12,7 @@
 #include <sys/types.h>
 #include <vgpu/launch.h>
 #include <vgpu/lease.h>
+#include <vgpu/times.h>
 
 #include "common/err.h"
 #include "mediator/backlog.h"
@@ -80,9 +81,10 @@ struct channel {
     int fds[VGPU_CHANNEL_FDS]; /* those that are still needed; -1: closed */
     struct vgpu_lease_page *lease;
     const struct vgpu_report_page *report;
-    struct loop_watch kick;       /* of the report page */
-    struct loop_timer timer;      /* until ready, until resumed, until stopped: by state */
-    uint32_t open_tag, close_tag; /* requests that wait; 0: none */
+    const struct vgpu_times_page *times; /* behind it */
+    struct loop_watch kick;              /* of the report page */
+    struct loop_timer timer;             /* until ready, until resumed, until stopped: by state */
+    uint32_t open_tag, close_tag;        /* requests that wait; 0: none */
     bool spawn_unsent, kill_unsent;
     enum vgpu_status end_status; /* why, once somebody has said so; VGPU_OK: nobody has */
     char end_text[VGPU_STATUS_TEXT_BYTES];
@@ -102,7 +104,8 @@ struct channel {
     struct channel *budget_next;
     struct channel_grant grant;
 
-    uint32_t gpu_faults; /* that were counted; fault.h */
+    struct times_seen *times_seen; /* metrics.c's; NULL: no worker, or no memory for it */
+    uint32_t gpu_faults;           /* that were counted; fault.h */
     struct stray stray;
 };
 
@@ -153,6 +156,14 @@ struct channel_queue {
     uint64_t taken, over; /* jobs; over: done or failed */
 };
 void channel_queue(const struct channel *channel, struct channel_queue *ret);
+
+/* What a worker has counted for metrics only. */
+struct channel_counts {
+    uint64_t to_device, from_device; /* bytes copied */
+    uint64_t refused[VGPU_LIMIT_COUNT], held[VGPU_LIMIT_COUNT];
+};
+void channel_counts(const struct channel *channel, struct channel_counts *ret);
+void channel_counts_add(struct channel_counts *sum, const struct channel_counts *more);
 
 /* Explicit jobs that the worker refused for a limit, or times that posted ones had to wait. */
 uint64_t channel_counted(const struct channel *channel, enum vgpu_limit limit, bool refused);

@@ -207,6 +207,7 @@ void fault_note(struct vm *vm, enum fault_kind kind, const char *text)
     if (vm->state == VM_REMOVED || !(faults = make(vm)))
         return;
     add_time(faults, now_s(vm));
+    vm->metrics.faults[kind]++;
     fault.serial = ++faults->serial;
     counted = faults_counted(vm);
     fault.quarantine = counted >= threshold(vm) && vm->state == VM_SERVING;

@@ -144,6 +144,7 @@ static int launch(struct helper *helper, struct vgpu_err *err)
     if (pid == 0)
         child_run(helper, theirs);
     helper->pid = pid;
+    helper->starts++;
     rc = stream_init(&helper->stream, helper->loop, vgpu_steal_fd(&ours), HELPER_REPLY_BYTES,
                      HELPER_REPLY_BYTES, take_line, stream_ended, helper);
     if (rc < 0)
@@ -181,6 +182,11 @@ int helper_start(struct helper *helper, struct loop *loop, struct vgpu_err *err)
     helper->restart = (struct loop_timer){.fire = restart, .context = helper};
     helper->deadline = (struct loop_timer){.fire = deadline_passed, .context = helper};
     return launch(helper, err);
+}
+
+bool helper_is_up(const struct helper *helper)
+{
+    return helper->pid != 0 && helper->stream.fd >= 0;
 }
 
 int helper_ask(struct helper *helper, json_t *request, helper_reply_fn *reply, void *context)

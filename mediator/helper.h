@@ -46,6 +46,7 @@ struct helper {
     uint64_t backoff_ns, next_id;
     struct helper_pending *pending;
     unsigned n_pending;
+    uint64_t starts; /* of the process */
 };
 
 /* name, argv, heard, ended and context must be set. Starts the process. */
@@ -53,6 +54,8 @@ int helper_start(struct helper *helper, struct loop *loop, struct vgpu_err *err)
 
 /* Takes request over, adds its id. The reply never comes from within this call. -EAGAIN: down. */
 int helper_ask(struct helper *helper, json_t *request, helper_reply_fn *reply, void *context);
+/* It runs, and its socket is open. */
+bool helper_is_up(const struct helper *helper);
 /* Forgets an asker that is going away. */
 void helper_forget(struct helper *helper, void *context);
 

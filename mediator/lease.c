@@ -193,12 +193,22 @@ static uint64_t job_timeout_ns(const struct seat *seat)
     return seat->job_timeout_ns ? seat->job_timeout_ns : seat->gpu->settings->job_timeout_ns;
 }
 
+static void count_switch(struct seat *seat, const struct channel *channel)
+{
+    if (seat->gpu->last_turn == channel->number)
+        return;
+    seat->gpu->last_turn = channel->number;
+    seat->gpu->switches++;
+    seat->switches++;
+}
+
 static void give_turn(struct seat *seat, struct channel *channel)
 {
     uint64_t now_ns = now_of(seat->gpu);
     struct channel_report report;
 
     channel_report(channel, &report);
+    count_switch(seat, channel);
     seat->turn = seat->last = channel;
     seat->idle_since_ns = 0;
     seat->granted_ns = now_ns;
@@ -785,6 +795,13 @@ void seat_update(struct seat *seat, const struct config_vm *vm)
     pool_put(gpu, old);
 }
 
+static uint64_t pending(const struct channel_report *report)
+{
+    uint64_t over = report->jobs_done + report->jobs_failed;
+
+    return report->jobs_taken > over ? report->jobs_taken - over : 0;
+}
+
 void seat_totals(const struct seat *seat, struct seat_totals *ret)
 {
     *ret = (struct seat_totals){.jobs_done = seat->account.jobs_done,
@@ -797,6 +814,7 @@ void seat_totals(const struct seat *seat, struct seat_totals *ret)
         channel_report(c, &report);
         ret->channels++;
         ret->depth += report.depth;
+        ret->jobs_pending += pending(&report);
         ret->jobs_done += report.jobs_done;
         ret->jobs_failed += report.jobs_failed;
         ret->jobs_refused += report.jobs_refused;
@@ -853,8 +871,18 @@ void gpu_pause(struct gpu *gpu, bool paused)
 {
     struct sched_actions actions;
 
+    if (gpu->paused == paused)
+        return;
+    gpu->paused = paused;
     sched_pause(gpu->sched, paused, now_of(gpu), &actions);
     gpu_carry_out(gpu, &actions);
+}
+
+void gpu_call_back(struct gpu *gpu)
+{
+    for (struct seat *seat = gpu->seats; seat; seat = seat->next)
+        if (seat->leased && !seat->revoking)
+            revoke_lease(seat);
 }
 
 static bool same_scheduling(const struct sched_config *a, const struct sched_config *b)

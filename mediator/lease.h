@@ -40,11 +40,14 @@ struct gpu {
     struct loop *loop;
     const struct lease_settings *settings;
     struct sched *sched;
+    bool paused;
     struct sched_config base; /* where no pool says otherwise */
     struct pool *pools;
     uint32_t last_pool; /* ids */
     struct loop_timer tick;
     struct seat *seats, *seats_by_vm; /* a list, and a hash of the same */
+    uint64_t switches;                /* turns that went to another channel than the one before */
+    uint32_t last_turn;               /* number of the channel that had the turn last */
     struct seat *look;                /* whose backlog is looked at next */
 };
 
@@ -67,6 +70,7 @@ struct seat {
     uint64_t queued_ns;      /* when it began to wait */
     uint64_t job_timeout_ns; /* 0: the settings' */
     struct loop_timer rotate, watchdog;
+    uint64_t switches; /* turns of its channels after another channel's */
     struct accounts_slot *slot;
     struct accounts_record account;
 };
@@ -74,6 +78,7 @@ struct seat {
 /* Totals of a seat, for status: its ended channels and its living ones. */
 struct seat_totals {
     uint32_t channels, depth;
+    uint64_t jobs_pending; /* taken, and not over: of living channels */
     uint64_t jobs_done, jobs_failed, jobs_refused, wait_ns, memory_bytes;
 };
 
@@ -83,6 +88,8 @@ struct gpu *gpu_new(struct loop *loop, const struct lease_settings *settings, ui
 void gpu_free(struct gpu *gpu);
 /* While paused nothing new is granted. */
 void gpu_pause(struct gpu *gpu, bool paused);
+/* Takes all leases back, each as soon as what is in flight is done. The GPU is paused. */
+void gpu_call_back(struct gpu *gpu);
 /* Makes pools, weights, policy and slices those of the configuration, at once. */
 void gpu_configure(struct gpu *gpu, const struct config *config);
 /* Does what the scheduler says; for pool.c. */

@@ -21,6 +21,8 @@ struct loop {
     int n_events, next_event; /* of the batch that is being handled */
     struct loop_timer **heap; /* heap[1] is due first */
     unsigned n_timers, heap_size;
+    void (*turned)(void *context, uint64_t took_ns);
+    void *turned_context;
 };
 
 static uint64_t monotonic(void *context)
@@ -206,8 +208,16 @@ static void timer_expired(struct loop *loop)
         loop->armed_ns = UINT64_MAX;
 }
 
+void loop_measure(struct loop *loop, void (*turned)(void *context, uint64_t took_ns), void *context)
+{
+    loop->turned = turned;
+    loop->turned_context = context;
+}
+
 int loop_turn(struct loop *loop, bool wait)
 {
+    uint64_t began_ns;
+
     arm(loop);
     loop->n_events = epoll_wait(loop->epoll, loop->events, EVENTS_MAX, wait ? -1 : 0);
     if (loop->n_events < 0) {
@@ -215,6 +225,7 @@ int loop_turn(struct loop *loop, bool wait)
         if (errno != EINTR)
             return -errno;
     }
+    began_ns = loop->turned ? loop_now(loop) : 0;
     for (loop->next_event = 0; loop->next_event < loop->n_events;) {
         struct epoll_event event = loop->events[loop->next_event++];
         struct loop_watch *watch = event.data.ptr;
@@ -226,5 +237,7 @@ int loop_turn(struct loop *loop, bool wait)
     }
     loop->n_events = loop->next_event = 0;
     fire_due(loop);
+    if (loop->turned)
+        loop->turned(loop->turned_context, loop_now(loop) - began_ns);
     return 0;
 }

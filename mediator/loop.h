@@ -55,6 +55,10 @@ void loop_timer_clear(struct loop *loop, struct loop_timer *timer);
 /* When the first timer is due; UINT64_MAX: none. */
 uint64_t loop_next_due(const struct loop *loop);
 
+/* Calls turned after each turn of the loop, with the time that it took. NULL: no more. */
+void loop_measure(struct loop *loop, void (*turned)(void *context, uint64_t took_ns),
+                  void *context);
+
 /* Handles what is ready; waits for something if wait is set. 0 or -errno. */
 int loop_turn(struct loop *loop, bool wait);
 

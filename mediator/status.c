@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "mediator/status.h"
 
+#include <math.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "common/clock.h"
 #include "mediator/mediator.h"
+#include "mediator/sum.h"
 
 #define WINDOW_NS (SCHED_WINDOW_BUCKETS * SCHED_WINDOW_BUCKET_NS)
 
@@ -17,6 +19,11 @@ static json_t *text_or_null(const char *text)
 static json_t *count(uint64_t number)
 {
     return json_integer((json_int_t)(number & INT64_MAX)); /* some come from workers */
+}
+
+static json_t *real_or_null(double number)
+{
+    return isnan(number) ? json_null() : json_real(number);
 }
 
 static unsigned living_channels(const struct mediator *mediator)
@@ -75,6 +82,7 @@ static void add_spares(const struct mediator *mediator, uint32_t gpu_id, json_t 
 static json_t *gpu_json(const struct mediator *mediator, const struct config_gpu *gpu)
 {
     const struct gpu_sample *sample = &mediator->samples[gpu->id];
+    const struct health *health = &mediator->health[gpu->id];
     const struct gpu *leases = mediator->gpus[gpu->id];
     uint32_t holder = leases ? gpu_holder_vm(leases) : 0;
     json_t *row =
@@ -82,12 +90,9 @@ static json_t *gpu_json(const struct mediator *mediator, const struct config_gpu
                   (json_int_t)gpu->id, "uuid", gpu->uuid, "model", gpu->model, "memory_total_bytes",
                   gpu->memory_bytes ? count(gpu->memory_bytes) : json_null(), "memory_used_bytes",
                   sample->known ? count(sample->memory_used_bytes) : json_null(), "utilization",
-                  sample->known ? json_real(sample->utilization) : json_null(), "temperature",
-                  sample->known ? json_real(sample->temperature) : json_null(), "state",
-                  !gpu->present     ? "missing"
-                  : gpu->driverless ? "no-driver"
-                  : sample->lost    ? "unhealthy"
-                                    : "ok",
+                  real_or_null(health->sample.utilization), "temperature",
+                  real_or_null(health->sample.temperature), "state",
+                  gpu->present && gpu->driverless ? "no-driver" : health_state_name(health->state),
                   "pools", pools_of_gpu(mediator->config, gpu->id), "holder_vm_id",
                   holder ? json_integer(holder) : json_null());
 
@@ -110,45 +115,6 @@ static json_t *pool_json(const struct config *config, const struct config_pool *
                      pool->strict ? "strict" : "wfq", "gpus", gpus, "vms", vms);
 }
 
-/* A VM's seats on all GPUs, added up. */
-struct vm_sum {
-    struct seat_totals totals;
-    bool has_seat, waiting, running;
-    int gpu_id; /* where it waits or runs; -1 */
-    uint64_t charged_ns, window_ns, all_ns;
-    double entitled_ns;
-};
-
-static void add_seat(struct vm_sum *sum, struct seat *seat, uint64_t now_ns)
-{
-    struct sched_vm_stats stats;
-    struct sched_stats all;
-    struct seat_totals totals;
-
-    seat_charge(seat);
-    if (sched_vm_stats(seat->gpu->sched, seat->handle, now_ns, &stats) < 0)
-        return;
-    sched_stats(seat->gpu->sched, now_ns, &all);
-    seat_totals(seat, &totals);
-    sum->has_seat = true;
-    sum->totals.channels += totals.channels;
-    sum->totals.depth += totals.depth;
-    sum->totals.jobs_done += totals.jobs_done;
-    sum->totals.jobs_failed += totals.jobs_failed;
-    sum->totals.jobs_refused += totals.jobs_refused;
-    sum->totals.wait_ns += totals.wait_ns;
-    sum->charged_ns += stats.charged_ns;
-    sum->window_ns += stats.window_ns;
-    if (totals.channels || stats.window_ns) /* not a GPU that it has left */
-        sum->all_ns += all.window_ns;
-    sum->entitled_ns += (double)stats.entitled_ppm * (double)all.window_ns / 1e6;
-    if (!stats.has_work)
-        return;
-    sum->gpu_id = (int)seat->gpu->id;
-    sum->running |= seat->leased;
-    sum->waiting |= !seat->leased;
-}
-
 static const char *vm_state_name(const struct vm *vm, const struct vm_sum *sum)
 {
     if (vm && vm->state == VM_QUARANTINED)
@@ -156,11 +122,6 @@ static const char *vm_state_name(const struct vm *vm, const struct vm_sum *sum)
     if (!vm || vm_living(vm) == 0)
         return "disconnected";
     return sum->running ? "running" : sum->waiting ? "waiting" : "idle";
-}
-
-static double part(double some, double all)
-{
-    return all > 0 ? (some < all ? some / all : 1.0) : 0.0;
 }
 
 /*
@@ -204,22 +165,22 @@ static void add_limits(const struct vm *vm, json_t *row)
     json_object_set_new(row, "held_by", by_limit(vm, false));
 }
 
-static void add_seats(struct mediator *mediator, uint32_t vm_id, struct vm_sum *sum)
+static void add_rate(const struct vm *vm, const struct vm_sum *sum, json_t *row)
 {
-    for (unsigned i = 0; i < MEDIATOR_GPUS_MAX; i++) {
-        struct gpu *gpu = mediator->gpus[i];
-        struct seat *seat = gpu ? gpu_find_seat(gpu, vm_id) : NULL;
+    struct vm_rate rate = {.jobs_per_s = 0};
 
-        if (seat)
-            add_seat(sum, seat, loop_now(mediator->loop));
-    }
+    if (vm)
+        metrics_rate(vm, sum, &rate);
+    json_object_set_new(row, "submission_rate", json_real(rate.jobs_per_s));
+    json_object_set_new(row, "mean_job_ns",
+                        rate.mean_known ? count(rate.mean_job_ns) : json_null());
 }
 
 /* What is so at this moment: a part of a VM's row in status, and "live" of show-vm. */
 static json_t *live_json(struct mediator *mediator, uint32_t vm_id)
 {
     const struct vm *vm = vm_find(mediator, vm_id);
-    struct vm_sum sum = {.gpu_id = -1};
+    struct vm_sum sum;
     struct memory_sum memory = {.nvml_known = true};
     json_t *row;
 
@@ -227,21 +188,22 @@ static json_t *live_json(struct mediator *mediator, uint32_t vm_id)
         memory.quota = vm->config.memory_bytes;
         memory_sum(vm, &memory);
     }
-    add_seats(mediator, vm_id, &sum);
-    row = json_pack(
-        "{s:s, s:o, s:i, s:i, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "state",
-        vm_state_name(vm, &sum), "gpu_id", sum.gpu_id >= 0 ? json_integer(sum.gpu_id) : json_null(),
-        "channels", vm ? (int)vm_living(vm) : 0, "connections", vm ? (int)vm->n_connections : 0,
-        "memory_bytes", count(memory.held), "queue_depth", count(sum.totals.depth), "jobs_done",
-        count(sum.totals.jobs_done), "jobs_failed", count(sum.totals.jobs_failed), "jobs_refused",
-        count(sum.totals.jobs_refused), "gpu_time_ns", count(sum.charged_ns), "wait_ns",
-        count(sum.totals.wait_ns), "share",
-        sum.has_seat ? json_real(part((double)sum.window_ns, (double)sum.all_ns)) : json_null(),
-        "entitlement",
-        sum.has_seat ? json_real(part(sum.entitled_ns, (double)sum.all_ns)) : json_null(), "memory",
-        memory_json(&memory));
-    if (row)
+    vm_sum(mediator, vm_id, &sum);
+    row = json_pack("{s:s, s:o, s:i, s:i, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o}",
+                    "state", vm_state_name(vm, &sum), "gpu_id",
+                    sum.gpu_id >= 0 ? json_integer(sum.gpu_id) : json_null(), "channels",
+                    vm ? (int)vm_living(vm) : 0, "connections", vm ? (int)vm->n_connections : 0,
+                    "memory_bytes", count(memory.held), "queue_depth", count(sum.totals.depth),
+                    "jobs_done", count(sum.totals.jobs_done), "jobs_failed",
+                    count(sum.totals.jobs_failed), "jobs_refused", count(sum.totals.jobs_refused),
+                    "gpu_time_ns", count(sum.charged_ns), "wait_ns", count(sum.totals.wait_ns),
+                    "share", sum.has_seat ? json_real(vm_sum_share(&sum)) : json_null(),
+                    "entitlement", sum.has_seat ? json_real(vm_sum_entitlement(&sum)) : json_null(),
+                    "memory", memory_json(&memory));
+    if (row) {
+        add_rate(vm, &sum, row);
         add_limits(vm, row);
+    }
     return row;
 }
 
@@ -292,36 +254,41 @@ json_t *status_vms(struct mediator *mediator, uint32_t after_vm_id, unsigned lim
     return vms;
 }
 
-static void take_gpu_sample(struct mediator *mediator, const json_t *gpu)
+/* Returns a bit for its gpu_id; 0: it is not configured. */
+static uint64_t take_gpu_sample(struct mediator *mediator, const json_t *gpu)
 {
     const char *uuid = json_string_value(json_object_get(gpu, "uuid"));
     const struct config *config = mediator->config;
+    uint64_t bits = 0;
 
     for (unsigned i = 0; uuid && config && i < config->n_gpus; i++) {
-        struct gpu_sample *sample = &mediator->samples[config->gpus[i].id];
+        uint32_t id = config->gpus[i].id;
+        struct gpu_sample *sample = &mediator->samples[id];
 
         if (strcmp(config->gpus[i].uuid, uuid) != 0)
             continue;
+        bits |= UINT64_C(1) << id;
         sample->known = true;
-        sample->lost = json_is_true(json_object_get(gpu, "lost"));
         mediator->sampled_ns = loop_now(mediator->loop);
         sample->memory_used_bytes =
             (uint64_t)json_integer_value(json_object_get(gpu, "memory_used_bytes"));
-        sample->utilization = json_number_value(json_object_get(gpu, "utilization"));
-        sample->temperature = json_number_value(json_object_get(gpu, "temperature"));
         monitor_take_facts(&sample->facts, gpu);
-        memory_sampled(mediator, config->gpus[i].id, gpu);
-        stray_sampled(mediator, config->gpus[i].id, gpu);
+        checkup_take(mediator, id, gpu);
+        memory_sampled(mediator, id, gpu);
+        stray_sampled(mediator, id, gpu);
     }
+    return bits;
 }
 
 void status_take_sample(struct mediator *mediator, const json_t *line)
 {
     const json_t *gpus = json_object_get(json_object_get(line, "result"), "gpus"), *gpu;
+    uint64_t shown = 0;
     size_t i;
 
     if (!json_is_array(gpus))
         return;
     json_array_foreach (gpus, i, gpu)
-        take_gpu_sample(mediator, gpu);
+        shown |= take_gpu_sample(mediator, gpu);
+    checkup_taken(mediator, shown);
 }

@@ -17,6 +17,7 @@
 #include "mediator/fault.h"
 #include "mediator/hash.h"
 #include "mediator/loop.h"
+#include "mediator/metrics.h"
 #include "mediator/request.h"
 
 struct mediator;
@@ -48,6 +49,7 @@ struct vm {
     struct loop_timer memory_timer; /* memory.c's: an ask waits for other channels */
     uint64_t memory_asks;
     struct budget budget;
+    struct vm_metrics metrics;
     struct faults *faults; /* NULL: there were none */
     struct vgpu_log_limit event_limit;
     bool quarantine_due; /* in force here; the store has not answered yet */
@@ -87,6 +89,9 @@ void vm_adopt(struct vm *vm, struct channel *channel);
 void vm_spawned(struct channel *channel, int32_t pid, int error, const char *text);
 void vm_exited(struct channel *channel, const struct vgpu_launch_exited *exited);
 void vm_launcher_lost(struct channel *channel);
+
+/* Makes its lease page say whether its VM is quarantined, and whether its GPU runs nothing. */
+void vm_flag_channel(struct channel *channel);
 
 /* Tells the worker to end, kills it if it does not, and notes why. */
 void vm_end_channel(struct channel *channel, enum vgpu_status status, const char *text);

@@ -54,6 +54,10 @@ NEEDS_BUILD="gcc libc6-dev meson ninja-build pkg-config python3 libcmocka-dev li
     libmicrohttpd-dev libgnutls28-dev python3-jsonschema"
 export NEEDS_BUILD
 
+# For what is only tested: promtool, which checks metrics, rules and their tests.
+NEEDS_METRICS="prometheus"
+export NEEDS_METRICS
+
 # For virtual machines: to build QEMU, the guests' image and driver.
 NEEDS_GUESTS="make libglib2.0-dev libpixman-1-dev libfdt-dev zlib1g-dev dpkg-dev patch xz-utils
     seabios busybox-static cpio pciutils kmod"

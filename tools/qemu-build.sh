@@ -17,6 +17,8 @@ set -euo pipefail
 here=$(cd "$(dirname "$0")/.." && pwd)
 # shellcheck source=tools/needs.sh
 . "$here/tools/needs.sh"
+# shellcheck source=tools/debian-source.sh
+. "$here/tools/debian-source.sh"
 
 usage()
 {
@@ -77,32 +79,6 @@ needs()
     needs_packages $names >&2
 }
 
-# The archive that this machine's own apt uses for Debian's packages.
-archive()
-{
-    # shellcheck disable=SC2016  # apt's own names
-    apt-get indextargets --format '$(LABEL)|$(COMPONENT)|$(REPO_URI)' "Created-By: Packages" |
-        awk -F'|' '$2 == "main" && $1 == "Debian" { print $3; found = 1; exit }
-                   $2 == "main" && $3 ~ /\/debian\/?$/ { spare = $3 }
-                   END { if (!found && spare) print spare }'
-}
-
-# fetch DIRECTORY: the source package, by an apt whose lists and settings are all in DIRECTORY.
-fetch()
-{
-    local where=$1 uri key=/usr/share/keyrings/debian-archive-keyring.gpg signed=
-    uri=$(archive)
-    [ -n "$uri" ] || return 1
-    [ -e "$key" ] && signed="[signed-by=$key] "
-    mkdir -p "$where/lists/partial" "$where/cache/archives/partial" "$where/parts"
-    echo "deb-src $signed$uri $suite main" >"$where/sources.list"
-    local apt=(apt-get -q -o "Dir::Etc::sourcelist=$where/sources.list"
-        -o "Dir::Etc::sourceparts=$where/parts" -o "Dir::State::lists=$where/lists"
-        -o "Dir::Cache=$where/cache" -o "Acquire::Languages=none" -o "Acquire::Retries=2"
-        -o "APT::Sandbox::User=$(id -un)" -o "Acquire::AllowReleaseInfoChange=true")
-    "${apt[@]}" update && (cd "$where" && "${apt[@]}" source --download-only "qemu/$suite")
-}
-
 # The source's directory appears when it is complete: unpacked, and patched for our device.
 unpack()
 {
@@ -112,7 +88,7 @@ unpack()
         say "fetching QEMU $version (suite $suite)"
         rm -rf "$work"
         mkdir -p "$work"
-        fetch "$work" >"$top/fetch.log" 2>&1 || {
+        debian_source qemu "$suite" "$work" >"$top/fetch.log" 2>&1 || {
             tail -n 5 "$top/fetch.log" >&2
             die "no source package of QEMU $version; the log is $top/fetch.log" \
                 "Is the package archive within reach? Then call this again. Or unpack the sources" \

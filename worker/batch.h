@@ -19,6 +19,7 @@ struct context;
 struct function;
 struct item;
 struct stream;
+struct times_note;
 
 struct batch {
     uint32_t units; /* pieces of GPU work: launches, fills, chunks of copies */
@@ -27,6 +28,7 @@ struct batch {
     uint64_t estimate_ns;
     uint64_t first_ns; /* when the first unit was issued */
     uint64_t copy_bytes;
+    struct times_note *times;  /* of the jobs */
     struct function *function; /* of all units, if they are launches of one function */
     bool mixed;
 };

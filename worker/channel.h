@@ -32,6 +32,7 @@
 #include "worker/reply.h"
 #include "worker/snapshot.h"
 #include "worker/stages.h"
+#include "worker/times.h"
 #include "worker/turn.h"
 #include "worker/vector_add.h"
 #include "worker/virtual.h"
@@ -90,6 +91,7 @@ struct channel {
     struct hold hold;
     struct helper helper;
     struct turn turn;
+    struct times times;
     struct print print;
     struct vector_add vector_add;
     struct written written;

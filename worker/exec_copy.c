@@ -212,7 +212,8 @@ static CUresult issue_pieces(struct channel *channel, struct item *item, const s
         /* Before the stream is covered: the mark must not be done earlier. */
         if (item->batched)
             followed = follow_written(channel, item, target, width, height, depth);
-        stream_add_unit(channel, item->stream, NULL, bytes, estimate_ns, item->batched);
+        stream_add_unit(channel, item->stream, NULL, bytes, estimate_ns,
+                        item->batched ? item : NULL);
     }
     return followed == CUDA_SUCCESS ? all_issued(channel, item) : followed;
 }
@@ -255,7 +256,7 @@ CUresult exec_upload(struct channel *channel, const struct cuda_call *call,
     item->batched = true;
     count_bytes(channel, &target, &source, in->data_bytes);
     stream_add_unit(channel, item->stream, NULL, in->data_bytes,
-                    turn_copy_estimate(channel, in->data_bytes), true);
+                    turn_copy_estimate(channel, in->data_bytes), item);
     return CUDA_SUCCESS;
 }
 
@@ -334,7 +335,7 @@ CUresult exec_fill(struct channel *channel, const struct cuda_call *call,
         return result;
     item->batched = true;
     /* The estimate of a copy, without teaching it: fills are faster. */
-    stream_add_unit(channel, item->stream, NULL, 0, turn_copy_estimate(channel, bytes / 16), true);
+    stream_add_unit(channel, item->stream, NULL, 0, turn_copy_estimate(channel, bytes / 16), item);
     return all_issued(channel, item);
 }
 
@@ -355,6 +356,6 @@ CUresult exec_stream_write_value(struct channel *channel, const struct cuda_call
     if (result != CUDA_SUCCESS)
         return result;
     item->batched = true;
-    stream_add_unit(channel, item->stream, NULL, 0, turn_copy_estimate(channel, in->bytes), true);
+    stream_add_unit(channel, item->stream, NULL, 0, turn_copy_estimate(channel, in->bytes), item);
     return CUDA_SUCCESS;
 }

@@ -330,7 +330,7 @@ CUresult exec_graph_launch(struct channel *channel, const struct cuda_call *call
     if (result != CUDA_SUCCESS)
         return result;
     item->batched = true;
-    stream_add_unit(channel, item->stream, &graph->meter, 0, estimate_ns, true);
+    stream_add_unit(channel, item->stream, &graph->meter, 0, estimate_ns, item);
     return CUDA_SUCCESS;
 }
 

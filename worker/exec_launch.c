@@ -52,7 +52,7 @@ static CUresult launch(struct channel *channel, struct item *item, struct reques
         return result;
     item->batched = true;
     stream_add_unit(channel, item->stream, function, 0,
-                    function->estimate_ns ? function->estimate_ns : UNMEASURED_NS, true);
+                    function->estimate_ns ? function->estimate_ns : UNMEASURED_NS, item);
     return CUDA_SUCCESS;
 }
 

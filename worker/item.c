@@ -61,8 +61,10 @@ void item_free(struct channel *channel, struct item *item)
         free_blobs(channel, item);
     if (item->out)
         free_out(channel, item);
-    if (item->counted && !item->batched)
+    if (item->counted && !item->batched) {
+        times_over(channel, item);
         turn_job_over(channel, false);
+    }
     item->next = channel->spare_items;
     channel->spare_items = item;
 }

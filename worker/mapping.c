@@ -169,11 +169,12 @@ int mapping_open(struct mapping *mapping, const struct vgpu_channel_geometry *ge
     }
     if (status == 0) {
         mapping->lease = lease;
-        status = map_object(fds[VGPU_FD_REPORT], sizeof(*mapping->report), PROT_READ | PROT_WRITE,
+        status = map_object(fds[VGPU_FD_REPORT], VGPU_REPORT_BYTES, PROT_READ | PROT_WRITE,
                             "the report page", &report, err);
     }
     if (status == 0) {
         mapping->report = report;
+        mapping->times = (struct vgpu_times_page *)((uint8_t *)report + VGPU_TIMES_OFFSET);
         if (mapping->lease->magic != VGPU_MAGIC || mapping->lease->layout != VGPU_LEASE_LAYOUT)
             status = vgpu_err_set(err, EPROTO, "the lease page has another layout than %u",
                                   VGPU_LEASE_LAYOUT);
@@ -202,6 +203,6 @@ void mapping_close(struct mapping *mapping)
     if (mapping->lease)
         munmap((void *)(uintptr_t)mapping->lease, VGPU_LEASE_BYTES);
     if (mapping->report)
-        munmap(mapping->report, sizeof(*mapping->report));
+        munmap(mapping->report, VGPU_REPORT_BYTES);
     memset(mapping, 0, sizeof(*mapping));
 }

@@ -7,6 +7,7 @@
 #include <vgpu/launch.h>
 #include <vgpu/lease.h>
 #include <vgpu/ring.h>
+#include <vgpu/times.h>
 
 #include "common/err.h"
 
@@ -17,6 +18,7 @@ struct mapping {
     uint8_t *data; /* in the band of addresses if that could be had, else within base */
     const struct vgpu_lease_page *lease;
     struct vgpu_report_page *report;
+    struct vgpu_times_page *times; /* behind it */
 };
 
 /* -EINVAL with the field's name if sizes or offsets break the rules of <vgpu/ring.h>. */

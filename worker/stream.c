@@ -144,7 +144,7 @@ static bool batch_is_full(const struct channel *channel, const struct batch *bat
 }
 
 void stream_add_unit(struct channel *channel, struct stream *stream, struct function *function,
-                     uint64_t copy_bytes, uint64_t estimate_ns, bool ends_job)
+                     uint64_t copy_bytes, uint64_t estimate_ns, const struct item *ends)
 {
     struct batch *batch = &stream->open;
 
@@ -156,7 +156,10 @@ void stream_add_unit(struct channel *channel, struct stream *stream, struct func
     }
     batch->mixed |= batch->function != function;
     batch->units++;
-    batch->jobs += ends_job;
+    if (ends) {
+        batch->jobs++;
+        times_add(channel, batch, ends);
+    }
     batch->copy_bytes += copy_bytes;
     batch->estimate_ns += estimate_ns;
     turn_issued(channel, estimate_ns, copy_bytes);
@@ -219,6 +222,7 @@ static void close_batch(struct channel *channel, struct stream *stream, const st
         learn(channel, batch, run_ns);
     else
         context_note_failed(channel, stream->context, result);
+    times_done(channel, batch);
     turn_finished(channel, batch, run_ns, failed);
 }
 

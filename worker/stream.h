@@ -51,9 +51,12 @@ CUresult stream_destroy(struct channel *channel, struct stream *stream);
 CUresult stream_of_thread(struct channel *channel, struct context *context, uint32_t thread,
                           struct stream **ret_stream);
 
-/* Counts work that was just handed to the driver; function may be NULL. */
+/*
+ * Counts work that was just handed to the driver. function may be NULL; ends is the item whose job
+ * ends with it, or NULL.
+ */
 void stream_add_unit(struct channel *channel, struct stream *stream, struct function *function,
-                     uint64_t copy_bytes, uint64_t estimate_ns, bool ends_job);
+                     uint64_t copy_bytes, uint64_t estimate_ns, const struct item *ends);
 void stream_add_op(struct channel *channel, struct stream *stream);
 
 /* The function's estimate, or any (NULL), is not learnt from what is in the stream. */

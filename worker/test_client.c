@@ -74,7 +74,7 @@ static void make_objects(struct client *client)
 
     client->fds[VGPU_FD_MEMORY] = make_object("channel", geometry->total_bytes);
     client->fds[VGPU_FD_LEASE] = make_object("lease", VGPU_LEASE_BYTES);
-    client->fds[VGPU_FD_REPORT] = make_object("report", 4096);
+    client->fds[VGPU_FD_REPORT] = make_object("report", VGPU_REPORT_BYTES);
     client->fds[VGPU_FD_SUBMIT_KICK] = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     client->fds[VGPU_FD_COMPLETE_KICK] = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     client->fds[VGPU_FD_LEASE_KICK] = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
@@ -83,7 +83,7 @@ static void make_objects(struct client *client)
     client->page = (struct vgpu_channel_page *)(void *)client->base;
     client->data = client->base + geometry->data_offset;
     client->lease = map(client->fds[VGPU_FD_LEASE], VGPU_LEASE_BYTES);
-    client->report = map(client->fds[VGPU_FD_REPORT], 4096);
+    client->report = map(client->fds[VGPU_FD_REPORT], VGPU_REPORT_BYTES);
     ring_producer_init(&client->submission, &client->page->submission,
                        client->base + geometry->sub_offset, geometry->sub_granules, 0);
     ring_consumer_init(&client->completion, &client->page->completion,
@@ -266,7 +266,7 @@ void client_close(struct client *client)
     }
     munmap(client->base, client->geometry.total_bytes);
     munmap(client->lease, VGPU_LEASE_BYTES);
-    munmap(client->report, 4096);
+    munmap(client->report, VGPU_REPORT_BYTES);
     for (int i = 0; i < VGPU_CHANNEL_FDS; i++)
         close(client->fds[i]);
     free(client);

@@ -111,6 +111,7 @@ static void done(struct channel *channel, struct item *item, CUresult result)
 static CUresult failed(struct channel *channel, struct item *item, CUresult result)
 {
     item->counted = false;
+    times_over(channel, item);
     turn_job_over(channel, true);
     item_refuse(channel, item, VGPU_FAILED, result);
     return CUDA_CALL_LATER;
@@ -140,7 +141,7 @@ CUresult exec_job_vector_add(struct channel *channel, const struct cuda_call *ca
     slot->busy = true;
     item->made = slot;
     item->batched = true;
-    stream_add_unit(channel, channel->vector_add.stream, NULL, 0, ESTIMATE_NS, true);
+    stream_add_unit(channel, channel->vector_add.stream, NULL, 0, ESTIMATE_NS, item);
     item_wait_init(item, done);
     result = stream_attach(channel, channel->vector_add.stream, &item->wait);
     if (item->wait.result == CUDA_SUCCESS)

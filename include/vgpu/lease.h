@@ -2,7 +2,8 @@
 /*
  * Two pages between the mediator and each worker. The lease page is written by the mediator; the
  * worker has it by a read-only descriptor. The report page is written by the worker, and is hostile
- * to the mediator: each field is loaded once, and used for speed and for show only.
+ * to the mediator: each field is loaded once, and used for speed and for show only. Behind it, in
+ * the same object, lie the times of the channel's jobs (times.h).
  *
  * Each has an eventfd that kicks its reader: the mediator after it changed the lease page, the
  * worker after it changed what the mediator waits for (need, turn_done, state).
@@ -14,12 +15,13 @@
 #include "types.h"
 #include "version.h"
 
-#define VGPU_LEASE_LAYOUT 2u
+#define VGPU_LEASE_LAYOUT 3u
 #define VGPU_LEASE_BYTES  4096u
 #define VGPU_TURN_GRANTED 1ull /* bit of `turn`; the rest counts the changes */
 
 #define VGPU_LEASE_QUARANTINED 0x1u /* take no job */
 #define VGPU_LEASE_STOP        0x2u /* end: drain, answer, exit */
+#define VGPU_LEASE_NO_GPU      0x4u /* nothing runs for now: refuse explicit jobs, NO_GPU */
 
 /* What a channel has used up of what it was granted. */
 #define VGPU_WANT_JOBS  0x1u /* jobs_allowed are taken */
