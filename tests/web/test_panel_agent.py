@@ -4,6 +4,7 @@
 minutes of a new administrator, with jobs that run, and what other tools change meanwhile."""
 import os
 import sys
+import tempfile
 import time
 
 HERE = os.path.dirname(os.path.abspath(__file__))
@@ -84,6 +85,36 @@ def test_panel_agent_sees_the_command_line_within_a_second():
         BROWSER.apply(look=False)
         vm = host.admin_json('show-vm', '--vm-id=1')['vm']
         assert (vm['priority'], vm['weight']) == ('low', 80.0), vm
+
+
+def test_panel_agent_a_hot_gpu_and_a_drained_one():
+    with tempfile.TemporaryDirectory(dir='/tmp') as state:
+        os.chmod(state, 0o777)
+        with support.running(vms=[(1, 'A', 'medium')], web=chromium.PANEL,
+                             environment={'SOFTGPU_STATE_DIR': state}) as (_host, agent):
+            BROWSER.open(url_of(agent), agent.tokens['operate'])
+            BROWSER.sees('Healthy', '.gpu-grid')
+            nvml_says(state, 'temperature_celsius 91')
+            BROWSER.sees('No new work', '.gpu-grid', 15)
+            BROWSER.sees('has 1 VM but no GPU that works', '.attention')
+            BROWSER.shot('40-hot')
+            nvml_says(state, 'temperature_celsius 40')
+            BROWSER.sees('Healthy', '.gpu-grid', 15)
+            BROWSER.click('Drain GPU 0')
+            BROWSER.type('reason', 'a new fan')
+            BROWSER.apply()
+            BROWSER.sees('is drained: a new fan', '.attention')
+            BROWSER.sees('Drained', '.gpu-grid')
+            BROWSER.click('Resume GPU 0')
+            BROWSER.apply(look=False)
+            BROWSER.sees('Healthy', '.gpu-grid')
+
+
+def nvml_says(state, line):
+    path = os.path.join(state, 'gpu0.state')
+    with open(path + '.next', 'w', encoding='ascii') as text:
+        text.write(line + '\n')
+    os.replace(path + '.next', path)
 
 
 def test_panel_agent_without_a_mediator_says_so():

@@ -60,7 +60,7 @@ function Threshold({ item }) {
       class="number">${`${item.value} ${unitText(item.unit)}`}${
         item.is_default ? null : html`<small>default ${item.default_value}</small>`
       }</td>
-    <td role="cell" data-label="Beyond it">${ACTIONS[item.action] ?? item.action}</td>
+    <td role="cell" data-label="Then">${ACTIONS[item.action] ?? item.action}</td>
     <td role="cell" class="row-actions"><${ChangeButton} role="admin"
       label=${`Change the limit ${item.name}`}
       spec=${async () => actions.setThreshold(await get(`/thresholds/${item.name}`))}>Change<//>
@@ -94,7 +94,7 @@ export function Health() {
       aria-label="Limits"><thead role="rowgroup"><tr role="row"><th role="columnheader"
       scope="col">Reading</th>
       <th role="columnheader" scope="col" class="number">Limit</th><th role="columnheader"
-        scope="col">Beyond it</th><th role="columnheader" scope="col"><span
+        scope="col">Then</th><th role="columnheader" scope="col"><span
         class="visually-hidden">Actions</span></th></tr></thead>
       <tbody role="rowgroup">${state.list.map(
         (item) => html`<${Threshold} key=${item.name}
