@@ -18,7 +18,9 @@
     X(doctor) \
     X(drain_gpu) \
     X(events) \
+    X(export) \
     X(health) \
+    X(import) \
     X(list_gpus) \
     X(list_pools) \
     X(list_thresholds) \

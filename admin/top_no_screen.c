@@ -1,4 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include <errno.h>
+
 #include "admin/top_screen.h"
 #include "admin/top_view.h"
 

@@ -469,12 +469,12 @@ static void execute(struct admin_client *client, json_t *request)
         reply_error(client, EINVAL, text);
     } else if (strcmp(command, "status") == 0) {
         show_status(client);
-    } else if (strcmp(command, "reload-config") == 0) {
-        reload_config(client);
     } else if (strcmp(command, "health") == 0) {
         show_health(client);
     } else if (strcmp(command, "reset-gpu") == 0) {
         reset_gpu(client, args);
+    } else if (strcmp(command, "reload-config") == 0) {
+        reload_config(client);
     } else if (strcmp(command, "events") == 0) {
         show_events(client, args);
     } else if (strcmp(command, "metrics") == 0) {
