@@ -341,6 +341,7 @@ static void link_welcome(void *context, int accounts)
     for (struct vm *vm = mediator->vms; vm; vm = vm->next)
         if (vm->state != VM_REMOVED)
             faults_recover(vm);
+    checkup_recover(mediator);
 }
 
 static void link_entry(void *context, const struct vgpu_launch_entry *entry, const int *fds)
