@@ -40,6 +40,11 @@ def test_panel_agent_first_ten_minutes():
         configured = {vm['vm_id']: vm for vm in host.admin_json('list-vms')['vms']}
         assert {vm: configured[vm]['pool'] for vm in configured} == {
             vm: 'A' if vm < 8 else 'B' for vm in range(1, 21)}
+        BROWSER.click('New pool')
+        BROWSER.type('pool', 'A')
+        BROWSER.click('See what will happen', 'dialog')
+        BROWSER.sees('exists', '[data-field=pool] .field-error')
+        BROWSER.click('Cancel', 'dialog')
         assert configured[1]['priority'] == 'high' and configured[2]['priority'] == 'low'
         for vm in (1, 2, 8):
             load(host, vm)

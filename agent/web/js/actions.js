@@ -275,6 +275,7 @@ export function createPool(preset = {}) {
       label: 'Name',
       kind: 'text',
       required: true,
+      identifies: true,
       max: 64,
       missing: 'Give the pool a name, for example A',
       help: 'It stays as long as the pool does.',
