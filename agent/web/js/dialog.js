@@ -168,8 +168,16 @@ let changeNumber = 0;
 
 function remember(spec, values, results, changes) {
   const text = spec.done(values, results);
-  const undo = spec.undo(results, values, changes);
-  const entry = { id: ++changeNumber, text, time: Date.now() / 1000, undo, note: spec.undoNote };
+  const inverse = spec.undo(results, values, changes);
+  const undo = inverse && store.may(inverse.role ?? 'operate') ? inverse : null;
+  const entry = {
+    id: ++changeNumber,
+    text,
+    time: Date.now() / 1000,
+    undo,
+    note:
+      spec.undoNote ?? (inverse && !undo ? `undoing it needs the role ${inverse.role}` : undefined),
+  };
   store.ownChanges.value = [entry, ...store.ownChanges.value].slice(0, 100);
   store.toasts.value = [entry, ...store.toasts.value].slice(0, TOASTS_SHOWN);
 }
