@@ -175,7 +175,7 @@ class Agent:
         return os.path.join(self.directory, name)
 
     def program(self):
-        return os.path.join(self.host.build, 'agent/vgpu-agent')
+        return os.environ.get('VGPU_AGENT', os.path.join(self.host.build, 'agent/vgpu-agent'))
 
     def token_command(self, *arguments):
         return subprocess.run([self.program(), 'token', *arguments, '--tokens',
