@@ -15,14 +15,19 @@
     X(clear_faults) \
     X(create_pool) \
     X(doctor) \
+    X(drain_gpu) \
+    X(health) \
     X(list_gpus) \
     X(list_pools) \
+    X(list_thresholds) \
     X(list_vms) \
     X(metrics) \
     X(quarantine) \
     X(register_vm) \
     X(remove_pool) \
     X(remove_vm) \
+    X(reset_gpu) \
+    X(resume_gpu) \
     X(scan_gpus) \
     X(set_bytes) \
     X(set_depth) \
@@ -35,6 +40,7 @@
     X(set_priority) \
     X(set_rate) \
     X(set_slice) \
+    X(set_threshold) \
     X(set_timeout) \
     X(set_weight) \
     X(show_vm) \

@@ -206,6 +206,41 @@ class Json(unittest.TestCase):
                     "grace_us": 1000, "max_wait_ms": 1000, "urgency_us": 2000}
         self.assertEqual({key: pool[key] for key in expected}, expected)
 
+    def test_gpus_are_drained_and_thresholds_set(self):
+        self.configure()
+        gpu = self.run_json("drain-gpu", "0", "--reason=new fans")["gpu"]
+        self.assertEqual((gpu["drained"], gpu["drain_reason"]), (True, "new fans"))
+        self.assertFalse(self.run_json("resume-gpu", "0")["gpu"]["drained"])
+        rule = self.run_json("set-threshold", "temperature-hot", "80.5", "drain")["threshold"]
+        self.assertEqual((rule["value"], rule["action"], rule["is_default"]), (80.5, "drain", False))
+        self.assertIn(rule, self.run_json("list-thresholds")["thresholds"])
+
+    def test_health_of_a_mediator_is_passed_on_whole(self):
+        unknown = {key: None for key, schema in
+                   load("health.json")["properties"]["gpus"]["items"]["properties"].items()
+                   if "null" in schema["type"]}
+        gpu = {"gpu_id": 0, "uuid": "GPU-1", "model": "M", "state": "stopped", "since": 5,
+               "reasons": ["temperature: 91 C, the limit is 90 C (temperature-hot)"], "resets": 0}
+        known = {**unknown, **gpu, "temperature": 91, "power_w": 75.5, "throttle": ["thermal"],
+                 "ecc_corrected": 1, "remap_pending": False, "last_xid": 48, "sampled": 7}
+        for row in ({**unknown, **gpu}, known):
+            result = {"gpus": [row]}
+            self.assertEqual(self.answer_of_a_mediator(result, "health"), result)
+            os.unlink(os.path.join(self.directory.name, "admin.sock"))
+
+    def test_reset_of_a_mediator_is_passed_on(self):
+        self.assertEqual(self.answer_of_a_mediator({"gpu_id": 3}, "reset-gpu", "3", "--yes"),
+                         {"gpu_id": 3})
+
+    def test_what_only_a_mediator_knows_or_does_fails_without_one(self):
+        for arguments in (("health",), ("reset-gpu", "0", "--yes"), ("reset-gpu", "0")):
+            done = subprocess.run(
+                [PROGRAM, "--database", os.path.join(self.directory.name, "vgpu.db"), "--create",
+                 *arguments], env={**os.environ, "VGPU_RUN_DIR": self.directory.name},
+                stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
+            self.assertEqual(done.returncode, 1)
+            self.assertIn("--yes" if len(arguments) == 2 else "no mediator", done.stderr)
+
     def test_lists_of_an_empty_store(self):
         for command in ("list-vms", "list-gpus", "list-pools", "status"):
             self.run_json(command)
@@ -268,7 +303,7 @@ class Json(unittest.TestCase):
         output = subprocess.run([PROGRAM, "--help"], capture_output=True, check=True, text=True)
         listed = output.stdout.split("commands:\n")[1].split("\n\n")[0]
         commands = {line.split()[0] for line in listed.splitlines()}
-        schemas = {name[:-5] for name in os.listdir(SCHEMAS)} - {"affected-pool", "change", "gpu", "pool", "vm"}
+        schemas = {name[:-5] for name in os.listdir(SCHEMAS)} - {"affected-pool", "change", "gpu", "pool", "threshold", "vm"}
         self.assertEqual(commands, schemas)
 
     def test_the_check_itself_refuses(self):

@@ -33,6 +33,7 @@ static const char usage[] =
     "  --memory-bytes N     the memory limit of a worker (default 8 GiB; 0: none)\n"
     "  --max-workers N      at most that many workers (default and maximum 1024)\n"
     "  --env NAME=VALUE     a further environment variable for workers; may be repeated\n"
+    "  --reset-program PATH what resets a GPU: nvidia-smi (default: nothing)\n"
     "  --testing-faults PLAN  for tests only: what goes wrong in the driver, which must be\n"
     "                       libvgpu-fault.so\n"
     "  --verbose            log more\n"
@@ -55,6 +56,7 @@ enum {
     OPTION_MEMORY,
     OPTION_MAX_WORKERS,
     OPTION_ENV,
+    OPTION_RESET_PROGRAM,
     OPTION_TESTING_FAULTS,
     OPTION_VERBOSE,
     OPTION_HELP,
@@ -73,6 +75,7 @@ static const struct option options[] = {
     {"memory-bytes", required_argument, NULL, OPTION_MEMORY},
     {"max-workers", required_argument, NULL, OPTION_MAX_WORKERS},
     {"env", required_argument, NULL, OPTION_ENV},
+    {"reset-program", required_argument, NULL, OPTION_RESET_PROGRAM},
     {"testing-faults", required_argument, NULL, OPTION_TESTING_FAULTS},
     {"verbose", no_argument, NULL, OPTION_VERBOSE},
     {"help", no_argument, NULL, OPTION_HELP},
@@ -158,6 +161,9 @@ static int take_option(struct cli *cli, int option, const char *value)
         return -1;
     case OPTION_DRIVER:
         cli->server.spawn.driver = value;
+        return -1;
+    case OPTION_RESET_PROGRAM:
+        cli->server.reset_program = value;
         return -1;
     case OPTION_TESTING_FAULTS:
         cli->server.spawn.faults = value;
@@ -254,8 +260,10 @@ int main(int argc, char **argv)
         return rc;
     vgpu_log_open("vgpu-launcher", cli.verbose ? VGPU_LOG_DEBUG : VGPU_LOG_INFO);
     if (check_program("worker", cli.server.spawn.worker, X_OK) < 0 ||
-        check_program("driver", cli.server.spawn.driver, R_OK) < 0 || choose_users(&cli) < 0 ||
-        check_faults(&cli.server.spawn) < 0)
+        check_program("driver", cli.server.spawn.driver, R_OK) < 0 ||
+        (cli.server.reset_program &&
+         check_program("reset program", cli.server.reset_program, X_OK) < 0) ||
+        choose_users(&cli) < 0 || check_faults(&cli.server.spawn) < 0)
         return EXIT_FAILURE;
     if (server_new(&cli.server, &server, &err) < 0) {
         fprintf(stderr, "vgpu-launcher: %s\n", err.text);

@@ -18,6 +18,7 @@ static const struct shape shapes[] = {
     {VGPU_LAUNCH_KILL, sizeof(struct vgpu_launch_channel), 0},
     {VGPU_LAUNCH_LIST, sizeof(struct vgpu_launch_channel), 0},
     {VGPU_LAUNCH_SPARES, sizeof(struct vgpu_launch_spares), 0},
+    {VGPU_LAUNCH_RESET, sizeof(struct vgpu_launch_reset), 0},
 };
 
 static int malformed(struct vgpu_err *err, const char *what)
@@ -127,6 +128,12 @@ static int parse_spares(const void *packet, struct message *message, struct vgpu
     return check_spares(&message->spares, err);
 }
 
+static int parse_reset(const void *packet, struct message *message, struct vgpu_err *err)
+{
+    memcpy(&message->reset, packet, sizeof(message->reset));
+    return uuid_ok(message->reset.gpu_uuid) ? 0 : malformed(err, "GPU UUID");
+}
+
 int message_parse(const void *packet, size_t size, size_t n_fds, struct message *ret,
                   struct vgpu_err *err)
 {
@@ -153,6 +160,8 @@ int message_parse(const void *packet, size_t size, size_t n_fds, struct message 
         rc = parse_spawn(packet, &message, err);
     else if (head.type == VGPU_LAUNCH_SPARES)
         rc = parse_spares(packet, &message, err);
+    else if (head.type == VGPU_LAUNCH_RESET)
+        rc = parse_reset(packet, &message, err);
     else
         rc = parse_channel(packet, &message, err);
     if (rc == 0)

@@ -16,10 +16,11 @@
 #define MESSAGE_HOST_MEMORY_BYTES (UINT64_C(1) << 44) /* the most that a cgroup is asked for */
 
 struct message {
-    enum vgpu_launch_type type; /* HELLO, SPAWN, KILL, LIST or SPARES */
+    enum vgpu_launch_type type; /* HELLO, SPAWN, KILL, LIST, SPARES or RESET */
     uint32_t channel;           /* KILL: the channel; SPAWN: likewise */
     struct vgpu_launch_spawn spawn;
     struct vgpu_launch_spares spares;
+    struct vgpu_launch_reset reset;
 };
 
 /*

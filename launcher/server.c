@@ -23,6 +23,7 @@
 #include "launcher/cgroup.h"
 #include "launcher/channel.h"
 #include "launcher/message.h"
+#include "launcher/reset.h"
 #include "launcher/spare.h"
 
 /* epoll's data: what it is in the upper half, a worker's channel or a spare's number in the lower.
@@ -42,6 +43,7 @@ union packet {
     struct vgpu_launch_exited exited;
     struct vgpu_launch_entry entry;
     struct vgpu_launch_spare_state spare_state;
+    struct vgpu_launch_reset_done reset_done;
     /* Longer than any message, so that a packet that is too long shows as one. */
     uint8_t bytes[sizeof(struct vgpu_launch_spares) + 8];
 };
@@ -67,6 +69,7 @@ struct server {
     struct cgroup cgroup;
     struct channel_table channels;
     struct spares spares;
+    struct reset reset;
     struct vgpu_log_limit refusals, workers;
 };
 
@@ -86,6 +89,7 @@ static void drop_peer(struct server *server, const char *why)
              vgpu_log_quote(quoted, sizeof(quoted), why));
     vgpu_close(&server->peer.sock);
     server->peer = (struct peer){.sock = -1};
+    server->reset.told = true; /* the next mediator did not ask */
     for (unsigned i = 0; i < server->channels.count; i++)
         server->channels.items[i]->known = false;
 }
@@ -197,6 +201,16 @@ static int send_spares(struct server *server)
     return 1;
 }
 
+static int send_reset(struct server *server)
+{
+    union packet packet = {.reset_done = server->reset.done};
+    int rc = 1;
+
+    if (!server->reset.told && (rc = send_packet(server, &packet, NULL, 0)) == 1)
+        server->reset.told = true;
+    return rc;
+}
+
 /* Sends what is owed to the mediator, in order, as far as it goes. */
 static void flush_peer(struct server *server)
 {
@@ -207,8 +221,8 @@ static void flush_peer(struct server *server)
     if (peer->sock < 0)
         return;
     if ((rc = send_answer(server)) == 1 && (rc = send_list(server)) == 1 &&
-        (rc = send_exits(server)) == 1)
-        rc = send_spares(server);
+        (rc = send_exits(server)) == 1 && (rc = send_spares(server)) == 1)
+        rc = send_reset(server);
     if (rc < 0) {
         drop_peer(server, strerror(-rc));
         return;
@@ -612,6 +626,10 @@ static void handle_message(struct server *server, const struct message *message,
         server->peer.tells_spares = true;
         spares_want(&server->spares, &message->spares);
         break;
+    case VGPU_LAUNCH_RESET:
+        reset_start(&server->reset, server->settings->reset_program, &message->reset,
+                    vgpu_clock_ns());
+        break;
     default: /* LIST: nothing else passes the parser */
         server->peer.listing = true;
         server->peer.list_next = 0;
@@ -740,6 +758,8 @@ static void reap(struct server *server)
             worker_ended(server, channel, status, &usage);
         else if (spare)
             spare_ended(server, pool, spare, status);
+        else if (server->reset.pid == pid)
+            reset_ended(&server->reset, status);
     }
     flush_peer(server);
 }
@@ -779,7 +799,9 @@ static void dispatch(struct server *server, const struct epoll_event *event)
 static int timeout_ms(const struct server *server)
 {
     uint64_t next_ns = spares_next_ns(&server->spares), now_ns = vgpu_clock_ns();
+    uint64_t reset_ns = reset_tend(&server->reset, now_ns);
 
+    next_ns = reset_ns < next_ns ? reset_ns : next_ns;
     if (next_ns == UINT64_MAX)
         return -1;
     return next_ns <= now_ns ? 0 : (int)((next_ns - now_ns) / VGPU_NS_PER_MS + 1);
@@ -895,6 +917,7 @@ int server_new(const struct server_settings *settings, struct server **ret_serve
     server->epoll = server->signals = server->listener = server->accounts = -1;
     server->peer.sock = -1;
     server->cgroup.dir = -1;
+    reset_init(&server->reset);
     server->channels.max = settings->max_workers;
     rc = set_up(server, err);
     if (rc < 0) {
@@ -952,6 +975,7 @@ void server_free(struct server *server)
     if (!server)
         return;
     vgpu_close(&server->peer.sock);
+    reset_release(&server->reset);
     kill_all(server);
     while (server->channels.count > 0)
         channel_drop(&server->channels, server->channels.items[0]);

@@ -15,6 +15,7 @@
 struct server_settings {
     const char *socket;
     const char *cgroup;
+    const char *reset_program; /* NULL: no GPU is reset */
     uid_t mediator_uid;
     uint64_t memory_bytes; /* of a worker, where SPAWN does not say; 0: no limit */
     unsigned max_workers;

@@ -491,6 +491,80 @@ static void test_root_limits_memory(void **state)
     fclose(file);
 }
 
+/* A program that resets nothing: by the GPU's name it ends well, badly, or not at all. */
+static int set_up_reset(void **state)
+{
+    static const char script[] =
+        "#!/bin/sh\n"
+        "test \"$1 $2\" = '--gpu-reset -i' || exit 9\n"
+        "test -z \"$LEAKED\" || exit 8\n"
+        "case $3 in GPU-good) echo \"reset $3\";; GPU-slow) exec sleep 60;;\n"
+        "*) echo 'in use'; echo more; exit 3;; esac\n";
+    char path[64] = "/tmp/vgpu-reset-XXXXXX";
+    const char *const extra[] = {"--same-uid", "--reset-program", path, NULL};
+    int fd = mkstemp(path), rc;
+
+    assert_true(fd >= 0);
+    assert_int_equal(write(fd, script, strlen(script)), (ssize_t)strlen(script));
+    assert_int_equal(fchmod(fd, 0700), 0);
+    close(fd);
+    rc = set_up_with(state, extra);
+    strcpy(((struct fixture *)*state)->program, path);
+    return rc;
+}
+
+static int tear_down_reset(void **state)
+{
+    unlink(((struct fixture *)*state)->program);
+    return tear_down(state);
+}
+
+static void ask_reset(const struct fixture *f, const char *uuid)
+{
+    struct vgpu_launch_reset reset = {.head = {sizeof(reset), VGPU_LAUNCH_RESET}};
+
+    snprintf(reset.gpu_uuid, sizeof(reset.gpu_uuid), "%s", uuid);
+    send_packet(f->sock, &reset, sizeof(reset), NULL, 0);
+}
+
+static void expect_reset(const struct fixture *f, const char *uuid, int result, const char *text)
+{
+    union packet packet;
+
+    expect(f->sock, VGPU_LAUNCH_RESET_DONE, &packet);
+    assert_string_equal(packet.reset_done.gpu_uuid, uuid);
+    assert_int_equal(packet.reset_done.result, result);
+    assert_string_equal(packet.reset_done.text, text);
+}
+
+static void test_reset_runs_the_program(void **state)
+{
+    struct fixture *f = *state;
+
+    ask_reset(f, "GPU-good");
+    expect_reset(f, "GPU-good", 0, "reset GPU-good");
+    ask_reset(f, "GPU-bad");
+    expect_reset(f, "GPU-bad", EIO, "it ended with 3: in use");
+}
+
+static void test_reset_is_one_at_a_time(void **state)
+{
+    struct fixture *f = *state;
+
+    ask_reset(f, "GPU-slow");
+    ask_reset(f, "GPU-good");
+    expect_reset(f, "GPU-good", EBUSY, "another GPU is being reset");
+    /* The launcher's end ends it: tear_down() waits for nothing. */
+}
+
+static void test_reset_without_a_program_is_refused(void **state)
+{
+    struct fixture *f = *state;
+
+    ask_reset(f, "GPU-good");
+    expect_reset(f, "GPU-good", EOPNOTSUPP, "vgpu-launcher has no --reset-program");
+}
+
 #define CASE(name)      cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 #define ROOT_CASE(name) cmocka_unit_test_setup_teardown(name, set_up_root, tear_down_root)
 
@@ -527,6 +601,9 @@ int main(int argc, char **argv)
         cmocka_unit_test_setup_teardown(test_faults_are_passed_on_with_the_vm, set_up_faults,
                                         tear_down),
         CASE(test_faults_are_asked_for_by_their_option_only),
+        cmocka_unit_test_setup_teardown(test_reset_runs_the_program, set_up_reset, tear_down_reset),
+        cmocka_unit_test_setup_teardown(test_reset_is_one_at_a_time, set_up_reset, tear_down_reset),
+        CASE(test_reset_without_a_program_is_refused),
         ROOT_CASE(test_root_gives_own_user),
         ROOT_CASE(test_root_limits_memory),
     };

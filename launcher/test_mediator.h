@@ -23,6 +23,7 @@ extern const char *const same_uid[]; /* options */
 
 struct fixture {
     char dir[64], socket[96], cgroup[96];
+    char program[64]; /* --reset-program's */
     pid_t launcher;
     pid_t worker; /* spawned last */
     int sock;     /* the mediator's connection */
@@ -40,6 +41,7 @@ union packet {
     struct vgpu_launch_entry entry;
     struct vgpu_launch_spares spares;
     struct vgpu_launch_spare_state spare_state;
+    struct vgpu_launch_reset_done reset_done;
     uint8_t bytes[4096];
 };
 

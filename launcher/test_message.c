@@ -169,10 +169,29 @@ static void test_message_checks_spares(void **state)
     assert_int_equal(parse_spares(&spares, 0), -EPROTO);
 }
 
+static void test_message_checks_reset(void **state)
+{
+    struct vgpu_launch_reset reset = {.head = {sizeof(reset), VGPU_LAUNCH_RESET},
+                                      .gpu_uuid = "GPU-0123-abcd"};
+    struct message message;
+
+    assert_int_equal(message_parse(&reset, sizeof(reset), 0, &message, NULL), 0);
+    assert_string_equal(message.reset.gpu_uuid, "GPU-0123-abcd");
+    assert_int_equal(message_parse(&reset, sizeof(reset), 1, &message, NULL), -EPROTO);
+    assert_int_equal(message_parse(&reset, sizeof(reset) - 1, 0, &message, NULL), -EPROTO);
+    memcpy(reset.gpu_uuid, "GPU 0", 6);
+    assert_int_equal(message_parse(&reset, sizeof(reset), 0, &message, NULL), -EPROTO);
+    memset(reset.gpu_uuid, 'x', sizeof(reset.gpu_uuid));
+    assert_int_equal(message_parse(&reset, sizeof(reset), 0, &message, NULL), -EPROTO);
+    memset(reset.gpu_uuid, 0, sizeof(reset.gpu_uuid));
+    assert_int_equal(message_parse(&reset, sizeof(reset), 0, &message, NULL), -EPROTO);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_message_takes_good_spawn),
+        cmocka_unit_test(test_message_checks_reset),
         cmocka_unit_test(test_message_checks_geometry),
         cmocka_unit_test(test_message_checks_identity),
         cmocka_unit_test(test_message_checks_uuid),

@@ -10,6 +10,7 @@
 #include "common/cleanup.h"
 #include "common/clock.h"
 #include "common/listen.h"
+#include "common/log.h"
 #include "mediator/capacity.h"
 #include "mediator/mediator.h"
 #include "mediator/status.h"
@@ -36,6 +37,7 @@ struct admin_client {
     char who[64];       /* the peer */
     char on_behalf[64]; /* "agent:NAME" for the request in work; "": the peer asks for itself */
     json_t *id;         /* of the request in work; NULL: none */
+    uint32_t reset_gpu; /* the one that is being reset for it */
     struct loop_timer sample_wait, status_part;
     uint32_t status_after; /* the last VM whose row was sent */
     struct event_waiter events;
@@ -55,6 +57,7 @@ static void client_end(struct admin_client *client)
     admin->n_clients--;
     helper_forget(&admin->mediator->store, client);
     helper_forget(&admin->mediator->nvml, client);
+    reset_forget(admin->mediator, client);
     loop_timer_clear(admin->mediator->loop, &client->sample_wait);
     loop_timer_clear(admin->mediator->loop, &client->status_part);
     events_forget(&admin->mediator->events, &client->events);
@@ -135,6 +138,18 @@ static void vm_shown(void *context, json_t *answer)
     store_answered(context, answer);
 }
 
+/* What the GPU's counters say now is accepted, whether it was drained or not. */
+static void resumed(void *context, json_t *answer)
+{
+    const struct admin_client *client = context;
+    const json_t *result = json_object_get(answer, "result");
+    const json_t *gpu_id = json_object_get(json_object_get(result, "gpu"), "gpu_id");
+
+    if (json_is_integer(gpu_id) && !json_object_get(result, "dry_run"))
+        checkup_resumed(client->admin->mediator, (uint32_t)json_integer_value(gpu_id));
+    store_answered(context, answer);
+}
+
 /* What the pools have, and what of it is well at this moment. */
 static void capacity_shown(void *context, json_t *answer)
 {
@@ -149,6 +164,8 @@ static helper_reply_fn *answer_to(const char *command)
 {
     if (strcmp(command, "show-vm") == 0)
         return vm_shown;
+    if (strcmp(command, "resume-gpu") == 0)
+        return resumed;
     return strcmp(command, "capacity") == 0 ? capacity_shown : store_answered;
 }
 
@@ -366,11 +383,50 @@ static void show_metrics(struct admin_client *client, const json_t *args)
                         METRICS_LIMIT_MAX) "), both whole numbers");
 }
 
+static void was_reset(void *context, const struct vgpu_err *err)
+{
+    struct admin_client *client = context;
+
+    if (err)
+        reply_error(client, err->code, err->text);
+    else
+        reply(client, json_pack("{s:b, s:{s:I}}", "ok", 1, "result", "gpu_id",
+                                (json_int_t)client->reset_gpu));
+}
+
+static void reset_gpu(struct admin_client *client, const json_t *args)
+{
+    json_int_t gpu_id = -1;
+    struct vgpu_err err;
+
+    if (json_object_size(args) != 1 || !json_object_get(args, "gpu_id") ||
+        !take_count(args, "gpu_id", 0, MEDIATOR_GPUS_MAX - 1, &gpu_id) || gpu_id < 0) {
+        reply_error(client, EINVAL, "reset-gpu takes gpu_id, and nothing else");
+        return;
+    }
+    client->reset_gpu = (uint32_t)gpu_id;
+    if (reset_start(client->admin->mediator, (uint32_t)gpu_id, was_reset, client, &err) < 0)
+        reply_error(client, err.code, err.text);
+    else
+        vgpu_log(VGPU_LOG_INFO, "gpu-reset-asked", "gpu=%d who=\"%s\"", (int)gpu_id, client->who);
+}
+
+static void show_health(struct admin_client *client)
+{
+    json_t *health = checkup_json(client->admin->mediator);
+
+    if (health)
+        reply(client, json_pack("{s:b, s:o}", "ok", 1, "result", health));
+    else
+        reply_error(client, ENOMEM, "out of memory");
+}
+
 static void execute(struct admin_client *client, json_t *request)
 {
     const char *command = json_string_value(json_object_get(request, "command"));
     const json_t *args = json_object_get(request, "args");
-    bool own = command && (strcmp(command, "status") == 0 || strcmp(command, "scan-gpus") == 0);
+    bool own = command && (strcmp(command, "status") == 0 || strcmp(command, "scan-gpus") == 0 ||
+                           strcmp(command, "health") == 0);
     char text[160];
 
     if (!command) {
@@ -383,6 +439,10 @@ static void execute(struct admin_client *client, json_t *request)
         reply_error(client, EINVAL, text);
     } else if (strcmp(command, "status") == 0) {
         show_status(client);
+    } else if (strcmp(command, "health") == 0) {
+        show_health(client);
+    } else if (strcmp(command, "reset-gpu") == 0) {
+        reset_gpu(client, args);
     } else if (strcmp(command, "events") == 0) {
         show_events(client, args);
     } else if (strcmp(command, "metrics") == 0) {

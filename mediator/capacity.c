@@ -6,10 +6,9 @@ static unsigned count_healthy(const struct mediator *mediator, const struct conf
     unsigned healthy = 0;
 
     for (unsigned id = 0; id < CONFIG_GPUS_MAX; id++) {
-        const struct config_gpu *gpu =
-            pool->gpus >> id & 1 ? config_gpu(mediator->config, id) : NULL;
+        bool serves = (pool->gpus >> id & 1) && config_gpu(mediator->config, id);
 
-        healthy += gpu && gpu->present && !mediator->samples[id].lost;
+        healthy += serves && health_takes_channels(mediator->health[id].state);
     }
     return healthy;
 }

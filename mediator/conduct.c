@@ -4,16 +4,12 @@
 #include <signal.h>
 #include <stdio.h>
 
+#include "mediator/doubt.h"
 #include "mediator/mediator.h"
 #include "mediator/watch.h"
 
 /* A page that says more at once is not believed; the threshold is soon reached anyway. */
 #define FAULTS_PER_LOOK 4
-
-static bool gpu_is_ok(const struct channel *channel)
-{
-    return mediator_gpu_ok(channel->vm->mediator, channel->gpu_id);
-}
 
 static void count_gpu_faults(struct channel *channel, uint32_t told)
 {
@@ -22,8 +18,8 @@ static void count_gpu_faults(struct channel *channel, uint32_t told)
     channel->gpu_faults = told;
     if (news > FAULTS_PER_LOOK)
         news = FAULTS_PER_LOOK;
-    for (; news > 0 && gpu_is_ok(channel); news--)
-        fault_note(channel->vm, FAULT_GPU, "a kernel failed on the GPU");
+    for (; news > 0; news--)
+        doubt_note(channel->vm, channel->gpu_id, FAULT_GPU, "a kernel failed on the GPU");
 }
 
 void conduct_adopt(struct channel *channel)
@@ -61,8 +57,8 @@ void conduct_exited(struct channel *channel, const struct vgpu_launch_exited *ex
 
     if (channel->end_status == VGPU_BAD_RECORD) {
         fault_note(channel->vm, FAULT_RING, channel->end_text);
-    } else if (served && !exited->killed && is_crash(exited->signal) && gpu_is_ok(channel)) {
+    } else if (served && !exited->killed && is_crash(exited->signal)) {
         snprintf(text, sizeof(text), "a worker died of signal %d", exited->signal);
-        fault_note(channel->vm, FAULT_CRASH, text);
+        doubt_note(channel->vm, channel->gpu_id, FAULT_CRASH, text);
     }
 }

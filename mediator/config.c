@@ -105,12 +105,14 @@ static int take_gpu(struct config *config, const json_t *object, struct vgpu_err
 
     if (!take_number(object, "gpu_id", 0, CONFIG_GPUS_MAX - 1, &id) ||
         !take_text(object, "uuid", gpu->uuid, sizeof(gpu->uuid)) ||
-        !take_text(object, "model", gpu->model, sizeof(gpu->model)))
+        !take_text(object, "model", gpu->model, sizeof(gpu->model)) ||
+        !take_text(object, "drain_reason", gpu->drain_reason, sizeof(gpu->drain_reason)))
         return not_understood(err, "a GPU");
     gpu->id = (uint32_t)id;
     gpu->memory_bytes = json_integer_value(memory) > 0 ? (uint64_t)json_integer_value(memory) : 0;
     gpu->present = state && strcmp(state, "present") == 0;
     gpu->driverless = source && strcmp(source, "pci") == 0;
+    gpu->drained = json_is_true(json_object_get(object, "drained"));
     return 0;
 }
 
@@ -205,6 +207,38 @@ static int take_array(struct config *config, const json_t *snapshot, const char 
     return 0;
 }
 
+/* A threshold of another version's is left out; what the store does not name keeps its default. */
+static int take_threshold(struct config *config, const json_t *object, struct vgpu_err *err)
+{
+    enum threshold_id id = threshold_find(json_string_value(json_object_get(object, "name")));
+    const json_t *value = json_object_get(object, "value");
+    enum threshold_action action =
+        threshold_action_find(json_string_value(json_object_get(object, "action")));
+
+    if (id == THRESHOLD_N)
+        return 0;
+    if (!json_is_number(value) || action == THRESHOLD_N_ACTIONS)
+        return not_understood(err, "a threshold");
+    config->rules[id] = (struct threshold_rule){json_number_value(value), action};
+    return 0;
+}
+
+static int take_thresholds(struct config *config, const json_t *snapshot, struct vgpu_err *err)
+{
+    const json_t *list = json_object_get(snapshot, "thresholds"), *item;
+    size_t i;
+
+    for (int id = 0; id < THRESHOLD_N; id++)
+        config->rules[id] = thresholds[id].rule;
+    json_array_foreach (list, i, item) {
+        int rc = take_threshold(config, item, err);
+
+        if (rc < 0)
+            return rc;
+    }
+    return 0;
+}
+
 /* n_vms: room for them. NULL when out of memory. */
 static struct config *config_new(const json_t *json, size_t n_vms)
 {
@@ -231,8 +265,9 @@ static int take_host(struct config *config, const json_t *json, struct vgpu_err 
     if ((rc = take_array(config, json, "gpus", CONFIG_GPUS_MAX, take_gpu, err)) < 0 ||
         (rc = take_array(config, json, "pools", CONFIG_POOLS_MAX, take_pool, err)) < 0)
         return rc;
-    return take_array(config, json, "pool_gpus", CONFIG_GPUS_MAX * CONFIG_POOLS_MAX, take_pool_gpu,
-                      err);
+    rc = take_array(config, json, "pool_gpus", CONFIG_GPUS_MAX * CONFIG_POOLS_MAX, take_pool_gpu,
+                    err);
+    return rc < 0 ? rc : take_thresholds(config, json, err);
 }
 
 static int by_id(const void *a, const void *b)
@@ -322,11 +357,19 @@ static int check_pools(const struct config *config, struct vgpu_err *err)
     return 0;
 }
 
+static bool same_rules(const struct config *a, const struct config *b)
+{
+    for (int i = 0; i < THRESHOLD_N; i++)
+        if (a->rules[i].value != b->rules[i].value || a->rules[i].action != b->rules[i].action)
+            return false;
+    return true;
+}
+
 static bool same_host(const struct config *a, const struct config *b)
 {
     return a->n_gpus == b->n_gpus && a->n_pools == b->n_pools &&
            memcmp(a->gpus, b->gpus, a->n_gpus * sizeof(a->gpus[0])) == 0 &&
-           memcmp(a->pools, b->pools, a->n_pools * sizeof(a->pools[0])) == 0;
+           memcmp(a->pools, b->pools, a->n_pools * sizeof(a->pools[0])) == 0 && same_rules(a, b);
 }
 
 int config_change(const struct config *old, const json_t *delta, struct config **ret_config,

@@ -13,6 +13,7 @@
 #include <jansson.h>
 
 #include "common/err.h"
+#include "store/threshold.h"
 
 #define CONFIG_NAME_BYTES 65 /* with NUL */
 #define CONFIG_UUID_BYTES 65
@@ -25,7 +26,9 @@ struct config_gpu {
     uint32_t id;
     bool present;
     bool driverless; /* only the PCI bus shows it */
+    bool drained;
     uint64_t memory_bytes;
+    char drain_reason[CONFIG_TEXT_BYTES];
     char uuid[CONFIG_UUID_BYTES], model[CONFIG_NAME_BYTES];
 };
 
@@ -57,6 +60,7 @@ struct config {
     struct config_gpu *gpus;
     struct config_pool *pools;
     struct config_vm *vms; /* by id */
+    struct threshold_rule rules[THRESHOLD_N];
 };
 
 /* -EPROTO: not understood, with the reason. */

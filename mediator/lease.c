@@ -871,8 +871,18 @@ void gpu_pause(struct gpu *gpu, bool paused)
 {
     struct sched_actions actions;
 
+    if (gpu->paused == paused)
+        return;
+    gpu->paused = paused;
     sched_pause(gpu->sched, paused, now_of(gpu), &actions);
     gpu_carry_out(gpu, &actions);
+}
+
+void gpu_call_back(struct gpu *gpu)
+{
+    for (struct seat *seat = gpu->seats; seat; seat = seat->next)
+        if (seat->leased && !seat->revoking)
+            revoke_lease(seat);
 }
 
 static bool same_scheduling(const struct sched_config *a, const struct sched_config *b)

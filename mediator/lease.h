@@ -40,6 +40,7 @@ struct gpu {
     struct loop *loop;
     const struct lease_settings *settings;
     struct sched *sched;
+    bool paused;
     struct sched_config base; /* where no pool says otherwise */
     struct pool *pools;
     uint32_t last_pool; /* ids */
@@ -87,6 +88,8 @@ struct gpu *gpu_new(struct loop *loop, const struct lease_settings *settings, ui
 void gpu_free(struct gpu *gpu);
 /* While paused nothing new is granted. */
 void gpu_pause(struct gpu *gpu, bool paused);
+/* Takes all leases back, each as soon as what is in flight is done. The GPU is paused. */
+void gpu_call_back(struct gpu *gpu);
 /* Makes pools, weights, policy and slices those of the configuration, at once. */
 void gpu_configure(struct gpu *gpu, const struct config *config);
 /* Does what the scheduler says; for pool.c. */

@@ -24,7 +24,8 @@ union packet {
     struct vgpu_launch_exited exited;
     struct vgpu_launch_entry entry;
     struct vgpu_launch_spare_state spare_state;
-    uint8_t bytes[sizeof(struct vgpu_launch_answer) + 8]; /* so that what is too long shows */
+    struct vgpu_launch_reset_done reset_done;
+    uint8_t bytes[sizeof(struct vgpu_launch_reset_done) + 8]; /* so that what is too long shows */
 };
 
 struct shape {
@@ -40,6 +41,7 @@ static const struct shape shapes[] = {
     {VGPU_LAUNCH_LIST_END, sizeof(struct vgpu_launch_channel), 0},
     {VGPU_LAUNCH_REFUSED, sizeof(struct vgpu_launch_answer), 0},
     {VGPU_LAUNCH_SPARE_STATE, sizeof(struct vgpu_launch_spare_state), 0},
+    {VGPU_LAUNCH_RESET_DONE, sizeof(struct vgpu_launch_reset_done), 0},
 };
 
 static void retry(void *context)
@@ -171,6 +173,9 @@ static int take(struct link *link, const union packet *packet, int *fds)
     case VGPU_LAUNCH_SPARE_STATE:
         link->hooks->spare_state(link->context, &packet->spare_state);
         return 0;
+    case VGPU_LAUNCH_RESET_DONE:
+        link->hooks->reset_done(link->context, &packet->reset_done);
+        return 0;
     default: /* REFUSED: nothing else has a shape */
         link->hooks->refused(link->context, &packet->answer);
         return -ECONNREFUSED;
@@ -276,4 +281,14 @@ int link_kill(struct link *link, uint32_t channel)
 int link_spares(struct link *link, const struct vgpu_launch_spares *wish)
 {
     return send_packet(link, wish, sizeof(*wish), NULL, 0);
+}
+
+int link_reset(struct link *link, const char *gpu_uuid)
+{
+    struct vgpu_launch_reset body = {.head = {sizeof(body), VGPU_LAUNCH_RESET}};
+
+    if (strlen(gpu_uuid) >= sizeof(body.gpu_uuid))
+        return -EINVAL;
+    memcpy(body.gpu_uuid, gpu_uuid, strlen(gpu_uuid));
+    return send_packet(link, &body, sizeof(body), NULL, 0);
 }

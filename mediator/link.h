@@ -22,6 +22,7 @@ struct link_hooks {
     void (*spawned)(void *context, const struct vgpu_launch_answer *answer);
     void (*exited)(void *context, const struct vgpu_launch_exited *exited);
     void (*spare_state)(void *context, const struct vgpu_launch_spare_state *state);
+    void (*reset_done)(void *context, const struct vgpu_launch_reset_done *done);
     /* Messages can be sent again after -EAGAIN. */
     void (*writable)(void *context);
     /* The launcher refused this mediator. */
@@ -57,5 +58,6 @@ bool link_ready(const struct link *link);
 int link_spawn(struct link *link, const struct vgpu_launch_spawn *spawn, const int *fds);
 int link_kill(struct link *link, uint32_t channel);
 int link_spares(struct link *link, const struct vgpu_launch_spares *wish);
+int link_reset(struct link *link, const char *gpu_uuid);
 
 #endif

@@ -44,6 +44,8 @@ static const char usage[] =
     "  --overrun-ms N         past a turn, while another overruns, before the kill (default 2000)\n"
     "  --stray-samples N      of NVML's, busy without the turn, before the kill (default 3; 0: "
     "never)\n"
+    "  --health-ms N          from one look at the GPUs' health to the next (default 1000; 0: "
+    "never)\n"
     "  --resume-ms N          for guests to come back after a restart (default 5000)\n"
     "  --stop-ms N            for a worker to end by itself (default 2000)\n"
     "  --ready-ms N           for a worker to start (default 60000)\n"
@@ -76,6 +78,7 @@ enum {
     OPTION_DRAIN,
     OPTION_OVERRUN,
     OPTION_STRAY,
+    OPTION_HEALTH,
     OPTION_RESUME,
     OPTION_STOP,
     OPTION_READY,
@@ -104,6 +107,7 @@ static const struct option options[] = {
     {"drain-ms", required_argument, NULL, OPTION_DRAIN},
     {"overrun-ms", required_argument, NULL, OPTION_OVERRUN},
     {"stray-samples", required_argument, NULL, OPTION_STRAY},
+    {"health-ms", required_argument, NULL, OPTION_HEALTH},
     {"resume-ms", required_argument, NULL, OPTION_RESUME},
     {"stop-ms", required_argument, NULL, OPTION_STOP},
     {"ready-ms", required_argument, NULL, OPTION_READY},
@@ -179,6 +183,12 @@ static bool numeric_option(struct mediator_settings *settings, int option, const
         if (!number_from(value, 0, STRAY_SAMPLES_MAX, &n))
             return false;
         settings->stray_samples = (unsigned)n;
+        return true;
+    }
+    if (option == OPTION_HEALTH) {
+        if (!number_from(value, 0, CHECKUP_MAX_MS, &n))
+            return false;
+        settings->health_ns = n * VGPU_NS_PER_MS;
         return true;
     }
     if (option == OPTION_CONTEXT_MEMORY || option == OPTION_MEMORY_MARGIN) {
@@ -441,6 +451,7 @@ int main(int argc, char **argv)
                           .handshake_ns = 5 * VGPU_NS_PER_S,
                           .spares = 1,
                           .stray_samples = STRAY_SAMPLES_DEFAULT,
+                          .health_ns = CHECKUP_DEFAULT_MS * VGPU_NS_PER_MS,
                           .lease = {.job_timeout_ns = 30 * VGPU_NS_PER_S,
                                     .drain_ns = 2 * VGPU_NS_PER_S,
                                     .overrun_ns = 2 * VGPU_NS_PER_S,

@@ -13,6 +13,7 @@
 #include "common/clock.h"
 #include "common/log.h"
 #include "common/status.h"
+#include "mediator/doubt.h"
 #include "mediator/status.h"
 #include "sched/place.h"
 
@@ -83,13 +84,20 @@ void mediator_push(struct mediator *mediator, struct channel *channel)
         channel->kill_unsent = false;
 }
 
+static bool takes_channels(const struct mediator *mediator, uint32_t gpu_id)
+{
+    return health_takes_channels(mediator->health[gpu_id].state) &&
+           !(mediator->resetting >> gpu_id & 1);
+}
+
 /* Spares */
 
 static bool may_have_spares(const struct mediator *mediator, const struct config_gpu *gpu)
 {
     const struct config *config = mediator->config;
 
-    if (!gpu->present || !gpu->uuid[0] || strlen(gpu->uuid) >= VGPU_GPU_UUID_BYTES)
+    if (!gpu->present || !gpu->uuid[0] || strlen(gpu->uuid) >= VGPU_GPU_UUID_BYTES ||
+        !takes_channels(mediator, gpu->id))
         return false;
     /* The launcher takes no other characters. */
     for (const char *c = gpu->uuid; *c; c++)
@@ -116,6 +124,17 @@ static void push_spares(struct mediator *mediator)
         mediator->spared_gpus |= UINT64_C(1) << config->gpus[i].id;
     }
     mediator->spares_unsent = link_spares(&mediator->link, &wish) == -EAGAIN;
+}
+
+void mediator_update_spares(struct mediator *mediator)
+{
+    uint64_t wished = 0;
+
+    for (unsigned i = 0; mediator->config && i < mediator->config->n_gpus; i++)
+        if (may_have_spares(mediator, &mediator->config->gpus[i]))
+            wished |= UINT64_C(1) << mediator->config->gpus[i].id;
+    if (mediator->in_charge && mediator->settings->spares > 0 && wished != mediator->spared_gpus)
+        push_spares(mediator);
 }
 
 static void link_spare_state(void *context, const struct vgpu_launch_spare_state *state)
@@ -153,22 +172,16 @@ struct gpu *mediator_gpu(struct mediator *mediator, uint32_t gpu_id)
         mediator->gpus[gpu_id] = gpu_new(mediator->loop, &mediator->settings->lease, gpu_id, &err);
         if (mediator->gpus[gpu_id] && mediator->config)
             gpu_configure(mediator->gpus[gpu_id], mediator->config);
-        if (mediator->gpus[gpu_id] && !mediator->in_charge)
-            gpu_pause(mediator->gpus[gpu_id], true);
+        if (mediator->gpus[gpu_id])
+            checkup_apply(mediator, mediator->gpus[gpu_id]);
     }
     return mediator->gpus[gpu_id];
 }
 
 bool mediator_gpu_ok(const struct mediator *mediator, uint32_t gpu_id)
 {
-    const struct config_gpu *gpu;
-
-    if (mediator->samples[gpu_id].lost)
-        return false;
-    if (!mediator->config) /* nothing is known against it */
-        return true;
-    gpu = config_gpu(mediator->config, gpu_id);
-    return gpu && gpu->present;
+    /* Without a configuration nothing is known against it. */
+    return !mediator->config || !health_is_suspect(&mediator->health[gpu_id]);
 }
 
 /* What the placement knows of a GPU. */
@@ -176,8 +189,8 @@ static struct place_gpu weigh(const struct mediator *mediator, const struct conf
 {
     const struct gpu *gpu = mediator->gpus[config->id];
     const struct gpu_sample *sample = &mediator->samples[config->id];
-    struct place_gpu place = {.usable =
-                                  config->present && strlen(config->uuid) < VGPU_GPU_UUID_BYTES,
+    struct place_gpu place = {.usable = takes_channels(mediator, config->id) &&
+                                        strlen(config->uuid) < VGPU_GPU_UUID_BYTES,
                               .free_bytes = config->memory_bytes};
     struct sched_stats stats;
 
@@ -207,6 +220,7 @@ int mediator_place(struct mediator *mediator, const struct vm *vm, uint32_t *ret
     const struct config_pool *pool = config_pool(mediator->config, vm->config.pool);
     struct place_gpu gpus[MEDIATOR_GPUS_MAX];
     uint32_t ids[MEDIATOR_GPUS_MAX], n = 0, index;
+    char text[HEALTH_REASON_BYTES];
 
     for (unsigned i = 0; pool && i < mediator->config->n_gpus; i++) {
         const struct config_gpu *gpu = &mediator->config->gpus[i];
@@ -222,7 +236,11 @@ int mediator_place(struct mediator *mediator, const struct vm *vm, uint32_t *ret
     /* What the VM may take at most is not promised to it: a GPU without that much will do. */
     if (place_channel(gpus, n, vm->config.memory_bytes, &index) < 0 &&
         place_channel(gpus, n, 0, &index) < 0)
-        return vgpu_err_set(err, ENODEV, "no GPU of pool '%s' is there", vm->config.pool);
+        return vgpu_err_set(
+            err, ENODEV, "no GPU of pool '%s' takes new channels; GPU %" PRIu32 " is %s",
+            vm->config.pool, ids[0],
+            mediator->resetting >> ids[0] & 1 ? "being reset"
+                                              : checkup_text(mediator, ids[0], text));
     *ret_gpu_id = ids[index];
     return 0;
 }
@@ -296,8 +314,10 @@ static void apply(struct mediator *mediator, struct config *config)
 {
     config_free(mediator->config);
     mediator->config = config;
-    if (config->host_changed)
+    if (config->host_changed) {
+        checkup_configured(mediator);
         configure_gpus(mediator);
+    }
     configure_vms(mediator);
     if (config->host_changed && link_ready(&mediator->link))
         push_spares(mediator);
@@ -382,7 +402,7 @@ static void link_listed(void *context)
     mediator->in_charge = true;
     for (unsigned i = 0; i < MEDIATOR_GPUS_MAX; i++)
         if (mediator->gpus[i])
-            gpu_pause(mediator->gpus[i], false);
+            checkup_apply(mediator, mediator->gpus[i]);
     memory_adopted(mediator);
     restore_seats(mediator);
     for (struct vm *vm = mediator->vms; vm; vm = vm->next) {
@@ -421,6 +441,11 @@ static void link_exited(void *context, const struct vgpu_launch_exited *exited)
     mediator_check_stopped(mediator);
 }
 
+static void link_reset_done(void *context, const struct vgpu_launch_reset_done *done)
+{
+    reset_launcher_done(context, done);
+}
+
 static void link_refused(void *context, const struct vgpu_launch_answer *answer)
 {
     struct mediator *mediator = context;
@@ -443,6 +468,7 @@ static void link_lost(void *context)
     struct vm *next_vm;
 
     memset(mediator->spares, 0, sizeof(mediator->spares));
+    reset_launcher_lost(mediator);
     /* A VM that was removed goes with its last channel, hence both `next` first. */
     for (struct vm *vm = mediator->vms; vm; vm = next_vm) {
         struct channel *next;
@@ -463,6 +489,7 @@ static const struct link_hooks link_hooks = {
     .spawned = link_spawned,
     .exited = link_exited,
     .spare_state = link_spare_state,
+    .reset_done = link_reset_done,
     .writable = writable,
     .refused = link_refused,
     .lost = link_lost,
@@ -663,6 +690,7 @@ int mediator_init(struct mediator *mediator, const struct mediator_settings *set
                                   .stop_timer = {.fire = stop_late, .context = mediator}};
     memory_init(mediator);
     stray_init(mediator);
+    checkup_init(mediator);
     scan_init(mediator);
     metrics_init(mediator);
     link_init(&mediator->link, loop, settings->launcher_socket, &link_hooks, mediator);
@@ -682,6 +710,8 @@ void mediator_release(struct mediator *mediator)
     char path[512];
 
     admin_release(&mediator->admin);
+    reset_release(mediator);
+    doubt_release(mediator);
     helper_release(&mediator->store);
     helper_release(&mediator->nvml);
     link_release(&mediator->link);
@@ -694,6 +724,7 @@ void mediator_release(struct mediator *mediator)
         vm_abandon(mediator->vms);
     memory_release(mediator);
     stray_release(mediator);
+    checkup_release(mediator);
     scan_release(mediator);
     metrics_release(mediator);
     events_release(&mediator->events);

@@ -12,6 +12,7 @@
 #include "common/log.h"
 #include "mediator/accounts.h"
 #include "mediator/admin.h"
+#include "mediator/checkup.h"
 #include "mediator/config.h"
 #include "mediator/events.h"
 #include "mediator/helper.h"
@@ -21,6 +22,7 @@
 #include "mediator/memory.h"
 #include "mediator/metrics.h"
 #include "mediator/monitor.h"
+#include "mediator/reset.h"
 #include "mediator/scan.h"
 #include "mediator/vm.h"
 
@@ -42,6 +44,7 @@ struct mediator_settings {
     bool has_agent_uid;
     unsigned spares;        /* workers ahead of time, of each GPU */
     unsigned stray_samples; /* busy without the turn, before the kill; 0: never */
+    uint64_t health_ns;     /* from one look at the GPUs to the next; 0: none is made for that */
     struct lease_settings lease;
     struct memory_settings memory;
 };
@@ -49,9 +52,7 @@ struct mediator_settings {
 /* What NVML last said of a GPU. */
 struct gpu_sample {
     bool known;
-    bool lost; /* it fell off its bus */
     uint64_t memory_used_bytes;
-    double utilization, temperature;
     struct gpu_facts facts;
 };
 
@@ -74,6 +75,11 @@ struct mediator {
     struct accounts accounts;
     struct gpu *gpus[MEDIATOR_GPUS_MAX]; /* by gpu_id; NULL: never used */
     struct gpu_sample samples[MEDIATOR_GPUS_MAX];
+    struct health health[MEDIATOR_GPUS_MAX]; /* checkup.c's */
+    struct checkup checkup;
+    struct doubt *doubts; /* doubt.c's */
+    struct reset *resets; /* reset.c's */
+    uint64_t resetting;   /* a bit per gpu_id: it is being reset, and gets no channel */
     uint64_t sampled_ns;
     struct loop_timer memory_timer; /* memory.c's: asks NVML */
     struct loop_timer stray_timer;  /* stray.c's, likewise */
@@ -114,6 +120,9 @@ int mediator_place(struct mediator *mediator, const struct vm *vm, uint32_t *ret
                    struct vgpu_err *err);
 /* A number that no living channel has. */
 uint32_t mediator_new_channel(struct mediator *mediator);
+
+/* Which GPUs have spares may be another matter now. */
+void mediator_update_spares(struct mediator *mediator);
 
 /* Sends what the channel owes to the launcher; where there is no room now, later. */
 void mediator_push(struct mediator *mediator, struct channel *channel);

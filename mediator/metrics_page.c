@@ -79,6 +79,37 @@ static void fill_leases(struct metric_row *row, const struct gpu *leases, uint64
     metric_set(row, CELL_GPU_WAITING, stats.waiting);
 }
 
+static void set_known(struct metric_row *row, unsigned cell, int64_t number, uint64_t unit)
+{
+    if (number >= 0)
+        metric_set(row, cell, (uint64_t)number * unit);
+}
+
+/* What is not known is left out, as is all but the state of a GPU that NVML does not show. */
+static void fill_health(struct metric_row *row, const struct health *health)
+{
+    const struct health_sample *sample = &health->sample;
+
+    for (unsigned state = 0; state < HEALTH_N_STATES; state++)
+        metric_set(row, CELL_GPU_STATE + state, health->state == state);
+    set_ratio(row, CELL_GPU_UTILIZATION, sample->utilization, 1);
+    set_ratio(row, CELL_GPU_TEMPERATURE, sample->temperature, 1);
+    set_ratio(row, CELL_GPU_TEMPERATURE_MEMORY, sample->temperature_memory, 1);
+    set_ratio(row, CELL_GPU_POWER, sample->power_w, 1000);
+    set_ratio(row, CELL_GPU_POWER_LIMIT, sample->power_limit_w, 1000);
+    set_known(row, CELL_GPU_CLOCK, sample->clock_sm_mhz, 1000000);
+    set_known(row, CELL_GPU_CLOCK + 1, sample->clock_memory_mhz, 1000000);
+    if (sample->n_throttle <= HEALTH_THROTTLES_MAX)
+        metric_set(row, CELL_GPU_THROTTLED, sample->n_throttle > 0);
+    set_known(row, CELL_GPU_ECC, sample->ecc_corrected, 1);
+    set_known(row, CELL_GPU_ECC + 1, sample->ecc_uncorrected, 1);
+    set_known(row, CELL_GPU_REMAPPED, sample->remapped_rows, 1);
+    metric_set(row, CELL_GPU_XID, health->xid_warnings);
+    metric_set(row, CELL_GPU_XID + 1, health->xid_errors);
+    metric_set(row, CELL_GPU_XID + 2, health->xid_fatal);
+    metric_set(row, CELL_GPU_RESETS, health->resets);
+}
+
 static void add_gpu(struct metrics_writer *writer, const struct mediator *mediator,
                     const struct config_gpu *gpu)
 {
@@ -90,11 +121,9 @@ static void add_gpu(struct metrics_writer *writer, const struct mediator *mediat
     metric_set(&row, CELL_GPU_HEALTHY, mediator_gpu_ok(mediator, gpu->id));
     if (gpu->memory_bytes)
         metric_set(&row, CELL_GPU_MEMORY, gpu->memory_bytes);
-    if (sample->known) {
+    if (sample->known)
         metric_set(&row, CELL_GPU_MEMORY_USED, sample->memory_used_bytes);
-        set_ratio(&row, CELL_GPU_UTILIZATION, sample->utilization, 1);
-        set_ratio(&row, CELL_GPU_TEMPERATURE, sample->temperature, 1);
-    }
+    fill_health(&row, &mediator->health[gpu->id]);
     fill_leases(&row, mediator->gpus[gpu->id], loop_now(mediator->loop));
     metric_set(&row, CELL_GPU_SPARES, spares->ready);
     metric_set(&row, CELL_GPU_SPARE_FAILURES, spares->failures);

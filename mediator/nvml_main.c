@@ -3,7 +3,8 @@
  * vgpu-nvml, the mediator's NVML helper: NVML calls can hang, so they are made here. It answers
  * JSON lines on descriptors 0 and 1 (the framing of docs/spec/admin.md) until end of file, or with
  * --scan prints what a scan finds and ends. Commands: "sample" lists the GPUs that NVML has, "scan"
- * starts NVML anew, so that it looks for them, and asks the PCI bus too; "reset".
+ * starts NVML anew, so that it looks for them, and asks the PCI bus too; "reset" resets a GPU;
+ * "release" and "acquire" let others do that.
  *
  * NVML need not be there, nor come: each request tries again.
  */
@@ -42,6 +43,7 @@ struct nvml {
     const char *path, *pci;
     void *library; /* NULL: not loaded */
     bool started;
+    bool released; /* others have the GPUs, until "acquire" */
 #define NVML_MEMBER(result, name, arguments) result(*name) arguments;
     NVML_CALLS(NVML_MEMBER)
     NVML_OPTIONAL_CALLS(NVML_MEMBER)
@@ -110,6 +112,8 @@ static int nvml_start(struct nvml *nvml, struct vgpu_err *err)
 
     if (nvml->started)
         return 0;
+    if (nvml->released)
+        return vgpu_err_set(err, EAGAIN, "let go of, while a GPU is reset");
     if (fresh && (rc = nvml_load(nvml, err)) < 0)
         return rc;
     result = nvml->nvmlInit_v2();
@@ -125,14 +129,19 @@ static int nvml_start(struct nvml *nvml, struct vgpu_err *err)
     return rc;
 }
 
+static void nvml_stop(struct nvml *nvml)
+{
+    if (!nvml->started)
+        return;
+    nvml_health_pause(nvml->health);
+    nvml->nvmlShutdown();
+    nvml->started = false;
+}
+
 /* NVML keeps to the GPUs that it found when it was started. */
 static int nvml_look_again(struct nvml *nvml, struct vgpu_err *err)
 {
-    if (nvml->started) {
-        nvml_health_pause(nvml->health);
-        nvml->nvmlShutdown();
-        nvml->started = false;
-    }
+    nvml_stop(nvml);
     return nvml_start(nvml, err);
 }
 
@@ -410,6 +419,15 @@ static json_t *reset(const struct nvml *nvml, const char *uuid, struct vgpu_err 
     return NULL;
 }
 
+/* A GPU is not reset while a process has NVML open. */
+static json_t *let_go(struct nvml *nvml, bool release)
+{
+    nvml->released = release;
+    if (release)
+        nvml_stop(nvml);
+    return json_pack("{s:b, s:{}}", "ok", 1, "result");
+}
+
 static json_t *execute(struct nvml *nvml, const json_t *request, struct vgpu_err *err)
 {
     const char *command = json_string_value(json_object_get(request, "command"));
@@ -417,12 +435,14 @@ static json_t *execute(struct nvml *nvml, const json_t *request, struct vgpu_err
 
     if (command && strcmp(command, "reset") == 0)
         return reset(nvml, json_string_value(json_object_get(request, "uuid")), err);
+    if (command && (strcmp(command, "release") == 0 || strcmp(command, "acquire") == 0))
+        return let_go(nvml, command[0] == 'r');
     if (command && strcmp(command, "scan") == 0) {
         result = scan(nvml, err);
     } else if (command && strcmp(command, "sample") == 0) {
         result = sample(nvml, err);
     } else {
-        vgpu_err_set(err, EOPNOTSUPP, "the commands are scan, sample and reset");
+        vgpu_err_set(err, EOPNOTSUPP, "the commands are scan, sample, reset, release and acquire");
         return NULL;
     }
     return result ? json_pack("{s:b, s:o}", "ok", 1, "result", result) : NULL;

@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <string.h>
 
+#include "common/cleanup.h"
 #include "common/clock.h"
 #include "common/log.h"
 #include "mediator/mediator.h"
@@ -24,14 +25,38 @@ int scan_ask(struct mediator *mediator, helper_reply_fn *scanned, void *context)
     return helper_ask(&mediator->nvml, json_pack("{s:s}", "command", "scan"), scanned, context);
 }
 
+/* Of each GPU what is recorded: of thousands of processes the line would be too long. */
+static json_t *recorded_members(const json_t *gpus)
+{
+    static const char *const keys[] = {"index",     "uuid",     "pci",    "model", "memory_bytes",
+                                       "numa_node", "mig_mode", "driver", "source"};
+    json_t *list = json_array();
+    const json_t *gpu;
+    size_t i;
+
+    json_array_foreach (gpus, i, gpu) {
+        json_t *row = json_object();
+
+        for (size_t k = 0; k < VGPU_ARRAY_SIZE(keys); k++)
+            if (json_object_get(gpu, keys[k]))
+                json_object_set(row, keys[k], json_object_get(gpu, keys[k]));
+        json_array_append_new(list, row);
+    }
+    return list;
+}
+
 json_t *scan_record(const json_t *answer, bool dry_run)
 {
-    json_t *result = json_object_get(answer, "result");
+    const json_t *result = json_object_get(answer, "result");
+    const json_t *gpus = json_object_get(result, "gpus");
 
-    if (!json_is_array(json_object_get(result, "gpus")))
+    if (!json_is_array(gpus))
         return NULL;
-    return json_pack("{s:s, s:O, s:b}", "command", "record-gpus", "args", result, "dry_run",
-                     dry_run);
+    return json_pack("{s:s, s:{s:o, s:O?, s:O?, s:O?}, s:b}", "command", "record-gpus", "args",
+                     "gpus", recorded_members(gpus), "driver_version",
+                     json_object_get(result, "driver_version"), "nvml_error",
+                     json_object_get(result, "nvml_error"), "pci_error",
+                     json_object_get(result, "pci_error"), "dry_run", dry_run);
 }
 
 static void try_later(struct mediator *mediator)

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "mediator/status.h"
 
+#include <math.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -18,6 +19,11 @@ static json_t *text_or_null(const char *text)
 static json_t *count(uint64_t number)
 {
     return json_integer((json_int_t)(number & INT64_MAX)); /* some come from workers */
+}
+
+static json_t *real_or_null(double number)
+{
+    return isnan(number) ? json_null() : json_real(number);
 }
 
 static unsigned living_channels(const struct mediator *mediator)
@@ -76,6 +82,7 @@ static void add_spares(const struct mediator *mediator, uint32_t gpu_id, json_t 
 static json_t *gpu_json(const struct mediator *mediator, const struct config_gpu *gpu)
 {
     const struct gpu_sample *sample = &mediator->samples[gpu->id];
+    const struct health *health = &mediator->health[gpu->id];
     const struct gpu *leases = mediator->gpus[gpu->id];
     uint32_t holder = leases ? gpu_holder_vm(leases) : 0;
     json_t *row =
@@ -83,12 +90,9 @@ static json_t *gpu_json(const struct mediator *mediator, const struct config_gpu
                   (json_int_t)gpu->id, "uuid", gpu->uuid, "model", gpu->model, "memory_total_bytes",
                   gpu->memory_bytes ? count(gpu->memory_bytes) : json_null(), "memory_used_bytes",
                   sample->known ? count(sample->memory_used_bytes) : json_null(), "utilization",
-                  sample->known ? json_real(sample->utilization) : json_null(), "temperature",
-                  sample->known ? json_real(sample->temperature) : json_null(), "state",
-                  !gpu->present     ? "missing"
-                  : gpu->driverless ? "no-driver"
-                  : sample->lost    ? "unhealthy"
-                                    : "ok",
+                  real_or_null(health->sample.utilization), "temperature",
+                  real_or_null(health->sample.temperature), "state",
+                  gpu->present && gpu->driverless ? "no-driver" : health_state_name(health->state),
                   "pools", pools_of_gpu(mediator->config, gpu->id), "holder_vm_id",
                   holder ? json_integer(holder) : json_null());
 
@@ -250,36 +254,41 @@ json_t *status_vms(struct mediator *mediator, uint32_t after_vm_id, unsigned lim
     return vms;
 }
 
-static void take_gpu_sample(struct mediator *mediator, const json_t *gpu)
+/* Returns a bit for its gpu_id; 0: it is not configured. */
+static uint64_t take_gpu_sample(struct mediator *mediator, const json_t *gpu)
 {
     const char *uuid = json_string_value(json_object_get(gpu, "uuid"));
     const struct config *config = mediator->config;
+    uint64_t bits = 0;
 
     for (unsigned i = 0; uuid && config && i < config->n_gpus; i++) {
-        struct gpu_sample *sample = &mediator->samples[config->gpus[i].id];
+        uint32_t id = config->gpus[i].id;
+        struct gpu_sample *sample = &mediator->samples[id];
 
         if (strcmp(config->gpus[i].uuid, uuid) != 0)
             continue;
+        bits |= UINT64_C(1) << id;
         sample->known = true;
-        sample->lost = json_is_true(json_object_get(gpu, "lost"));
         mediator->sampled_ns = loop_now(mediator->loop);
         sample->memory_used_bytes =
             (uint64_t)json_integer_value(json_object_get(gpu, "memory_used_bytes"));
-        sample->utilization = json_number_value(json_object_get(gpu, "utilization"));
-        sample->temperature = json_number_value(json_object_get(gpu, "temperature"));
         monitor_take_facts(&sample->facts, gpu);
-        memory_sampled(mediator, config->gpus[i].id, gpu);
-        stray_sampled(mediator, config->gpus[i].id, gpu);
+        checkup_take(mediator, id, gpu);
+        memory_sampled(mediator, id, gpu);
+        stray_sampled(mediator, id, gpu);
     }
+    return bits;
 }
 
 void status_take_sample(struct mediator *mediator, const json_t *line)
 {
     const json_t *gpus = json_object_get(json_object_get(line, "result"), "gpus"), *gpu;
+    uint64_t shown = 0;
     size_t i;
 
     if (!json_is_array(gpus))
         return;
     json_array_foreach (gpus, i, gpu)
-        take_gpu_sample(mediator, gpu);
+        shown |= take_gpu_sample(mediator, gpu);
+    checkup_taken(mediator, shown);
 }

@@ -398,11 +398,13 @@ static bool admits(struct host *host, json_int_t healthy)
     return admits;
 }
 
-/* What fails while the GPU is lost is nobody's fault. */
+/* Whose work goes with the GPU is told so, and nobody is charged for that. */
 static void test_faults_are_not_those_of_a_lost_gpu(void **state)
 {
     struct host *host = *state;
     struct guest guest;
+    struct guest_channel busy, idle;
+    union message message;
     char lost[96];
 
     snprintf(lost, sizeof(lost), "%s/lost", host->dir);
@@ -411,15 +413,50 @@ static void test_faults_are_not_those_of_a_lost_gpu(void **state)
     host_start_mediator(host, NULL);
     unsetenv("FAKE_NVML_LOST");
     guest = guest_hello(host, 1);
+    guest_open(&guest, &busy);
+    guest_open(&guest, &idle);
+    channel_order(&busy, FAKE_HANG, 1, 10);
+    AWAIT(busy.orders->granted == 1);
     write_line(lost, 0, 0);
-    AWAIT(gpu_is(host, "unhealthy"));
+    for (int i = 0; i < 2; i++) {
+        guest_expect(&guest, VGPU_MSG_GONE, &message);
+        assert_int_equal(message.gone.status, VGPU_NO_GPU);
+        assert_non_null(strstr(message.gone.text, "GPU 0 is unhealthy: it is lost"));
+    }
+    channel_forget(&busy);
+    channel_forget(&idle);
+    assert_true(gpu_is(host, "unhealthy"));
     assert_false(admits(host, 0));
-    end_by(&guest, FAKE_CRASH);
-    end_by(&guest, FAKE_LIAR);
+    expect_refused(&guest, VGPU_NO_GPU);
     assert_int_equal(vm_number(host, 1, "faults"), 0);
     assert_int_equal(unlink(lost), 0);
     AWAIT(gpu_is(host, "ok"));
     assert_true(admits(host, 1));
+    end_by(&guest, FAKE_CRASH);
+    AWAIT(shown_number(host, 1, "faults") == 1);
+    guest_close(&guest);
+}
+
+/* The GPU is lost, and nobody knows it yet: NVML is not asked for its health here. */
+static void test_faults_are_judged_after_a_look_at_the_gpu(void **state)
+{
+    static const char *const never[] = {"--health-ms=0", NULL};
+    struct host *host = *state;
+    struct guest guest;
+    char lost[96];
+
+    snprintf(lost, sizeof(lost), "%s/lost", host->dir);
+    setenv("FAKE_NVML_LOST", lost, 1);
+    host_kill(&host->mediator, SIGTERM);
+    host_start_mediator(host, never);
+    unsetenv("FAKE_NVML_LOST");
+    guest = guest_hello(host, 1);
+    write_line(lost, 0, 0);
+    end_by(&guest, FAKE_CRASH);
+    AWAIT(gpu_is(host, "unhealthy"));
+    assert_int_equal(shown_number(host, 1, "faults"), 0);
+    assert_int_equal(unlink(lost), 0);
+    AWAIT(gpu_is(host, "ok"));
     end_by(&guest, FAKE_CRASH);
     AWAIT(shown_number(host, 1, "faults") == 1);
     guest_close(&guest);
@@ -582,6 +619,7 @@ int main(int argc, char **argv)
         CASE(test_faults_of_kernels_are_counted),
         CASE(test_faults_are_not_what_the_host_does),
         CASE(test_faults_are_not_those_of_a_lost_gpu),
+        CASE(test_faults_are_judged_after_a_look_at_the_gpu),
         CASE(test_faults_job_timeout_is_the_vms_own),
         CASE(test_faults_hostile_clock_ends_by_ours),
         CASE(test_faults_limits_reach_workers_live),

@@ -413,6 +413,60 @@ static void test_lease_draining_worker_is_adopted(void **state)
     assert_true(granted(bench, 0));
 }
 
+static void test_lease_is_called_back_and_given_again(void **state)
+{
+    struct bench *bench = *state;
+
+    seat_at(bench, 0, 1);
+    seat_at(bench, 1, 2);
+    needs(bench, 0, true);
+    needs(bench, 1, true);
+    assert_true(granted(bench, 0));
+    gpu_pause(bench->gpu, true);
+    assert_true(granted(bench, 0)); /* a pause alone takes nothing away */
+    gpu_call_back(bench->gpu);
+    gpu_call_back(bench->gpu);
+    assert_false(granted(bench, 0));
+    drains(bench, 0);
+    pass(bench, 100 * MS);
+    assert_false(granted(bench, 0) || granted(bench, 1));
+    assert_null(bench->killed);
+    assert_int_equal(gpu_holder_vm(bench->gpu), 0);
+    gpu_pause(bench->gpu, false);
+    assert_true(granted(bench, 0) != granted(bench, 1));
+}
+
+static void test_lease_of_a_lone_idle_vm_is_called_back(void **state)
+{
+    struct bench *bench = *state;
+
+    seat_at(bench, 0, 1);
+    needs(bench, 0, true);
+    needs(bench, 0, false);
+    gpu_pause(bench->gpu, true);
+    gpu_call_back(bench->gpu);
+    assert_false(granted(bench, 0));
+    drains(bench, 0);
+    needs(bench, 0, true);
+    pass(bench, 100 * MS);
+    assert_false(granted(bench, 0));
+    gpu_pause(bench->gpu, false);
+    assert_true(granted(bench, 0));
+}
+
+static void test_lease_that_is_called_back_and_kept_ends_in_a_kill(void **state)
+{
+    struct bench *bench = *state;
+
+    seat_at(bench, 0, 1);
+    needs(bench, 0, true);
+    gpu_pause(bench->gpu, true);
+    gpu_call_back(bench->gpu);
+    pass(bench, bench->settings.drain_ns);
+    assert_ptr_equal(bench->killed, bench->channels[0]);
+    assert_int_equal(bench->killed_kind, FAULT_KEPT);
+}
+
 /* Charged so far, by the mediator's clock. */
 static uint64_t charged(const struct bench *bench, uint32_t vm_id)
 {
@@ -669,6 +723,9 @@ int main(void)
         CASE(test_lease_dead_worker_passes_to_neighbour),
         CASE(test_lease_holder_is_adopted),
         CASE(test_lease_draining_worker_is_adopted),
+        CASE(test_lease_is_called_back_and_given_again),
+        CASE(test_lease_of_a_lone_idle_vm_is_called_back),
+        CASE(test_lease_that_is_called_back_and_kept_ends_in_a_kill),
         CASE(test_lease_endless_kernel_stalls_who_waits_20_ms_at_most),
         CASE(test_lease_kernel_that_begins_in_its_turn_stalls_20_ms_at_most),
         CASE(test_lease_neighbour_of_an_overrunner_is_not_stalled_again),

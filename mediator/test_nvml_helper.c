@@ -251,6 +251,23 @@ static void test_nvml_helper_resets_a_gpu(void **state)
     json_decref(gpu);
 }
 
+static void test_nvml_helper_lets_go_of_nvml(void **state)
+{
+    struct helper *helper = *state;
+    json_t *reply;
+
+    json_decref(sample(helper, 0));
+    reply = ask(helper, "\"command\": \"release\"");
+    assert_true(json_is_true(json_object_get(reply, "ok")));
+    json_decref(reply);
+    reply = ask(helper, "\"command\": \"sample\"");
+    assert_string_equal(json_string_value(json_object_get(json_object_get(reply, "error"), "code")),
+                        "unavailable");
+    json_decref(reply);
+    json_decref(ask(helper, "\"command\": \"acquire\""));
+    json_decref(sample(helper, 0));
+}
+
 static void test_nvml_helper_resets_no_gpu_that_is_not_there(void **state)
 {
     static const char *const requests[] = {"\"command\": \"reset\"",
@@ -281,6 +298,7 @@ int main(int argc, char **argv)
         cmocka_unit_test_setup_teardown(test_nvml_helper_leaves_out_who_was_lost_before_it_came,
                                         setup, teardown),
         cmocka_unit_test_setup_teardown(test_nvml_helper_resets_a_gpu, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_nvml_helper_lets_go_of_nvml, setup, teardown),
         cmocka_unit_test_setup_teardown(test_nvml_helper_resets_no_gpu_that_is_not_there, setup,
                                         teardown),
     };

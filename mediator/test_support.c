@@ -64,10 +64,19 @@ static pid_t run(const char *const *argv)
 
 void host_start_launcher(struct host *host, const char *env)
 {
-    const char *argv[] = {
-        launcher_path, "--socket",   host->launcher_socket, "--worker", worker_path, "--driver",
-        worker_path,   "--same-uid", env ? "--env" : NULL,  env,        NULL};
+    const char *argv[14] = {launcher_path, "--socket", host->launcher_socket, "--worker",
+                            worker_path,   "--driver", worker_path,           "--same-uid"};
+    const char *reset_program = getenv("MEDIATOR_TEST_RESET");
+    int n = 8;
 
+    if (reset_program) {
+        argv[n++] = "--reset-program";
+        argv[n++] = reset_program;
+    }
+    if (env) {
+        argv[n++] = "--env";
+        argv[n++] = env;
+    }
     host->launcher = run(argv);
     AWAIT(access(host->launcher_socket, F_OK) == 0);
 }

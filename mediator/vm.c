@@ -16,6 +16,7 @@
 #include "common/clock.h"
 #include "common/status.h"
 #include "mediator/conduct.h"
+#include "mediator/doubt.h"
 #include "mediator/mediator.h"
 #include "mediator/window.h"
 
@@ -166,13 +167,14 @@ int vm_listen(struct vm *vm, struct vgpu_err *err)
     return 0;
 }
 
-/* Tells the worker whether its VM is quarantined, where its lease page says otherwise. */
-static void flag_quarantine(struct channel *channel)
+void vm_flag_channel(struct channel *channel)
 {
-    uint32_t flags = channel->lease->flags & ~VGPU_LEASE_QUARANTINED;
+    uint32_t flags = channel->lease->flags & ~(VGPU_LEASE_QUARANTINED | VGPU_LEASE_NO_GPU);
 
     if (channel->vm->state == VM_QUARANTINED)
         flags |= VGPU_LEASE_QUARANTINED;
+    if (!health_takes_leases(channel->vm->mediator->health[channel->gpu_id].state))
+        flags |= VGPU_LEASE_NO_GPU;
     if (flags != channel->lease->flags)
         channel_set_flags(channel, flags);
 }
@@ -192,7 +194,7 @@ static void set_quarantine(struct vm *vm, bool quarantined, const char *reason)
     events_add(vm->mediator, &event);
     for (struct channel *c = vm->channels; c; c = c->next)
         if (channel_has_worker(c))
-            flag_quarantine(c);
+            vm_flag_channel(c);
 }
 
 static void tell_state(struct vm *vm)
@@ -405,7 +407,10 @@ void vm_fault_channel(struct channel *channel, enum fault_kind kind, enum vgpu_s
     if (channel_next(channel->state, CHANNEL_EV_KILL) == CHANNEL_N_STATES)
         return;
     vm_kill_channel(channel, status, text);
-    if (mediator_gpu_ok(channel->vm->mediator, channel->gpu_id))
+    /* What a GPU that fails can bring about; the rest is what the worker said itself. */
+    if (kind == FAULT_TIMEOUT || kind == FAULT_KEPT || kind == FAULT_OVERRUN)
+        doubt_note(channel->vm, channel->gpu_id, kind, text);
+    else if (mediator_gpu_ok(channel->vm->mediator, channel->gpu_id))
         fault_note(channel->vm, kind, text);
 }
 
@@ -787,7 +792,7 @@ void vm_adopt(struct vm *vm, struct channel *channel)
     }
     set_timer(channel, vm->mediator->settings->resume_ns, resume_late);
     conduct_adopt(channel);
-    flag_quarantine(channel); /* it may have changed while no mediator was there */
+    vm_flag_channel(channel); /* it may have changed while no mediator was there */
     budget_adopt(&vm->budget, channel);
     memory_adopt(channel);
     metrics_channel_adopted(channel);

@@ -90,6 +90,9 @@ void vm_spawned(struct channel *channel, int32_t pid, int error, const char *tex
 void vm_exited(struct channel *channel, const struct vgpu_launch_exited *exited);
 void vm_launcher_lost(struct channel *channel);
 
+/* Makes its lease page say whether its VM is quarantined, and whether its GPU runs nothing. */
+void vm_flag_channel(struct channel *channel);
+
 /* Tells the worker to end, kills it if it does not, and notes why. */
 void vm_end_channel(struct channel *channel, enum vgpu_status status, const char *text);
 void vm_kill_channel(struct channel *channel, enum vgpu_status status, const char *text);

@@ -15,9 +15,10 @@
 static void test_metrics_names_follow_the_rule(void **state)
 {
     static const char *const units[] = {
-        "_seconds", "_bytes",      "_ratio",    "_celsius",     "_jobs",     "_vms",  "_gpus",
-        "_workers", "_per_second", "_channels", "_connections", "_requests", "_info", "_up",
-        "_present", "_healthy",    "_failures", "_quarantined", "_faults"};
+        "_seconds", "_bytes",   "_ratio",      "_celsius",  "_jobs",        "_vms",
+        "_gpus",    "_workers", "_per_second", "_channels", "_connections", "_requests",
+        "_info",    "_up",      "_present",    "_healthy",  "_failures",    "_quarantined",
+        "_faults",  "_watts",   "_hertz",      "_rows",     "_throttled",   "_state"};
 
     for (size_t i = 0; i < metrics_count; i++) {
         const struct metric *metric = &metrics_table[i];
@@ -48,7 +49,8 @@ static void test_metrics_labels_have_their_values(void **state)
             assert_int_equal(metric->n_values, 1);
             continue;
         }
-        assert_true(strcmp(metric->label, "kind") == 0 || strcmp(metric->label, "reason") == 0);
+        assert_true(strcmp(metric->label, "kind") == 0 || strcmp(metric->label, "reason") == 0 ||
+                    strcmp(metric->label, "state") == 0);
         assert_true(metrics_word(metric->values, metric->n_values - 1, &word) > 0);
         assert_int_equal(metrics_word(metric->values, metric->n_values, &word), 0);
     }

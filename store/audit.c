@@ -168,7 +168,7 @@ struct filter {
 static int read_filter(const json_t *args, struct filter *filter, struct vgpu_err *err)
 {
     static const char *const known[] = {"after", "limit", "object", "key", NULL};
-    static const char *const objects[] = {"gpu", "pool", "pool-gpu", "vm", NULL};
+    static const char *const objects[] = {"gpu", "pool", "pool-gpu", "threshold", "vm", NULL};
     int rc;
 
     *filter = (struct filter){.after = -1, .limit = LIST_LIMIT_DEFAULT};

@@ -8,10 +8,12 @@
 #include "store/capacity.h"
 #include "store/database.h"
 #include "store/gpu.h"
+#include "store/gpu_drain.h"
 #include "store/pool.h"
 #include "store/pool_gpu.h"
 #include "store/revision.h"
 #include "store/text.h"
+#include "store/threshold_row.h"
 #include "store/vm.h"
 #include "store/vm_assign.h"
 #include "store/vm_fault.h"
@@ -43,9 +45,11 @@ static const struct command {
     {"capacity", false, capacity_command},
     {"clear-faults", true, vm_fault_command_clear, REVISION_VM},
     {"create-pool", true, pool_command_create},
+    {"drain-gpu", true, gpu_drain_command_drain, REVISION_GPU},
     {"list-audit", false, audit_command_list},
     {"list-gpus", false, gpu_command_list},
     {"list-pools", false, pool_command_list},
+    {"list-thresholds", false, threshold_command_list},
     {"list-vms", false, vm_command_list},
     {"quarantine", true, vm_fault_command_quarantine, REVISION_VM},
     {"record-fault", true, vm_fault_command_record},
@@ -53,6 +57,7 @@ static const struct command {
     {"register-vm", true, vm_command_register},
     {"remove-pool", true, pool_command_remove, REVISION_POOL},
     {"remove-vm", true, vm_command_remove, REVISION_VM},
+    {"resume-gpu", true, gpu_drain_command_resume, REVISION_GPU},
     {"set-bytes", true, vm_command_set, REVISION_VM},
     {"set-depth", true, vm_command_set, REVISION_VM},
     {"set-description", true, pool_command_set_description, REVISION_POOL},
@@ -66,6 +71,7 @@ static const struct command {
     {"set-priority", true, vm_command_set_priority, REVISION_VM},
     {"set-rate", true, vm_command_set, REVISION_VM},
     {"set-slice", true, pool_command_set, REVISION_POOL},
+    {"set-threshold", true, threshold_command_set},
     {"set-timeout", true, vm_command_set, REVISION_VM},
     {"set-weight", true, vm_command_set_weight, REVISION_VM},
     {"show-vm", false, vm_fault_command_show},

@@ -16,6 +16,7 @@
 #include "store/pool.h"
 #include "store/pool_gpu.h"
 #include "store/text.h"
+#include "store/threshold_row.h"
 #include "store/vm.h"
 
 static int64_t system_now_s(void)
@@ -252,20 +253,22 @@ int store_open_memory(struct store **ret_store, struct vgpu_err *err)
     return 0;
 }
 
-/* What a host has few of, whole: {"schema_version", "gpus", "pools", "pool_gpus"}. */
+/* What a host has few of, whole: "schema_version", "gpus", "pools", "pool_gpus", "thresholds". */
 static int describe_host(struct store *store, json_t **ret, struct vgpu_err *err)
 {
     _cleanup_json_ json_t *gpus = NULL;
     _cleanup_json_ json_t *pools = NULL;
     _cleanup_json_ json_t *pool_gpus = NULL;
+    _cleanup_json_ json_t *rules = NULL;
     int rc;
 
     if ((rc = gpu_list(store, false, &gpus, err)) < 0 ||
         (rc = pool_list(store, false, &pools, err)) < 0 ||
-        (rc = pool_gpu_list(store, &pool_gpus, err)) < 0)
+        (rc = pool_gpu_list(store, &pool_gpus, err)) < 0 ||
+        (rc = threshold_list(store, &rules, err)) < 0)
         return rc;
-    *ret = json_pack("{s:i, s:O, s:O, s:O}", "schema_version", STORE_SCHEMA_VERSION, "gpus", gpus,
-                     "pools", pools, "pool_gpus", pool_gpus);
+    *ret = json_pack("{s:i, s:O, s:O, s:O, s:O}", "schema_version", STORE_SCHEMA_VERSION, "gpus",
+                     gpus, "pools", pools, "pool_gpus", pool_gpus, "thresholds", rules);
     return *ret ? 0 : database_no_memory(err);
 }
 

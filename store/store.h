@@ -133,7 +133,8 @@ bool store_has_command(const char *command);
 
 /*
  * The whole configuration, as the command "snapshot" gives it too (docs/spec/admin.md):
- * {"schema_version", "gpus": [], "pools": [], "pool_gpus": [], "vms": []}, ordered by id or name.
+ * {"schema_version", "gpus": [], "pools": [], "pool_gpus": [], "thresholds": [], "vms": []},
+ * ordered by id or name.
  */
 int store_snapshot(struct store *store, json_t **ret_snapshot, struct vgpu_err *err);
 

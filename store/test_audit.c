@@ -113,7 +113,7 @@ static void test_audit_list_limits(void **state)
                 "{'command': 'list-audit', 'args': {'limit': 0}}");
     test_refuse(store, EINVAL, "after -1 is out of range",
                 "{'command': 'list-audit', 'args': {'after': -1}}");
-    test_refuse(store, EINVAL, "object 'host' is not one of: gpu, pool, pool-gpu, vm",
+    test_refuse(store, EINVAL, "object 'host' is not one of: gpu, pool, pool-gpu, threshold, vm",
                 "{'command': 'list-audit', 'args': {'object': 'host'}}");
     test_refuse(store, EINVAL, "a key needs the object that it is of",
                 "{'command': 'list-audit', 'args': {'key': '1'}}");

@@ -95,6 +95,10 @@ static void refuse(struct channel *channel, const struct taken *taken, enum admi
         item_refuse(channel, item, VGPU_QUARANTINED, CUDA_ERROR_NOT_PERMITTED);
         return;
     }
+    if (admission == REFUSE_NO_GPU) {
+        item_refuse(channel, item, VGPU_NO_GPU, CUDA_ERROR_NO_DEVICE);
+        return;
+    }
     /* What a refused job has waited means nothing: the hint for a retry takes its place. */
     item->call.taken_ns = channel->now_ns - page_load_u64(&channel->map.lease->retry_ns);
     item_refuse(channel, item, VGPU_BUSY, CUDA_ERROR_SYSTEM_NOT_READY);

@@ -167,6 +167,25 @@ static void test_budget_refusals_have_reasons(void **state)
     close_client(client);
 }
 
+static void test_budget_without_a_gpu_only_explicit_jobs_are_refused(void **state)
+{
+    struct client *client = open_client();
+
+    test_driver_release();
+    page_store_u32(&client->lease->flags, VGPU_LEASE_NO_GPU);
+    assert_int_equal(client_await(client, send_job(client))->status, VGPU_NO_GPU);
+    assert_int_equal(client->report->jobs_refused, 1);
+    for (int i = 0; i < VGPU_LIMIT_COUNT; i++)
+        assert_int_equal(client->report->refused_by[i], 0);
+    client_launch(client, KERNEL, VGPU_STREAM_DEFAULT);
+    client_run(client);
+    assert_int_equal(client->report->jobs_taken, 1);
+    assert_int_equal(client->report->jobs_refused, 1);
+    page_store_u32(&client->lease->flags, 0);
+    assert_int_equal(client_await(client, send_job(client))->status, VGPU_OK);
+    close_client(client);
+}
+
 static void test_budget_used_up_is_told_once_for_each_grant(void **state)
 {
     struct client *client = open_client();
@@ -308,6 +327,7 @@ int main(void)
         cmocka_unit_test(test_budget_bytes_do_not_give_the_turn),
         cmocka_unit_test(test_budget_bytes_wait_for_no_host_function),
         cmocka_unit_test(test_budget_refusals_have_reasons),
+        cmocka_unit_test(test_budget_without_a_gpu_only_explicit_jobs_are_refused),
         cmocka_unit_test(test_budget_used_up_is_told_once_for_each_grant),
         cmocka_unit_test(test_budget_job_over_the_rate_needs_no_gpu),
         cmocka_unit_test(test_budget_without_limits_tells_nothing),

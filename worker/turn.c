@@ -75,6 +75,10 @@ enum admission turn_admit(struct channel *channel, bool is_explicit, uint64_t *r
     turn->jobs_seen++;
     if (turn->flags & VGPU_LEASE_QUARANTINED)
         return refuse(turn, VGPU_LIMIT_QUARANTINE);
+    if ((turn->flags & VGPU_LEASE_NO_GPU) && is_explicit) {
+        turn->jobs_refused++; /* for no limit of the VM's */
+        return REFUSE_NO_GPU;
+    }
     if (over && is_explicit)
         return refuse(turn, too_fast ? VGPU_LIMIT_RATE : VGPU_LIMIT_DEPTH);
     *ret_job = ++turn->jobs_taken;

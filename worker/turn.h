@@ -17,7 +17,7 @@ struct channel;
 struct batch;
 
 /* Why a job was refused when it was taken. */
-enum admission { ADMIT, ADMIT_LATER, REFUSE_BUSY, REFUSE_QUARANTINED };
+enum admission { ADMIT, ADMIT_LATER, REFUSE_BUSY, REFUSE_QUARANTINED, REFUSE_NO_GPU };
 
 struct turn {
     uint64_t seen;      /* lease->turn at the start of this round */

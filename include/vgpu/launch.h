@@ -43,6 +43,8 @@ enum vgpu_launch_type {
     VGPU_LAUNCH_REFUSED = 10,     /* launcher, then it closes: struct vgpu_launch_answer */
     VGPU_LAUNCH_SPARES = 11,      /* mediator: struct vgpu_launch_spares */
     VGPU_LAUNCH_SPARE_STATE = 12, /* launcher, unasked: struct vgpu_launch_spare_state */
+    VGPU_LAUNCH_RESET = 13,       /* mediator: struct vgpu_launch_reset */
+    VGPU_LAUNCH_RESET_DONE = 14,  /* launcher: struct vgpu_launch_reset_done */
 
     /* Between launcher and a spare worker, on the worker's socket. */
     VGPU_LAUNCH_READY = 32, /* worker: struct vgpu_launch */
@@ -141,6 +143,22 @@ struct vgpu_launch_spare_state {
     uint64_t adopted; /* channels that started on a spare */
 };
 VGPU_ASSERT_SIZE(struct vgpu_launch_spare_state, 80);
+
+/* Reset this GPU, which nobody uses. One at a time. */
+struct vgpu_launch_reset {
+    struct vgpu_launch head;
+    char gpu_uuid[VGPU_GPU_UUID_BYTES];
+};
+VGPU_ASSERT_SIZE(struct vgpu_launch_reset, 56);
+
+struct vgpu_launch_reset_done {
+    struct vgpu_launch head;
+    char gpu_uuid[VGPU_GPU_UUID_BYTES];
+    int32_t result; /* 0 or a positive errno */
+    uint32_t reserved;
+    char text[128];
+};
+VGPU_ASSERT_SIZE(struct vgpu_launch_reset_done, 192);
 
 /* Exit status of a worker that was a spare and could not become what ADOPT said. */
 #define VGPU_EXIT_NOT_ADOPTED 5

@@ -21,6 +21,7 @@
 
 #define VGPU_LEASE_QUARANTINED 0x1u /* take no job */
 #define VGPU_LEASE_STOP        0x2u /* end: drain, answer, exit */
+#define VGPU_LEASE_NO_GPU      0x4u /* nothing runs for now: refuse explicit jobs, NO_GPU */
 
 /* What a channel has used up of what it was granted. */
 #define VGPU_WANT_JOBS  0x1u /* jobs_allowed are taken */

@@ -1,0 +1,166 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "store/threshold_row.h"
+
+#include <math.h>
+#include <string.h>
+
+#include "store/args.h"
+#include "store/audit.h"
+#include "store/text.h"
+#include "store/threshold.h"
+
+/* The rule in force: the table's, or what an administrator has made of it. */
+static int load(struct store *store, enum threshold_id id, struct threshold_rule *ret_rule,
+                struct vgpu_err *err)
+{
+    _cleanup_statement_ sqlite3_stmt *row = NULL;
+    struct threshold_rule rule = thresholds[id].rule;
+    enum threshold_action action;
+    int rc =
+        statement_open(store->db, &row, err, "SELECT value, action FROM thresholds WHERE name = ?1",
+                       "s", thresholds[id].name);
+
+    if (rc == 0)
+        rc = statement_step(row, err);
+    if (rc < 0)
+        return rc;
+    if (rc > 0) {
+        if (sqlite3_column_type(row, 0) != SQLITE_NULL)
+            rule.value = sqlite3_column_double(row, 0);
+        action = threshold_action_find(statement_text(row, 1));
+        if (action < THRESHOLD_N_ACTIONS)
+            rule.action = action;
+    }
+    *ret_rule = rule;
+    return 0;
+}
+
+static bool same(const struct threshold_rule *a, const struct threshold_rule *b)
+{
+    return a->value == b->value && a->action == b->action;
+}
+
+static json_t *rule_json(enum threshold_id id, const struct threshold_rule *rule)
+{
+    const struct threshold *t = &thresholds[id];
+
+    return json_pack("{s:s, s:s, s:s, s:f, s:s, s:f, s:s, s:b}", "name", t->name, "title", t->title,
+                     "unit", t->unit, "value", rule->value, "action",
+                     threshold_action_name(rule->action), "default_value", t->rule.value,
+                     "default_action", threshold_action_name(t->rule.action), "is_default",
+                     same(rule, &t->rule));
+}
+
+int threshold_list(struct store *store, json_t **ret_thresholds, struct vgpu_err *err)
+{
+    _cleanup_json_ json_t *list = json_array();
+
+    for (int id = 0; id < THRESHOLD_N; id++) {
+        struct threshold_rule rule;
+        int rc = load(store, (enum threshold_id)id, &rule, err);
+
+        if (rc < 0)
+            return rc;
+        if (json_array_append_new(list, rule_json((enum threshold_id)id, &rule)) < 0)
+            return database_no_memory(err);
+    }
+    *ret_thresholds = vgpu_steal_ptr(&list);
+    return 0;
+}
+
+int threshold_command_list(struct store_call *call, struct vgpu_err *err)
+{
+    static const char *const known[] = {NULL};
+    json_t *list = NULL;
+    int rc = args_known(call->args, known, err);
+
+    if (rc == 0)
+        rc = threshold_list(call->store, &list, err);
+    if (rc < 0)
+        return rc;
+    return json_object_set_new(call->result, "thresholds", list) < 0 ? database_no_memory(err) : 0;
+}
+
+static int read_name(struct store_call *call, enum threshold_id *ret_id, struct vgpu_err *err)
+{
+    struct text_list have = {.used = 0};
+    char shown[TEXT_SHOWN_BYTES];
+    const char *name = NULL;
+    int rc = args_text(call->args, "name", true, &name, err);
+
+    if (rc < 0)
+        return rc;
+    *ret_id = threshold_find(name);
+    if (*ret_id < THRESHOLD_N)
+        return 0;
+    for (int id = 0; id < THRESHOLD_N; id++)
+        text_list_add(&have, thresholds[id].name);
+    return vgpu_err_set(err, ENOENT, "there is no threshold %s (have: %s)", text_show(shown, name),
+                        text_list_end(&have));
+}
+
+static int read_rule(struct store_call *call, enum threshold_id id, struct threshold_rule *rule,
+                     struct vgpu_err *err)
+{
+    static const char *const actions[] = {"ignore", "warn", "drain", "stop", NULL};
+    const struct threshold *t = &thresholds[id];
+    const char *action = NULL;
+    double value = NAN;
+    int rc;
+
+    if ((rc = args_number(call->args, "value", false, t->least, t->most, &value, err)) < 0 ||
+        (rc = args_word(call->args, "action", false, actions, &action, err)) < 0)
+        return rc;
+    if (isnan(value) && !action)
+        return vgpu_err_set(err, EINVAL, "neither 'value' nor 'action' is given");
+    if (!isnan(value) && strcmp(t->unit, "count") == 0 && value != (double)(int64_t)value)
+        return vgpu_err_set(err, EINVAL, "%s is a count: 'value' must be whole", t->name);
+    if (!isnan(value))
+        rule->value = value;
+    if (action)
+        rule->action = threshold_action_find(action);
+    return 0;
+}
+
+/* Whoever sets the default again has changed nothing. */
+static int write_rule(struct store *store, enum threshold_id id, const struct threshold_rule *rule,
+                      struct vgpu_err *err)
+{
+    const struct threshold *t = &thresholds[id];
+    _cleanup_statement_ sqlite3_stmt *row = NULL;
+    int rc = database_run(store->db, err, "DELETE FROM thresholds WHERE name = ?1", "s", t->name);
+
+    if (rc < 0 || same(rule, &t->rule))
+        return rc;
+    rc = statement_open(store->db, &row, err,
+                        "INSERT INTO thresholds (name, action, value) VALUES (?1, ?2, ?3)", "ss",
+                        t->name, threshold_action_name(rule->action));
+    if (rc == 0 && sqlite3_bind_double(row, 3, rule->value) != SQLITE_OK)
+        rc = database_error(store->db, "write a threshold", err);
+    return rc < 0 ? rc : statement_step(row, err);
+}
+
+int threshold_command_set(struct store_call *call, struct vgpu_err *err)
+{
+    static const char *const known[] = {"name", "value", "action", NULL};
+    _cleanup_json_ json_t *from = NULL;
+    _cleanup_json_ json_t *to = NULL;
+    struct threshold_rule old = {.value = 0}, rule;
+    enum threshold_id id;
+    int rc;
+
+    if ((rc = args_known(call->args, known, err)) < 0 || (rc = read_name(call, &id, err)) < 0 ||
+        (rc = load(call->store, id, &old, err)) < 0)
+        return rc;
+    rule = old;
+    if ((rc = read_rule(call, id, &rule, err)) < 0)
+        return rc;
+    if (!same(&rule, &old) && (rc = write_rule(call->store, id, &rule, err)) < 0)
+        return rc;
+    from = rule_json(id, &old);
+    to = rule_json(id, &rule);
+    if (!from || !to || json_object_set(call->result, "threshold", to) < 0)
+        return database_no_memory(err);
+    return same(&rule, &old) ? 0
+                             : audit_record(call, "threshold", thresholds[id].name, from, to, err);
+}
