@@ -16,7 +16,9 @@
     X(create_pool) \
     X(doctor) \
     X(drain_gpu) \
+    X(export) \
     X(health) \
+    X(import) \
     X(list_gpus) \
     X(list_pools) \
     X(list_thresholds) \

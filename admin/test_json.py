@@ -182,6 +182,10 @@ class Json(unittest.TestCase):
 
     def settings(self):
         self.run_json("set-rate", "web", "100", "200")
+        path = os.path.join(self.directory.name, "config.json")
+        with open(path, "w", encoding="utf-8") as file:
+            json.dump(self.run_json("export"), file)
+        self.assertFalse(self.run_json("import", path, "--prune")["changed"])
         self.run_json("set-depth", "web", "64")
         self.run_json("set-bytes", "web", "256M")
         self.run_json("set-timeout", "web", "2s")

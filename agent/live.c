@@ -18,6 +18,7 @@
 #define WAIT_MS       1000 /* that events waits in the mediator; we end no sooner */
 #define EVENTS_S      5    /* for its answer: more than WAIT_MS */
 #define EVENTS_LIMIT  256
+#define APART_NS      (200 * VGPU_NS_PER_MS) /* samples, however much happens */
 #define RETRY_NS      (200 * VGPU_NS_PER_MS)
 #define UNKNOWN_NS    (30 * VGPU_NS_PER_S) /* after a mediator that has no events */
 #define HEADING_BYTES 96
@@ -156,12 +157,12 @@ static struct timespec time_of(uint64_t ns)
                              .tv_nsec = (long)(ns % VGPU_NS_PER_S)};
 }
 
-/* Under the lock: until the time, or until somebody wants the state, or the end. */
-static void wait_until(struct live *live, uint64_t until_ns)
+/* Under the lock: until the time, or, where `may_hurry`, until the state is wanted; or the end. */
+static void wait_until(struct live *live, uint64_t until_ns, bool may_hurry)
 {
     const struct timespec until = time_of(until_ns);
 
-    while (!live->stopping && !live->wanted &&
+    while (!live->stopping && !(may_hurry && (live->wanted || live->hurried)) &&
            pthread_cond_timedwait(&live->wake, &live->lock, &until) != ETIMEDOUT)
         continue;
 }
@@ -176,31 +177,36 @@ static void pause_for(struct live *live, uint64_t pause_ns)
         continue;
 }
 
+/* Under the lock, which is open while the mediator is asked. */
+static void sample_unlocked(struct live *live, struct backend *backend)
+{
+    live->hurried = false;
+    pthread_mutex_unlock(&live->lock);
+    sample(live, backend);
+    pthread_mutex_lock(&live->lock);
+}
+
 /* Each second where somebody looks or the mediator is away, else as often as the history wants. */
 static void *sampling_thread(void *context)
 {
     struct live *live = context;
-    uint64_t due_ns = vgpu_clock_ns(), sampled_ns = 0;
+    uint64_t now_ns, sampled_ns = 0;
     struct backend backend;
 
     backend_init(&backend, live->agent->settings->admin_socket, STATUS_S);
     pthread_mutex_lock(&live->lock);
     while (!live->stopping) {
-        bool looked_at = live->n_state_streams > 0 || live->wanted || !live->up;
-        uint64_t now_ns = vgpu_clock_ns();
-
-        if (looked_at || now_ns - sampled_ns >= HISTORY_STEP_S * VGPU_NS_PER_S) {
-            pthread_mutex_unlock(&live->lock);
-            sample(live, &backend);
-            pthread_mutex_lock(&live->lock);
+        now_ns = vgpu_clock_ns();
+        if (live->n_state_streams > 0 || !live->up ||
+            now_ns - sampled_ns >= HISTORY_STEP_S * VGPU_NS_PER_S) {
+            sample_unlocked(live, &backend);
             sampled_ns = now_ns;
         }
-        live->wanted = false;
+        if (live->n_state_streams == 0)
+            live->wanted = live->hurried = false;
         streams_tick(live);
-        due_ns += VGPU_NS_PER_S;
-        if (due_ns < now_ns)
-            due_ns = now_ns + VGPU_NS_PER_S;
-        wait_until(live, due_ns);
+        wait_until(live, now_ns + APART_NS, false);
+        wait_until(live, now_ns + VGPU_NS_PER_S, true);
     }
     pthread_mutex_unlock(&live->lock);
     backend_release(&backend);
@@ -270,6 +276,8 @@ static void take_events(struct follower *follower, const json_t *result)
         follower->next = 0; /* what it has noted since it began */
     } else {
         add_each(follower, events);
+        live->hurried = live->n_state_streams > 0 && json_array_size(events) > 0;
+        pthread_cond_signal(&live->wake);
         follower->next = json_integer_value(json_object_get(result, "next"));
     }
     streams_wake(live);

@@ -46,6 +46,7 @@ struct live {
     pthread_cond_t ended; /* stopping was set */
     bool stopping, up;
     bool wanted;        /* a stream that has just begun wants the state at once */
+    bool hurried;       /* something has happened: the state may be another by now */
     json_t *status;     /* the last; NULL: none yet */
     char *shown;        /* it, without what changes by itself, to see whether it changed */
     uint64_t state_seq; /* of the last state; 0: none yet */

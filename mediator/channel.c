@@ -141,6 +141,28 @@ static int map_pages(struct channel *channel, struct vgpu_err *err)
     return 0;
 }
 
+static bool has_bytes(int fd, uint64_t bytes)
+{
+    struct stat status;
+
+    return fstat(fd, &status) == 0 && (uint64_t)status.st_size == bytes;
+}
+
+/* What an earlier mediator made: a page that is not there would end this one. */
+static int map_adopted(struct channel *channel, struct vgpu_err *err)
+{
+    int rc;
+
+    if (!has_bytes(channel->fds[VGPU_FD_LEASE], VGPU_LEASE_BYTES) ||
+        !has_bytes(channel->fds[VGPU_FD_REPORT], VGPU_REPORT_BYTES))
+        return vgpu_err_set(err, EPROTO, "its pages are of another version");
+    rc = map_pages(channel, err);
+    if (rc == 0 && channel->lease->layout != VGPU_LEASE_LAYOUT)
+        return vgpu_err_set(err, EPROTO, "its lease page has layout %u, this is %u",
+                            channel->lease->layout, VGPU_LEASE_LAYOUT);
+    return rc;
+}
+
 int channel_new(const struct channel_ask *ask, struct channel **ret_channel, struct vgpu_err *err)
 {
     struct channel *channel = make_struct();
@@ -188,7 +210,7 @@ int channel_adopt(const struct vgpu_launch_entry *entry, const int *fds,
     channel->pid = entry->pid;
     memcpy(channel->token, entry->keep.token, sizeof(channel->token));
     memcpy(channel->process, entry->keep.process, sizeof(channel->process));
-    rc = map_pages(channel, err);
+    rc = map_adopted(channel, err);
     if (rc < 0) {
         channel_free(channel);
         return rc;

@@ -46,6 +46,35 @@ static void test_channel_opens_once(void **state)
     assert_int_equal(channel_next(CHANNEL_SPAWNING, CHANNEL_EV_STOP), CHANNEL_KILLING);
 }
 
+/* Adopts a channel with objects of those sizes and a lease page of that layout. */
+static int adopt(uint64_t lease_bytes, uint64_t report_bytes, uint32_t layout)
+{
+    const struct vgpu_lease_page lease = {.magic = VGPU_MAGIC, .layout = layout};
+    const struct vgpu_launch_entry entry = {.channel = 7};
+    struct channel *channel = NULL;
+    struct vgpu_err err = {0};
+    int fds[VGPU_CHANNEL_FDS], rc;
+
+    for (int i = 0; i < VGPU_CHANNEL_FDS; i++)
+        fds[i] = memfd_create("page", MFD_CLOEXEC);
+    assert_int_equal(pwrite(fds[VGPU_FD_LEASE], &lease, sizeof(lease), 0), sizeof(lease));
+    assert_int_equal(ftruncate(fds[VGPU_FD_LEASE], (off_t)lease_bytes), 0);
+    assert_int_equal(ftruncate(fds[VGPU_FD_REPORT], (off_t)report_bytes), 0);
+    rc = channel_adopt(&entry, fds, &channel, &err);
+    if (rc == 0)
+        channel_free(channel);
+    return rc;
+}
+
+static void test_channel_of_another_version_is_not_adopted(void **state)
+{
+    assert_int_equal(adopt(VGPU_LEASE_BYTES, VGPU_REPORT_BYTES, VGPU_LEASE_LAYOUT), 0);
+    assert_int_equal(adopt(VGPU_LEASE_BYTES, VGPU_LEASE_BYTES, VGPU_LEASE_LAYOUT), -EPROTO);
+    assert_int_equal(adopt(VGPU_LEASE_BYTES, VGPU_REPORT_BYTES + 1, VGPU_LEASE_LAYOUT), -EPROTO);
+    assert_int_equal(adopt(1, VGPU_REPORT_BYTES, VGPU_LEASE_LAYOUT), -EPROTO);
+    assert_int_equal(adopt(VGPU_LEASE_BYTES, VGPU_REPORT_BYTES, VGPU_LEASE_LAYOUT - 1), -EPROTO);
+}
+
 static void test_vm_moves(void **state)
 {
     assert_int_equal(vm_next(VM_SERVING, VM_EV_QUARANTINE), VM_QUARANTINED);
@@ -392,6 +421,7 @@ int main(void)
         cmocka_unit_test(test_channel_moves_end),
         cmocka_unit_test(test_channel_can_be_killed_once),
         cmocka_unit_test(test_channel_opens_once),
+        cmocka_unit_test(test_channel_of_another_version_is_not_adopted),
         cmocka_unit_test(test_vm_moves),
         cmocka_unit_test(test_accounts_survive_another_mapping),
         cmocka_unit_test(test_accounts_half_written_record_does_not_count),

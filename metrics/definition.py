@@ -55,7 +55,8 @@ def labels_text(metric):
 def tables():
     out = []
     for scope, title in TITLES.items():
-        out += ['', '## ' + title, '', '| name | type | labels | what |', '| --- | --- | --- | --- |']
+        out += ['', '## ' + title, '', '| name | type | labels | what |',
+                '| --- | --- | --- | --- |']
         out += ['| `%s` | %s | %s | %s |' % (m.name, m.type, labels_text(m), m.help)
                 for m in load() if m.scope == scope]
     return '\n'.join(out) + '\n'

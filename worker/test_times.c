@@ -165,20 +165,21 @@ static void test_times_explicit_jobs_are_as_answered(void **state)
     struct cuda_op_job_vector_add *op = (void *)record;
     struct client *client = open_client();
     const struct vgpu_times_head *head = &times_of(client)->heads[VGPU_JOB_EXPLICIT];
-    const struct vgpu_completion *completion;
+    struct vgpu_completion completion;
+    const struct client_reply *reply;
     size_t size = sizeof(*op);
 
     test_driver_release();
     op->count = 3;
     op->a = client_blob(record, &size, values, sizeof(values));
     op->b = client_blob(record, &size, values, sizeof(values));
-    completion = (const void *)client_await(client, client_send(client, CUDA_OP_JOB_VECTOR_ADD,
-                                                                VGPU_RECORD_WAIT, record, size))
-                     ->bytes;
-    assert_int_equal(completion->status, VGPU_OK);
+    reply = client_await(
+        client, client_send(client, CUDA_OP_JOB_VECTOR_ADD, VGPU_RECORD_WAIT, record, size));
+    memcpy(&completion, reply->bytes, sizeof(completion)); /* not aligned there */
+    assert_int_equal(completion.status, VGPU_OK);
     assert_counted(client, VGPU_JOB_EXPLICIT, 1);
-    assert_int_equal(page_load_u64(&head->wait_ns), completion->wait_ns);
-    assert_int_equal(page_load_u64(&head->run_ns), completion->run_ns);
+    assert_int_equal(page_load_u64(&head->wait_ns), completion.wait_ns);
+    assert_int_equal(page_load_u64(&head->run_ns), completion.run_ns);
     close_client(client);
 }
 

@@ -84,9 +84,10 @@ def check_reply(method, path, reply):
     operation = DOCUMENT['paths'][template][method.lower()]
     where = '%s %s -> %d %s' % (method, template, reply.status, reply.body[:300])
     status = str(reply.status)
-    assert status in operation['responses'], 'not in the document: ' + where
+    listed = operation['responses']
+    assert status in listed or (reply.status in (500, 502) and 'default' in listed), where
     REACHED.add((method.lower(), template, status))
-    response = resolve(operation['responses'][status])
+    response = resolve(listed.get(status) or listed['default'])
     kinds = response.get('content', {})
     kind = reply.headers.get('Content-Type', '').split(';')[0]
     assert kind in kinds, (kind, where)
@@ -174,7 +175,7 @@ class Agent:
         return os.path.join(self.directory, name)
 
     def program(self):
-        return os.path.join(self.host.build, 'agent/vgpu-agent')
+        return os.environ.get('VGPU_AGENT', os.path.join(self.host.build, 'agent/vgpu-agent'))
 
     def token_command(self, *arguments):
         return subprocess.run([self.program(), 'token', *arguments, '--tokens',
@@ -205,7 +206,7 @@ class Agent:
             return text_file.read()
 
     def ports(self):
-        assert self.process.poll() is None, self.log_text()
+        assert self.process.poll() is None, (self.process.returncode, self.log_text())
         found = re.findall(r'event=listen on=\S*?:(\d+) ', self.log_text().replace('"', ''))
         found = found or re.findall(r' listen .*?on=[^/ ]*?:(\d+) ', self.log_text())
         return [int(port) for port in found]

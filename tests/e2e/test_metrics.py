@@ -29,8 +29,9 @@ def value(found, name, **labels):
 
 def counted(stack, vm, launches, copies, memsets, jobs):
     program = os.path.join(stack.build, 'tests/counted')
-    done = subprocess.run([program, stack.vm_socket(vm), *(str(n) for n in (launches, copies, memsets, jobs))],
-                          capture_output=True, text=True, timeout=120, check=True)
+    numbers = [str(n) for n in (launches, copies, memsets, jobs)]
+    done = subprocess.run([program, stack.vm_socket(vm), *numbers], capture_output=True, text=True,
+                          timeout=120, check=True)
     return [int(word) for word in done.stdout.split()]
 
 
@@ -166,16 +167,20 @@ def test_e2e_metrics_pages_of_any_size_have_each_vm_once():
             assert not stack.request('metrics', **wrong)['ok'], wrong
 
 
+def has_channel(stack):
+    found = series(stack)
+    return found if value(found, 'vgpu_vm_channels', vm='2')['value'] == 1 else None
+
+
 def test_e2e_metrics_outlive_the_mediator():
     with Stack(vms=VMS) as stack:
         counted(stack, 1, 50, 0, 0, 0)
         ended(stack)
         holder = stack.client_start(2, 'hold')
-        wait_for(lambda: value(series(stack), 'vgpu_vm_channels', vm='2')['value'] == 1, 10, 'it runs')
+        assert 'holding' in holder.stdout.readline()
         stack.kill_mediator()
         stack.start_mediator()
-        found = wait_for(lambda: (lambda f: value(f, 'vgpu_vm_channels', vm='2')['value'] == 1 and f)(
-            series(stack)), 10, 'it is adopted')
+        found = wait_for(lambda: has_channel(stack), 10, 'it is adopted')
         # What the accounts page keeps goes on, what is by kind begins again.
         assert value(found, 'vgpu_vm_completed_jobs_total', vm='1')['value'] == 50
         assert value(found, 'vgpu_vm_submitted_jobs_total', vm='1')['value'] == 50
@@ -206,7 +211,8 @@ def test_e2e_metrics_forms_agree():
             if own(line):
                 continue
             one = found[key]
-            wanted = one['quantiles'][quantile] if quantile else one[part.group(1) if part else 'value']
+            member = part.group(1) if part else 'value'
+            wanted = one['quantiles'][quantile] if quantile else one[member]
             assert abs(float(number) - wanted) <= 1e-9 * abs(wanted), (line, one)
 
 

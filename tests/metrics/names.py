@@ -65,8 +65,8 @@ def all_faults():
     metrics, rules = known(), without_comments(read('integrations/prometheus/rules.yml'))
     records = recorded(rules)
     yield from faults('rules.yml', rules, metrics, records)
-    yield from faults('rules_test.yml', without_comments(read('integrations/prometheus/rules_test.yml')),
-                      metrics, records)
+    tests = without_comments(read('integrations/prometheus/rules_test.yml'))
+    yield from faults('rules_test.yml', tests, metrics, records)
     made = dashboard.dashboard()
     for panel in made['panels']:
         for target in panel.get('targets', []):
@@ -81,7 +81,8 @@ def self_test():
     """The check must be able to fail."""
     metrics = known()
     for text in ('vgpu_vm_dreams_total', 'vgpu_vm_channels{gpu="1"}', 'a:vgpu_x:b',
-                 'vgpu_vm_refused_jobs_total{reason="whim"}', 'vgpu_job_run_seconds{quantile="0.9"}'):
+                 'vgpu_vm_refused_jobs_total{reason="whim"}',
+                 'vgpu_job_run_seconds{quantile="0.9"}'):
         assert list(faults('', text, metrics, set())), text
     for text in ('vgpu_vm_channels{vm="1", instance=~"$x"}', 'rate(vgpu_job_run_seconds_sum[5m])',
                  'vgpu_vm_refused_jobs_total{reason="rate"}'):

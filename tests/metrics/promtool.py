@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""What Prometheus itself says: of the metrics of a host with work on it and of one without a VM, of
-the rules and their tests, and of the example's configuration. Exits 77 where there is no promtool."""
+"""What Prometheus itself says: of the metrics of a host with work on it and of one without a VM,
+of the rules and their tests, and of the example's configuration. Exits 77 without a promtool."""
 import os
 import shutil
 import subprocess
@@ -29,8 +29,8 @@ def check_metrics(text):
 
 def test_metrics_promtool_takes_those_of_a_host():
     with Stack(vms=[(1, 'A', 'high'), (2, 'a "pool" \\ of its own', 'low')]) as stack:
-        subprocess.run([os.path.join(stack.build, 'tests/counted'), stack.vm_socket(1), '20', '5', '2',
-                        '5'], check=True, stdout=subprocess.DEVNULL)
+        subprocess.run([os.path.join(stack.build, 'tests/counted'), stack.vm_socket(1), '20', '5',
+                        '2', '5'], check=True, stdout=subprocess.DEVNULL)
         text = stack.admin('metrics', '--prometheus')
         assert 'vgpu_vm_info{vm="2",pool="a \\"pool\\" \\\\ of its own",priority="low"} 1' in text
         check_metrics(text)

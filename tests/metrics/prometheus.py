@@ -1,0 +1,181 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""A Prometheus of its own scrapes a host under load each second: no scrape fails, what it has
+stored is what vgpu-admin says, and an alert fires on an injected fault and clears. What vgpu-agent
+serves is served here by a few lines, from the same renderer. Exits 77 without a Prometheus."""
+import http.server
+import json
+import os
+import re
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import urllib.parse
+import urllib.request
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+ROOT = os.path.dirname(os.path.dirname(HERE))
+sys.path.insert(0, os.path.join(ROOT, 'tests/e2e'))
+
+from stack import Stack, run, wait_for  # noqa: E402
+
+RULES = os.path.join(ROOT, 'integrations/prometheus/rules.yml')
+CONFIG = '''
+global: {scrape_interval: 1s, scrape_timeout: 1s, evaluation_interval: 1s}
+rule_files: [rules.yml]
+scrape_configs:
+  - job_name: vgpu
+    static_configs: [{targets: ["127.0.0.1:%d"]}]
+'''
+
+
+class Exporter:
+    """GET /metrics: the host's metrics."""
+    def __init__(self, stack):
+        class Handler(http.server.BaseHTTPRequestHandler):
+            def do_GET(self):  # noqa: N802 - the name is the base's
+                done = stack.admin_run('metrics', '--prometheus')
+                self.send_response(200 if done.returncode == 0 else 503)
+                self.send_header('Content-Type', 'text/plain; version=0.0.4; charset=utf-8')
+                self.end_headers()
+                self.wfile.write(done.stdout.encode())
+
+            def log_message(self, *arguments):
+                pass
+
+        self.server = http.server.ThreadingHTTPServer(('127.0.0.1', 0), Handler)
+        self.port = self.server.server_address[1]
+        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+
+    def close(self):
+        self.server.shutdown()
+        self.server.server_close()
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(('127.0.0.1', 0))
+        return probe.getsockname()[1]
+
+
+class Prometheus:
+    def __init__(self, target):
+        self.folder = tempfile.TemporaryDirectory(prefix='vgpu-prometheus-')
+        self.port = free_port()
+        with open(RULES, encoding='utf-8') as file:
+            rules = file.read()
+        # The same rules, without their patience.
+        rules = re.sub(r'\bfor: \d+m', 'for: 0s', rules).replace('interval: 30s', 'interval: 1s')
+        for name, text in (('prometheus.yml', CONFIG % target), ('rules.yml', rules)):
+            with open(os.path.join(self.folder.name, name), 'w', encoding='utf-8') as file:
+                file.write(text)
+        with open(os.path.join(self.folder.name, 'log'), 'w', encoding='utf-8') as log:
+            self.process = subprocess.Popen(
+                ['prometheus', '--config.file=prometheus.yml', '--storage.tsdb.path=data',
+                 '--web.listen-address=127.0.0.1:%d' % self.port, '--log.level=warn'],
+                cwd=self.folder.name, stdout=log, stderr=log)
+
+    def get(self, path, **query):
+        url = 'http://127.0.0.1:%d/api/v1/%s?%s' % (self.port, path, urllib.parse.urlencode(query))
+        try:
+            with urllib.request.urlopen(url, timeout=10) as answer:
+                return json.load(answer)['data']
+        except OSError:
+            assert self.process.poll() is None, self.log()
+            return None
+
+    def values(self, expression):
+        """{labels as a sorted tuple: number}"""
+        data = self.get('query', query=expression)
+        own = ('__name__', 'instance', 'job')
+        return {tuple(sorted((k, v) for k, v in one['metric'].items() if k not in own)):
+                float(one['value'][1]) for one in data['result']} if data else {}
+
+    def firing(self):
+        data = self.get('alerts')
+        return {(a['labels']['alertname'], a['labels'].get('vm')) for a in data['alerts']
+                if a['state'] == 'firing'} if data else set()
+
+    def log(self):
+        with open(os.path.join(self.folder.name, 'log'), encoding='utf-8') as file:
+            return file.read()
+
+    def close(self):
+        self.process.terminate()
+        self.process.wait(30)
+        self.folder.cleanup()
+
+
+def assert_scrapes_were_good(prometheus):
+    target = prometheus.get('targets')['activeTargets'][0]
+    assert target['health'] == 'up' and not target['lastError'], target
+    scrapes = prometheus.values('count_over_time(up{job="vgpu"}[5m])')
+    assert scrapes == prometheus.values('sum_over_time(up{job="vgpu"}[5m])'), scrapes
+    assert scrapes[()] >= 3, scrapes
+
+
+def host_says(stack, name):
+    return {tuple(sorted(one['labels'].items())): one.get('value', one.get('count'))
+            for metric in stack.admin_json('metrics')['metrics'] if metric['name'] == name
+            for one in metric['series']}
+
+
+def all_ended(stack):
+    return sum(host_says(stack, 'vgpu_vm_channels').values()) == 0
+
+
+def check_values(stack, prometheus):
+    for name in ('vgpu_vm_completed_jobs_total', 'vgpu_vm_copied_bytes_total',
+                 'vgpu_vm_gpu_seconds_total', 'vgpu_vm_refused_jobs_total', 'vgpu_pool_vms',
+                 'vgpu_vm_faults_total'):
+        said = host_says(stack, name)
+        assert said, name
+        wait_for(lambda n=name, s=said: prometheus.values(n) == s, 20, name)
+    said = host_says(stack, 'vgpu_job_run_seconds')
+    wait_for(lambda: prometheus.values('vgpu_job_run_seconds_count') == said, 20, 'counts of jobs')
+
+
+def test_metrics_prometheus_scrapes_a_busy_host():
+    with Stack(vms=[(1, 'A', 'high'), (2, 'A', 'low'), (3, 'B', 'medium')]) as stack:
+        exporter = Exporter(stack)
+        prometheus = Prometheus(exporter.port)
+        try:
+            load = [subprocess.Popen([os.path.join(stack.build, 'tests/unruly'), 'steady',
+                                      stack.vm_socket(vm), '5000'], stdout=subprocess.DEVNULL)
+                    for vm in (1, 2)]
+            stack.clients += load
+            subprocess.run([os.path.join(stack.build, 'tests/counted'), stack.vm_socket(3), '100',
+                            '10', '5', '50'], check=True, stdout=subprocess.DEVNULL)
+            wait_for(lambda: prometheus.values('vgpu_mediator_up') == {(): 1}, 60, 'a first scrape')
+            for process in load:
+                assert process.wait(60) == 0
+            wait_for(lambda: all_ended(stack), 10, 'the workers have ended')
+            check_values(stack, prometheus)
+            wait_for(lambda: prometheus.values('pool:vgpu_vm_queued_jobs:sum') ==
+                     {(('pool', 'A'),): 0, (('pool', 'B'),): 0}, 20, 'recorded rules')
+            assert not prometheus.firing(), prometheus.firing()
+            # A fault, and what comes of it.
+            stack.admin('set-faults', '2', '1', '1h')
+            unruly = os.path.join(stack.build, 'tests/unruly')
+            subprocess.run([unruly, 'illegal', stack.vm_socket(2)], capture_output=True, timeout=60,
+                           check=True)
+            wanted = ('VgpuVmQuarantined', '2')
+            wait_for(lambda: wanted in prometheus.firing(), 30, 'the alert fires')
+            stack.admin('unquarantine', '2')
+            wait_for(lambda: wanted not in prometheus.firing(), 30, 'the alert has cleared')
+            assert not {vm for _name, vm in prometheus.firing()} & {'1', '3'}, prometheus.firing()
+            assert_scrapes_were_good(prometheus)
+        finally:
+            prometheus.close()
+            exporter.close()
+
+
+if __name__ == '__main__':
+    if not shutil.which('prometheus'):
+        print('no prometheus (package prometheus): nobody scrapes')
+        sys.exit(77)
+    sys.exit(run([function for name, function in sorted(globals().items())
+                  if name.startswith('test_')]))
