@@ -128,8 +128,8 @@ static void say_offline(struct top_feed *feed, char note[TOP_NOTE_BYTES])
 }
 
 /*
- * Gives model, unless it is NULL, and note to the other thread. What is kept for the next model is a
- * copy: not every jansson counts references so that two threads may.
+ * Gives model, unless it is NULL, and note to the other thread. What is kept for the next model is
+ * a copy: not every jansson counts references so that two threads may.
  */
 static void publish(struct top_feed *feed, json_t *model, const char *note)
 {
