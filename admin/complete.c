@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "admin/complete.h"
 
-#include <stdint.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -117,7 +116,6 @@ static void release_words(struct words *words)
 struct offer {
     const struct words *words;
     const char *word; /* with the cursor */
-    bool ends_in_value;
 };
 
 /* One that the shell puts in place of the last piece. */
