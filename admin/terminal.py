@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Terminals for tests, by tmux: keys go in, screens come out.
 
-A test's class takes Terminals as a base, calls open_terminals() in setUp() and close_terminals() in
-tearDown(); open() makes a terminal, and the rest is about the one that was opened last.
+A test's class takes Terminals as a base and calls open_terminals() in setUp(); open() makes a
+terminal, and the rest is about the one that was opened last.
 """
 import os
 import subprocess
@@ -28,6 +28,7 @@ class Terminals:
         self.terminal_environment = None
         self.shown = ""
         self.attributes = ""
+        self.addCleanup(self.close_terminals)  # also where setUp() fails after this
 
     def close_terminals(self):
         for self.n_terminals in range(self.n_terminals, 0, -1):

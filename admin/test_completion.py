@@ -32,6 +32,7 @@ class Shell(Terminals):
 
     def setUp(self):
         self.directory = tempfile.TemporaryDirectory(prefix="vgpu-complete-")
+        self.addCleanup(self.directory.cleanup)
         self.open_terminals(self.directory.name)
         self.mediator = FakeMediator(self.path("admin.sock"),
                                      lambda command, _args: ANSWERS[command])
@@ -41,10 +42,8 @@ class Shell(Terminals):
         self.expect("ready>")
 
     def tearDown(self):
-        self.close_terminals()
         if self.mediator:
             self.mediator.stop()
-        self.directory.cleanup()
 
     def path(self, name):
         return os.path.join(self.directory.name, name)

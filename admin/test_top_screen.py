@@ -69,14 +69,13 @@ class Mediator(FakeMediator):
 class Top(unittest.TestCase, Terminals):
     def setUp(self):
         self.directory = tempfile.TemporaryDirectory(prefix="vgpu-top-")
+        self.addCleanup(self.directory.cleanup)
         self.mediator = Mediator(self.path("admin.sock"))
         self.open_terminals(self.directory.name)
 
     def tearDown(self):
-        self.close_terminals()
         if self.mediator:
             self.mediator.stop()
-        self.directory.cleanup()
 
     def path(self, name):
         return os.path.join(self.directory.name, name)
