@@ -52,11 +52,9 @@ static int run(const struct invocation *invocation, struct vgpu_err *err)
     struct client client;
     int rc = confirm(invocation, err);
 
-    if (rc < 0 || (rc = client_open(&client, invocation, err)) < 0)
+    if (rc < 0 || (rc = client_open_mediator(&client, invocation, err)) < 0)
         return rc;
-    rc = client_is_offline(&client)
-             ? vgpu_err_set(err, ENOTCONN, "no mediator runs, which resets GPUs")
-             : client_change(&client, invocation, "reset-gpu", invocation->args, &result, err);
+    rc = client_change(&client, invocation, "reset-gpu", invocation->args, &result, err);
     client_close(&client);
     if (rc < 0)
         return rc;

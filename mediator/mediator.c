@@ -309,8 +309,7 @@ static void configure_vms(struct mediator *mediator)
     }
 }
 
-/* Makes config, which this takes, what is in force. */
-static void apply(struct mediator *mediator, struct config *config)
+void mediator_apply(struct mediator *mediator, struct config *config)
 {
     config_free(mediator->config);
     mediator->config = config;
@@ -535,7 +534,7 @@ static void take_config(struct mediator *mediator, const json_t *snapshot, const
             give_up(mediator, err.text);
         return;
     }
-    apply(mediator, config);
+    mediator_apply(mediator, config);
     if (first)
         begin_service(mediator);
 }
