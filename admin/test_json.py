@@ -333,8 +333,8 @@ class Json(unittest.TestCase):
         output = subprocess.run([PROGRAM, "--help"], capture_output=True, check=True, text=True)
         listed = output.stdout.split("commands:\n")[1].split("\n\n")[0]
         commands = {line.split()[0] for line in listed.splitlines()}
-        schemas = {name[:-5] for name in os.listdir(SCHEMAS)} - {"affected-pool", "change", "event", "gpu", "pool",
-                                                              "threshold", "vm"}
+        parts = {"affected-pool", "change", "event", "gpu", "pool", "threshold", "vm"}
+        schemas = {name[:-5] for name in os.listdir(SCHEMAS)} - parts
         commands.remove("completion")  # prints a script, whatever it is asked for
         self.assertEqual(commands, schemas)
 
