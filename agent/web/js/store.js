@@ -143,22 +143,23 @@ async function optional(path) {
 }
 
 let loading = null;
-let again = false;
+let next = null;
 
-/** Two loads never run at once: what is asked meanwhile is done after. */
-export function load() {
-  if (loading) {
-    again = true;
-    return loading;
-  }
-  loading = loadNow().finally(() => {
+function startLoad() {
+  loading ??= loadNow().finally(() => {
     loading = null;
-    if (again) {
-      again = false;
-      load();
-    }
   });
   return loading;
+}
+
+/** Reads all anew. What it gives was asked for after the call; two never run at once. */
+export function load() {
+  if (!loading) return startLoad();
+  next ??= loading.then(() => {
+    next = null;
+    return startLoad();
+  });
+  return next;
 }
 
 async function loadNow() {
