@@ -1,9 +1,8 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""A Prometheus of its own scrapes a host under load each second: no scrape fails, what it has
-stored is what vgpu-admin says, and an alert fires on an injected fault and clears. What vgpu-agent
-serves is served here by a few lines, from the same renderer. Exits 77 without a Prometheus."""
-import http.server
+"""A Prometheus of its own scrapes vgpu-agent each second while programs run: no scrape fails, what
+it has stored is what vgpu-admin says, an alert fires on an injected fault and clears, and others fire
+when the mediator is down and clear when it is back. Exits 77 without a Prometheus."""
 import json
 import os
 import re
@@ -12,15 +11,16 @@ import socket
 import subprocess
 import sys
 import tempfile
-import threading
 import urllib.parse
 import urllib.request
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 ROOT = os.path.dirname(os.path.dirname(HERE))
+sys.path.insert(0, os.path.join(ROOT, 'tests/agent'))
 sys.path.insert(0, os.path.join(ROOT, 'tests/e2e'))
 
-from stack import Stack, run, wait_for  # noqa: E402
+import support  # noqa: E402
+from stack import run, wait_for  # noqa: E402
 
 RULES = os.path.join(ROOT, 'integrations/prometheus/rules.yml')
 CONFIG = '''
@@ -28,31 +28,9 @@ global: {scrape_interval: 1s, scrape_timeout: 1s, evaluation_interval: 1s}
 rule_files: [rules.yml]
 scrape_configs:
   - job_name: vgpu
+    authorization: {credentials_file: vgpu.token}
     static_configs: [{targets: ["127.0.0.1:%d"]}]
 '''
-
-
-class Exporter:
-    """GET /metrics: the host's metrics."""
-    def __init__(self, stack):
-        class Handler(http.server.BaseHTTPRequestHandler):
-            def do_GET(self):  # noqa: N802 - the name is the base's
-                done = stack.admin_run('metrics', '--prometheus')
-                self.send_response(200 if done.returncode == 0 else 503)
-                self.send_header('Content-Type', 'text/plain; version=0.0.4; charset=utf-8')
-                self.end_headers()
-                self.wfile.write(done.stdout.encode())
-
-            def log_message(self, *arguments):
-                pass
-
-        self.server = http.server.ThreadingHTTPServer(('127.0.0.1', 0), Handler)
-        self.port = self.server.server_address[1]
-        threading.Thread(target=self.server.serve_forever, daemon=True).start()
-
-    def close(self):
-        self.server.shutdown()
-        self.server.server_close()
 
 
 def free_port():
@@ -62,14 +40,15 @@ def free_port():
 
 
 class Prometheus:
-    def __init__(self, target):
+    def __init__(self, port, token):
         self.folder = tempfile.TemporaryDirectory(prefix='vgpu-prometheus-')
         self.port = free_port()
         with open(RULES, encoding='utf-8') as file:
             rules = file.read()
         # The same rules, without their patience.
         rules = re.sub(r'\bfor: \d+m', 'for: 0s', rules).replace('interval: 30s', 'interval: 1s')
-        for name, text in (('prometheus.yml', CONFIG % target), ('rules.yml', rules)):
+        for name, text in (('prometheus.yml', CONFIG % port), ('rules.yml', rules),
+                           ('vgpu.token', token)):
             with open(os.path.join(self.folder.name, name), 'w', encoding='utf-8') as file:
                 file.write(text)
         with open(os.path.join(self.folder.name, 'log'), 'w', encoding='utf-8') as log:
@@ -138,39 +117,60 @@ def check_values(stack, prometheus):
     wait_for(lambda: prometheus.values('vgpu_job_run_seconds_count') == said, 20, 'counts of jobs')
 
 
+def work(stack):
+    """Programs on all VMs, until all have ended."""
+    load = [subprocess.Popen([os.path.join(stack.build, 'tests/unruly'), 'steady',
+                              stack.vm_socket(vm), '5000'], stdout=subprocess.DEVNULL)
+            for vm in (1, 2)]
+    stack.clients += load
+    subprocess.run([os.path.join(stack.build, 'tests/counted'), stack.vm_socket(3), '100', '10',
+                    '5', '50'], check=True, stdout=subprocess.DEVNULL)
+    for process in load:
+        assert process.wait(60) == 0
+    wait_for(lambda: all_ended(stack), 10, 'the workers have ended')
+
+
+def misbehave(stack, prometheus):
+    """A fault, and what comes of it."""
+    wanted = ('VgpuVmQuarantined', '2')
+    stack.admin('set-faults', '2', '1', '1h')
+    unruly = os.path.join(stack.build, 'tests/unruly')
+    subprocess.run([unruly, 'illegal', stack.vm_socket(2)], capture_output=True, timeout=60,
+                   check=True)
+    wait_for(lambda: wanted in prometheus.firing(), 30, 'the alert fires')
+    stack.admin('unquarantine', '2')
+    wait_for(lambda: wanted not in prometheus.firing(), 30, 'the alert has cleared')
+    assert not {vm for _name, vm in prometheus.firing()} & {'1', '3'}, prometheus.firing()
+
+
+def lose_the_mediator(stack, prometheus):
+    """What is down is said by the agent, which is not."""
+    wanted = ('VgpuMediatorDown', None)
+    stack.kill_mediator()
+    wait_for(lambda: wanted in prometheus.firing(), 30, 'the alert fires')
+    stack.start_mediator()
+    wait_for(lambda: wanted not in prometheus.firing(), 30, 'the alert has cleared')
+    assert ('VgpuAgentDown', None) not in prometheus.firing()
+
+
 def test_metrics_prometheus_scrapes_a_busy_host():
-    with Stack(vms=[(1, 'A', 'high'), (2, 'A', 'low'), (3, 'B', 'medium')]) as stack:
-        exporter = Exporter(stack)
-        prometheus = Prometheus(exporter.port)
+    vms = [(1, 'A', 'high'), (2, 'A', 'low'), (3, 'B', 'medium')]
+    with support.running(vms=vms) as (stack, agent):
+        prometheus = Prometheus(agent.ports()[0], agent.tokens['read'])
         try:
-            load = [subprocess.Popen([os.path.join(stack.build, 'tests/unruly'), 'steady',
-                                      stack.vm_socket(vm), '5000'], stdout=subprocess.DEVNULL)
-                    for vm in (1, 2)]
-            stack.clients += load
-            subprocess.run([os.path.join(stack.build, 'tests/counted'), stack.vm_socket(3), '100',
-                            '10', '5', '50'], check=True, stdout=subprocess.DEVNULL)
             wait_for(lambda: prometheus.values('vgpu_mediator_up') == {(): 1}, 60, 'a first scrape')
-            for process in load:
-                assert process.wait(60) == 0
-            wait_for(lambda: all_ended(stack), 10, 'the workers have ended')
+            work(stack)
             check_values(stack, prometheus)
             wait_for(lambda: prometheus.values('pool:vgpu_vm_queued_jobs:sum') ==
                      {(('pool', 'A'),): 0, (('pool', 'B'),): 0}, 20, 'recorded rules')
-            assert not prometheus.firing(), prometheus.firing()
-            # A fault, and what comes of it.
-            stack.admin('set-faults', '2', '1', '1h')
-            unruly = os.path.join(stack.build, 'tests/unruly')
-            subprocess.run([unruly, 'illegal', stack.vm_socket(2)], capture_output=True, timeout=60,
-                           check=True)
-            wanted = ('VgpuVmQuarantined', '2')
-            wait_for(lambda: wanted in prometheus.firing(), 30, 'the alert fires')
-            stack.admin('unquarantine', '2')
-            wait_for(lambda: wanted not in prometheus.firing(), 30, 'the alert has cleared')
-            assert not {vm for _name, vm in prometheus.firing()} & {'1', '3'}, prometheus.firing()
+            # On a busy machine softgpu's kernels overrun their turns.
+            quiet = prometheus.firing() - {('VgpuOverruns', None), ('VgpuLoopLags', None)}
+            assert not quiet, quiet
+            misbehave(stack, prometheus)
+            lose_the_mediator(stack, prometheus)
             assert_scrapes_were_good(prometheus)
         finally:
             prometheus.close()
-            exporter.close()
 
 
 if __name__ == '__main__':
