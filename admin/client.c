@@ -8,10 +8,20 @@
 #include <sys/un.h>
 
 #include "admin/change.h"
+#include "admin/resolve.h"
 #include "admin/settings.h"
 
 /* A scan may have to wait for a driver that is being loaded. */
 #define REPLY_TIMEOUT_S 60
+#define DEFAULT_RUN_DIR "/run/vgpu"
+
+char *client_socket_path(void)
+{
+    const char *run_dir = getenv("VGPU_RUN_DIR");
+    char *path;
+
+    return asprintf(&path, "%s/admin.sock", run_dir ? run_dir : DEFAULT_RUN_DIR) < 0 ? NULL : path;
+}
 
 static int connect_socket(const char *path, unsigned timeout_s, struct vgpu_err *err)
 {
@@ -49,13 +59,32 @@ int client_connect(struct client *client, const char *socket_path, unsigned time
     return 0;
 }
 
+/* What connecting says where there is no mediator, as opposed to one that cannot be reached. */
+static bool is_not_running(int rc)
+{
+    return rc == -ENOENT || rc == -ECONNREFUSED;
+}
+
+int client_open_mediator(struct client *client, const struct invocation *invocation,
+                         struct vgpu_err *err)
+{
+    int rc = client_connect(client, invocation->socket_path, REPLY_TIMEOUT_S, err);
+
+    if (!is_not_running(rc))
+        return rc;
+    return vgpu_err_set(err, -rc,
+                        "no mediator runs at %s, and only a mediator can do this; start it with: "
+                        "systemctl start vgpu-mediator (see vgpu-mediator(8))",
+                        invocation->socket_path);
+}
+
 int client_open(struct client *client, const struct invocation *invocation, struct vgpu_err *err)
 {
     const struct store_options options = {
         .create = invocation->create, .holder = "vgpu-admin", .lock_wait_ms = STORE_LOCK_WAIT_MS};
     int rc = client_connect(client, invocation->socket_path, REPLY_TIMEOUT_S, err);
 
-    if (rc != -ENOENT && rc != -ECONNREFUSED)
+    if (!is_not_running(rc))
         return rc;
     rc = store_open(invocation->database, &options, &client->store, err);
     if (rc < 0) {
@@ -168,7 +197,8 @@ int client_change(struct client *client, const struct invocation *invocation, co
 
 void client_print_json(const json_t *result)
 {
-    json_dumpf(result, stdout, JSON_INDENT(2) | JSON_REAL_PRECISION(10));
+    /* As many digits as a double has for certain: times to the microsecond, and 33.33 as such. */
+    json_dumpf(result, stdout, JSON_INDENT(2) | JSON_REAL_PRECISION(15));
     putchar('\n');
 }
 
@@ -207,6 +237,16 @@ void client_print(const struct invocation *invocation, const json_t *result)
         settings_print(command->name, result);
 }
 
+int client_execute(struct client *client, const struct invocation *invocation, json_t *args,
+                   json_t **ret_result, struct vgpu_err *err)
+{
+    const struct command *command = invocation->command;
+
+    return command->effect == COMMAND_SHOWS
+               ? client_call(client, command->name, args, ret_result, err)
+               : client_change(client, invocation, command->name, args, ret_result, err);
+}
+
 int client_run(const struct invocation *invocation, struct vgpu_err *err)
 {
     const struct command *command = invocation->command;
@@ -216,9 +256,9 @@ int client_run(const struct invocation *invocation, struct vgpu_err *err)
 
     if (rc < 0)
         return rc;
-    rc = command->effect == COMMAND_SHOWS
-             ? client_call(&client, command->name, invocation->args, &result, err)
-             : client_change(&client, invocation, command->name, invocation->args, &result, err);
+    rc = client_execute(&client, invocation, invocation->args, &result, err);
+    if (rc == -ENOENT && command->names_vm)
+        rc = resolve_and_call(&client, invocation, rc, &result, err);
     if (rc == 0 && client_is_offline(&client))
         client_say_offline(result);
     client_close(&client);

@@ -18,8 +18,14 @@ struct client {
     unsigned timeout_s; /* for an answer */
 };
 
+/* Where the mediator listens unless an option says otherwise, for free(); NULL: out of memory. */
+char *client_socket_path(void);
+
 /* Connects; without a mediator, opens the database. */
 int client_open(struct client *client, const struct invocation *invocation, struct vgpu_err *err);
+/* Connects; without a mediator, an error that says what to do: -ENOENT or -ECONNREFUSED. */
+int client_open_mediator(struct client *client, const struct invocation *invocation,
+                         struct vgpu_err *err);
 /* Connects to a mediator, which is to answer within that time; does not touch the database. */
 int client_connect(struct client *client, const char *socket_path, unsigned timeout_s,
                    struct vgpu_err *err);
@@ -37,6 +43,10 @@ int client_call(struct client *client, const char *command, json_t *args, json_t
 /* The same for a command that changes something, with what the invocation says of changes. */
 int client_change(struct client *client, const struct invocation *invocation, const char *command,
                   json_t *args, json_t **ret_result, struct vgpu_err *err);
+
+/* One of the two, as the invocation's command is. */
+int client_execute(struct client *client, const struct invocation *invocation, json_t *args,
+                   json_t **ret_result, struct vgpu_err *err);
 
 /* Prints the result of the invocation's command, as it asks for. */
 void client_print(const struct invocation *invocation, const json_t *result);

@@ -53,7 +53,7 @@ struct command {
     /* Prints the result of the request that has the command's name and arguments; NULL: what it
      * sets now is so (settings_print()) ... */
     void (*print)(const json_t *result);
-    /* ... or, where there is more to do, does it all, printing included. 0 or -errno. */
+    /* ... and, where there is more to do, this does it all, printing included. 0 or -errno. */
     int (*run)(const struct invocation *invocation, struct vgpu_err *err);
 };
 
@@ -61,6 +61,7 @@ struct invocation {
     const struct command *command;
     const char *socket_path;
     const char *database;
+    const char *color; /* --color; NULL: not given */
     bool json;
     bool help;
     bool version;

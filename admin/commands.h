@@ -13,10 +13,14 @@
     X(audit) \
     X(capacity) \
     X(clear_faults) \
+    X(completion) \
     X(create_pool) \
     X(doctor) \
     X(drain_gpu) \
+    X(events) \
+    X(export) \
     X(health) \
+    X(import) \
     X(list_gpus) \
     X(list_pools) \
     X(list_thresholds) \
@@ -24,6 +28,7 @@
     X(metrics) \
     X(quarantine) \
     X(register_vm) \
+    X(reload_config) \
     X(remove_pool) \
     X(remove_vm) \
     X(reset_gpu) \
@@ -46,6 +51,7 @@
     X(show_vm) \
     X(simulate) \
     X(status) \
+    X(top) \
     X(unassign_gpu) \
     X(unquarantine)
 /* clang-format on */
@@ -53,5 +59,8 @@
 #define DECLARE_COMMAND(name) extern const struct command command_##name;
 ADMIN_COMMANDS(DECLARE_COMMAND)
 #undef DECLARE_COMMAND
+
+/* Those of docs/spec/admin.md; NULL ends it. Of events.c. */
+extern const char *const event_kinds[];
 
 #endif

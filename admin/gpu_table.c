@@ -13,7 +13,7 @@ static const struct table_column columns[] = {
     {"ID", .right = true},      {"MODEL", .shrink = true},
     {"MEMORY", .right = true},  {"PCI"},
     {"NUMA", .right = true},    {"MIG"},
-    {"DRIVER", .shrink = true}, {"STATE"},
+    {"DRIVER", .shrink = true}, {"STATE", .state = true},
     {"POOLS", .shrink = true},  {"UUID"},
 };
 

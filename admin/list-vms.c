@@ -14,7 +14,7 @@ static const struct table_column columns[] = {
     {"POOL"},
     {"PRIORITY"},
     {"WEIGHT", .right = true},
-    {"FAULTS", .right = true},
+    {"FAULTS", .right = true, .state = true},
     {"LIMITS"},
 };
 

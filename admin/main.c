@@ -9,9 +9,10 @@
 #include <string.h>
 
 #include "admin/client.h"
+#include "admin/colour.h"
+#include "admin/complete.h"
 #include "admin/parse.h"
 
-#define DEFAULT_RUN_DIR  "/run/vgpu"
 #define DEFAULT_DATABASE "/var/lib/vgpu/vgpu.db"
 
 /* The text of an error may quote the command line or come from a socket: no control characters. */
@@ -52,10 +53,19 @@ static int execute(const struct invocation *invocation)
     return EXIT_SUCCESS;
 }
 
-int main(int argc, char **argv)
+static int choose_colour(const struct invocation *invocation, struct vgpu_err *err)
 {
-    const char *run_dir = getenv("VGPU_RUN_DIR");
-    _cleanup_free_ char *socket_path = NULL;
+    const struct colour_wish wish = {.when = invocation->color,
+                                     .no_color = getenv("NO_COLOR"),
+                                     .term = getenv("TERM"),
+                                     .terminal = isatty(STDOUT_FILENO)};
+
+    return colour_choose(&wish, err);
+}
+
+static int run(int argc, char **argv)
+{
+    _cleanup_free_ char *socket_path = client_socket_path();
     _cleanup_json_ json_t *args = json_object();
     _cleanup_json_ json_t *local = json_object();
     struct invocation invocation = {.database = DEFAULT_DATABASE, .args = args, .local = local};
@@ -63,16 +73,23 @@ int main(int argc, char **argv)
 
     setlocale(LC_CTYPE, "");
     signal(SIGPIPE, SIG_IGN);
-    if (asprintf(&socket_path, "%s/admin.sock", run_dir ? run_dir : DEFAULT_RUN_DIR) < 0 || !args ||
-        !local) {
-        socket_path = NULL;
+    if (!socket_path || !args || !local) {
         complain(&invocation, "out of memory");
         return EXIT_FAILURE;
     }
     invocation.socket_path = socket_path;
-    if (parse_command_line(argc, argv, &invocation, &err) < 0) {
+    if (parse_command_line(argc, argv, &invocation, &err) < 0 ||
+        choose_colour(&invocation, &err) < 0) {
         complain(&invocation, err.text);
         return EXIT_USAGE;
     }
     return execute(&invocation);
+}
+
+int main(int argc, char **argv)
+{
+    /* What a shell asks, which is no command of a person's. */
+    if (argc > 1 && strcmp(argv[1], COMPLETE_WORD) == 0)
+        return complete(argc - 2, argv + 2);
+    return run(argc, argv);
 }

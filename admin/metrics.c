@@ -22,14 +22,11 @@ static int collect(const struct invocation *invocation, struct metrics_snapshot 
                    struct vgpu_err *err)
 {
     struct client client;
-    int rc = client_open(&client, invocation, err);
+    int rc = client_open_mediator(&client, invocation, err);
 
     if (rc < 0)
         return rc;
-    if (client_is_offline(&client))
-        rc = vgpu_err_set(err, EAGAIN, "no mediator runs, so there are no metrics");
-    else
-        rc = metrics_collect(snapshot, ask, &client, err);
+    rc = metrics_collect(snapshot, ask, &client, err);
     client_close(&client);
     return rc;
 }

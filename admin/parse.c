@@ -35,9 +35,22 @@ static const struct global_option {
     {"create", NULL, offsetof(struct invocation, create),
      "make a new database if there is none and no mediator runs"},
     {"json", NULL, offsetof(struct invocation, json), "print JSON"},
+    {"color", "WHEN", offsetof(struct invocation, color),
+     "always, never, or auto: on a terminal, without $NO_COLOR (auto)"},
     {"help", NULL, offsetof(struct invocation, help), "print help, also for one command"},
     {"version", NULL, offsetof(struct invocation, version), "print the version"},
 };
+
+bool parse_shared_option(size_t i, struct parse_shared *ret)
+{
+    if (i >= VGPU_ARRAY_SIZE(global_options))
+        return false;
+    *ret = (struct parse_shared){.name = global_options[i].name,
+                                 .metavar = global_options[i].metavar,
+                                 .help = global_options[i].help,
+                                 .effect = global_options[i].effect};
+    return true;
+}
 
 /* Where parsing stands. */
 struct parser {

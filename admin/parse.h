@@ -11,6 +11,17 @@
  */
 int parse_command_line(int argc, char **argv, struct invocation *invocation, struct vgpu_err *err);
 
+/* An option that commands of an effect share. */
+struct parse_shared {
+    const char *name;
+    const char *metavar; /* NULL: it has no value */
+    const char *help;
+    enum command_effect effect; /* commands of this one, and of those after it, have the option */
+};
+
+/* The i-th of them; false: there are no more. */
+bool parse_shared_option(size_t i, struct parse_shared *ret);
+
 /* Help for the subcommand, or (NULL) for the program. */
 void parse_print_help(const struct command *command);
 

@@ -2,7 +2,9 @@
 /* vgpu-admin register-vm: lets a VM use the GPUs of a pool. */
 #include <stdio.h>
 
+#include "admin/client.h"
 #include "admin/commands.h"
+#include "admin/resolve.h"
 #include "admin/show.h"
 
 static void print(const json_t *result)
@@ -15,8 +17,14 @@ static void print(const json_t *result)
            show_member(vm, "weight", weight));
 }
 
-static const struct command_option options[] = {
+static int run(const struct invocation *invocation, struct vgpu_err *err)
+{
+    int rc = resolve_complete(invocation->args, err);
 
+    return rc < 0 ? rc : client_run(invocation, err);
+}
+
+static const struct command_option options[] = {
     {.name = "vm-id",
      .kind = OPTION_INTEGER,
      .metavar = "ID",
@@ -50,4 +58,5 @@ const struct command command_register_vm = {
     .effect = COMMAND_CHANGES,
     .options = options,
     .print = print,
+    .run = run,
 };

@@ -13,6 +13,7 @@
 #include "admin/client.h"
 #include "admin/commands.h"
 #include "admin/show.h"
+#include "admin/status.h"
 #include "admin/table.h"
 
 #define WATCH_LEAST_S    0.1
@@ -229,7 +230,7 @@ static bool add_vm(struct table *table, const json_t *vm)
 
 static const struct table_column gpu_columns[] = {
     {"GPU", .right = true},    {"MODEL", .shrink = true}, {"MEMORY USED / TOTAL", .right = true},
-    {"UTIL%", .right = true},  {"°C", .right = true},     {"STATE"},
+    {"UTIL%", .right = true},  {"°C", .right = true},     {"STATE", .state = true},
     {"HOLDER", .right = true}, {"SPARES", .right = true}, {"POOLS", .shrink = true},
 };
 
@@ -243,7 +244,7 @@ static const struct table_column pool_columns[] = {
 static const struct table_column vm_columns[] = {
     {"VM", .right = true},     {"NAME", .shrink = true},
     {"POOL", .shrink = true},  {"PRIORITY"},
-    {"WEIGHT", .right = true}, {"STATE"},
+    {"WEIGHT", .right = true}, {"STATE", .state = true},
     {"CH", .right = true},     {"QUEUE", .right = true},
     {"SHARE%", .right = true}, {"DUE%", .right = true},
     {"DONE", .right = true},   {"FAIL/REF", .right = true},
@@ -319,6 +320,14 @@ static void print_status(const json_t *status, bool watch)
     print_quarantined(vms);
 }
 
+int status_get(struct client *client, json_t **ret_status, struct vgpu_err *err)
+{
+    _cleanup_json_ json_t *none = json_object();
+
+    return client_is_offline(client) ? offline_status(client, ret_status, err)
+                                     : client_call(client, "status", none, ret_status, err);
+}
+
 /* Opens and closes each time, so that a mediator may come and go, and the lock is never kept. */
 static int get_status(const struct invocation *invocation, json_t **ret_status,
                       struct vgpu_err *err)
@@ -328,9 +337,7 @@ static int get_status(const struct invocation *invocation, json_t **ret_status,
 
     if (rc < 0)
         return rc;
-    rc = client_is_offline(&client)
-             ? offline_status(&client, ret_status, err)
-             : client_call(&client, "status", invocation->args, ret_status, err);
+    rc = status_get(&client, ret_status, err);
     client_close(&client);
     return rc;
 }

@@ -8,6 +8,8 @@
 #include <string.h>
 #include <wchar.h>
 
+#include "admin/colour.h"
+
 #define GAP          2
 #define SHRUNK_WIDTH 6 /* no column is cut below this */
 
@@ -43,7 +45,7 @@ static size_t character(const char *text, size_t *ret_columns)
     return length;
 }
 
-static size_t columns_of(const char *text)
+size_t table_columns(const char *text)
 {
     size_t total = 0, columns;
 
@@ -170,34 +172,52 @@ static void fit(struct table *table, size_t width)
     }
 }
 
-/* Prints text in exactly width columns; what is too long ends in "…". */
-static void print_cell(const char *text, size_t width, bool right, bool last)
+void table_fit(const char *text, size_t width, bool right, char *out, size_t size)
 {
-    size_t size = columns_of(text), used = 0, columns;
+    size_t taken = table_columns(text), used = 0, at = 0, columns;
 
-    if (size <= width) {
-        printf("%*s%s%*s", right ? (int)(width - size) : 0, "", text,
-               right || last ? 0 : (int)(width - size), "");
+    if (taken <= width) {
+        int pad = (int)(width - taken);
+
+        snprintf(out, size, "%*s%s%*s", right ? pad : 0, "", text, right ? 0 : pad, "");
         return;
     }
-    while (*text) {
+    while (*text && width > 0) {
         size_t length = character(text, &columns);
 
-        if (used + columns > width - 1)
+        if (used + columns > width - 1 || at + length + sizeof("…") > size)
             break;
-        fwrite(text, 1, length, stdout);
+        memcpy(out + at, text, length);
+        at += length;
         text += length;
         used += columns;
     }
-    printf("…%*s", last ? 0 : (int)(width - 1 - used), "");
+    /* A wide character may leave a column free before the mark. */
+    snprintf(out + at, size - at, "%s%*s", width ? "…" : "", width ? (int)(width - 1 - used) : 0,
+             "");
+}
+
+static void print_cell(const char *text, const struct table_column *column, size_t width, bool last,
+                       enum colour colour)
+{
+    char fitted[TABLE_FIT_BYTES];
+    size_t size;
+
+    table_fit(text, width, column->right, fitted, sizeof(fitted));
+    size = strlen(fitted);
+    while (last && size > 0 && fitted[size - 1] == ' ')
+        fitted[--size] = '\0';
+    colour_begin(stdout, colour);
+    fputs(fitted, stdout);
+    colour_end(stdout, colour);
 }
 
 static void measure(struct table *table)
 {
     for (size_t i = 0; i < table->n_columns; i++)
-        table->widths[i] = columns_of(table->columns[i].title);
+        table->widths[i] = table_columns(table->columns[i].title);
     for (size_t i = 0; i < table->n_cells; i++) {
-        size_t columns = columns_of(table->cells[i]);
+        size_t columns = table_columns(table->cells[i]);
 
         if (columns > table->widths[i % table->n_columns])
             table->widths[i % table->n_columns] = columns;
@@ -212,11 +232,14 @@ void table_print(struct table *table, size_t width, size_t max_rows)
     fit(table, width);
     for (size_t row = 0; row <= rows && row <= max_rows; row++) {
         for (size_t i = 0; i < table->n_columns; i++) {
-            const char *text =
-                row ? table->cells[(row - 1) * table->n_columns + i] : table->columns[i].title;
+            const struct table_column *column = &table->columns[i];
+            const char *text = row ? table->cells[(row - 1) * table->n_columns + i] : column->title;
+            enum colour colour = !row            ? COLOUR_TITLE
+                                 : column->state ? colour_of_state(text)
+                                                 : COLOUR_PLAIN;
 
             printf("%*s", i ? GAP : 0, "");
-            print_cell(text, table->widths[i], table->columns[i].right, i + 1 == table->n_columns);
+            print_cell(text, column, table->widths[i], i + 1 == table->n_columns, colour);
         }
         putchar('\n');
     }

@@ -11,11 +11,13 @@
 #define TABLE_COLUMNS_MAX 12
 #define TABLE_CELL_BYTES  96
 #define TABLE_WIDTH       100
+#define TABLE_FIT_BYTES   (2 * TABLE_CELL_BYTES) /* a cell in at most its own columns, or padded */
 
 struct table_column {
     const char *title;
     bool right;  /* aligned; for numbers */
     bool shrink; /* may be cut where the table is too wide */
+    bool state;  /* a word that colour_of_state() knows */
 };
 
 struct table {
@@ -49,5 +51,14 @@ void table_print_objects(const json_t *rows, const struct table_column *columns,
 
 /* Writes value as table_add_json() would. */
 void table_format_json(const json_t *value, char *text, size_t size);
+
+/* Columns of a terminal that the text takes. */
+size_t table_columns(const char *text);
+
+/*
+ * The text in exactly width columns, aligned; what is too long is cut and ends in "…". For a cell,
+ * size is TABLE_FIT_BYTES.
+ */
+void table_fit(const char *text, size_t width, bool right, char *out, size_t size);
 
 #endif

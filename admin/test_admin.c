@@ -555,7 +555,7 @@ static void test_admin_scan_offline_bad_helpers(void **state)
         {"echo nonsense", "did not print a JSON object"},
         {"echo '[]'", "did not print a JSON object"},
         {"echo '{\"gpus\":[{}]}'", "the argument 'index' is missing"},
-        {"head -c 1048577 /dev/zero", "printed more than 1048576 bytes"},
+        {"head -c 2097153 /dev/zero", "printed more than 2097152 bytes"},
     };
     struct fixture *fixture = *state;
 

@@ -160,6 +160,60 @@ class Many(Offline):
         self.assertEqual(lines[2], "B 0 - 0 0 B 0 B 0 no: no GPU serves it".split())
 
 
+class Files(Offline):
+    def file(self, text):
+        with open(self.path("config.json"), "w", encoding="utf-8") as file:
+            file.write(text)
+        return self.path("config.json")
+
+    def test_export_and_import_elsewhere_are_the_same_byte_by_byte(self):
+        self.admin("set-rate", "web", "100")
+        self.admin("quarantine", "web", "--reason=\u00e4 \"quoted\" reason")
+        text = self.admin("export")
+        self.assertEqual(self.admin("--json", "export"), text)
+        self.admin("import", self.file(text), "--prune", database="other.db")
+        self.assertEqual(self.admin("export", database="other.db"), text)
+        self.assertEqual(self.admin("import", self.file(text), "--prune", database="other.db"),
+                         "the configuration is so already\n")
+
+    def test_import_says_what_it_changed(self):
+        path = self.file('{"format": 1, "vms": [{"vm_id": 1, "pool": "B", "depth": 9},'
+                         ' {"vm_id": 2, "pool": "A"}]}')
+        expected = "  VM 1: pool A -> B, depth 0 -> 9\n" \
+                   "  VM 2: new: pool A, priority medium, weight 50\n"
+        self.assertEqual(self.admin("import", path, "--dry-run"),
+                         "dry run: nothing is changed; this would be:\n" + expected)
+        self.assertEqual(self.admin("import", path),
+                         "configuration imported, 2 changes:\n" + expected)
+
+    def test_import_reads_standard_input(self):
+        done = subprocess.run(
+            [PROGRAM, "--database", self.path("vgpu.db"), "import", "-", "--if-revision=1"],
+            env={**os.environ, "VGPU_RUN_DIR": self.directory.name}, capture_output=True,
+            check=False, text=True, input='{"format": 1, "pools": [{"pool": "A", "max_vms": 4}]}')
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertEqual(done.stdout, "configuration imported, 1 change:\n"
+                         "  pool A: max_vms 0 -> 4\n")
+
+    def test_import_says_where_a_file_is_wrong(self):
+        before = self.admin("export")
+        for text, expected in (
+                ('{"format": 1,\n "vms": [}', "config.json:2:10: "),
+                ("", "config.json:1:0: "),
+                ('{"format": 1, "format": 1}', "duplicate object key"),
+                ('{"format": 1}\0', "config.json has a NUL byte"),
+                ("[]", "'config' is not an object"),
+                ('{"format": 7}', "it has format 7, this program knows 1 only"),
+                ('{"format": 1, "vms": [{"vm_id": 1}, {"vm_id": 3, "pool": "C"}]}',
+                 "import: vms[1]: pool 'C' does not exist (have: A, B)"),
+                (" " * (2 << 20) + "{}", "is longer than 2097152 bytes")):
+            with self.subTest(text=text[:40]):
+                self.assertIn(expected, self.refused("import", self.file(text)))
+        self.assertIn("cannot open", self.refused("import", self.path("none")))
+        self.assertIn("--file=FILE is missing", self.refused("import", status=2))
+        self.assertEqual(self.admin("export"), before)
+
+
 if __name__ == "__main__":
     PROGRAM = sys.argv[1]
     unittest.main(argv=sys.argv[:1])

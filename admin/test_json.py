@@ -146,6 +146,7 @@ class Json(unittest.TestCase):
         self.assertEqual(self.run_json("list-gpus")["gpus"][0]["pools"], ["A"])
         self.assertEqual(len(self.run_json("list-pools")["pools"]), 2)
         self.assertIsNone(self.run_json("status")["mediator"])
+        self.assertIsNone(self.run_json("top")["vms"][0]["queue_depth"])
         self.run_json("unassign-gpu", "--gpu-id=0")
         self.assertEqual(self.run_json("audit", "--limit=1")["audit"][0]["object"], "pool-gpu")
         self.settings()
@@ -182,6 +183,10 @@ class Json(unittest.TestCase):
 
     def settings(self):
         self.run_json("set-rate", "web", "100", "200")
+        path = os.path.join(self.directory.name, "config.json")
+        with open(path, "w", encoding="utf-8") as file:
+            json.dump(self.run_json("export"), file)
+        self.assertFalse(self.run_json("import", path, "--prune")["changed"])
         self.run_json("set-depth", "web", "64")
         self.run_json("set-bytes", "web", "256M")
         self.run_json("set-timeout", "web", "2s")
@@ -267,6 +272,27 @@ class Json(unittest.TestCase):
     def test_status_of_a_mediator_is_passed_on_whole(self):
         self.assertEqual(self.answer_of_a_mediator(STATUS, "status"), STATUS)
 
+    def test_reload_config_is_passed_on_whole(self):
+        result = {"changed": True, "gpus": 1, "pools": 2, "vms": 3,
+                  "changes": [{"object": "pool", "key": "A", "change": "changed"}]}
+        self.assertEqual(self.answer_of_a_mediator(result, "reload-config"), result)
+
+    def test_events_are_passed_on(self):
+        event = {"seq": 7, "time": 1790000000.125, "kind": "fault", "severity": "warning",
+                 "vm_id": 3, "gpu_id": None, "pool": "A", "text": "an out-of-range copy"}
+        page = {"boot": "0123", "first": 1, "next": 7, "events": [event]}
+        shown = self.answer_of_a_mediator(page, "events")
+        self.assertEqual(shown, {**page, "events": [{**event, "boot": "0123"}]})
+
+    def test_top_has_what_status_says(self):
+        shown = self.answer_of_a_mediator(STATUS, "top")
+        self.assertEqual(shown["mediator"], STATUS["mediator"])
+        self.assertEqual(shown["gpus"][0]["holder_name"], "web")
+        expected = {key: STATUS["vms"][0][key] for key in ("share", "queue_depth", "jobs_done")}
+        self.assertEqual({key: shown["vms"][0][key] for key in expected}, expected)
+        self.assertEqual(shown["vms"][0]["memory_quota_bytes"], 8 << 30)
+        self.assertEqual(shown["pools"][0]["running"], 1)
+
     def test_metrics_of_a_mediator_are_those_that_it_names(self):
         page = {"format": 1, "boot": "b", "next_vm": None,
                 "columns": {"global": ["vgpu_mediator_uptime_seconds"], "gpus": [], "pools": [],
@@ -303,7 +329,9 @@ class Json(unittest.TestCase):
         output = subprocess.run([PROGRAM, "--help"], capture_output=True, check=True, text=True)
         listed = output.stdout.split("commands:\n")[1].split("\n\n")[0]
         commands = {line.split()[0] for line in listed.splitlines()}
-        schemas = {name[:-5] for name in os.listdir(SCHEMAS)} - {"affected-pool", "change", "gpu", "pool", "threshold", "vm"}
+        schemas = {name[:-5] for name in os.listdir(SCHEMAS)} - {"affected-pool", "change", "event", "gpu", "pool",
+                                                              "threshold", "vm"}
+        commands.remove("completion")  # prints a script, whatever it is asked for
         self.assertEqual(commands, schemas)
 
     def test_the_check_itself_refuses(self):

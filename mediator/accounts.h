@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The accounts page: what a mediator must know again after it was killed. Only the mediator writes
- * it, the launcher holds it. One slot per VM and GPU, and one per VM.
+ * it, the launcher holds it. One slot per VM and GPU, one per VM, and one per GPU.
  *
  * A slot has two copies of its record; the one that `current` names is whole, whenever the mediator
  * dies. Called by lease.c, fault.c and mediator.c.
@@ -16,13 +16,18 @@
 
 #define ACCOUNTS_LAYOUT 1u
 #define ACCOUNTS_OF_VM  UINT32_MAX /* in place of a GPU: what is the VM's on all of them */
+#define ACCOUNTS_OF_GPU UINT32_MAX /* in place of a VM: what is the GPU's */
 
 struct accounts_record {
     struct sched_account sched;
     /* Of channels that have ended; what the workers said, for show only. */
     uint64_t jobs_done, jobs_failed, jobs_refused, wait_ns;
     /* Of the slot ACCOUNTS_OF_VM: faults that the store has not answered yet; fault.c. */
-    uint64_t unstored_faults, fault_time_s, fault_serial;
+    uint64_t unstored_faults, fault_time_s;
+    union {
+        uint64_t fault_serial;
+        uint64_t gpu_errors; /* of the slot ACCOUNTS_OF_GPU: health_errors() */
+    };
 };
 _Static_assert(sizeof(struct accounts_record) == 120, "struct accounts_record is 120 bytes");
 

@@ -13,6 +13,7 @@
 #include "common/log.h"
 #include "mediator/capacity.h"
 #include "mediator/mediator.h"
+#include "mediator/reload.h"
 #include "mediator/status.h"
 #include "mediator/stream.h"
 #include "metrics/page.h"
@@ -169,13 +170,42 @@ static helper_reply_fn *answer_to(const char *command)
     return strcmp(command, "capacity") == 0 ? capacity_shown : store_answered;
 }
 
+static const char *author(const struct admin_client *client)
+{
+    return client->on_behalf[0] ? client->on_behalf : client->who;
+}
+
 static void ask_store(struct admin_client *client, json_t *request, helper_reply_fn *answered)
 {
-    const char *who = client->on_behalf[0] ? client->on_behalf : client->who;
-
-    if (json_object_set_new(request, "who", json_string(who)) < 0 ||
+    if (json_object_set_new(request, "who", json_string(author(client))) < 0 ||
         helper_ask(&client->admin->mediator->store, json_incref(request), answered, client) < 0)
         reply_error(client, EAGAIN, "the store helper is down; try again");
+}
+
+static void reloaded(void *context, json_t *answer)
+{
+    struct admin_client *client = context;
+    const json_t *snapshot = json_object_get(answer, "result");
+    struct vgpu_err err;
+    json_t *result;
+
+    if (!json_is_object(snapshot))
+        store_answered(context, answer);
+    else if (reload_take(client->admin->mediator, snapshot, author(client), &result, &err) < 0)
+        reply_error(client, err.code, err.text);
+    else
+        reply(client, json_pack("{s:b, s:o}", "ok", 1, "result", result));
+}
+
+static void reload_config(struct admin_client *client)
+{
+    json_t *request = json_pack("{s:s}", "command", "snapshot");
+
+    if (request)
+        ask_store(client, request, reloaded);
+    else
+        reply_error(client, ENOMEM, "out of memory");
+    json_decref(request);
 }
 
 static void scanned(void *context, json_t *answer)
@@ -426,7 +456,7 @@ static void execute(struct admin_client *client, json_t *request)
     const char *command = json_string_value(json_object_get(request, "command"));
     const json_t *args = json_object_get(request, "args");
     bool own = command && (strcmp(command, "status") == 0 || strcmp(command, "scan-gpus") == 0 ||
-                           strcmp(command, "health") == 0);
+                           strcmp(command, "health") == 0 || strcmp(command, "reload-config") == 0);
     char text[160];
 
     if (!command) {
@@ -443,6 +473,8 @@ static void execute(struct admin_client *client, json_t *request)
         show_health(client);
     } else if (strcmp(command, "reset-gpu") == 0) {
         reset_gpu(client, args);
+    } else if (strcmp(command, "reload-config") == 0) {
+        reload_config(client);
     } else if (strcmp(command, "events") == 0) {
         show_events(client, args);
     } else if (strcmp(command, "metrics") == 0) {

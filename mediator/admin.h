@@ -14,7 +14,7 @@
 #include "mediator/loop.h"
 
 #define ADMIN_CLIENTS_MAX     32
-#define ADMIN_REQUEST_BYTES   (1024 * 1024)
+#define ADMIN_REQUEST_BYTES   (2 * 1024 * 1024)
 #define ADMIN_REPLY_BYTES     (16 * 1024 * 1024)
 #define ADMIN_ON_BEHALF_BYTES 32
 

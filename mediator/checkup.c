@@ -26,6 +26,25 @@ static struct health *health_of(struct mediator *mediator, uint32_t gpu_id)
     return &mediator->health[gpu_id];
 }
 
+/* XID errors come once: the accounts page has them for the next mediator. */
+
+static void keep_errors(struct mediator *mediator, uint32_t gpu_id)
+{
+    uint64_t errors = health_errors(&mediator->health[gpu_id]);
+    struct accounts_record record;
+    struct accounts_slot *slot;
+
+    if (errors == mediator->checkup.kept[gpu_id])
+        return;
+    slot = accounts_slot(&mediator->accounts, ACCOUNTS_OF_GPU, gpu_id);
+    if (!slot)
+        return;
+    accounts_load(slot, &record);
+    record.gpu_errors = errors;
+    accounts_save(slot, &record);
+    mediator->checkup.kept[gpu_id] = errors;
+}
+
 /* What follows from a state */
 
 void checkup_apply(struct mediator *mediator, struct gpu *gpu)
@@ -104,6 +123,33 @@ static void changed(struct mediator *mediator, uint32_t gpu_id)
     flag_channels(mediator, gpu_id);
     mediator_update_spares(mediator);
     tell(mediator, gpu_id);
+}
+
+static void noted(struct mediator *mediator, uint32_t gpu_id, bool is_other)
+{
+    keep_errors(mediator, gpu_id);
+    if (is_other)
+        changed(mediator, gpu_id);
+}
+
+void checkup_recover(struct mediator *mediator)
+{
+    for (uint32_t id = 0; id < MEDIATOR_GPUS_MAX; id++) {
+        struct health *health = health_of(mediator, id);
+        struct accounts_record record;
+        struct accounts_slot *slot;
+
+        mediator->checkup.kept[id] = 0; /* it may be another page */
+        if (!mediator->config || !config_gpu(mediator->config, id) ||
+            !(slot = accounts_slot(&mediator->accounts, ACCOUNTS_OF_GPU, id)))
+            continue;
+        accounts_load(slot, &record);
+        mediator->checkup.kept[id] = record.gpu_errors;
+        if (record.gpu_errors && health_errors(health) == 0 &&
+            health_recall_errors(health, record.gpu_errors, now_s()))
+            changed(mediator, id);
+        keep_errors(mediator, id);
+    }
 }
 
 /* Samples */
@@ -226,8 +272,7 @@ static void take(struct mediator *mediator, uint32_t gpu_id, const struct health
 {
     struct health *health = health_of(mediator, gpu_id);
 
-    if (health_take(health, sample, now_s()))
-        changed(mediator, gpu_id);
+    noted(mediator, gpu_id, health_take(health, sample, now_s()));
     if (health_is_gone(health))
         end_channels(mediator, gpu_id);
 }
@@ -363,14 +408,13 @@ void checkup_configured(struct mediator *mediator)
 
 void checkup_resumed(struct mediator *mediator, uint32_t gpu_id)
 {
-    if (gpu_id < MEDIATOR_GPUS_MAX && health_resume(health_of(mediator, gpu_id), now_s()))
-        changed(mediator, gpu_id);
+    if (gpu_id < MEDIATOR_GPUS_MAX)
+        noted(mediator, gpu_id, health_resume(health_of(mediator, gpu_id), now_s()));
 }
 
 void checkup_was_reset(struct mediator *mediator, uint32_t gpu_id)
 {
-    if (health_was_reset(health_of(mediator, gpu_id), now_s()))
-        changed(mediator, gpu_id);
+    noted(mediator, gpu_id, health_was_reset(health_of(mediator, gpu_id), now_s()));
 }
 
 /* What is shown */

@@ -14,6 +14,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "mediator/config.h"
 #include "mediator/health.h"
 #include "mediator/loop.h"
 
@@ -26,8 +27,9 @@ struct mediator;
 struct checkup {
     struct loop_timer timer;
     bool asked;
-    uint64_t heard_ns;   /* when NVML last answered */
-    uint64_t introduced; /* a bit per gpu_id: its first word was heard */
+    uint64_t heard_ns;              /* when NVML last answered */
+    uint64_t introduced;            /* a bit per gpu_id: its first word was heard */
+    uint64_t kept[CONFIG_GPUS_MAX]; /* health_errors(), as the accounts page has them */
 };
 
 void checkup_init(struct mediator *mediator);
@@ -39,6 +41,9 @@ void checkup_configured(struct mediator *mediator);
 /* One GPU of the helper's answer, and the end of that answer: which GPUs were in it. */
 void checkup_take(struct mediator *mediator, uint32_t gpu_id, const json_t *gpu);
 void checkup_taken(struct mediator *mediator, uint64_t shown);
+
+/* The accounts page is there: takes up the XID errors that an earlier mediator was told of. */
+void checkup_recover(struct mediator *mediator);
 
 /* Makes a GPU's scheduler follow its health; after it was made, or the mediator came in charge. */
 void checkup_apply(struct mediator *mediator, struct gpu *gpu);

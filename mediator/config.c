@@ -397,6 +397,32 @@ int config_change(const struct config *old, const json_t *delta, struct config *
     return 0;
 }
 
+static bool same_vm(const struct config_vm *a, const struct config_vm *b)
+{
+    struct config_vm left = *a, right = *b;
+
+    left.changed = right.changed = false;
+    left.faults = right.faults = 0;
+    left.faults_total = right.faults_total = 0;
+    left.last_fault = right.last_fault = 0;
+    return memcmp(&left, &right, sizeof(left)) == 0;
+}
+
+bool config_mark(const struct config *old, struct config *config)
+{
+    bool any;
+
+    config->host_changed = !same_host(old, config);
+    any = config->host_changed || old->n_vms != config->n_vms;
+    for (unsigned i = 0; i < config->n_vms; i++) {
+        const struct config_vm *before = config_vm(old, config->vms[i].id);
+
+        config->vms[i].changed = !before || !same_vm(before, &config->vms[i]);
+        any |= config->vms[i].changed;
+    }
+    return any;
+}
+
 void config_free(struct config *config)
 {
     if (!config)

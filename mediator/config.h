@@ -68,6 +68,11 @@ int config_parse(const json_t *snapshot, struct config **ret_config, struct vgpu
 /* The configuration that a delta (docs/spec/admin.md) makes of the old one, which stays. */
 int config_change(const struct config *old, const json_t *delta, struct config **ret_config,
                   struct vgpu_err *err);
+/*
+ * For a configuration that was parsed anew while old was in force: marks as changed just what
+ * differs (faults, which are history, aside). True if anything does, VMs that are gone included.
+ */
+bool config_mark(const struct config *old, struct config *config);
 void config_free(struct config *config);
 
 /* NULL if there is none. */

@@ -8,8 +8,6 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "mediator/xid.h"
-
 /* The states */
 
 static const bool moves[HEALTH_N_STATES][HEALTH_N_STATES] = {
@@ -224,6 +222,7 @@ static void note_xid(struct health *health, uint32_t xid, int64_t now_s)
 {
     health->last_xid = xid;
     health->last_xid_s = now_s;
+    health->xids_heard[xid_class(xid)]++;
     switch (xid_class(xid)) {
     case XID_WARNING:
         health->xid_warnings++;
@@ -238,6 +237,7 @@ static void note_xid(struct health *health, uint32_t xid, int64_t now_s)
         break;
     case XID_APPLICATION:
     case XID_OTHER:
+    case XID_N_CLASSES:
         break;
     }
 }
@@ -295,6 +295,39 @@ bool health_was_reset(struct health *health, int64_t now_s)
     sample->ecc_corrected = sample->ecc_corrected > 0 ? 0 : sample->ecc_corrected;
     sample->ecc_uncorrected = sample->ecc_uncorrected > 0 ? 0 : sample->ecc_uncorrected;
     sample->recovery = HEALTH_RECOVERY_UNKNOWN;
+    return settle(health, now_s);
+}
+
+/* Fields of the word: bits from the lowest, how many. */
+#define FATAL_AT      0
+#define ERROR_AT      12
+#define WARNING_AT    24
+#define N_ERRORS_AT   36
+#define N_WARNINGS_AT 50
+#define XID_MASK      UINT64_C(0xfff)
+#define COUNT_MASK    UINT64_C(0x3fff)
+
+static uint64_t field(uint32_t value, uint64_t mask, unsigned at)
+{
+    return (value < mask ? value : mask) << at;
+}
+
+uint64_t health_errors(const struct health *health)
+{
+    return field(health->xid_fatal, XID_MASK, FATAL_AT) |
+           field(health->xid_error, XID_MASK, ERROR_AT) |
+           field(health->xid_warning, XID_MASK, WARNING_AT) |
+           field(health->xid_errors, COUNT_MASK, N_ERRORS_AT) |
+           field(health->xid_warnings, COUNT_MASK, N_WARNINGS_AT);
+}
+
+bool health_recall_errors(struct health *health, uint64_t errors, int64_t now_s)
+{
+    health->xid_fatal = (uint32_t)(errors >> FATAL_AT & XID_MASK);
+    health->xid_error = (uint32_t)(errors >> ERROR_AT & XID_MASK);
+    health->xid_warning = (uint32_t)(errors >> WARNING_AT & XID_MASK);
+    health->xid_errors = (uint32_t)(errors >> N_ERRORS_AT & COUNT_MASK);
+    health->xid_warnings = (uint32_t)(errors >> N_WARNINGS_AT & COUNT_MASK);
     return settle(health, now_s);
 }
 

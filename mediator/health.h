@@ -13,6 +13,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "mediator/xid.h"
 #include "store/threshold.h"
 
 enum health_state {
@@ -87,10 +88,11 @@ struct health {
     bool silent; /* NVML does not answer */
     char silence[HEALTH_REASON_BYTES];
     bool over[THRESHOLD_N];
-    int64_t ecc_base; /* uncorrected errors that an administrator has accepted */
-    uint32_t xid_warnings, xid_errors, xid_fatal;
-    uint32_t xid_warning, xid_error; /* the last of each */
-    uint32_t last_xid;               /* of any class; 0: there was none */
+    int64_t ecc_base;                  /* uncorrected errors that an administrator has accepted */
+    uint32_t xid_warnings, xid_errors; /* that count */
+    uint32_t xid_warning, xid_error, xid_fatal; /* the last of each; no fatal one counts: 0 */
+    uint64_t xids_heard[XID_N_CLASSES];         /* of each class, ever */
+    uint32_t last_xid;                          /* of any class; 0: there was none */
     int64_t last_xid_s;
     uint32_t resets;
 };
@@ -108,6 +110,10 @@ bool health_fall_silent(struct health *health, const char *why, int64_t now_s);
 bool health_resume(struct health *health, int64_t now_s);
 /* It has been reset. */
 bool health_was_reset(struct health *health, int64_t now_s);
+
+/* The XID errors that count, in a word, and back: for who keeps them over a restart. */
+uint64_t health_errors(const struct health *health);
+bool health_recall_errors(struct health *health, uint64_t errors, int64_t now_s);
 
 /* Something is wrong with the hardware: what fails on it is not held against a VM. */
 bool health_is_suspect(const struct health *health);

@@ -309,8 +309,7 @@ static void configure_vms(struct mediator *mediator)
     }
 }
 
-/* Makes config, which this takes, what is in force. */
-static void apply(struct mediator *mediator, struct config *config)
+void mediator_apply(struct mediator *mediator, struct config *config)
 {
     config_free(mediator->config);
     mediator->config = config;
@@ -341,6 +340,7 @@ static void link_welcome(void *context, int accounts)
     for (struct vm *vm = mediator->vms; vm; vm = vm->next)
         if (vm->state != VM_REMOVED)
             faults_recover(vm);
+    checkup_recover(mediator);
 }
 
 static void link_entry(void *context, const struct vgpu_launch_entry *entry, const int *fds)
@@ -534,7 +534,7 @@ static void take_config(struct mediator *mediator, const json_t *snapshot, const
             give_up(mediator, err.text);
         return;
     }
-    apply(mediator, config);
+    mediator_apply(mediator, config);
     if (first)
         begin_service(mediator);
 }

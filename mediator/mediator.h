@@ -109,6 +109,8 @@ void mediator_release(struct mediator *mediator);
 void mediator_stop(struct mediator *mediator);
 /* Sets `stopped` at once: workers stay with the launcher, for the next mediator. */
 void mediator_leave(struct mediator *mediator);
+/* Makes config, which this takes, what is in force. */
+void mediator_apply(struct mediator *mediator, struct config *config);
 /* A child ended. */
 void mediator_reap(struct mediator *mediator);
 

@@ -99,14 +99,14 @@ static void fill_health(struct metric_row *row, const struct health *health)
     set_ratio(row, CELL_GPU_POWER_LIMIT, sample->power_limit_w, 1000);
     set_known(row, CELL_GPU_CLOCK, sample->clock_sm_mhz, 1000000);
     set_known(row, CELL_GPU_CLOCK + 1, sample->clock_memory_mhz, 1000000);
-    if (sample->n_throttle <= HEALTH_THROTTLES_MAX)
-        metric_set(row, CELL_GPU_THROTTLED, sample->n_throttle > 0);
+    if (sample->slowdown != HEALTH_NOT_KNOWN)
+        metric_set(row, CELL_GPU_THROTTLED, sample->slowdown > 0);
     set_known(row, CELL_GPU_ECC, sample->ecc_corrected, 1);
     set_known(row, CELL_GPU_ECC + 1, sample->ecc_uncorrected, 1);
     set_known(row, CELL_GPU_REMAPPED, sample->remapped_rows, 1);
-    metric_set(row, CELL_GPU_XID, health->xid_warnings);
-    metric_set(row, CELL_GPU_XID + 1, health->xid_errors);
-    metric_set(row, CELL_GPU_XID + 2, health->xid_fatal);
+    metric_set(row, CELL_GPU_XID, health->xids_heard[XID_WARNING]);
+    metric_set(row, CELL_GPU_XID + 1, health->xids_heard[XID_ERROR]);
+    metric_set(row, CELL_GPU_XID + 2, health->xids_heard[XID_FATAL]);
     metric_set(row, CELL_GPU_RESETS, health->resets);
 }
 

@@ -47,6 +47,8 @@ static int setup(void **state)
     host = *state;
     host_kill(&host->mediator, SIGTERM);
     host_start_mediator(host, often);
+    /* The mediator's own scan comes before this one; XID errors during a scan are not heard. */
+    json_decref(admin_ok(host, "\"scan-gpus\""));
     return 0;
 }
 
@@ -262,6 +264,31 @@ static void test_checkup_changes_are_events(void **state)
     AWAIT(told(host, "gpu-resumed", "GPU 0"));
 }
 
+static void test_checkup_xid_errors_outlive_the_mediator(void **state)
+{
+    struct host *host = *state;
+    char path[64];
+    FILE *file;
+
+    AWAIT(is(host, 0, "ok"));
+    snprintf(path, sizeof(path), "%s/gpu0.xid", state_dir);
+    file = fopen(path, "ae");
+    assert_non_null(file);
+    fputs("79\n", file);
+    assert_int_equal(fclose(file), 0);
+    AWAIT(is(host, 0, "unhealthy"));
+    host_kill(&host->mediator, SIGKILL);
+    host_start_mediator(host, often);
+    AWAIT(is(host, 0, "unhealthy"));
+    assert_true(is(host, 1, "ok") || is(host, 1, "unknown"));
+    AWAIT(number(host, 0, "sampled") > 0); /* its resumption is only heard while NVML answers */
+    json_decref(admin_ok(host, "\"resume-gpu\", \"args\": {\"gpu_id\": 0}"));
+    AWAIT(is(host, 0, "ok"));
+    host_kill(&host->mediator, SIGKILL);
+    host_start_mediator(host, often);
+    AWAIT(is(host, 0, "ok"));
+}
+
 static void test_checkup_dry_run_resumes_nothing(void **state)
 {
     struct host *host = *state;
@@ -286,6 +313,7 @@ int main(int argc, char **argv)
         CASE(test_checkup_reset_is_for_nobodys_gpu),
         CASE(test_checkup_reset_asks_for_one_gpu),
         CASE(test_checkup_changes_are_events),
+        CASE(test_checkup_xid_errors_outlive_the_mediator),
         CASE(test_checkup_dry_run_resumes_nothing),
     };
 

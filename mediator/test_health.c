@@ -285,12 +285,14 @@ static void test_health_fatal_xid_ends_with_a_reset_or_an_administrator(void **s
     struct patient *p = *state;
 
     assert_int_equal(xid(p, 79), HEALTH_UNHEALTHY);
+    assert_int_equal(p->health.xids_heard[XID_FATAL], 1);
     assert_false(health_is_gone(&p->health));
     assert_int_equal(take(p), HEALTH_UNHEALTHY);
     health_was_reset(&p->health, ++p->now_s);
     assert_int_equal(p->health.state, HEALTH_OK);
     assert_int_equal(p->health.resets, 1);
     assert_int_equal(xid(p, 95), HEALTH_UNHEALTHY);
+    assert_int_equal(p->health.xids_heard[XID_FATAL], 2);
     /* Nobody knows how it is: that is no time to say that it is well. */
     health_fall_silent(&p->health, NULL, ++p->now_s);
     health_resume(&p->health, ++p->now_s);
@@ -426,6 +428,35 @@ static void test_health_reasons_are_bounded(void **state)
     assert_true(says(p, "NVML does not answer"));
 }
 
+static void test_health_xid_errors_are_recalled(void **state)
+{
+    struct patient *p = *state;
+    struct health later;
+
+    xid(p, 63);
+    xid(p, 48);
+    assert_int_equal(xid(p, 74), HEALTH_DRAINING);
+    later = p->health;
+    later.xid_errors = later.xid_warnings = later.xid_error = later.xid_warning = 0;
+    health_recall_errors(&later, health_errors(&p->health), ++p->now_s);
+    assert_int_equal(later.state, HEALTH_DRAINING);
+    assert_int_equal(later.xid_errors, 2);
+    assert_int_equal(later.xid_error, 74);
+    assert_int_equal(later.xid_warnings, 1);
+    assert_int_equal(later.xid_warning, 63);
+    xid(p, 79);
+    health_recall_errors(&later, health_errors(&p->health), ++p->now_s);
+    assert_int_equal(later.state, HEALTH_UNHEALTHY);
+    /* As many as fit. */
+    p->health.xid_errors = UINT32_MAX;
+    health_recall_errors(&later, health_errors(&p->health), ++p->now_s);
+    assert_int_equal(later.xid_errors, 0x3fff);
+    assert_int_equal(later.xid_fatal, 79);
+    assert_int_equal(later.xid_warnings, 1);
+    health_resume(&p->health, p->now_s);
+    assert_int_equal(health_errors(&p->health) >> 36, 0);
+}
+
 /* Random samples, settings and resets: no illegal move (an assertion), and never a flap. */
 static void test_health_never_moves_illegally(void **state)
 {
@@ -495,6 +526,7 @@ int main(void)
         TEST(silence_ends_no_other_state),
         TEST(administrator_drains_and_resumes),
         TEST(gpu_that_is_not_there),
+        TEST(xid_errors_are_recalled),
         TEST(reasons_are_bounded),
         TEST(never_moves_illegally),
     };

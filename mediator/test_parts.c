@@ -372,6 +372,32 @@ static void test_config_delta_refuses_nonsense(void **state)
     config_free(config);
 }
 
+static void test_config_mark_tells_what_differs(void **state)
+{
+    struct config *config, *same, *more, *again;
+
+    assert_int_equal(parse(good_snapshot, &config), 0);
+    assert_int_equal(parse(good_snapshot, &same), 0);
+    assert_int_equal(change(config, HOST, VM(7, "A", 5), "", &more), 0);
+    assert_int_equal(change(config, HOST, VM(7, "A", 6), "", &again), 0);
+    assert_false(config_mark(config, same));
+    assert_false(same->host_changed || same->vms[0].changed);
+    same->vms[0].faults_total = 9; /* history */
+    assert_false(config_mark(config, same));
+    assert_true(config_mark(more, again));
+    assert_false(again->host_changed || again->vms[0].changed);
+    assert_true(again->vms[1].changed);
+    assert_true(config_mark(more, same)); /* VM 7 is gone */
+    assert_false(same->vms[0].changed);
+    same->gpus[0].present = !same->gpus[0].present;
+    assert_true(config_mark(config, same));
+    assert_true(same->host_changed);
+    config_free(config);
+    config_free(same);
+    config_free(more);
+    config_free(again);
+}
+
 static void test_config_delta_takes_as_many_vms_as_there_can_be(void **state)
 {
     struct config *config, *full, *other;
@@ -434,6 +460,7 @@ int main(void)
         cmocka_unit_test(test_config_delta_changes_what_it_names),
         cmocka_unit_test(test_config_delta_sees_other_hosts),
         cmocka_unit_test(test_config_delta_refuses_nonsense),
+        cmocka_unit_test(test_config_mark_tells_what_differs),
         cmocka_unit_test(test_config_delta_takes_as_many_vms_as_there_can_be),
         cmocka_unit_test(test_config_refuses_nonsense),
         cmocka_unit_test(test_request_needs_all_bytes),

@@ -113,6 +113,14 @@ static void link_helper(const struct host *host, const char *name, const char *t
     assert_int_equal(symlink(target, path), 0);
 }
 
+static void await_vm_socket(const struct host *host, unsigned vm_id)
+{
+    char path[128];
+
+    snprintf(path, sizeof(path), "%s/vm/%u.sock", host->run, vm_id);
+    AWAIT(access(path, F_OK) == 0);
+}
+
 void host_start(struct host *host, unsigned n_vms)
 {
     memset(host, 0, sizeof(*host));
@@ -133,6 +141,9 @@ void host_start(struct host *host, unsigned n_vms)
     for (unsigned i = 1; i <= n_vms; i++)
         json_decref(
             admin_ok(host, "\"register-vm\", \"args\": {\"pool\": \"A\", \"vm_id\": %u}", i));
+    /* Only a mediator that the launcher has taken listens to VMs; until then it may refuse it. */
+    for (unsigned i = 1; i <= n_vms; i++)
+        await_vm_socket(host, i);
 }
 
 int wait_exit(pid_t pid)

@@ -14,7 +14,8 @@ enum xid_class {
     XID_APPLICATION, /* a program's own: says nothing against the GPU */
     XID_WARNING,     /* the hardware's, which it recovers from */
     XID_ERROR,       /* the hardware's; a reset or a look at the machine is called for */
-    XID_FATAL        /* nothing runs on the GPU until it is reset */
+    XID_FATAL,       /* nothing runs on the GPU until it is reset */
+    XID_N_CLASSES
 };
 
 enum xid_class xid_class(uint32_t xid);

@@ -7,8 +7,10 @@
 #include "store/audit.h"
 #include "store/capacity.h"
 #include "store/database.h"
+#include "store/export.h"
 #include "store/gpu.h"
 #include "store/gpu_drain.h"
+#include "store/import.h"
 #include "store/pool.h"
 #include "store/pool_gpu.h"
 #include "store/revision.h"
@@ -46,6 +48,8 @@ static const struct command {
     {"clear-faults", true, vm_fault_command_clear, REVISION_VM},
     {"create-pool", true, pool_command_create},
     {"drain-gpu", true, gpu_drain_command_drain, REVISION_GPU},
+    {"export", false, export_command},
+    {"import", true, import_command, REVISION_CONFIG},
     {"list-audit", false, audit_command_list},
     {"list-gpus", false, gpu_command_list},
     {"list-pools", false, pool_command_list},

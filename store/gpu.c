@@ -69,6 +69,15 @@ static void advise(const char *driver, char *text, size_t size)
                  driver, driver);
 }
 
+int gpu_find_uuid(struct store *store, const char *uuid, json_t **ret_gpu, struct vgpu_err *err)
+{
+    int64_t gpu_id = 0;
+    int rc = database_integer(store->db, &gpu_id, err,
+                              "SELECT gpu_id + 1 FROM gpus WHERE uuid = ?1", "s", uuid);
+
+    return rc < 0 || gpu_id == 0 ? rc : gpu_load(store, gpu_id - 1, ret_gpu, err);
+}
+
 int gpu_check_usable(struct store *store, int64_t gpu_id, struct vgpu_err *err)
 {
     _cleanup_json_ json_t *gpu = NULL;

@@ -11,6 +11,9 @@
 /* -ENOENT, and a text that says which GPUs there are, if there is none of that id. */
 int gpu_load(struct store *store, int64_t gpu_id, json_t **ret_gpu, struct vgpu_err *err);
 
+/* *ret_gpu is left alone if there is none of that UUID. */
+int gpu_find_uuid(struct store *store, const char *uuid, json_t **ret_gpu, struct vgpu_err *err);
+
 /* -EINVAL if it is one that no pool can have: only PCI knows of it, as no driver that we use has
  * it. */
 int gpu_check_usable(struct store *store, int64_t gpu_id, struct vgpu_err *err);

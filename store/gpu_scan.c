@@ -209,16 +209,6 @@ static void drop_unjudged(struct scan *scan, const json_t *gpus)
     }
 }
 
-/* *ret_gpu is left alone if there is none of that UUID. */
-static int find_uuid(struct store *store, const char *uuid, json_t **ret_gpu, struct vgpu_err *err)
-{
-    int64_t gpu_id = 0;
-    int rc = database_integer(store->db, &gpu_id, err,
-                              "SELECT gpu_id + 1 FROM gpus WHERE uuid = ?1", "s", uuid);
-
-    return rc < 0 || gpu_id == 0 ? rc : gpu_load(store, gpu_id - 1, ret_gpu, err);
-}
-
 static int note(struct store_call *call, const char *list, int64_t gpu_id, struct vgpu_err *err)
 {
     json_t *ids = json_object_get(call->result, list);
@@ -337,7 +327,7 @@ static int note_replaced(struct store_call *call, const json_t *gpu, const struc
 
     if (!other || other->by_pci || seen_by_pci(gpu))
         return 0;
-    if ((rc = find_uuid(call->store, other->uuid, &by, err)) < 0)
+    if ((rc = gpu_find_uuid(call->store, other->uuid, &by, err)) < 0)
         return rc;
     pair = json_pack("{s:O, s:O}", "gpu_id", json_object_get(gpu, "gpu_id"), "by",
                      json_object_get(by, "gpu_id"));
@@ -380,7 +370,7 @@ static int record(struct store_call *call, struct scan *scan, json_t *gpus, stru
     for (i = 0; i < scan->count; i++) {
         _cleanup_json_ json_t *old = NULL;
 
-        if ((rc = find_uuid(call->store, scan->found[i].uuid, &old, err)) < 0)
+        if ((rc = gpu_find_uuid(call->store, scan->found[i].uuid, &old, err)) < 0)
             return rc;
         rc = old ? update(call, old, &scan->found[i], err) : add(call, &scan->found[i], err);
         if (rc < 0)

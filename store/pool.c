@@ -14,7 +14,7 @@
     "pool, policy, description, weight_hundredths, slice_us, grace_us, max_wait_ms, urgency_us,"   \
     " max_vms, revision, created, updated"
 
-static const char *const policies[] = {"wfq", "strict", NULL};
+const char *const pool_policies[] = {"wfq", "strict", NULL};
 
 int pool_check(const struct pool_row *row, struct vgpu_err *err)
 {
@@ -34,8 +34,7 @@ int pool_insert(struct store *store, const struct pool_row *row, struct vgpu_err
                         row->updated);
 }
 
-/* 1 and *ret_pool, or 0: there is none of that name. */
-static int find(struct store *store, const char *pool, json_t **ret_pool, struct vgpu_err *err)
+int pool_find(struct store *store, const char *pool, json_t **ret_pool, struct vgpu_err *err)
 {
     _cleanup_statement_ sqlite3_stmt *row = NULL;
     int rc = statement_open(store->db, &row, err, "SELECT " COLUMNS " FROM pools WHERE pool = ?1",
@@ -78,7 +77,7 @@ static int not_found(struct store *store, const char *pool, struct vgpu_err *err
 
 int pool_load(struct store *store, const char *pool, json_t **ret_pool, struct vgpu_err *err)
 {
-    int rc = find(store, pool, ret_pool, err);
+    int rc = pool_find(store, pool, ret_pool, err);
 
     if (rc < 0)
         return rc;
@@ -92,7 +91,7 @@ int pool_exists(struct store *store, const char *pool, struct vgpu_err *err)
     return pool_load(store, pool, &row, err);
 }
 
-int pool_check_room(struct store *store, const char *pool, size_t more, struct vgpu_err *err)
+int pool_check_most(struct store *store, const char *pool, struct vgpu_err *err)
 {
     char shown[TEXT_SHOWN_BYTES];
     int64_t most = 0, count = 0;
@@ -102,13 +101,12 @@ int pool_check_room(struct store *store, const char *pool, size_t more, struct v
     if (rc == 0)
         rc = database_integer(store->db, &count, err, "SELECT count(*) FROM vms WHERE pool = ?1",
                               "s", pool);
-    if (rc < 0 || most == 0 || more == 0 || count + (int64_t)more <= most)
+    if (rc < 0 || most == 0 || count <= most)
         return rc;
     return vgpu_err_set(err, ENOSPC,
-                        "pool %s has %lld VM%s and takes %lld at most: there is no room for %zu"
-                        " more; see: vgpu-admin set-max-vms",
-                        text_show(shown, pool), (long long)count, count == 1 ? "" : "s",
-                        (long long)most, more);
+                        "pool %s would have %lld VMs, and takes %lld at most; see: vgpu-admin"
+                        " set-max-vms",
+                        text_show(shown, pool), (long long)count, (long long)most);
 }
 
 int pool_list(struct store *store, bool with_members, json_t **ret_pools, struct vgpu_err *err)
@@ -154,14 +152,14 @@ int pool_command_create(struct store_call *call, struct vgpu_err *err)
     _cleanup_json_ json_t *new = NULL;
     char shown[TEXT_SHOWN_BYTES];
     struct pool_row row = {
-        .policy = policies[0], .description = "", .created = call->now, .updated = call->now};
+        .policy = pool_policies[0], .description = "", .created = call->now, .updated = call->now};
     int rc;
 
     if ((rc = args_known(call->args, known, err)) < 0 ||
         (rc = args_text(call->args, "pool", true, &row.pool, err)) < 0 ||
-        (rc = args_word(call->args, "policy", false, policies, &row.policy, err)) < 0 ||
+        (rc = args_word(call->args, "policy", false, pool_policies, &row.policy, err)) < 0 ||
         (rc = args_text(call->args, "description", false, &row.description, err)) < 0 ||
-        (rc = pool_check(&row, err)) < 0 || (rc = find(call->store, row.pool, &old, err)) < 0)
+        (rc = pool_check(&row, err)) < 0 || (rc = pool_find(call->store, row.pool, &old, err)) < 0)
         return rc;
     if (rc > 0)
         return vgpu_err_set(err, EEXIST, "pool %s exists already", text_show(shown, row.pool));
@@ -190,6 +188,20 @@ static int check_unused(struct store *store, const char *pool, struct vgpu_err *
     return 0;
 }
 
+int pool_remove(struct store_call *call, const char *pool, struct vgpu_err *err)
+{
+    _cleanup_json_ json_t *old = NULL;
+    int rc;
+
+    if ((rc = pool_load(call->store, pool, &old, err)) < 0 ||
+        (rc = check_unused(call->store, pool, err)) < 0 ||
+        (rc = pool_gpu_remove_pool(call, pool, err)) < 0 ||
+        (rc = database_run(call->store->db, err, "DELETE FROM pools WHERE pool = ?1", "s", pool)) <
+            0)
+        return rc;
+    return audit_record(call, "pool", pool, old, NULL, err);
+}
+
 int pool_command_remove(struct store_call *call, struct vgpu_err *err)
 {
     static const char *const known[] = {"pool", NULL};
@@ -200,14 +212,9 @@ int pool_command_remove(struct store_call *call, struct vgpu_err *err)
     if ((rc = args_known(call->args, known, err)) < 0 ||
         (rc = args_text(call->args, "pool", true, &pool, err)) < 0 ||
         (rc = pool_load(call->store, pool, &old, err)) < 0 ||
-        (rc = check_unused(call->store, pool, err)) < 0 ||
-        (rc = pool_gpu_remove_pool(call, pool, err)) < 0 ||
-        (rc = database_run(call->store->db, err, "DELETE FROM pools WHERE pool = ?1", "s", pool)) <
-            0)
+        (rc = pool_remove(call, pool, err)) < 0)
         return rc;
-    if (json_object_set(call->result, "pool", old) < 0)
-        return database_no_memory(err);
-    return audit_record(call, "pool", pool, old, NULL, err);
+    return json_object_set(call->result, "pool", old) < 0 ? database_no_memory(err) : 0;
 }
 
 int pool_command_list(struct store_call *call, struct vgpu_err *err)
@@ -246,7 +253,7 @@ int pool_command_set_policy(struct store_call *call, struct vgpu_err *err)
 
     if ((rc = args_known(call->args, known, err)) < 0 ||
         (rc = args_text(call->args, "pool", true, &pool, err)) < 0 ||
-        (rc = args_word(call->args, "policy", true, policies, &policy, err)) < 0 ||
+        (rc = args_word(call->args, "policy", true, pool_policies, &policy, err)) < 0 ||
         (rc = pool_load(call->store, pool, &old, err)) < 0 ||
         (rc = database_run(call->store->db, err,
                            "UPDATE pools SET policy = ?2, updated = ?3, revision = revision + 1"
@@ -295,6 +302,8 @@ int pool_command_set(struct store_call *call, struct vgpu_err *err)
                  "UPDATE pools SET %s, updated = ?2, revision = revision + 1 WHERE pool = ?1",
                  changes);
         rc = database_run(call->store->db, err, sql, "si", pool, call->now);
+        if (rc == 0)
+            rc = pool_check_most(call->store, pool, err);
     }
     return rc < 0 ? rc : give_changed(call, pool, old, err);
 }

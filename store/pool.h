@@ -13,6 +13,9 @@ struct pool_row {
     int64_t updated;
 };
 
+/* "wfq", "strict", NULL. */
+extern const char *const pool_policies[];
+
 /* Inserts a row whose texts are checked already. */
 int pool_insert(struct store *store, const struct pool_row *row, struct vgpu_err *err);
 
@@ -25,8 +28,15 @@ int pool_load(struct store *store, const char *pool, json_t **ret_pool, struct v
 /* The same for those who need no more. */
 int pool_exists(struct store *store, const char *pool, struct vgpu_err *err);
 
-/* -ENOSPC if the pool, which exists, would have more VMs than its max_vms allows. */
-int pool_check_room(struct store *store, const char *pool, size_t more, struct vgpu_err *err);
+/* 1 and *ret_pool, or 0: there is none of that name. */
+int pool_find(struct store *store, const char *pool, json_t **ret_pool, struct vgpu_err *err);
+
+/* -ENOSPC if the pool, which exists, has more VMs than its max_vms allows: what made it so must be
+ * taken back. */
+int pool_check_most(struct store *store, const char *pool, struct vgpu_err *err);
+
+/* Removes it, off its GPUs; -EBUSY if it has VMs. */
+int pool_remove(struct store_call *call, const char *pool, struct vgpu_err *err);
 
 /* The rows as in the snapshot; with_members adds "gpus" and "vms" to each. */
 int pool_list(struct store *store, bool with_members, json_t **ret_pools, struct vgpu_err *err);

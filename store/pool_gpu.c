@@ -125,14 +125,22 @@ static int note_pair(struct store_call *call, const char *pool, int64_t gpu_id, 
     return rc < 0 ? rc : record(call, pool, gpu_id, assigned, err);
 }
 
-static int remove_pair(struct store_call *call, const char *pool, int64_t gpu_id,
-                       struct vgpu_err *err)
+int pool_gpu_remove(struct store_call *call, const char *pool, int64_t gpu_id, struct vgpu_err *err)
 {
     int rc =
         database_run(call->store->db, err, "DELETE FROM pool_gpus WHERE pool = ?1 AND gpu_id = ?2",
                      "si", pool, gpu_id);
 
     return rc < 0 ? rc : note_pair(call, pool, gpu_id, false, err);
+}
+
+int pool_gpu_add(struct store_call *call, const char *pool, int64_t gpu_id, struct vgpu_err *err)
+{
+    int rc =
+        database_run(call->store->db, err, "INSERT INTO pool_gpus (pool, gpu_id) VALUES (?1, ?2)",
+                     "si", pool, gpu_id);
+
+    return rc < 0 ? rc : note_pair(call, pool, gpu_id, true, err);
 }
 
 /* Removes the pairs of this pool (or of any, if it is NULL) and this GPU (or any, if negative). */
@@ -152,7 +160,7 @@ static int remove_pairs(struct store_call *call, const char *pool, int64_t gpu_i
 
         if ((pool && strcmp(pool, its_pool) != 0) || (gpu_id >= 0 && gpu_id != its_gpu))
             continue;
-        if ((rc = remove_pair(call, its_pool, its_gpu, err)) < 0)
+        if ((rc = pool_gpu_remove(call, its_pool, its_gpu, err)) < 0)
             return rc;
     }
     return 0;
@@ -202,10 +210,7 @@ int pool_gpu_command_assign(struct store_call *call, struct vgpu_err *err)
         (rc = gpu_check_usable(call->store, gpu_id, err)) < 0 ||
         (rc = exists(call->store, pool, gpu_id, &there, err)) < 0)
         return rc;
-    if (!there && ((rc = database_run(call->store->db, err,
-                                      "INSERT INTO pool_gpus (pool, gpu_id) VALUES (?1, ?2)", "si",
-                                      pool, gpu_id)) < 0 ||
-                   (rc = note_pair(call, pool, gpu_id, true, err)) < 0))
+    if (!there && (rc = pool_gpu_add(call, pool, gpu_id, err)) < 0)
         return rc;
     return give_gpu(call, gpu_id, err);
 }

@@ -34,13 +34,15 @@ static int find_vm(struct store_call *call, struct subject *subject, struct vgpu
     return 0;
 }
 
-static int find_pool(struct store_call *call, struct subject *subject, struct vgpu_err *err)
+/* args: what has its name as "pool". */
+static int find_pool(struct store_call *call, const json_t *args, struct subject *subject,
+                     struct vgpu_err *err)
 {
     char shown[TEXT_SHOWN_BYTES];
     const char *pool = NULL;
     int rc;
 
-    if ((rc = args_text(call->args, "pool", true, &pool, err)) < 0 ||
+    if ((rc = args_text(args, "pool", true, &pool, err)) < 0 ||
         (rc = pool_load(call->store, pool, &subject->row, err)) < 0)
         return rc;
     subject->object = "pool";
@@ -49,18 +51,74 @@ static int find_pool(struct store_call *call, struct subject *subject, struct vg
     return 0;
 }
 
-static int find_gpu(struct store_call *call, struct subject *subject, struct vgpu_err *err)
+static int find_gpu(struct store_call *call, int64_t gpu_id, struct subject *subject,
+                    struct vgpu_err *err)
 {
-    int64_t gpu_id = 0;
-    int rc;
+    int rc = gpu_load(call->store, gpu_id, &subject->row, err);
 
-    if ((rc = args_integer(call->args, "gpu_id", true, 0, STORE_GPUS_MAX - 1, &gpu_id, err)) < 0 ||
-        (rc = gpu_load(call->store, gpu_id, &subject->row, err)) < 0)
+    if (rc < 0)
         return rc;
     subject->object = "gpu";
     snprintf(subject->key, sizeof(subject->key), "%lld", (long long)gpu_id);
     snprintf(subject->shown, sizeof(subject->shown), "GPU %s", subject->key);
     return 0;
+}
+
+static int find_gpu_by_id(struct store_call *call, struct subject *subject, struct vgpu_err *err)
+{
+    int64_t gpu_id = 0;
+    int rc = args_integer(call->args, "gpu_id", true, 0, STORE_GPUS_MAX - 1, &gpu_id, err);
+
+    return rc < 0 ? rc : find_gpu(call, gpu_id, subject, err);
+}
+
+static int find_gpu_by_uuid(struct store_call *call, const json_t *args, struct subject *subject,
+                            struct vgpu_err *err)
+{
+    _cleanup_json_ json_t *gpu = NULL;
+    char shown[TEXT_SHOWN_BYTES];
+    const char *uuid = NULL;
+    int rc;
+
+    if ((rc = args_text(args, "uuid", true, &uuid, err)) < 0 ||
+        (rc = gpu_find_uuid(call->store, uuid, &gpu, err)) < 0)
+        return rc;
+    if (!gpu)
+        return vgpu_err_set(err, ENOENT, "there is no GPU %s here", text_show(shown, uuid));
+    return find_gpu(call, json_integer_value(json_object_get(gpu, "gpu_id")), subject, err);
+}
+
+/* A VM of a configuration, which names it by its id only. */
+static int find_vm_by_id(struct store_call *call, const json_t *args, struct subject *subject,
+                         struct vgpu_err *err)
+{
+    _cleanup_json_ json_t *naming = json_pack("{s:O?}", "vm_id", json_object_get(args, "vm_id"));
+    const json_t *whole = call->args;
+    int rc;
+
+    if (!naming)
+        return database_no_memory(err);
+    call->args = naming;
+    rc = find_vm(call, subject, err);
+    call->args = whole;
+    return rc;
+}
+
+static int find_in_config(struct store_call *call, struct subject *subject, struct vgpu_err *err)
+{
+    const json_t *config = json_object_get(call->args, "config");
+    const json_t *pools = json_object_get(config, "pools"), *vms = json_object_get(config, "vms");
+    const json_t *gpus = json_object_get(config, "gpus");
+
+    if (json_array_size(pools) + json_array_size(vms) + json_array_size(gpus) != 1 ||
+        json_array_size(json_object_get(config, "thresholds")) > 0)
+        return vgpu_err_set(err, EINVAL,
+                            "if_revision needs a configuration of exactly one pool, VM or GPU");
+    if (json_array_size(pools) == 1)
+        return find_pool(call, json_array_get(pools, 0), subject, err);
+    if (json_array_size(vms) == 1)
+        return find_vm_by_id(call, json_array_get(vms, 0), subject, err);
+    return find_gpu_by_uuid(call, json_array_get(gpus, 0), subject, err);
 }
 
 static enum revision_object named(const json_t *args)
@@ -78,9 +136,11 @@ static int find_subject(struct store_call *call, enum revision_object object,
     case REVISION_VM:
         return find_vm(call, subject, err);
     case REVISION_POOL:
-        return find_pool(call, subject, err);
+        return find_pool(call, call->args, subject, err);
     case REVISION_GPU:
-        return find_gpu(call, subject, err);
+        return find_gpu_by_id(call, subject, err);
+    case REVISION_CONFIG:
+        return find_in_config(call, subject, err);
     default:
         return vgpu_err_set(err, EINVAL,
                             "%s is not about one object that is there already: it takes no"

@@ -88,9 +88,8 @@ static int check_known(const struct setting_command *command, const char *const 
     return args_known(args, known, err);
 }
 
-/* 1: it is there; 0: it is not, and need not be. */
-static int read_one(const struct setting *setting, const json_t *args, bool required,
-                    int64_t *ret_value, struct vgpu_err *err)
+int setting_take(const struct setting *setting, const json_t *args, bool required,
+                 int64_t *ret_value, struct vgpu_err *err)
 {
     const json_t *given = json_object_get(args, setting->name);
     int64_t value = 0;
@@ -131,7 +130,7 @@ static int read_values(const struct setting *settings, const struct setting_comm
 
         assert(setting);
         values[i] = json_integer_value(json_object_get(old, setting->name));
-        given = read_one(setting, args, i < command->required, &values[i], err);
+        given = setting_take(setting, args, i < command->required, &values[i], err);
         if (given < 0)
             return given;
     }

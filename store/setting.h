@@ -54,6 +54,10 @@ extern const struct setting_command pool_setting_commands[];
 /* NULL if there is none of that name. */
 const struct setting *setting_find(const struct setting *settings, const char *name);
 
+/* Reads one out of args and checks it. 1: it is there; 0: it is not, and need not be. */
+int setting_take(const struct setting *setting, const json_t *args, bool required,
+                 int64_t *ret_value, struct vgpu_err *err);
+
 #define SETTING_SQL_BYTES 256
 
 /*

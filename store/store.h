@@ -70,7 +70,7 @@
 #define STORE_URGENCY_MAX_US          10000000
 
 /* Lines of the helper's protocol, newline included. */
-#define STORE_REQUEST_BYTES_MAX (1024 * 1024)
+#define STORE_REQUEST_BYTES_MAX (2 * 1024 * 1024)
 #define STORE_REPLY_BYTES_MAX   (16 * 1024 * 1024)
 
 struct store;

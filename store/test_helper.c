@@ -354,6 +354,34 @@ static void test_helper_largest_snapshot_fits_a_reply(void **state)
     assert_int_equal(finish(&helper), 0);
 }
 
+/* The largest configuration that there can be goes out in one line, and comes in again. */
+static void test_helper_largest_configuration_fits_both_ways(void **state)
+{
+    struct helper helper;
+    _cleanup_json_ json_t *exported = NULL;
+    _cleanup_json_ json_t *request = NULL;
+    _cleanup_json_ json_t *imported = NULL;
+    _cleanup_free_ char *text = NULL;
+    _cleanup_free_ char *line = NULL;
+
+    fill(*state);
+    start(&helper, ((const struct fixture *)*state)->path, false);
+    json_decref(next(&helper));
+    exported = ask(&helper, "{\"who\":\"w\",\"command\":\"export\"}\n");
+    json_decref(ask(&helper, "{\"who\":\"w\",\"command\":\"import\",\"args\":{\"prune\":true,"
+                             "\"config\":{\"format\":1,\"pools\":[],\"vms\":[]}}}\n"));
+    request = json_pack("{s:s, s:s, s:{s:b, s:O}}", "who", "w", "command", "import", "args",
+                        "prune", 1, "config", json_object_get(exported, "result"));
+    text = json_dumps(request, JSON_COMPACT);
+    assert_true(asprintf(&line, "%s\n", text) > 1024 * 1024);
+    assert_true(strlen(line) <= STORE_REQUEST_BYTES_MAX);
+    imported = ask(&helper, line);
+    assert_true(json_is_true(json_object_get(imported, "ok")));
+    assert_int_equal(json_array_size(json_object_get(json_object_get(imported, "delta"), "vms")),
+                     STORE_VMS_MAX);
+    assert_int_equal(finish(&helper), 0);
+}
+
 static void test_helper_refuses_bad_usage(void **state)
 {
     const struct fixture *fixture = *state;
@@ -383,6 +411,7 @@ int main(int argc, char **argv)
         TEST(test_helper_sends_no_delta_for_a_fault_alone),
         TEST(test_helper_delta_has_vms_whole_after_many_changes),
         TEST(test_helper_largest_snapshot_fits_a_reply),
+        TEST(test_helper_largest_configuration_fits_both_ways),
         TEST(test_helper_refuses_bad_usage),
     };
 

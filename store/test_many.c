@@ -195,9 +195,9 @@ static void test_assign_vms_keeps_to_the_pools_most(void **state)
 
     test_ok(store, "{'command': 'set-max-vms', 'args': {'pool': 'B', 'max_vms': 3}}");
     test_ok(store, "{'command': 'assign-vms', 'args': {'vms': '1', 'pool': 'B'}}");
-    test_refuse(store, ENOSPC, "pool 'B' has 1 VM and takes 3 at most: there is no room for 3 more",
+    test_refuse(store, ENOSPC, "pool 'B' would have 4 VMs, and takes 3 at most",
                 "{'command': 'assign-vms', 'args': {'vms': '1-4', 'pool': 'B'}}");
-    test_refuse(store, ENOSPC, "there is no room for 3 more",
+    test_refuse(store, ENOSPC, "pool 'B' would have 4 VMs",
                 "{'command': 'assign-vms', 'args': {'vms': '2,30-31', 'pool': 'B', "
                 "'register': true}}");
     test_ok(store, "{'command': 'assign-vms', 'args': {'vms': '1-3', 'pool': 'B'}}");

@@ -81,12 +81,12 @@ int threshold_command_list(struct store_call *call, struct vgpu_err *err)
     return json_object_set_new(call->result, "thresholds", list) < 0 ? database_no_memory(err) : 0;
 }
 
-static int read_name(struct store_call *call, enum threshold_id *ret_id, struct vgpu_err *err)
+static int read_name(const json_t *args, enum threshold_id *ret_id, struct vgpu_err *err)
 {
     struct text_list have = {.used = 0};
     char shown[TEXT_SHOWN_BYTES];
     const char *name = NULL;
-    int rc = args_text(call->args, "name", true, &name, err);
+    int rc = args_text(args, "name", true, &name, err);
 
     if (rc < 0)
         return rc;
@@ -99,7 +99,8 @@ static int read_name(struct store_call *call, enum threshold_id *ret_id, struct 
                         text_list_end(&have));
 }
 
-static int read_rule(struct store_call *call, enum threshold_id id, struct threshold_rule *rule,
+/* What is left out stays. */
+static int read_rule(const json_t *args, enum threshold_id id, struct threshold_rule *rule,
                      struct vgpu_err *err)
 {
     static const char *const actions[] = {"ignore", "warn", "drain", "stop", NULL};
@@ -108,11 +109,9 @@ static int read_rule(struct store_call *call, enum threshold_id id, struct thres
     double value = NAN;
     int rc;
 
-    if ((rc = args_number(call->args, "value", false, t->least, t->most, &value, err)) < 0 ||
-        (rc = args_word(call->args, "action", false, actions, &action, err)) < 0)
+    if ((rc = args_number(args, "value", false, t->least, t->most, &value, err)) < 0 ||
+        (rc = args_word(args, "action", false, actions, &action, err)) < 0)
         return rc;
-    if (isnan(value) && !action)
-        return vgpu_err_set(err, EINVAL, "neither 'value' nor 'action' is given");
     if (!isnan(value) && strcmp(t->unit, "count") == 0 && value != (double)(int64_t)value)
         return vgpu_err_set(err, EINVAL, "%s is a count: 'value' must be whole", t->name);
     if (!isnan(value))
@@ -140,27 +139,51 @@ static int write_rule(struct store *store, enum threshold_id id, const struct th
     return rc < 0 ? rc : statement_step(row, err);
 }
 
-int threshold_command_set(struct store_call *call, struct vgpu_err *err)
+int threshold_set(struct store_call *call, const json_t *args, json_t **ret_rule,
+                  struct vgpu_err *err)
 {
-    static const char *const known[] = {"name", "value", "action", NULL};
     _cleanup_json_ json_t *from = NULL;
     _cleanup_json_ json_t *to = NULL;
     struct threshold_rule old = {.value = 0}, rule;
     enum threshold_id id;
     int rc;
 
-    if ((rc = args_known(call->args, known, err)) < 0 || (rc = read_name(call, &id, err)) < 0 ||
-        (rc = load(call->store, id, &old, err)) < 0)
+    if ((rc = read_name(args, &id, err)) < 0 || (rc = load(call->store, id, &old, err)) < 0)
         return rc;
     rule = old;
-    if ((rc = read_rule(call, id, &rule, err)) < 0)
+    if ((rc = read_rule(args, id, &rule, err)) < 0)
         return rc;
     if (!same(&rule, &old) && (rc = write_rule(call->store, id, &rule, err)) < 0)
         return rc;
     from = rule_json(id, &old);
     to = rule_json(id, &rule);
-    if (!from || !to || json_object_set(call->result, "threshold", to) < 0)
+    if (!from || !to)
         return database_no_memory(err);
+    if (ret_rule)
+        *ret_rule = json_incref(to);
     return same(&rule, &old) ? 0
                              : audit_record(call, "threshold", thresholds[id].name, from, to, err);
+}
+
+static bool is_given(const json_t *args, const char *key)
+{
+    const json_t *value = json_object_get(args, key);
+
+    return value && !json_is_null(value);
+}
+
+int threshold_command_set(struct store_call *call, struct vgpu_err *err)
+{
+    static const char *const known[] = {"name", "value", "action", NULL};
+    enum threshold_id id;
+    json_t *rule = NULL;
+    int rc;
+
+    if ((rc = args_known(call->args, known, err)) < 0 || (rc = read_name(call->args, &id, err)) < 0)
+        return rc;
+    if (!is_given(call->args, "value") && !is_given(call->args, "action"))
+        return vgpu_err_set(err, EINVAL, "neither 'value' nor 'action' is given");
+    if ((rc = threshold_set(call, call->args, &rule, err)) < 0)
+        return rc;
+    return json_object_set_new(call->result, "threshold", rule) < 0 ? database_no_memory(err) : 0;
 }

@@ -8,6 +8,13 @@
 /* All thresholds as they are in force, in the order of threshold.h. */
 int threshold_list(struct store *store, json_t **ret_thresholds, struct vgpu_err *err);
 
+/*
+ * Sets the threshold that args name to the value and the action that are there, and logs the
+ * change, if it is one. *ret_rule, unless ret_rule is NULL: as it is now.
+ */
+int threshold_set(struct store_call *call, const json_t *args, json_t **ret_rule,
+                  struct vgpu_err *err);
+
 int threshold_command_list(struct store_call *call, struct vgpu_err *err);
 int threshold_command_set(struct store_call *call, struct vgpu_err *err);
 

@@ -306,11 +306,23 @@ int vm_command_register(struct store_call *call, struct vgpu_err *err)
         (rc = pool_exists(call->store, row.pool, err)) < 0 ||
         (rc = check_free(call->store, &row, err)) < 0 ||
         (rc = vm_check_room(call->store, 1, err)) < 0 ||
-        (rc = pool_check_room(call->store, row.pool, 1, err)) < 0 ||
         (rc = vm_insert(call->store, &row, err)) < 0 ||
+        (rc = pool_check_most(call->store, row.pool, err)) < 0 ||
         (rc = vm_find(call->store, row.vm_id, &vm, err)) < 0)
         return rc;
     return vm_give(call, vm, NULL, vm, err);
+}
+
+int vm_remove(struct store_call *call, json_t *vm, struct vgpu_err *err)
+{
+    int64_t vm_id = json_integer_value(json_object_get(vm, "vm_id"));
+    char key[KEY_BYTES];
+    int rc = database_run(call->store->db, err, "DELETE FROM vms WHERE vm_id = ?1", "i", vm_id);
+
+    if (rc < 0)
+        return rc;
+    snprintf(key, sizeof(key), "%lld", (long long)vm_id);
+    return audit_record(call, "vm", key, vm, NULL, err);
 }
 
 int vm_command_remove(struct store_call *call, struct vgpu_err *err)
@@ -319,11 +331,9 @@ int vm_command_remove(struct store_call *call, struct vgpu_err *err)
     int rc;
 
     if ((rc = args_known(call->args, vm_naming, err)) < 0 ||
-        (rc = vm_resolve(call, &vm, err)) < 0 ||
-        (rc = database_run(call->store->db, err, "DELETE FROM vms WHERE vm_id = ?1", "i",
-                           (int64_t)json_integer_value(json_object_get(vm, "vm_id")))) < 0)
+        (rc = vm_resolve(call, &vm, err)) < 0 || (rc = vm_remove(call, vm, err)) < 0)
         return rc;
-    return vm_give(call, vm, vm, NULL, err);
+    return json_object_set(call->result, "vm", vm) < 0 ? database_no_memory(err) : 0;
 }
 
 int vm_command_list(struct store_call *call, struct vgpu_err *err)
@@ -393,17 +403,6 @@ int vm_command_set_weight(struct store_call *call, struct vgpu_err *err)
                       NULL, hundredths, err);
 }
 
-/* A VM that is in the pool already takes no more room in it. */
-static int check_move(struct store_call *call, const char *pool, struct vgpu_err *err)
-{
-    _cleanup_json_ json_t *vm = NULL;
-    int rc = vm_resolve(call, &vm, err);
-
-    if (rc < 0 || strcmp(json_string_value(json_object_get(vm, "pool")), pool) == 0)
-        return rc;
-    return pool_check_room(call->store, pool, 1, err);
-}
-
 int vm_command_set_pool(struct store_call *call, struct vgpu_err *err)
 {
     static const char *const known[] = {"vm", "vm_id", "uuid", "name", "pool", NULL};
@@ -412,12 +411,13 @@ int vm_command_set_pool(struct store_call *call, struct vgpu_err *err)
 
     if ((rc = args_known(call->args, known, err)) < 0 ||
         (rc = args_text(call->args, "pool", true, &pool, err)) < 0 ||
-        (rc = pool_exists(call->store, pool, err)) < 0 || (rc = check_move(call, pool, err)) < 0)
+        (rc = pool_exists(call->store, pool, err)) < 0)
         return rc;
-    return set_column(call,
-                      "UPDATE vms SET pool = ?2, updated = ?3, revision = revision + 1"
-                      " WHERE vm_id = ?1 AND pool <> ?2",
-                      pool, 0, err);
+    rc = set_column(call,
+                    "UPDATE vms SET pool = ?2, updated = ?3, revision = revision + 1"
+                    " WHERE vm_id = ?1 AND pool <> ?2",
+                    pool, 0, err);
+    return rc < 0 ? rc : pool_check_most(call->store, pool, err);
 }
 
 int vm_command_set(struct store_call *call, struct vgpu_err *err)

@@ -42,6 +42,9 @@ int vm_list(struct store *store, const char *pool, json_t **ret_vms, struct vgpu
 /* 1 and *ret_vm, the row as in the snapshot, or 0: there is none of that id. */
 int vm_find(struct store *store, int64_t vm_id, json_t **ret_vm, struct vgpu_err *err);
 
+/* Removes the VM, whose row this is. */
+int vm_remove(struct store_call *call, json_t *vm, struct vgpu_err *err);
+
 /* Finds the one VM that a request names. -ENOENT, -ENOTUNIQ with a text that helps. */
 int vm_resolve(struct store_call *call, json_t **ret_vm, struct vgpu_err *err);
 

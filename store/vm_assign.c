@@ -16,7 +16,7 @@ struct assignment {
     const char *pool;
     bool registers; /* those that are not there */
     struct vm_set vms;
-    size_t n_moves, n_new;
+    size_t n_new;
 };
 
 static int read_args(struct store_call *call, struct assignment *assignment, struct vgpu_err *err)
@@ -53,8 +53,6 @@ static int survey(struct store_call *call, struct assignment *assignment, struct
         snprintf(number, sizeof(number), "%d", (int)assignment->vms.ids[i]);
         if (!vm)
             text_list_add(&missing, number);
-        else if (strcmp(json_string_value(json_object_get(vm, "pool")), assignment->pool) != 0)
-            assignment->n_moves++;
     }
     assignment->n_new = missing.items;
     if (missing.items == 0 || assignment->registers)
@@ -116,12 +114,11 @@ int vm_assign_command(struct store_call *call, struct vgpu_err *err)
 
     call->brief = true;
     if ((rc = read_args(call, &assignment, err)) < 0 || (rc = survey(call, &assignment, err)) < 0 ||
-        (rc = vm_check_room(call->store, assignment.n_new, err)) < 0 ||
-        (rc = pool_check_room(call->store, assignment.pool, assignment.n_moves + assignment.n_new,
-                              err)) < 0)
+        (rc = vm_check_room(call->store, assignment.n_new, err)) < 0)
         return rc;
     for (size_t i = 0; i < assignment.vms.n; i++)
         if ((rc = assign(call, assignment.vms.ids[i], assignment.pool, err)) < 0)
             return rc;
-    return give(call, &assignment, err);
+    rc = pool_check_most(call->store, assignment.pool, err);
+    return rc < 0 ? rc : give(call, &assignment, err);
 }

@@ -45,7 +45,7 @@ compile() {
 }
 
 compile -o vgpu-store "$root/store/helper_main.c"
-names="open upgrade tables settings faults revisions audit many"
+names="open upgrade tables scan settings faults revisions audit many import"
 for name in $names helper; do
     compile -o "test-store-$name" "$root/store/test_$name.c" "$root/store/test_support.c" -lcmocka
 done

@@ -51,7 +51,8 @@ needs_packages()
 
 NEEDS_BUILD="gcc libc6-dev meson ninja-build pkg-config python3 libcmocka-dev libjansson-dev
     libsqlite3-dev libseccomp-dev libcap-ng-dev uthash-dev liblz4-dev libzstd-dev libpci-dev
-    libmicrohttpd-dev libgnutls28-dev python3-jsonschema"
+    libmicrohttpd-dev libgnutls28-dev python3-jsonschema
+    libncurses-dev tmux zsh"
 export NEEDS_BUILD
 
 # For what is only tested: promtool, which checks metrics, rules and their tests.

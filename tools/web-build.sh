@@ -25,7 +25,8 @@ fetch()
     command -v npm >/dev/null || { echo "web-build: no npm here" >&2; return 1; }
     rm -f "$cache/complete"
     cp "$source/package.json" "$source/package-lock.json" "$cache/"
-    (cd "$cache" && npm ci --ignore-scripts --no-audit --no-fund >"$cache/npm.log" 2>&1) ||
+    (cd "$cache" && timeout 180 npm ci --ignore-scripts --no-audit --no-fund \
+        --fetch-retries=1 --fetch-timeout=30000 >"$cache/npm.log" 2>&1) ||
         { tail -n 5 "$cache/npm.log" >&2; return 1; }
     cp "$cache/package-lock.json" "$cache/complete"
 }

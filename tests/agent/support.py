@@ -30,6 +30,9 @@ except ImportError:
 with open(os.path.join(ROOT, 'agent/openapi.json'), encoding='utf-8') as text:
     DOCUMENT = json.load(text)
 
+# Under a sanitizer (tests/meson.build), memory that is freed is kept for a while.
+SANITIZED = 'VGPU_NO_SANDBOX' in os.environ
+
 REACHED = set()
 SECURITY_HEADERS = ('Content-Security-Policy', 'X-Content-Type-Options', 'X-Frame-Options',
                     'Referrer-Policy', 'Cache-Control')
@@ -175,7 +178,7 @@ class Agent:
         return os.path.join(self.directory, name)
 
     def program(self):
-        return os.path.join(self.host.build, 'agent/vgpu-agent')
+        return os.environ.get('VGPU_AGENT', os.path.join(self.host.build, 'agent/vgpu-agent'))
 
     def token_command(self, *arguments):
         return subprocess.run([self.program(), 'token', *arguments, '--tokens',
@@ -189,7 +192,7 @@ class Agent:
         return self.tokens[name]
 
     def command(self):
-        sandbox = ['--no-sandbox'] if 'VGPU_NO_SANDBOX' in os.environ else []
+        sandbox = ['--no-sandbox'] if SANITIZED else []
         return [self.program(), '--admin-socket', self.host.path('admin.sock'), '--tokens',
                 self.path('tokens'), '--unix', self.path('agent.sock'), *sandbox,
                 *(['--web', self.web] if self.web else []),
@@ -219,6 +222,10 @@ class Agent:
 
     def rss_kib(self):
         return stack.memory_kib(self.process.pid, 'Rss')
+
+    def expect_growth(self, before_kib, most_mib, now_kib=None):
+        grown = (now_kib or self.rss_kib()) - before_kib
+        assert SANITIZED or grown < most_mib * 1024, (before_kib, grown)
 
     def __enter__(self):
         os.makedirs(self.directory, exist_ok=True)

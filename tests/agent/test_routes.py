@@ -473,7 +473,13 @@ def test_scan():
 
 
 def test_drain_and_reset():
-    with support.running(vms=[(1, 'A', 'high')]) as (host, agent):
+    with tempfile.TemporaryDirectory(prefix='vgpu-agent.') as state:
+        os.chmod(state, 0o777)
+        drain_and_reset({'SOFTGPU_STATE_DIR': state})
+
+
+def drain_and_reset(environment):
+    with support.running(vms=[(1, 'A', 'high')], environment=environment) as (_host, agent):
         if 'drainGpu' in absent(agent):
             return
         client = agent.client()

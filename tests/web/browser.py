@@ -97,8 +97,8 @@ class Browser:
 
     def page(self, path):
         self.js('location.hash = arguments[0]', path)
-        self.wait(lambda: self.js("return document.querySelector('main h1') === document.activeElement"
-                                  " || document.activeElement?.id.startsWith('pool-h-')"),
+        self.wait(lambda: self.js('''const at = document.activeElement;
+            return document.querySelector('main h1') === at || at?.id.startsWith('pool-h-');'''),
                   'the page ' + path)
 
     def find(self, name, within=None):
@@ -186,15 +186,18 @@ class Browser:
         metrics = self.driver.execute_cdp_cmd('Performance.getMetrics', {})['metrics']
         return 1000 * next(m['value'] for m in metrics if m['name'] == 'TaskDuration')
 
-    def faults_of_access(self):
-        """What axe-core finds against WCAG 2.2 A and AA."""
-        with open(AXE, encoding='utf-8') as source:
-            self.js(source.read() + '\nwindow.axe = window.axe ?? axe;')
+    def faults_of_access(self, rules=None):
+        """What axe-core finds against WCAG 2.2 A and AA, or against some of its rules."""
+        if self.js('return window.axe === undefined'):
+            with open(AXE, encoding='utf-8') as source:
+                self.js(source.read() + '\nwindow.axe = window.axe ?? axe;')
         found = self.driver.execute_async_script('''
-            const done = arguments[arguments.length - 1];
-            axe.run(document, {runOnly: ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa', 'wcag22aa',
-                                         'best-practice'], resultTypes: ['violations']})
+            const [rules, done] = arguments;
+            axe.run(document, {runOnly: rules ?? ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa',
+                                                  'wcag22aa', 'best-practice'],
+                               resultTypes: ['violations']})
               .then((result) => done(result.violations.map((v) => `${v.id}: ${v.help}: ${
-                v.nodes.slice(0, 3).map((n) => n.html.slice(0, 160) + ' ' + n.failureSummary).join(' | ')}`)),
-                (error) => done([String(error)]));''')
+                v.nodes.slice(0, 3).map((n) => `${n.html.slice(0, 160)} ${n.failureSummary}`)
+                  .join(' | ')}`)),
+                (error) => done([String(error)]));''', rules)
         return found

@@ -249,7 +249,8 @@ class Model:
     def remove(self, kind, key, changes):
         table = {'pool': self.pools, 'vm': self.vms}[kind]
         if kind == 'pool' and self.pool(key)['vms']:
-            raise Refused(409, 'in-use', "pool '%s' still has %d VMs" % (key, len(self.pool(key)['vms'])))
+            raise Refused(409, 'in-use', "pool '%s' still has %d VMs" % (
+                key, len(self.pool(key)['vms'])))
         self.changed(changes, kind, key, table.pop(key), None)
         return {}
 
@@ -470,7 +471,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
     def lists(self, path, query, role):
         model = self.model
         if path == '/host':
-            return {'hostname': 'gpu-host-01', 'agent': {'version': '0.1.0', 'pid': 1, 'uptime_s': 9},
+            return {'hostname': 'gpu-host-01',
+                    'agent': {'version': '0.1.0', 'pid': 1, 'uptime_s': 9},
                     'mediator': model.status()['mediator'], 'mediator_up': True,
                     'gpus': {'present': len(model.gpus), 'missing': 0, 'unhealthy': 0},
                     'pools': len(model.pools), 'vms': len(model.vms),
@@ -482,10 +484,11 @@ class Handler(http.server.BaseHTTPRequestHandler):
         if path == '/vms':
             after, limit = int(query.get('after', 0)), int(query.get('limit', 100))
             rest = [model.vms[v] for v in sorted(model.vms) if v > after]
-            return {'vms': rest[:limit], 'next': rest[limit - 1]['vm_id'] if len(rest) > limit else None}
+            more = len(rest) > limit
+            return {'vms': rest[:limit], 'next': rest[limit - 1]['vm_id'] if more else None}
         if path == '/capacity':
-            return {'pools': [{'pool': n, 'vms': len(model.pool(n)['vms']), 'admits': bool(p['gpus']),
-                               'reason': None if p['gpus'] else 'it has no GPU'}
+            return {'pools': [{'pool': n, 'vms': len(model.pool(n)['vms']),
+                               'admits': bool(p['gpus']), 'reason': None if p['gpus'] else 'it has no GPU'}
                               for n, p in model.pools.items()]}
         if path == '/status':
             return model.status()
@@ -612,8 +615,8 @@ class Mock(http.server.ThreadingHTTPServer):
             for i, name in enumerate(pools):
                 model.put_pool(name, {'description': ['training', 'inference'][i % 2]}, changes)
                 model.set_gpu_pools(i % len(model.gpus), sorted(
-                    n for n in model.pools if i % len(model.gpus) in model.pools[n]['gpus']) + [name],
-                    changes)
+                    n for n in model.pools
+                    if i % len(model.gpus) in model.pools[n]['gpus']) + [name], changes)
             for vm in range(1, vms + 1):
                 model.put_vm(vm, {'pool': pools[0] if vm <= split else pools[1 % len(pools)],
                                   'priority': ['high', 'medium', 'low'][vm % 3],

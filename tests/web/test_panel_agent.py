@@ -4,6 +4,7 @@
 minutes of a new administrator, with jobs that run, and what other tools change meanwhile."""
 import os
 import sys
+import tempfile
 import time
 
 HERE = os.path.dirname(os.path.abspath(__file__))
@@ -37,8 +38,8 @@ def test_panel_agent_first_ten_minutes():
         steps.shape_host(BROWSER, '3', scanned=True)
         steps.set_priorities(BROWSER)
         configured = {vm['vm_id']: vm for vm in host.admin_json('list-vms')['vms']}
-        assert [vm for vm in sorted(configured) if configured[vm]['pool'] == 'A'] == list(range(1, 8))
-        assert [vm for vm in sorted(configured) if configured[vm]['pool'] == 'B'] == list(range(8, 21))
+        assert {vm: configured[vm]['pool'] for vm in configured} == {
+            vm: 'A' if vm < 8 else 'B' for vm in range(1, 21)}
         assert configured[1]['priority'] == 'high' and configured[2]['priority'] == 'low'
         for vm in (1, 2, 8):
             load(host, vm)
@@ -73,7 +74,7 @@ def test_panel_agent_sees_the_command_line_within_a_second():
                      'the new priority')
         took = time.monotonic() - done
         print('seen after %.2f s' % took)
-        assert took < 2, took
+        assert took < 1, took
         BROWSER.choose(BROWSER.named('Priority of VM 1'), 'Low')
         BROWSER.named('Apply', 'dialog')
         host.admin('set-weight', '--vm-id=1', '--weight=80')
@@ -84,6 +85,36 @@ def test_panel_agent_sees_the_command_line_within_a_second():
         BROWSER.apply(look=False)
         vm = host.admin_json('show-vm', '--vm-id=1')['vm']
         assert (vm['priority'], vm['weight']) == ('low', 80.0), vm
+
+
+def test_panel_agent_a_hot_gpu_and_a_drained_one():
+    with tempfile.TemporaryDirectory(dir='/tmp') as state:
+        os.chmod(state, 0o777)
+        with support.running(vms=[(1, 'A', 'medium')], web=chromium.PANEL,
+                             environment={'SOFTGPU_STATE_DIR': state}) as (_host, agent):
+            BROWSER.open(url_of(agent), agent.tokens['operate'])
+            BROWSER.sees('Healthy', '.gpu-grid')
+            nvml_says(state, 'temperature_celsius 91')
+            BROWSER.sees('No new work', '.gpu-grid', 15)
+            BROWSER.sees('has 1 VM but no GPU that works', '.attention')
+            BROWSER.shot('40-hot')
+            nvml_says(state, 'temperature_celsius 40')
+            BROWSER.sees('Healthy', '.gpu-grid', 15)
+            BROWSER.click('Drain GPU 0')
+            BROWSER.type('reason', 'a new fan')
+            BROWSER.apply()
+            BROWSER.sees('is drained: a new fan', '.attention')
+            BROWSER.sees('Drained', '.gpu-grid')
+            BROWSER.click('Resume GPU 0')
+            BROWSER.apply(look=False)
+            BROWSER.sees('Healthy', '.gpu-grid')
+
+
+def nvml_says(state, line):
+    path = os.path.join(state, 'gpu0.state')
+    with open(path + '.next', 'w', encoding='ascii') as text:
+        text.write(line + '\n')
+    os.replace(path + '.next', path)
 
 
 def test_panel_agent_without_a_mediator_says_so():

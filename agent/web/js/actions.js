@@ -13,19 +13,43 @@
 //   after()           what else the panel then does
 //   undo(results, values)  the spec of the inverse, or null with undoNote saying why
 import { get, gpuPath, poolPath, send, tag, vmPath } from './api.js';
-import { POLICIES, POOL_SETTINGS, PRIORITIES, VM_LIMITS, fromInput, showSetting, toInput } from './fields.js';
+import {
+  POLICIES,
+  POOL_SETTINGS,
+  PRIORITIES,
+  VM_LIMITS,
+  fromInput,
+  showSetting,
+  toInput,
+} from './fields.js';
 import { formatRanges, parseRanges } from './ranges.js';
-import { plural } from './format.js';
+import { plural, unitText } from './format.js';
+
+const RESET_MS = 70000; // the mediator answers after 50 s at most
+const POLICY_HELP =
+  'Fair shares: GPU time in proportion to priority and weight. ' +
+  'Strict priority: high before medium before low.';
 
 const nameOfVm = (vm) => (vm.name ? `VM ${vm.vm_id} (${vm.name})` : `VM ${vm.vm_id}`);
 
 const settingField = (setting) => ({ ...setting, kind: 'setting' });
 
-const weightField = { name: 'weight', label: 'Weight', kind: 'decimal', min: 1, max: 100,
-  help: '1 to 100. Among VMs of one priority, twice the weight gets twice the GPU time.' };
+const weightField = {
+  name: 'weight',
+  label: 'Weight',
+  kind: 'decimal',
+  min: 1,
+  max: 100,
+  help: '1 to 100. Among VMs of one priority, twice the weight gets twice the GPU time.',
+};
 
-const priorityField = { name: 'priority', label: 'Priority', kind: 'select', options: PRIORITIES,
-  help: 'High counts four times, medium twice, low once.' };
+const priorityField = {
+  name: 'priority',
+  label: 'Priority',
+  kind: 'select',
+  options: PRIORITIES,
+  help: 'High counts four times, medium twice, low once.',
+};
 
 function decimal(field, text) {
   const typed = text.trim().replace(',', '.');
@@ -43,7 +67,8 @@ export function parseField(field, value) {
   if (field.kind === 'text') {
     const text = value.trim();
     if (field.required && text === '') throw new Error(field.missing ?? 'This is needed');
-    if (new TextEncoder().encode(text).length > field.max) throw new Error(`At most ${field.max} bytes`);
+    if (new TextEncoder().encode(text).length > field.max)
+      throw new Error(`At most ${field.max} bytes`);
     return text;
   }
   return value;
@@ -59,8 +84,9 @@ function inputsOf(fields, object) {
 }
 
 function parsed(fields, values) {
-  return Object.fromEntries(fields.map((field) => [field.name,
-    parseField(field, values[field.name])]));
+  return Object.fromEntries(
+    fields.map((field) => [field.name, parseField(field, values[field.name])]),
+  );
 }
 
 // What differs from the object: a PATCH leaves the rest to whoever changes it meanwhile.
@@ -84,7 +110,11 @@ function former(object, patch) {
 function patchSpec({ kind, object, fields, values, title, intro, role, done, ready }) {
   const path = kind === 'vm' ? vmPath(object.vm_id) : poolPath(object.pool);
   return {
-    title, intro, role, fields, ready,
+    title,
+    intro,
+    role,
+    fields,
+    ready,
     base: inputsOf(fields, object),
     values: { ...inputsOf(fields, object), ...values },
     requests: (now) => {
@@ -95,8 +125,18 @@ function patchSpec({ kind, object, fields, values, title, intro, role, done, rea
     conflict: {
       load: () => get(path),
       show: (fresh) => inputsOf(fields, fresh),
-      again: (fresh, kept) => patchSpec({ kind, object: fresh, fields, values: kept, title, intro,
-        role, done, ready: true }),
+      again: (fresh, kept) =>
+        patchSpec({
+          kind,
+          object: fresh,
+          fields,
+          values: kept,
+          title,
+          intro,
+          role,
+          done,
+          ready: true,
+        }),
     },
     done: done ?? ((now) => doneWords(title, patchOf(fields, object, now))),
     undo: (results, now) => {
@@ -108,13 +148,19 @@ function patchSpec({ kind, object, fields, values, title, intro, role, done, rea
 
 function doneWords(title, patch) {
   const [[name, value], ...more] = Object.entries(patch);
-  return more.length || name !== 'priority' && name !== 'weight' || !title.toLowerCase().startsWith(name)
-    ? `${title}: changed` : `${title} is now ${showSetting(name, value)}`;
+  return more.length ||
+    (name !== 'priority' && name !== 'weight') ||
+    !title.toLowerCase().startsWith(name)
+    ? `${title}: changed`
+    : `${title} is now ${showSetting(name, value)}`;
 }
 
 function restoreSpec(kind, path, body, revision, done, title) {
   return {
-    title: `Undo: ${title}`, role: kind === 'vm' ? 'operate' : 'admin', fields: [], values: {},
+    title: `Undo: ${title}`,
+    role: kind === 'vm' ? 'operate' : 'admin',
+    fields: [],
+    values: {},
     ready: true,
     requests: () => [{ method: 'PATCH', path, body, ifMatch: tag(revision) }],
     conflict: {
@@ -125,49 +171,98 @@ function restoreSpec(kind, path, body, revision, done, title) {
     undo: (results, now, changes) => {
       const forward = Object.assign({}, ...changes.map((change) => change.to ?? {}));
       const again = Object.fromEntries(Object.keys(body).map((name) => [name, forward[name]]));
-      return { ...restoreSpec(kind, path, again, results[0][kind].revision, done, title),
-        title: `Redo: ${title}` };
+      return {
+        ...restoreSpec(kind, path, again, results[0][kind].revision, done, title),
+        title: `Redo: ${title}`,
+      };
     },
   };
 }
 
 export function setPriority(vm, priority) {
-  return patchSpec({ kind: 'vm', object: vm, role: 'operate', fields: [priorityField], ready: true,
-    values: { priority }, title: `Priority of ${nameOfVm(vm)}` });
+  return patchSpec({
+    kind: 'vm',
+    object: vm,
+    role: 'operate',
+    fields: [priorityField],
+    ready: true,
+    values: { priority },
+    title: `Priority of ${nameOfVm(vm)}`,
+  });
 }
 
 export function setWeight(vm, weight) {
-  return patchSpec({ kind: 'vm', object: vm, role: 'operate', fields: [weightField],
-    ready: weight !== undefined, values: weight === undefined ? {} : { weight },
-    title: `Weight of ${nameOfVm(vm)}` });
+  return patchSpec({
+    kind: 'vm',
+    object: vm,
+    role: 'operate',
+    fields: [weightField],
+    ready: weight !== undefined,
+    values: weight === undefined ? {} : { weight },
+    title: `Weight of ${nameOfVm(vm)}`,
+  });
 }
 
 export function editVm(vm, pools) {
   const fields = [
     { name: 'name', label: 'Name', kind: 'text', max: 64, help: 'For people; the number stays.' },
-    { name: 'pool', label: 'Pool', kind: 'select', help: 'What runs on a GPU that the new pool does not have goes on there until it ends.',
-      options: pools.map((pool) => ({ value: pool.pool, label: pool.pool })) },
-    priorityField, weightField, ...VM_LIMITS.map(settingField)];
-  return patchSpec({ kind: 'vm', object: vm, role: 'operate', fields,
-    title: `Settings of ${nameOfVm(vm)}`, intro: '0 stands for the default, which is named beside each limit.' });
+    {
+      name: 'pool',
+      label: 'Pool',
+      kind: 'select',
+      help: 'What runs on a GPU that the new pool does not have goes on there until it ends.',
+      options: pools.map((pool) => ({ value: pool.pool, label: pool.pool })),
+    },
+    priorityField,
+    weightField,
+    ...VM_LIMITS.map(settingField),
+  ];
+  return patchSpec({
+    kind: 'vm',
+    object: vm,
+    role: 'operate',
+    fields,
+    title: `Settings of ${nameOfVm(vm)}`,
+    intro: '0 stands for the default, which is named beside each limit.',
+  });
 }
 
 export function editPool(pool) {
   const fields = [
-    { name: 'policy', label: 'Who goes first', kind: 'select', options: POLICIES,
-      help: 'Fair shares: GPU time in proportion to priority and weight. Strict priority: high before medium before low.' },
+    {
+      name: 'policy',
+      label: 'Who goes first',
+      kind: 'select',
+      options: POLICIES,
+      help: POLICY_HELP,
+    },
     { name: 'description', label: 'Description', kind: 'text', max: 256 },
-    ...POOL_SETTINGS.map(settingField)];
-  return patchSpec({ kind: 'pool', object: pool, role: 'admin', fields,
-    title: `Settings of pool ${pool.pool}`, intro: '0 stands for the default, which is named beside each setting.' });
+    ...POOL_SETTINGS.map(settingField),
+  ];
+  return patchSpec({
+    kind: 'pool',
+    object: pool,
+    role: 'admin',
+    fields,
+    title: `Settings of pool ${pool.pool}`,
+    intro: '0 stands for the default, which is named beside each setting.',
+  });
 }
 
-const VM_SETTINGS = ['uuid', 'name', 'pool', 'priority', 'weight',
-  ...VM_LIMITS.map((limit) => limit.name)];
+const VM_SETTINGS = [
+  'uuid',
+  'name',
+  'pool',
+  'priority',
+  'weight',
+  ...VM_LIMITS.map((limit) => limit.name),
+];
 const POOL_MEMBERS = ['policy', 'description', ...POOL_SETTINGS.map((setting) => setting.name)];
 
-const pick = (object, names) => Object.fromEntries(names.filter((name) => object[name] !== undefined)
-  .map((name) => [name, object[name]]));
+const pick = (object, names) =>
+  Object.fromEntries(
+    names.filter((name) => object[name] !== undefined).map((name) => [name, object[name]]),
+  );
 
 function createPoolRequests(name, settings) {
   return [{ method: 'PUT', path: poolPath(name), body: settings, ifNoneMatch: '*' }];
@@ -175,13 +270,28 @@ function createPoolRequests(name, settings) {
 
 export function createPool(preset = {}) {
   const fields = [
-    { name: 'pool', label: 'Name', kind: 'text', required: true, max: 64,
-      missing: 'Give the pool a name, for example A', help: 'It stays as long as the pool does.' },
-    { name: 'policy', label: 'Who goes first', kind: 'select', options: POLICIES,
-      help: 'Fair shares: GPU time in proportion to priority and weight. Strict priority: high before medium before low.' },
-    { name: 'description', label: 'Description', kind: 'text', max: 256 }];
+    {
+      name: 'pool',
+      label: 'Name',
+      kind: 'text',
+      required: true,
+      max: 64,
+      missing: 'Give the pool a name, for example A',
+      help: 'It stays as long as the pool does.',
+    },
+    {
+      name: 'policy',
+      label: 'Who goes first',
+      kind: 'select',
+      options: POLICIES,
+      help: POLICY_HELP,
+    },
+    { name: 'description', label: 'Description', kind: 'text', max: 256 },
+  ];
   return {
-    title: 'New pool', role: 'admin', fields,
+    title: 'New pool',
+    role: 'admin',
+    fields,
     intro: 'A pool is a group of virtual machines that share one or more GPUs.',
     values: { pool: '', policy: 'wfq', description: '', ...preset },
     requests: (values) => {
@@ -195,9 +305,14 @@ export function createPool(preset = {}) {
 
 function recreatePool(pool) {
   return {
-    title: `Undo: remove pool ${pool.pool}`, role: 'admin', fields: [], values: {}, ready: true,
+    title: `Undo: remove pool ${pool.pool}`,
+    role: 'admin',
+    fields: [],
+    values: {},
+    ready: true,
     intro: pool.gpus.length
-      ? `It comes back with its settings. Assign GPU ${pool.gpus.join(', ')} to it again afterwards.` : undefined,
+      ? `It comes back with its settings; assign GPU ${pool.gpus.join(', ')} to it again then.`
+      : undefined,
     requests: () => createPoolRequests(pool.pool, pick(pool, POOL_MEMBERS)),
     done: () => `Pool ${pool.pool} is back`,
     undo: (results) => removePool(results[0].pool, { undo: true }),
@@ -206,37 +321,68 @@ function recreatePool(pool) {
 
 export function removePool(pool, { undo = false } = {}) {
   return {
-    title: undo ? `Undo: create pool ${pool.pool}` : `Remove pool ${pool.pool}`, role: 'admin',
-    fields: [], values: {}, ready: true, danger: true,
+    title: undo ? `Undo: create pool ${pool.pool}` : `Remove pool ${pool.pool}`,
+    role: 'admin',
+    fields: [],
+    values: {},
+    ready: true,
+    danger: true,
     intro: pool.gpus?.length ? 'Its GPUs stay and are free for other pools.' : undefined,
     requests: () => [{ method: 'DELETE', path: poolPath(pool.pool), ifMatch: tag(pool.revision) }],
-    conflict: { load: () => get(poolPath(pool.pool)), again: (fresh) => removePool(fresh, { undo }) },
+    conflict: {
+      load: () => get(poolPath(pool.pool)),
+      again: (fresh) => removePool(fresh, { undo }),
+    },
     done: () => `Pool ${pool.pool} removed`,
     undo: () => recreatePool({ gpus: [], ...pool }),
   };
 }
 
 export function setGpuPools(gpu, pools, values) {
-  const fields = [{ name: 'pools', label: 'Pools on this GPU', kind: 'checks',
-    options: pools.map((pool) => ({ value: pool.pool, label: pool.pool, note: pool.description })),
-    help: pools.length ? 'VMs of these pools run on this GPU.'
-      : 'There is no pool yet. Create one first.' }];
+  const fields = [
+    {
+      name: 'pools',
+      label: 'Pools on this GPU',
+      kind: 'checks',
+      options: pools.map((pool) => ({
+        value: pool.pool,
+        label: pool.pool,
+        note: pool.description,
+      })),
+      help: pools.length
+        ? 'VMs of these pools run on this GPU.'
+        : 'There is no pool yet. Create one first.',
+    },
+  ];
   return {
-    title: `Pools on GPU ${gpu.gpu_id}`, intro: gpu.model, role: 'admin', fields,
+    title: `Pools on GPU ${gpu.gpu_id}`,
+    intro: gpu.model,
+    role: 'admin',
+    fields,
     base: { pools: [...gpu.pools] },
     values: values ?? { pools: [...gpu.pools] },
     ready: values !== undefined,
-    requests: ({ pools: names }) => [{ method: 'PUT', path: gpuPath(gpu.gpu_id, '/pools'),
-      body: [...names].sort(), ifMatch: tag(gpu.revision) }],
+    requests: ({ pools: names }) => [
+      {
+        method: 'PUT',
+        path: gpuPath(gpu.gpu_id, '/pools'),
+        body: [...names].sort(),
+        ifMatch: tag(gpu.revision),
+      },
+    ],
     conflict: {
       load: () => get(gpuPath(gpu.gpu_id)),
       show: (fresh) => ({ pools: [...fresh.pools] }),
       again: (fresh, kept) => setGpuPools(fresh, pools, kept),
     },
-    done: ({ pools: names }) => (names.length
-      ? `GPU ${gpu.gpu_id} now serves ${names.join(', ')}` : `GPU ${gpu.gpu_id} serves no pool`),
-    undo: (results) => ({ ...setGpuPools({ ...gpu, ...results[0].gpu }, pools,
-      { pools: [...gpu.pools] }), title: `Undo: pools on GPU ${gpu.gpu_id}` }),
+    done: ({ pools: names }) =>
+      names.length
+        ? `GPU ${gpu.gpu_id} now serves ${names.join(', ')}`
+        : `GPU ${gpu.gpu_id} serves no pool`,
+    undo: (results) => ({
+      ...setGpuPools({ ...gpu, ...results[0].gpu }, pools, { pools: [...gpu.pools] }),
+      title: `Undo: pools on GPU ${gpu.gpu_id}`,
+    }),
   };
 }
 
@@ -247,8 +393,11 @@ function splitVms(ids, pool, known) {
   return { fresh, moved };
 }
 
-const moveRequest = (pool, ids) => ({ method: 'POST', path: poolPath(pool, '/vms'),
-  body: { vms: formatRanges(ids).replaceAll(' ', '') } });
+const moveRequest = (pool, ids) => ({
+  method: 'POST',
+  path: poolPath(pool, '/vms'),
+  body: { vms: formatRanges(ids).replaceAll(' ', '') },
+});
 
 // With the default priority it is one request, all or nothing; else each that is added has its own.
 function addRequests(pool, ids, priority, known) {
@@ -257,9 +406,19 @@ function addRequests(pool, ids, priority, known) {
     const move = moveRequest(pool, ids);
     return [{ ...move, body: { ...move.body, register: fresh.length > 0 } }];
   }
-  const requests = fresh.map((id) => ({ method: 'PUT', path: vmPath(id), body: { pool, priority },
-    ifNoneMatch: '*' }));
-  if (moved.length) requests.push(moveRequest(pool, moved.map((vm) => vm.vm_id)));
+  const requests = fresh.map((id) => ({
+    method: 'PUT',
+    path: vmPath(id),
+    body: { pool, priority },
+    ifNoneMatch: '*',
+  }));
+  if (moved.length)
+    requests.push(
+      moveRequest(
+        pool,
+        moved.map((vm) => vm.vm_id),
+      ),
+    );
   return requests;
 }
 
@@ -268,10 +427,20 @@ function undoAssign(title, added, moved) {
   const homes = new Map();
   for (const vm of moved) homes.set(vm.pool, [...(homes.get(vm.pool) ?? []), vm.vm_id]);
   return {
-    title: `Undo: ${title}`, role: 'admin', fields: [], values: {}, ready: true, danger: added.length > 0,
+    title: `Undo: ${title}`,
+    role: 'admin',
+    fields: [],
+    values: {},
+    ready: true,
+    danger: added.length > 0,
     requests: () => [
-      ...added.map((vm) => ({ method: 'DELETE', path: vmPath(vm.vm_id), ifMatch: tag(vm.revision) })),
-      ...[...homes].map(([pool, ids]) => moveRequest(pool, ids))],
+      ...added.map((vm) => ({
+        method: 'DELETE',
+        path: vmPath(vm.vm_id),
+        ifMatch: tag(vm.revision),
+      })),
+      ...[...homes].map(([pool, ids]) => moveRequest(pool, ids)),
+    ],
     conflict: {},
     done: () => `${title}: undone`,
     undo: () => null,
@@ -281,58 +450,102 @@ function undoAssign(title, added, moved) {
 
 export function assignVms(pools, known, preset = {}) {
   const fields = [
-    { name: 'vms', label: 'Virtual machines', kind: 'ranges', placeholder: '1-7, 9',
-      help: 'Numbers and ranges. Those that are not known yet are added; the others move here.' },
-    { name: 'pool', label: 'Pool', kind: 'select',
-      options: pools.map((pool) => ({ value: pool.pool, label: pool.pool })) },
-    { ...priorityField, label: 'Priority of those that are added' }];
+    {
+      name: 'vms',
+      label: 'Virtual machines',
+      kind: 'ranges',
+      placeholder: '1-7, 9',
+      help: 'Numbers and ranges. Those that are not known yet are added; the others move here.',
+    },
+    {
+      name: 'pool',
+      label: 'Pool',
+      kind: 'select',
+      options: pools.map((pool) => ({ value: pool.pool, label: pool.pool })),
+    },
+    { ...priorityField, label: 'Priority of those that are added' },
+  ];
   const title = (values) => `VMs ${formatRanges(parseRanges(values.vms))} to pool ${values.pool}`;
   return {
-    title: 'Assign virtual machines', role: 'admin', fields,
+    title: 'Assign virtual machines',
+    role: 'admin',
+    fields,
     values: { vms: '', pool: pools[0]?.pool ?? '', priority: 'medium', ...preset },
     requests: (values) => addRequests(values.pool, parseRanges(values.vms), values.priority, known),
     nothing: 'They are in this pool already.',
     done: (values) => `${title(values)}: done`,
     undo: (results, values, changes) => {
       const vms = changes.filter((change) => change.object === 'vm');
-      return undoAssign(title(values), vms.filter((change) => !change.from).map((change) => change.to),
-        vms.filter((change) => change.from).map((change) => change.from));
+      return undoAssign(
+        title(values),
+        vms.filter((change) => !change.from).map((change) => change.to),
+        vms.filter((change) => change.from).map((change) => change.from),
+      );
     },
   };
 }
 
 export function removeVm(vm) {
   return {
-    title: `Remove ${nameOfVm(vm)}`, role: 'admin', fields: [], values: {}, ready: true, danger: true,
-    intro: 'Its programs that use the GPU end. Its settings can be brought back, its counters cannot.',
+    title: `Remove ${nameOfVm(vm)}`,
+    role: 'admin',
+    fields: [],
+    values: {},
+    ready: true,
+    danger: true,
+    intro:
+      'Its programs that use the GPU end. Its settings can be brought back, its counters cannot.',
     requests: () => [{ method: 'DELETE', path: vmPath(vm.vm_id), ifMatch: tag(vm.revision) }],
     conflict: { load: () => get(vmPath(vm.vm_id)), again: (fresh) => removeVm(fresh) },
     done: () => `${nameOfVm(vm)} removed`,
-    after: () => { if (location.hash === `#/vm/${vm.vm_id}`) location.hash = '/'; },
+    after: () => {
+      if (location.hash === `#/vm/${vm.vm_id}`) location.hash = '/';
+    },
     undo: () => recreateVm(vm),
   };
 }
 
 function recreateVm(vm) {
   return {
-    title: `Undo: remove ${nameOfVm(vm)}`, role: 'admin', fields: [], values: {}, ready: true,
-    requests: () => [{ method: 'PUT', path: vmPath(vm.vm_id), body: pick(vm, VM_SETTINGS),
-      ifNoneMatch: '*' }],
+    title: `Undo: remove ${nameOfVm(vm)}`,
+    role: 'admin',
+    fields: [],
+    values: {},
+    ready: true,
+    requests: () => [
+      { method: 'PUT', path: vmPath(vm.vm_id), body: pick(vm, VM_SETTINGS), ifNoneMatch: '*' },
+    ],
     done: () => `${nameOfVm(vm)} is back`,
     undo: (results) => removeVm({ ...vm, ...results[0].vm }),
   };
 }
 
-const reasonField = { name: 'reason', label: 'Reason', kind: 'text', required: true, max: 256,
-  missing: 'Say why, for those who look at it later', help: 'Others see it beside the VM or GPU.' };
+const reasonField = {
+  name: 'reason',
+  label: 'Reason',
+  kind: 'text',
+  required: true,
+  max: 256,
+  missing: 'Say why, for those who look at it later',
+  help: 'Others see it beside the VM or GPU.',
+};
 
 export function quarantine(vm, reason = '') {
   return {
-    title: `Quarantine ${nameOfVm(vm)}`, role: 'operate', danger: true, fields: [reasonField],
-    values: { reason }, ready: reason !== '',
+    title: `Quarantine ${nameOfVm(vm)}`,
+    role: 'operate',
+    danger: true,
+    fields: [reasonField],
+    values: { reason },
+    ready: reason !== '',
     intro: 'All its jobs are refused until somebody releases it. Other VMs are not affected.',
-    requests: ({ reason: why }) => [{ method: 'PUT', path: vmPath(vm.vm_id, '/quarantine'),
-      body: { reason: parseField(reasonField, why) } }],
+    requests: ({ reason: why }) => [
+      {
+        method: 'PUT',
+        path: vmPath(vm.vm_id, '/quarantine'),
+        body: { reason: parseField(reasonField, why) },
+      },
+    ],
     nothing: 'It is in quarantine already.',
     done: () => `${nameOfVm(vm)} is in quarantine`,
     undo: () => release(vm),
@@ -342,9 +555,14 @@ export function quarantine(vm, reason = '') {
 export function release(vm) {
   const reason = vm.quarantine_reason ?? '';
   return {
-    title: `Release ${nameOfVm(vm)}`, role: 'operate', fields: [], values: {}, ready: true,
+    title: `Release ${nameOfVm(vm)}`,
+    role: 'operate',
+    fields: [],
+    values: {},
+    ready: true,
     intro: `Its jobs are taken again, and its faults so far are forgiven.${
-      reason ? ` It was quarantined for: ${reason}` : ''}`,
+      reason ? ` It was quarantined for: ${reason}` : ''
+    }`,
     requests: () => [{ method: 'DELETE', path: vmPath(vm.vm_id, '/quarantine') }],
     nothing: 'It is not in quarantine any more.',
     done: () => `${nameOfVm(vm)} is released`,
@@ -354,8 +572,12 @@ export function release(vm) {
 
 export function clearFaults(vm) {
   return {
-    title: `Forget the faults of ${nameOfVm(vm)}`, role: 'operate', fields: [], values: {},
-    ready: true, danger: true,
+    title: `Forget the faults of ${nameOfVm(vm)}`,
+    role: 'operate',
+    fields: [],
+    values: {},
+    ready: true,
+    danger: true,
     intro: 'The count starts anew and the list of its faults is emptied. This cannot be undone.',
     requests: () => [{ method: 'DELETE', path: vmPath(vm.vm_id, '/faults') }],
     nothing: 'It has no faults.',
@@ -366,11 +588,20 @@ export function clearFaults(vm) {
 
 export function drain(gpu, reason = '') {
   return {
-    title: `Drain GPU ${gpu.gpu_id}`, role: 'operate', danger: true, fields: [reasonField],
-    values: { reason }, ready: reason !== '',
+    title: `Drain GPU ${gpu.gpu_id}`,
+    role: 'operate',
+    danger: true,
+    fields: [reasonField],
+    values: { reason },
+    ready: reason !== '',
     intro: 'What runs may finish; nothing new starts on this GPU until it is resumed.',
-    requests: ({ reason: why }) => [{ method: 'PUT', path: gpuPath(gpu.gpu_id, '/drain'),
-      body: { reason: parseField(reasonField, why) } }],
+    requests: ({ reason: why }) => [
+      {
+        method: 'PUT',
+        path: gpuPath(gpu.gpu_id, '/drain'),
+        body: { reason: parseField(reasonField, why) },
+      },
+    ],
     nothing: 'It is drained already.',
     done: () => `GPU ${gpu.gpu_id} drains`,
     undo: () => resume(gpu),
@@ -380,24 +611,49 @@ export function drain(gpu, reason = '') {
 export function resume(gpu) {
   const reason = gpu.drain_reason ?? '';
   return {
-    title: `Resume GPU ${gpu.gpu_id}`, role: 'operate', fields: [], values: {}, ready: true,
+    title: `Resume GPU ${gpu.gpu_id}`,
+    role: 'operate',
+    fields: [],
+    values: {},
+    ready: true,
     intro: `It takes work again.${reason ? ` It was drained for: ${reason}` : ''}`,
     requests: () => [{ method: 'DELETE', path: gpuPath(gpu.gpu_id, '/drain') }],
-    nothing: 'It is not drained.',
+    nothing: 'It is not drained. Errors that it had so far no longer count against it.',
+    runAnyway: true,
     done: () => `GPU ${gpu.gpu_id} takes work again`,
     undo: () => drain(gpu, reason || 'resumed by mistake'),
   };
 }
 
 export function resetGpu(gpu) {
-  const fields = [{ name: 'uuid', label: 'Type the UUID of the GPU', kind: 'text', required: true,
-    max: 64, help: gpu.uuid, missing: 'This makes sure that it is the right card' }];
+  const fields = [
+    {
+      name: 'uuid',
+      label: 'Type the UUID of the GPU',
+      kind: 'text',
+      required: true,
+      max: 64,
+      help: gpu.uuid,
+      missing: 'This makes sure that it is the right card',
+    },
+  ];
   return {
-    title: `Reset GPU ${gpu.gpu_id}`, role: 'admin', danger: true, fields, values: { uuid: '' },
-    intro: 'The hardware restarts. It is refused while anything uses the GPU, and cannot be undone.',
+    title: `Reset GPU ${gpu.gpu_id}`,
+    role: 'admin',
+    danger: true,
+    fields,
+    values: { uuid: '' },
+    intro:
+      'The hardware restarts. It is refused while anything uses the GPU, and cannot be undone.',
     noDryRun: 'The card restarts and loses what is in its memory.',
-    requests: (values) => [{ method: 'POST', path: gpuPath(gpu.gpu_id, '/reset'),
-      body: { uuid: parseField(fields[0], values.uuid) } }],
+    requests: (values) => [
+      {
+        method: 'POST',
+        path: gpuPath(gpu.gpu_id, '/reset'),
+        timeoutMs: RESET_MS,
+        body: { uuid: parseField(fields[0], values.uuid) },
+      },
+    ],
     done: () => `GPU ${gpu.gpu_id} was reset`,
     undo: () => null,
   };
@@ -405,8 +661,13 @@ export function resetGpu(gpu) {
 
 export function scan() {
   return {
-    title: 'Scan for GPUs', role: 'operate', fields: [], values: {}, ready: true,
-    intro: 'Looks for GPUs in this host. GPUs that are no longer there are marked as missing; nothing is forgotten.',
+    title: 'Scan for GPUs',
+    role: 'operate',
+    fields: [],
+    values: {},
+    ready: true,
+    intro:
+      'Looks for GPUs in this host. Those that are gone are marked as missing; none is forgotten.',
     requests: () => [{ method: 'POST', path: '/scan' }],
     nothing: 'All GPUs are as recorded.',
     runAnyway: true,
@@ -416,24 +677,45 @@ export function scan() {
 }
 
 function scanWords(result) {
-  const parts = [['added', 'new'], ['returned', 'returned'], ['moved', 'moved'],
-    ['missing', 'missing']].filter(([key]) => result[key]?.length)
+  const parts = [
+    ['added', 'new'],
+    ['returned', 'returned'],
+    ['moved', 'moved'],
+    ['missing', 'missing'],
+  ]
+    .filter(([key]) => result[key]?.length)
     .map(([key, word]) => `${result[key].length} ${word}`);
-  return `Scanned: ${plural(result.gpus.length, 'GPU')}${parts.length ? ` (${parts.join(', ')})` : ''}`;
+  return `Scanned: ${plural(result.gpus.length, 'GPU')}${
+    parts.length ? ` (${parts.join(', ')})` : ''
+  }`;
 }
 
 /** threshold: as GET answers it, with its etag. */
 export function setThreshold(threshold) {
+  const unit = unitText(threshold.unit);
   const fields = [
-    { name: 'value', label: 'Limit', kind: 'decimal', unit: threshold.unit, min: 0,
-      max: 1e9 },
-    { name: 'action', label: 'What happens beyond it', kind: 'select', options: [
-      { value: 'ignore', label: 'Nothing' }, { value: 'warn', label: 'Warn' },
-      { value: 'stop', label: 'No new work' }, { value: 'drain', label: 'Drain' }] }];
+    { name: 'value', label: 'Limit', kind: 'decimal', unit, min: 1, max: 1e9 },
+    {
+      name: 'action',
+      label: 'What happens beyond it',
+      kind: 'select',
+      options: [
+        { value: 'ignore', label: 'Nothing' },
+        { value: 'warn', label: 'Warn' },
+        { value: 'stop', label: 'No new work' },
+        { value: 'drain', label: 'Drain' },
+      ],
+    },
+  ];
   const path = `/thresholds/${threshold.name}`;
   const spec = (title, base, values, ready) => ({
-    title, role: 'admin', fields, values, ready, base: inputsOf(fields, base),
-    intro: `Without a change of yours: ${threshold.default_value} ${threshold.unit}.`,
+    title,
+    role: 'admin',
+    fields,
+    values,
+    ready,
+    base: inputsOf(fields, base),
+    intro: `It is reached at this value and above; the default is ${threshold.default_value} ${unit}.`,
     requests: (now) => [{ method: 'PUT', path, body: parsed(fields, now), ifMatch: base.etag }],
     conflict: {
       load: () => get(path),
@@ -443,7 +725,7 @@ export function setThreshold(threshold) {
     done: () => `${title}: done`,
     undo: (results) => spec(`Undo: ${title}`, results[0], inputsOf(fields, base), true),
   });
-  return spec(`Health limit: ${threshold.title}`, threshold, inputsOf(fields, threshold), false);
+  return spec(`Limit ${threshold.name}: ${threshold.title}`, threshold, inputsOf(fields, threshold), false);
 }
 
 /** Sends all requests of a spec in order; on failure the error has `made`, how many were done. */

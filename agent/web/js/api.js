@@ -37,8 +37,8 @@ export const url = (path) => `${BASE}${path}`;
 function headersOf({ method, body, ifMatch, ifNoneMatch }) {
   const headers = authorized({ Accept: 'application/json' });
   if (body !== undefined) {
-    headers['Content-Type'] = method === 'PATCH' ? 'application/merge-patch+json'
-      : 'application/json';
+    headers['Content-Type'] =
+      method === 'PATCH' ? 'application/merge-patch+json' : 'application/json';
   }
   if (ifMatch !== undefined) headers['If-Match'] = ifMatch;
   if (ifNoneMatch !== undefined) headers['If-None-Match'] = ifNoneMatch;
@@ -60,7 +60,10 @@ export async function problemOf(response) {
   return problem;
 }
 
-const wait = (ms) => new Promise((resolve) => { setTimeout(resolve, ms); });
+const wait = (ms) =>
+  new Promise((resolve) => {
+    setTimeout(resolve, ms);
+  });
 
 async function answer(path, request, signal) {
   const { method = 'GET', body } = request;
@@ -69,15 +72,19 @@ async function answer(path, request, signal) {
       method,
       headers: headersOf(request),
       body: body === undefined ? undefined : JSON.stringify(body),
-      signal: signal ?? AbortSignal.timeout(TIMEOUT_MS),
+      signal: signal ?? AbortSignal.timeout(request.timeoutMs ?? TIMEOUT_MS),
       cache: 'no-store',
       credentials: 'omit',
       redirect: 'error',
     });
   } catch (error) {
     if (signal?.aborted) throw error;
-    throw new Problem(0, { detail: method === 'GET' ? 'The agent does not answer.'
-      : 'The agent did not answer. Look at the present state before you try again.' });
+    throw new Problem(0, {
+      detail:
+        method === 'GET'
+          ? 'The agent does not answer.'
+          : 'The agent did not answer. Look at the present state before you try again.',
+    });
   }
 }
 
@@ -87,10 +94,11 @@ async function replyOf(response) {
   return Object.defineProperty(body, 'etag', { value: response.headers.get('ETag') });
 }
 
-/** request: {method, path, body, ifMatch, ifNoneMatch}; the parsed reply, its ETag in `etag`. */
+/** request: {method, path, body, ifMatch, ifNoneMatch, timeoutMs}; the parsed reply, its ETag in `etag`. */
 export async function send(request, { dryRun = false, signal } = {}) {
   const path = dryRun
-    ? `${request.path}${request.path.includes('?') ? '&' : '?'}dry_run=true` : request.path;
+    ? `${request.path}${request.path.includes('?') ? '&' : '?'}dry_run=true`
+    : request.path;
   for (let attempt = 0; ; attempt++) {
     const response = await answer(path, request, signal);
     if (response.ok) return replyOf(response);

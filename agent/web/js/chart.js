@@ -25,17 +25,46 @@ function resolved(name) {
 }
 
 function optionsOf({ width, height, series, show, max, binary }) {
-  const axis = { stroke: resolved('--text-2'), font: '12px Inter, sans-serif',
-    grid: { stroke: resolved('--line'), width: 1 }, ticks: { show: false } };
+  const axis = {
+    stroke: resolved('--text-2'),
+    font: '12px Inter, sans-serif',
+    grid: { stroke: resolved('--line'), width: 1 },
+    ticks: { show: false },
+  };
   return {
-    width, height, legend: { show: false }, cursor: { y: false, drag: { x: false, y: false } },
-    padding: [8, 8, 0, 0],
-    scales: { x: { time: true }, y: { range: (u, low, high) => [0, max ?? Math.max(1, (high ?? 0) * 1.1)] } },
-    axes: [{ ...axis, size: 30, values: (u, ticks) => ticks.map((t) => new Date(t * 1000).toTimeString().slice(0, 5)) },
-      { ...axis, size: 66, ...(binary ? { incrs: BINARY } : {}), values: (u, ticks) => ticks.map((t) => show(t)) }],
-    series: [{}, ...series.map((line, i) => ({ label: line.name, width: 1.75,
-      stroke: resolved(`--series-${(i % COLOURS) + 1}`), dash: DASHES[Math.floor(i / COLOURS) % DASHES.length],
-      points: { show: false }, spanGaps: false }))],
+    width,
+    height,
+    legend: { show: false },
+    cursor: { y: false, drag: { x: false, y: false } },
+    padding: [8, 20, 0, 0],
+    scales: {
+      x: { time: true },
+      y: { range: (u, low, high) => [0, max ?? Math.max(1, (high ?? 0) * 1.1)] },
+    },
+    axes: [
+      {
+        ...axis,
+        size: 30,
+        values: (u, ticks) => ticks.map((t) => new Date(t * 1000).toTimeString().slice(0, 5)),
+      },
+      {
+        ...axis,
+        size: 66,
+        ...(binary ? { incrs: BINARY } : {}),
+        values: (u, ticks) => ticks.map((t) => show(t)),
+      },
+    ],
+    series: [
+      {},
+      ...series.map((line, i) => ({
+        label: line.name,
+        width: 1.75,
+        stroke: resolved(`--series-${(i % COLOURS) + 1}`),
+        dash: DASHES[Math.floor(i / COLOURS) % DASHES.length],
+        points: { show: false },
+        spanGaps: false,
+      })),
+    ],
   };
 }
 
@@ -47,18 +76,23 @@ function figuresOf(values) {
 }
 
 function Key({ index }) {
-  return html`<svg class=${`key series-${(index % COLOURS) + 1}`} viewBox="0 0 20 8" aria-hidden="true">
-    <line x1="0" y1="4" x2="20" y2="4" stroke-dasharray=${DASHES[Math.floor(index / COLOURS) % DASHES.length].join(' ')} /></svg>`;
+  return html`<svg class=${`key series-${(index % COLOURS) + 1}`} viewBox="0 0 20 8"
+    aria-hidden="true">
+    <line x1="0" y1="4" x2="20" y2="4"
+      stroke-dasharray=${DASHES[Math.floor(index / COLOURS) % DASHES.length].join(' ')} /></svg>`;
 }
 
 function Figures({ label, series, show }) {
   const cell = (value) => (value === null ? UNKNOWN : show(value));
-  return html`<div class="table-box"><table class="figures" aria-label=${`${label}: figures`}><thead><tr><th scope="col">Line</th>
-    <th scope="col" class="number">Now</th><th scope="col" class="number">Mean</th><th scope="col" class="number">Most</th></tr></thead>
+  return html`<div class="table-box"><table class="figures" aria-label=${`${label}: figures`}>
+    <thead><tr><th scope="col">Line</th>
+    <th scope="col" class="number">Now</th><th scope="col" class="number">Mean</th><th scope="col"
+      class="number">Most</th></tr></thead>
     <tbody>${series.map((line, i) => {
       const { last, mean, max } = figuresOf(line.values);
       return html`<tr key=${line.name}><th scope="row"><${Key} index=${i} />${line.name}</th>
-        <td class="number">${cell(last)}</td><td class="number">${cell(mean)}</td><td class="number">${cell(max)}</td></tr>`;
+        <td class="number">${cell(last)}</td><td class="number">${cell(mean)}</td><td
+          class="number">${cell(max)}</td></tr>`;
     })}</tbody></table></div>`;
 }
 
@@ -78,12 +112,17 @@ export function Chart({ label, times, series, show, max, binary, height = 180 })
     const frame = box.current;
     const make = () => {
       plot.current?.destroy();
-      plot.current = new uPlot(optionsOf({ width: frame.clientWidth, height, series, show, max, binary }),
-        [times, ...series.map((line) => line.values)], frame);
+      plot.current = new uPlot(
+        optionsOf({ width: frame.clientWidth, height, series, show, max, binary }),
+        [times, ...series.map((line) => line.values)],
+        frame,
+      );
     };
     make();
     const dark = matchMedia('(prefers-color-scheme: dark)');
-    const resize = new ResizeObserver(([entry]) => plot.current?.setSize({ width: entry.contentRect.width, height }));
+    const resize = new ResizeObserver(([entry]) =>
+      plot.current?.setSize({ width: entry.contentRect.width, height }),
+    );
     resize.observe(frame);
     dark.addEventListener('change', make);
     return () => {
@@ -97,7 +136,10 @@ export function Chart({ label, times, series, show, max, binary, height = 180 })
     plot.current?.setData([times, ...series.map((line) => line.values)]);
   }, [times, series]);
 
-  if (empty) return html`<p class="quiet">Not enough samples yet: the first lines appear within a minute.</p>`;
-  return html`<figure class="chart"><div ref=${box} class="plot" role="img" aria-label=${`${label}. The figures are in the table that follows.`}></div>
+  if (empty)
+    return html`<p
+    class="quiet">Not enough samples yet: the first lines appear within a minute.</p>`;
+  return html`<figure class="chart"><div ref=${box} class="plot" role="img"
+    aria-label=${`${label}. The figures are in the table that follows.`}></div>
     <${Figures} label=${label} series=${series} show=${show} /></figure>`;
 }

@@ -7,13 +7,28 @@ import { formatRanges } from './ranges.js';
 const SUBJECTS_SHOWN = 6;
 
 // Bookkeeping that follows from any change.
-const SILENT = new Set(['revision', 'created', 'updated', 'last_seen', 'first_seen', 'vm_id',
-  'gpu_id', 'last_fault', 'last_fault_kind', 'last_fault_text', 'quarantine_time',
-  'quarantined_by']);
+const SILENT = new Set([
+  'revision',
+  'created',
+  'updated',
+  'last_seen',
+  'first_seen',
+  'vm_id',
+  'gpu_id',
+  'last_fault',
+  'last_fault_kind',
+  'last_fault_text',
+  'quarantine_time',
+  'quarantined_by',
+]);
 
 // Not worth a line when an object is new: what has not been set.
-const isEmpty = (value) => value === null || value === '' || value === 0 || value === false
-  || (Array.isArray(value) && value.length === 0);
+const isEmpty = (value) =>
+  value === null ||
+  value === '' ||
+  value === 0 ||
+  value === false ||
+  (Array.isArray(value) && value.length === 0);
 
 export function subjectOf(change) {
   const { object, key } = change;
@@ -34,8 +49,11 @@ function differences(from, to) {
   const lines = [];
   for (const key of keys) {
     if (SILENT.has(key) || JSON.stringify(from[key]) === JSON.stringify(to[key])) continue;
-    lines.push({ label: labelOf(key), from: showSetting(key, from[key]),
-      to: showSetting(key, to[key]) });
+    lines.push({
+      label: labelOf(key),
+      from: showSetting(key, from[key]),
+      to: showSetting(key, to[key]),
+    });
   }
   return lines;
 }
@@ -71,15 +89,22 @@ export function describeChanges(changes) {
     if (item.verb === 'changes' && item.lines.length === 0) continue;
     const group = groups.get(likeness(item));
     if (group) group.subjects.push(item.subject);
-    else groups.set(likeness(item), { subjects: [item.subject], verb: item.verb, lines: item.lines });
+    else
+      groups.set(likeness(item), { subjects: [item.subject], verb: item.verb, lines: item.lines });
   }
   return [...groups.values()];
 }
 
 const AUDIT_VERBS = {
-  'create-pool': 'created', 'remove-pool': 'removed', 'register-vm': 'added',
-  'remove-vm': 'removed', quarantine: 'quarantined', unquarantine: 'released',
-  'record-fault': 'had a fault', 'drain-gpu': 'drained', 'resume-gpu': 'resumed',
+  'create-pool': 'created',
+  'remove-pool': 'removed',
+  'register-vm': 'added',
+  'remove-vm': 'removed',
+  quarantine: 'quarantined',
+  unquarantine: 'released',
+  'record-fault': 'had a fault',
+  'drain-gpu': 'drained',
+  'resume-gpu': 'resumed',
 };
 
 const ONE_DEED_S = 5;
@@ -91,8 +116,13 @@ export function groupAudit(rows) {
     const item = describeAudit(row);
     const last = groups.at(-1);
     const first = last?.rows[0];
-    if (first && last.rows.at(-1).time - row.time <= ONE_DEED_S && first.who === row.who && first.command === row.command
-      && likeness(last.item) === likeness(item)) {
+    if (
+      first &&
+      last.rows.at(-1).time - row.time <= ONE_DEED_S &&
+      first.who === row.who &&
+      first.command === row.command &&
+      likeness(last.item) === likeness(item)
+    ) {
       last.rows.push(row);
       last.subjects.push(item.subject);
     } else {
@@ -109,7 +139,8 @@ export function subjectsText(subjects) {
   if (ids.every(Boolean)) return `VMs ${formatRanges(ids.map(Number))}`;
   const shown = subjects.slice(0, SUBJECTS_SHOWN).join(', ');
   return subjects.length > SUBJECTS_SHOWN
-    ? `${shown} and ${subjects.length - SUBJECTS_SHOWN} more` : shown;
+    ? `${shown} and ${subjects.length - SUBJECTS_SHOWN} more`
+    : shown;
 }
 
 /** The verb of a change, in the present or past, for one or several. */
@@ -123,7 +154,12 @@ export function verbText(verb, many, past) {
 /** One line of the audit log: {subject, verb, lines}; before and after hold only what differs. */
 export function describeAudit(row) {
   const parse = (value) => (typeof value === 'string' ? JSON.parse(value) : value);
-  const change = { object: row.object, key: row.key, from: parse(row.before), to: parse(row.after) };
+  const change = {
+    object: row.object,
+    key: row.key,
+    from: parse(row.before),
+    to: parse(row.after),
+  };
   const item = describeChange(change);
   return { ...item, verb: AUDIT_VERBS[row.command] ?? item.verb };
 }

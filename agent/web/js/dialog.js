@@ -11,42 +11,66 @@ import { Alert } from './ui.js';
 import * as store from './store.js';
 
 function Control({ field, value, onChange, id, describedBy, invalid }) {
-  const common = { id, name: field.name, 'aria-describedby': describedBy,
-    'aria-invalid': invalid ? 'true' : undefined };
+  const common = {
+    id,
+    name: field.name,
+    'aria-describedby': describedBy,
+    'aria-invalid': invalid ? 'true' : undefined,
+  };
   if (field.kind === 'select') {
     return html`<select ...${common} value=${value} onChange=${(e) => onChange(e.target.value)}>
-      ${field.options.map((option) => html`<option key=${option.value} value=${option.value}
-        selected=${option.value === value}>${option.label}</option>`)}</select>`;
+      ${field.options.map(
+        (option) => html`<option key=${option.value} value=${option.value}
+        selected=${option.value === value}>${option.label}</option>`,
+      )}</select>`;
   }
   const numeric = field.kind === 'setting' || field.kind === 'decimal';
   return html`<span class="input-unit"><input ...${common} type="text" value=${value}
     inputmode=${numeric ? 'decimal' : undefined} autocomplete="off" spellcheck=${false}
     placeholder=${field.placeholder} class=${numeric ? 'number' : ''}
-    onInput=${(e) => onChange(e.target.value)} />${field.unit ? html`<span class="unit">${field.unit}</span>` : null}</span>`;
+    onInput=${(e) => onChange(e.target.value)} />${
+      field.unit
+        ? html`<span
+      class="unit">${field.unit}</span>`
+        : null
+    }</span>`;
 }
 
 function Checks({ field, value, onChange, describedBy }) {
   const toggle = (name, on) => onChange(on ? [...value, name] : value.filter((v) => v !== name));
-  return html`<fieldset class="checks" aria-describedby=${describedBy}><legend>${field.label}</legend>
-    ${field.options.map((option) => html`<label key=${option.value} class="check">
+  return html`<fieldset class="checks" aria-describedby=${describedBy}>
+    <legend>${field.label}</legend>
+    ${field.options.map(
+      (option) => html`<label key=${option.value} class="check">
       <input type="checkbox" name=${field.name} value=${option.value}
         checked=${value.includes(option.value)}
         onChange=${(e) => toggle(option.value, e.target.checked)} />
-      <span>${option.label}${option.note ? html`<small>${option.note}</small>` : null}</span></label>`)}</fieldset>`;
+      <span>${option.label}${option.note ? html`<small>${option.note}</small>` : null}</span>
+        </label>`,
+    )}</fieldset>`;
 }
 
 function Field({ field, value, onChange, error }) {
   const id = useId();
   const help = [field.help, field.zero ? `0: ${field.zero}.` : null].filter(Boolean).join(' ');
-  const describedBy = [error ? `${id}-error` : null, help ? `${id}-help` : null]
-    .filter(Boolean).join(' ') || undefined;
+  const describedBy =
+    [error ? `${id}-error` : null, help ? `${id}-help` : null].filter(Boolean).join(' ') ||
+    undefined;
   return html`<div class="field ${error ? 'has-error' : ''}" data-field=${field.name}>
-    ${field.kind === 'checks'
-      ? html`<${Checks} field=${field} value=${value} onChange=${onChange} describedBy=${describedBy} />`
-      : html`<label for=${id}>${field.label}</label>
+    ${
+      field.kind === 'checks'
+        ? html`<${Checks} field=${field} value=${value} onChange=${onChange}
+        describedBy=${describedBy} />`
+        : html`<label for=${id}>${field.label}</label>
         <${Control} field=${field} value=${value} onChange=${onChange} id=${id}
-          describedBy=${describedBy} invalid=${Boolean(error)} />`}
-    ${error ? html`<p class="field-error" id="${id}-error" role="alert"><${Icon} name="error" />${error}</p>` : null}
+          describedBy=${describedBy} invalid=${Boolean(error)} />`
+    }
+    ${
+      error
+        ? html`<p class="field-error" id="${id}-error" role="alert"><${Icon}
+      name="error" />${error}</p>`
+        : null
+    }
     ${help ? html`<p class="help" id="${id}-help">${help}</p>` : null}</div>`;
 }
 
@@ -56,18 +80,29 @@ export function ChangeList({ changes }) {
     const verb = verbText(item.verb, many, false);
     return html`<li key=${item.subjects[0] + item.verb}>
       <span class="subject">${subjectsText(item.subjects)}</span> ${verb}
-      ${item.lines.length ? html`<ul>${item.lines.map((line) => html`<li key=${line.label}>
+      ${
+        item.lines.length
+          ? html`<ul>${item.lines.map(
+              (line) => html`<li key=${line.label}>
         <span class="key">${line.label}</span>
-        ${line.from === null ? null : html`<span class="from">${line.from}</span><span class="visually-hidden"> becomes </span><${Icon} name="arrow" />`}
-        <span class="to">${line.to}</span></li>`)}</ul>` : null}</li>`;
+        ${
+          line.from === null
+            ? null
+            : html`<span class="from">${line.from}</span><span
+          class="visually-hidden"> becomes </span><${Icon} name="arrow" />`
+        }
+        <span class="to">${line.to}</span></li>`,
+            )}</ul>`
+          : null
+      }</li>`;
   })}</ul>`;
 }
 
 // The field that a problem is about: the one it names first, else the only one there is.
 function fieldOf(problem, fields) {
-  if (!problem.status || problem.status >= 500 || problem.status === 401 || problem.status === 403) return null;
-  const place = (field) => problem.message
-    .search(new RegExp(`(?<![a-z_])${field.name}(?![a-z_])`));
+  if (!problem.status || problem.status >= 500 || problem.status === 401 || problem.status === 403)
+    return null;
+  const place = (field) => problem.message.search(new RegExp(`(?<![a-z_])${field.name}(?![a-z_])`));
   const [named] = fields.filter((field) => place(field) >= 0).sort((a, b) => place(a) - place(b));
   return (named ?? (fields.length === 1 ? fields[0] : null))?.name ?? null;
 }
@@ -93,17 +128,36 @@ function valueText(field, value) {
 function Conflict({ conflict, spec, values, touched, onTheirs, onMine }) {
   const { problem, fresh } = conflict;
   const theirs = fresh && spec.conflict.show ? spec.conflict.show(fresh) : null;
-  const differing = theirs ? spec.fields.filter((field) => String(theirs[field.name]) !== String(spec.base[field.name])
-    || touched.has(field.name)) : [];
+  const differing = theirs
+    ? spec.fields.filter(
+        (field) =>
+          String(theirs[field.name]) !== String(spec.base[field.name]) || touched.has(field.name),
+      )
+    : [];
   return html`<div class="alert warn conflict" role="alert"><${Icon} name="warning" /><div>
     <strong>Somebody else changed this meanwhile</strong><p>${problem.message}</p>
-    ${differing.length ? html`<table class="compare"><thead><tr><th scope="col">Setting</th>
-      <th scope="col">Before</th><th scope="col">Theirs, in force now</th><th scope="col">Yours</th></tr></thead>
-      <tbody>${differing.map((field) => html`<tr key=${field.name}><th scope="row">${field.label}</th>
-        <td>${valueText(field, spec.base[field.name])}</td><td>${valueText(field, theirs[field.name])}</td>
-        <td>${touched.has(field.name) ? valueText(field, values[field.name]) : '–'}</td></tr>`)}</tbody></table>` : null}
+    ${
+      differing.length
+        ? html`<table class="compare"><thead><tr><th scope="col">Setting</th>
+      <th scope="col">Before</th><th scope="col">Theirs, in force now</th><th scope="col">Yours</th>
+        </tr></thead>
+      <tbody>${differing.map(
+        (field) => html`<tr key=${field.name}><th
+        scope="row">${field.label}</th>
+        <td>${valueText(field, spec.base[field.name])}</td>
+          <td>${valueText(field, theirs[field.name])}</td>
+        <td>${touched.has(field.name) ? valueText(field, values[field.name]) : '–'}</td>
+          </tr>`,
+      )}</tbody></table>`
+        : null
+    }
     <p class="row"><button type="button" class="button" onClick=${onTheirs}>Keep theirs</button>
-      ${fresh && spec.conflict.again ? html`<button type="button" class="button" onClick=${onMine}>Apply mine on top</button>` : null}</p>
+      ${
+        fresh && spec.conflict.again
+          ? html`<button type="button" class="button"
+        onClick=${onMine}>Apply mine on top</button>`
+          : null
+      }</p>
   </div></div>`;
 }
 
@@ -131,8 +185,16 @@ function chosenAtFirst({ base, values }) {
 
 // What is asked, looked at and made; `first` is the spec that the dialog was opened with.
 function useChange(first) {
-  const begin = (spec) => ({ spec: { ...spec, base: spec.base ?? spec.values }, values: spec.values,
-    step: EDIT, errors: {}, problem: null, conflict: null, changes: [], requests: [] });
+  const begin = (spec) => ({
+    spec: { ...spec, base: spec.base ?? spec.values },
+    values: spec.values,
+    step: EDIT,
+    errors: {},
+    problem: null,
+    conflict: null,
+    changes: [],
+    requests: [],
+  });
   const [state, setState] = useState(() => begin(first));
   const [touched] = useState(() => chosenAtFirst(first));
   const alive = useRef(true);
@@ -150,7 +212,11 @@ function useChange(first) {
       return;
     }
     const name = fieldOf(error, spec.fields);
-    update({ step: EDIT, errors: name ? { [name]: error.message } : {}, problem: name ? null : error });
+    update({
+      step: EDIT,
+      errors: name ? { [name]: error.message } : {},
+      problem: name ? null : error,
+    });
   };
 
   const review = async (spec, values) => {
@@ -163,7 +229,11 @@ function useChange(first) {
     update({ step: LOOKING, errors: {}, problem: null, conflict: null });
     try {
       const results = spec.noDryRun ? [] : await run(requests, { dryRun: true });
-      update({ step: REVIEW, requests, changes: results.flatMap((result) => result.changes ?? []) });
+      update({
+        step: REVIEW,
+        requests,
+        changes: results.flatMap((result) => result.changes ?? []),
+      });
     } catch (error) {
       await fail(error, spec);
     }
@@ -173,7 +243,12 @@ function useChange(first) {
     update({ step: APPLYING, problem: null });
     try {
       const results = await run(state.requests);
-      remember(state.spec, state.values, results, results.flatMap((result) => result.changes ?? []));
+      remember(
+        state.spec,
+        state.values,
+        results,
+        results.flatMap((result) => result.changes ?? []),
+      );
       store.load();
       state.spec.after?.();
       return true;
@@ -186,15 +261,25 @@ function useChange(first) {
 
   useEffect(() => {
     if (first.ready) review(state.spec, state.values);
-    return () => { alive.current = false; };
+    return () => {
+      alive.current = false;
+    };
   }, []);
 
   return {
-    state, touched, review: () => review(state.spec, state.values), apply,
+    state,
+    touched,
+    review: () => review(state.spec, state.values),
+    apply,
     change: (name, value) => {
       touched.add(name);
-      update({ values: { ...state.values, [name]: value }, step: EDIT, errors: {}, problem: null,
-        conflict: null });
+      update({
+        values: { ...state.values, [name]: value },
+        step: EDIT,
+        errors: {},
+        problem: null,
+        conflict: null,
+      });
     },
     onTop: () => {
       const { fresh } = state.conflict;
@@ -213,7 +298,8 @@ function Preview({ state }) {
   if (step !== REVIEW && step !== APPLYING) return null;
   if (spec.noDryRun) return html`<h3>What will happen</h3><p>${spec.noDryRun}</p>`;
   if (changes.length === 0) {
-    return html`<p class="nothing"><${Icon} name="info" />${spec.nothing ?? 'Nothing would change: it is so already.'}</p>`;
+    return html`<p class="nothing"><${Icon}
+      name="info" />${spec.nothing ?? 'Nothing would change: it is so already.'}</p>`;
   }
   return html`<h3>What will happen</h3><${ChangeList} changes=${changes} />`;
 }
@@ -226,13 +312,23 @@ function Buttons({ state, onClose }) {
   let label = 'See what will happen';
   if (reviewed) label = step === APPLYING ? 'Applying…' : 'Apply';
   return html`<div class="buttons">
-    <button type="button" class="button" onClick=${onClose}>${pointless ? 'Close' : 'Cancel'}</button>
-    ${pointless ? null : html`<button type="submit" class="button primary ${spec.danger && reviewed ? 'danger' : ''}"
-      aria-disabled=${busy ? 'true' : undefined}>${label}</button>`}</div>`;
+    <button type="button" class="button" onClick=${onClose}>${
+      pointless ? 'Close' : 'Cancel'
+    }</button>
+    ${
+      pointless
+        ? null
+        : html`<button type="submit" class="button primary ${
+            spec.danger && reviewed ? 'danger' : ''
+          }"
+      aria-disabled=${busy ? 'true' : undefined}>${label}</button>`
+    }</div>`;
 }
 
-const asText = (problem) => (problem.made
-  ? `${problem.message} What came before it (${problem.made} of the steps) is done.` : problem.message);
+const asText = (problem) =>
+  problem.made
+    ? `${problem.message} What came before it (${problem.made} of the steps) is done.`
+    : problem.message;
 
 function ChangeDialog({ spec: first, onClose }) {
   const box = useRef(null);
@@ -251,34 +347,63 @@ function ChangeDialog({ spec: first, onClose }) {
     };
   }, []);
   useEffect(() => {
-    if (step === REVIEW) box.current?.querySelector(spec.danger && spec.ready ? '.buttons .button' : '.buttons .button:last-child')?.focus();
+    if (step === REVIEW)
+      box.current
+        ?.querySelector(
+          spec.danger && spec.ready ? '.buttons .button' : '.buttons .button:last-child',
+        )
+        ?.focus();
     if (state.conflict) box.current?.querySelector('.conflict .button')?.focus();
-    if (Object.keys(state.errors).length) box.current?.querySelector('[aria-invalid=true]')?.focus();
+    if (Object.keys(state.errors).length)
+      box.current?.querySelector('[aria-invalid=true]')?.focus();
   }, [step, state.errors, state.conflict]);
 
   const submit = async (event) => {
     event.preventDefault();
     if (step === EDIT) await review();
-    else if (step === REVIEW && await apply()) onClose();
+    else if (step === REVIEW && (await apply())) onClose();
   };
   return html`<dialog ref=${box} class="dialog" aria-labelledby=${title}
-    onClose=${onClose} onCancel=${(e) => { e.preventDefault(); onClose(); }}>
+    onClose=${onClose} onCancel=${(e) => {
+      e.preventDefault();
+      onClose();
+    }}>
     <form onSubmit=${submit} novalidate>
       <header><h2 id=${title}>${spec.title}</h2>
-        <button type="button" class="button quiet icon-only" aria-label="Close" onClick=${onClose}><${Icon} name="close" /></button></header>
+        <button type="button" class="button quiet icon-only" aria-label="Close" onClick=${onClose}>
+          <${Icon} name="close" /></button></header>
       <div class="dialog-body">
         ${spec.intro ? html`<p class="intro">${spec.intro}</p>` : null}
-        ${state.problem ? html`<${Alert} title="It was not done"><p>${asText(state.problem)}</p><//>` : null}
-        ${state.conflict ? html`<${Conflict} conflict=${state.conflict} spec=${spec} values=${state.values}
-          touched=${touched} onTheirs=${() => { store.load(); onClose(); }} onMine=${onTop} />` : null}
+        ${
+          state.problem
+            ? html`<${Alert} title="It was not done"><p>${asText(state.problem)}</p>
+          <//>`
+            : null
+        }
+        ${
+          state.conflict
+            ? html`<${Conflict} conflict=${state.conflict} spec=${spec}
+          values=${state.values}
+          touched=${touched} onTheirs=${() => {
+            store.load();
+            onClose();
+          }} onMine=${onTop} />`
+            : null
+        }
         <div class=${spec.fields.length > 4 ? 'fields two' : 'fields'}>
-          ${spec.fields.map((field) => html`<${Field} key=${field.name} field=${field}
+          ${spec.fields.map(
+            (field) => html`<${Field} key=${field.name} field=${field}
             value=${state.values[field.name]} error=${state.errors[field.name]}
-            onChange=${(value) => change(field.name, value)} />`)}</div>
+            onChange=${(value) => change(field.name, value)} />`,
+          )}</div>
       </div>
       <div class="preview" aria-live="polite"><${Preview} state=${state} /></div>
-      <footer>${state.conflict ? html`<div class="buttons"><button type="button" class="button" onClick=${onClose}>Close</button></div>`
-        : html`<${Buttons} state=${state} onClose=${onClose} />`}</footer>
+      <footer>${
+        state.conflict
+          ? html`<div class="buttons"><button type="button" class="button"
+        onClick=${onClose}>Close</button></div>`
+          : html`<${Buttons} state=${state} onClose=${onClose} />`
+      }</footer>
     </form></dialog>`;
 }
 
@@ -293,5 +418,7 @@ export function DialogHost() {
   }
   if (!spec) return null;
   return html`<${ChangeDialog} key=${shown} spec=${spec}
-    onClose=${() => { if (store.dialog.value === spec) store.dialog.value = null; }} />`;
+    onClose=${() => {
+      if (store.dialog.value === spec) store.dialog.value = null;
+    }} />`;
 }

@@ -70,6 +70,9 @@ export function clock(time, now = Date.now() / 1000) {
   return `${at.getFullYear()}-${two(at.getMonth() + 1)}-${two(at.getDate())} ${text}`;
 }
 
+/** Units of the API as people write them. */
+export const unitText = (unit) => ({ celsius: '°C', count: '' })[unit] ?? unit ?? '';
+
 export function plural(number, one, many = `${one}s`) {
   return `${count(number)} ${number === 1 ? one : many}`;
 }

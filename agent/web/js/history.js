@@ -16,8 +16,9 @@ const nameOf = (id) => {
   return vm?.name ? `VM ${id} (${vm.name})` : `VM ${id}`;
 };
 
-function Panel({ title, note, ...chart }) {
-  return html`<section class="card" aria-label=${title}><h2>${title}</h2>${note ? html`<p class="quiet">${note}</p>` : null}
+function Panel({ title, note, wide, ...chart }) {
+  return html`<section class=${wide ? 'card wide-chart' : 'card'} aria-label=${title}>
+    <h2>${title}</h2>${note ? html`<p class="quiet">${note}</p>` : null}
     <${Chart} label=${title} ...${chart} /></section>`;
 }
 
@@ -25,20 +26,27 @@ export function History() {
   const history = usePolled(() => get('/history?minutes=60&step=30'), POLL_MS, []);
   const times = history?.times ?? [];
   const gpus = history?.gpus ?? [];
-  const busiest = [...(history?.vms ?? [])].filter((vm) => total(vm.share) > 0)
-    .sort((a, b) => total(b.share) - total(a.share)).slice(0, VMS_SHOWN);
+  const busiest = [...(history?.vms ?? [])]
+    .filter((vm) => total(vm.share) > 0)
+    .sort((a, b) => total(b.share) - total(a.share))
+    .slice(0, VMS_SHOWN);
   const line = (values) => (gpu) => ({ name: `GPU ${gpu.gpu_id}`, values: values(gpu) });
   return html`<h1 tabindex="-1">The last hour</h1>
-    <p class="intro">One point for each 30 seconds. The agent keeps it in memory: it begins anew when the agent restarts.</p>
+    <p class="intro">One point for each 30 seconds. The agent keeps it in memory: it begins
+      anew when the agent restarts.</p>
     <div class="chart-grid">
     <${Panel} title="GPU time in use" times=${times} show=${percent} max=${1}
-      series=${gpus.map(line((gpu) => gpu.utilization.map((value) => (value === null ? null : value / 100))))} />
-    <${Panel} title="GPU memory in use" times=${times} show=${bytes} binary=${true} series=${gpus.map(line((gpu) => gpu.memory_used_bytes))} />
-    <${Panel} title="Share of GPU time by VM" times=${times} show=${percent} max=${1}
-      note=${busiest.length < (history?.vms.length ?? 0) ? `The ${busiest.length} that used most; each VM’s own page has its hour.` : ''}
-      series=${busiest.map((vm) => ({ name: nameOf(vm.vm_id), values: vm.share }))} />
+      series=${gpus.map(
+        line((gpu) => gpu.utilization.map((value) => (value === null ? null : value / 100))),
+      )} />
+    <${Panel} title="GPU memory in use" times=${times} show=${bytes} binary=${true}
+      series=${gpus.map(line((gpu) => gpu.memory_used_bytes))} />
+    <${Panel} title="GPU temperature" times=${times} show=${(value) => `${Math.round(value)} °C`}
+      series=${gpus.map(line((gpu) => gpu.temperature))} />
     <${Panel} title="Jobs in queue by pool" times=${times} show=${count}
       series=${(history?.pools ?? []).map((pool) => ({ name: `Pool ${pool.pool}`, values: pool.queue_depth }))} />
-    <${Panel} title="GPU temperature" times=${times} show=${(value) => `${Math.round(value)} °C`} series=${gpus.map(line((gpu) => gpu.temperature))} />
+    <${Panel} wide=${true} title="Share of GPU time by VM" times=${times} show=${percent} max=${1}
+      note=${busiest.length < (history?.vms.length ?? 0) ? `The ${busiest.length} that used most; each VM’s page has its own.` : ''}
+      series=${busiest.map((vm) => ({ name: nameOf(vm.vm_id), values: vm.share }))} />
     </div>`;
 }

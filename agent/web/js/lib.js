@@ -14,8 +14,10 @@ export function memo(draw) {
   return class extends Component {
     shouldComponentUpdate(next) {
       const keys = Object.keys(next);
-      return keys.length !== Object.keys(this.props).length
-        || keys.some((key) => !Object.is(next[key], this.props[key]));
+      return (
+        keys.length !== Object.keys(this.props).length ||
+        keys.some((key) => !Object.is(next[key], this.props[key]))
+      );
     }
 
     render(props) {

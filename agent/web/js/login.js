@@ -7,7 +7,8 @@ import { Alert } from './ui.js';
 import * as store from './store.js';
 
 function words(problem) {
-  if (problem.status === 401) return 'This token is not known here. Check that you copied all of it.';
+  if (problem.status === 401)
+    return 'This token is not known here. Check that you copied all of it.';
   return problem.message;
 }
 
@@ -46,14 +47,29 @@ export function Login() {
     <p class="brand"><span class="brand-mark"><${Icon} name="gpu" /></span>vGPU</p>
     <h1>Sign in</h1>
     <p class="intro">The GPUs of this host, shared by its virtual machines.</p>
-    ${expired && !problem ? html`<${Alert} title="You were signed out"><p>The token is no longer accepted. It may have been removed.</p><//>` : null}
+    ${
+      expired && !problem
+        ? html`<${Alert} title="You were signed out">
+      <p>The token is no longer accepted. It may have been removed.</p><//>`
+        : null
+    }
     <div class="field ${problem ? 'has-error' : ''}"><label for="token">Access token</label>
-      <input id="token" ref=${input} type="password" autocomplete="current-password" spellcheck=${false}
-        aria-invalid=${problem ? 'true' : undefined} aria-describedby=${problem ? 'token-error token-help' : 'token-help'} />
-      ${problem ? html`<p class="field-error" id="token-error" role="alert"><${Icon} name="error" />${words(problem)}</p>` : null}
+      <input id="token" ref=${input} type="password" autocomplete="current-password"
+        spellcheck=${false}
+        aria-invalid=${problem ? 'true' : undefined} aria-describedby=${
+          problem ? 'token-error token-help' : 'token-help'
+        } />
+      ${
+        problem
+          ? html`<p class="field-error" id="token-error" role="alert"><${Icon}
+        name="error" />${words(problem)}</p>`
+          : null
+      }
       <p class="help" id="token-help">No token yet? On the host, as root:<br />
         <code>vgpu-agent token add NAME --role operate</code></p></div>
-    <button type="submit" class="button primary wide" aria-disabled=${busy ? 'true' : undefined}>${busy ? 'Signing in…' : 'Sign in'}</button>
+    <button type="submit" class="button primary wide" aria-disabled=${
+      busy ? 'true' : undefined
+    }>${busy ? 'Signing in…' : 'Sign in'}</button>
     <p class="help">The token is kept in this tab only, and forgotten when it closes.</p>
   </form></main>`;
 }

@@ -34,23 +34,38 @@ function pageOf(route) {
 
 function Nav() {
   const { path } = pageOf(store.route.value);
-  return html`<nav class="nav" aria-label="Pages">${PAGES.map((page) => html`<a key=${page.path} href=${`#${page.path}`}
-    aria-current=${page.path === path ? 'page' : undefined}><${Icon} name=${page.icon} />${page.name}</a>`)}</nav>`;
+  return html`<nav class="nav" aria-label="Pages">${PAGES.map(
+    (page) => html`<a key=${page.path}
+    href=${`#${page.path}`}
+    aria-current=${page.path === path ? 'page' : undefined}><${Icon}
+      name=${page.icon} />${page.name}</a>`,
+  )}</nav>`;
 }
 
-const THEMES = { auto: ['auto', 'As the system', 'light'], light: ['sun', 'Light', 'dark'], dark: ['moon', 'Dark', 'auto'] };
+const THEMES = {
+  auto: ['auto', 'As the system', 'light'],
+  light: ['sun', 'Light', 'dark'],
+  dark: ['moon', 'Dark', 'auto'],
+};
 
 function ThemeSwitch() {
   const [icon, word, next] = THEMES[store.theme.value] ?? THEMES.auto;
-  return html`<button type="button" class="button quiet icon-only" onClick=${() => store.setTheme(next)}
-    aria-label=${`Colours: ${word}. Switch to ${THEMES[next][1]}`} title=${`Colours: ${word}`}><${Icon} name=${icon} /></button>`;
+  return html`<button type="button" class="button quiet icon-only"
+    onClick=${() => store.setTheme(next)}
+    aria-label=${`Colours: ${word}. Switch to ${THEMES[next][1]}`} title=${`Colours: ${word}`}>
+      <${Icon} name=${icon} /></button>`;
 }
 
 function Live() {
   const { state } = store.connection.value;
-  const words = { live: ['ok', 'Live'], connecting: ['wait', 'Connecting'], lost: ['offline', 'No connection'] };
+  const words = {
+    live: ['ok', 'Live'],
+    connecting: ['wait', 'Connecting'],
+    lost: ['offline', 'No connection'],
+  };
   const [icon, word] = words[state];
-  return html`<span class="live ${state}" role="status"><${Icon} name=${icon} /><span>${word}</span></span>`;
+  return html`<span class="live ${state}" role="status"><${Icon} name=${icon} /><span>${word}</span>
+    </span>`;
 }
 
 function Lost() {
@@ -62,24 +77,36 @@ function Lost() {
   }, []);
   if (state !== 'lost') return null;
   const wait = next === null ? 0 : Math.max(0, Math.ceil((next - Date.now()) / 1000));
-  return html`<div class="banner" role="alert"><${Icon} name="offline" /><span><strong>The connection to the agent is lost.</strong>${' '}What you see is as of ${new Date(since).toTimeString().slice(0, 8)}.</span>
+  return html`<div class="banner" role="alert"><${Icon} name="offline" /><span>
+    <strong>The connection to the agent is lost.</strong>${' '}What you see is as of
+    ${' '}${new Date(since).toTimeString().slice(0, 8)}.</span>
     <span aria-hidden="true">${wait ? `Next attempt in ${wait} s` : 'Trying…'}</span>
     <button type="button" class="button" onClick=${connectNow}>Try now</button></div>`;
 }
 
 function Top() {
   const you = store.host.value?.you;
-  return html`<header class="top"><a class="brand" href="#/" aria-label="vGPU, to the host page"><span class="brand-mark"><${Icon} name="gpu" /></span>vGPU</a>
+  return html`<header class="top"><a class="brand" href="#/" aria-label="vGPU, to the host page">
+    <span class="brand-mark"><${Icon} name="gpu" /></span>vGPU</a>
     <${Nav} /><div class="top-right"><${Live} /><${ThemeSwitch} />
-    ${you ? html`<span class="who" title="The token that you signed in with, and its role">${you.name} <small>${you.role}</small></span>` : null}
-    <button type="button" class="button quiet icon-only" aria-label="Sign out" title="Sign out" onClick=${() => store.signOut()}><${Icon} name="exit" /></button></div></header>`;
+    ${
+      you
+        ? html`<span class="who"
+      title="The token that you signed in with, and its role">${you.name} <small>${you.role}</small>
+      </span>`
+        : null
+    }
+    <button type="button" class="button quiet icon-only" aria-label="Sign out" title="Sign out"
+      onClick=${() => store.signOut()}><${Icon} name="exit" /></button></div></header>`;
 }
 
 function Content() {
   const page = pageOf(store.route.value);
   if (!store.loaded.value) {
     const problem = store.loadError.value;
-    return problem ? html`<h1 tabindex="-1">This host</h1><${Alert} title="The host’s state cannot be read"><p>${problem.message}</p>
+    return problem
+      ? html`<h1 tabindex="-1">This host</h1><${Alert}
+      title="The host’s state cannot be read"><p>${problem.message}</p>
       <p><button type="button" class="button" onClick=${store.load}>Try again</button></p><//>`
       : html`<p class="loading" role="status">Reading the state of the host…</p>`;
   }
@@ -91,10 +118,14 @@ function useArrival() {
   const route = store.route.value;
   const ready = store.loaded.value;
   useEffect(() => {
-    document.title = [pageOf(route).name, store.host.value?.hostname, 'vGPU'].filter(Boolean).join(' · ');
+    document.title = [pageOf(route).name, store.host.value?.hostname, 'vGPU']
+      .filter(Boolean)
+      .join(' · ');
     if (!ready) return;
     const pool = /^\/pool\/(.+)$/.exec(route);
-    const heading = pool ? document.getElementById(`pool-h-${pool[1]}`) : document.querySelector('main h1');
+    const heading = pool
+      ? document.getElementById(`pool-h-${pool[1]}`)
+      : document.querySelector('main h1');
     if (pool) heading?.scrollIntoView({ block: 'start' });
     else window.scrollTo(0, 0);
     heading?.focus({ preventScroll: true });
@@ -104,18 +135,27 @@ function useArrival() {
 function Panel() {
   useArrival();
   useEffect(() => {
-    const timer = setInterval(() => { if (!document.hidden) store.loadHealth().catch(() => {}); }, HEALTH_MS);
+    const timer = setInterval(() => {
+      if (!document.hidden) store.loadHealth().catch(() => {});
+    }, HEALTH_MS);
     return () => clearInterval(timer);
   }, []);
-  return html`<a class="skip" href="#main" onClick=${(e) => { e.preventDefault(); document.getElementById('main').focus(); }}>To the content</a>
-    <${Top} /><${Lost} /><main id="main" tabindex="-1"><${Content} /></main><${Toasts} /><${DialogHost} />`;
+  return html`<a class="skip" href="#main"
+    onClick=${(e) => {
+      e.preventDefault();
+      document.getElementById('main').focus();
+    }}>To the content</a>
+    <${Top} /><${Lost} /><main id="main" tabindex="-1"><${Content} /></main><${Toasts} />
+      <${DialogHost} />`;
 }
 
 function App() {
   return store.token.value ? html`<${Panel} />` : html`<${Login} />`;
 }
 
-const readRoute = () => { store.route.value = location.hash.replace(/^#/, '') || '/'; };
+const readRoute = () => {
+  store.route.value = location.hash.replace(/^#/, '') || '/';
+};
 
 effect(() => {
   const scheme = { light: 'light', dark: 'dark' }[store.theme.value];
@@ -124,7 +164,9 @@ effect(() => {
 });
 readRoute();
 window.addEventListener('hashchange', readRoute);
-whenUnauthorized((problem) => { if (store.token.value) store.signOut(problem); });
+whenUnauthorized((problem) => {
+  if (store.token.value) store.signOut(problem);
+});
 setToken(store.token.value);
 startStream();
 render(html`<${App} />`, document.getElementById('app'));

@@ -17,7 +17,10 @@ function parsePart(part) {
 
 /** The ids that text names, sorted, each once. Throws an Error whose message is for the person. */
 export function parseRanges(text) {
-  const parts = text.split(',').map((part) => part.trim()).filter((part) => part !== '');
+  const parts = text
+    .split(',')
+    .map((part) => part.trim())
+    .filter((part) => part !== '');
   if (parts.length === 0) throw new Error('Write VM numbers, for example 1-7 or 3, 5, 8-12');
   const ids = new Set();
   for (const part of parts) {

@@ -47,9 +47,18 @@ const liveVms = computed(() => byId(live.value.vms, 'vm_id'));
 const liveGpus = computed(() => byId(live.value.gpus, 'gpu_id'));
 let rowsBefore = [];
 
-const LIVE_MEMBERS = ['state', 'gpu_id', 'share', 'entitlement', 'queue_depth', 'jobs_done',
-  'jobs_failed', 'jobs_refused', 'channels', 'faults', 'quarantine_reason', 'priority', 'weight',
-  'pool'];
+const LIVE_MEMBERS = [
+  'state',
+  'gpu_id',
+  'share',
+  'entitlement',
+  'queue_depth',
+  'jobs_done',
+  'jobs_failed',
+  'jobs_refused',
+  'channels',
+  'faults',
+];
 
 function vmRow(vm) {
   const now = liveVms.value.get(vm.vm_id);
@@ -58,12 +67,11 @@ function vmRow(vm) {
     if (now && now[member] !== undefined) row[member] = now[member];
     else row[member] ??= null;
   }
-  row.quarantined = now ? now.quarantine_reason !== null : vm.quarantined;
   if (row.quarantined) row.state = 'quarantined';
   return row;
 }
 
-/** Configuration and live state of each VM in one; a row stays the same object while it is equal. */
+/** Configuration and live state of each VM in one; a row that is equal stays the same object. */
 export const vmRows = computed(() => {
   rowsBefore = reconcileList(rowsBefore, vms.value.map(vmRow), 'vm_id');
   return rowsBefore;
@@ -157,8 +165,13 @@ async function loadNow() {
   const asked = token.value;
   try {
     const [aHost, gpuList, poolList, vmList, capacities, healths] = await Promise.all([
-      get('/host'), get('/gpus'), get('/pools'), allVms(), optional('/capacity'),
-      optional('/health')]);
+      get('/host'),
+      get('/gpus'),
+      get('/pools'),
+      allVms(),
+      optional('/capacity'),
+      optional('/health'),
+    ]);
     if (token.value !== asked) return;
     batch(() => {
       host.value = aHost;
@@ -192,6 +205,25 @@ export function takeStatus(status) {
     pools: reconcileList(live.value.pools, status.pools, 'pool'),
     vms: reconcileList(live.value.vms, status.vms, 'vm_id'),
   };
+}
+
+/** Whether the live state tells of a configuration that was not read yet. */
+export function isBehind() {
+  const known = byId(vms.value, 'vm_id');
+  const list = live.value.vms;
+  return (
+    list.length !== known.size ||
+    list.some((now) => {
+      const vm = known.get(now.vm_id);
+      return (
+        !vm ||
+        vm.pool !== now.pool ||
+        vm.priority !== now.priority ||
+        vm.weight !== now.weight ||
+        vm.quarantine_reason !== now.quarantine_reason
+      );
+    })
+  );
 }
 
 export function takeEvent(event) {

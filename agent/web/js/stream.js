@@ -8,10 +8,19 @@ import * as store from './store.js';
 
 const SILENCE_MS = 40000; // the agent sends a comment each 15 s
 const HIDDEN_MS = 30000; // a page that nobody sees gives its connection back
-const SETTLE_MS = 120; // several events of one change cause one reading
+const SETTLE_MS = 60; // several events of one change cause one reading
 
-const CONFIG_KINDS = new Set(['config-changed', 'vm-quarantined', 'vm-released', 'gpu-missing',
-  'gpu-returned', 'gpu-drained', 'gpu-resumed', 'mediator-started', 'fault']);
+const CONFIG_KINDS = new Set([
+  'config-changed',
+  'vm-quarantined',
+  'vm-released',
+  'gpu-missing',
+  'gpu-returned',
+  'gpu-drained',
+  'gpu-resumed',
+  'mediator-started',
+  'fault',
+]);
 
 let lastId = null;
 let settle = null;
@@ -24,7 +33,10 @@ function loadSoon() {
 function onEvent({ type, data, id }) {
   if (id) lastId = id;
   const value = JSON.parse(data);
-  if (type === 'state') store.takeStatus(value);
+  if (type === 'state') {
+    store.takeStatus(value);
+    if (store.loaded.value && store.isBehind()) loadSoon();
+  }
   if (type === 'mediator') {
     store.mediatorUp.value = value.up;
     if (value.up) loadSoon();
@@ -46,8 +58,13 @@ function say(state, next = null) {
 async function readStream(abort) {
   const headers = authorized({ Accept: 'text/event-stream' });
   if (lastId) headers['Last-Event-ID'] = lastId;
-  const response = await fetch(url('/events'), { headers, signal: abort.signal,
-    cache: 'no-store', credentials: 'omit', redirect: 'error' });
+  const response = await fetch(url('/events'), {
+    headers,
+    signal: abort.signal,
+    cache: 'no-store',
+    credentials: 'omit',
+    redirect: 'error',
+  });
   if (!response.ok) throw await problemOf(response);
   say('live');
   store.load();
@@ -111,7 +128,10 @@ function followVisibility() {
   let timer = null;
   document.addEventListener('visibilitychange', () => {
     clearTimeout(timer);
-    if (document.hidden) timer = setTimeout(() => { seen.value = false; }, HIDDEN_MS);
+    if (document.hidden)
+      timer = setTimeout(() => {
+        seen.value = false;
+      }, HIDDEN_MS);
     else seen.value = true;
   });
 }

@@ -17,8 +17,9 @@ export function undo(entry) {
   const spec = { ...entry.undo };
   const { done } = spec;
   spec.done = (...args) => {
-    store.ownChanges.value = store.ownChanges.value
-      .map((other) => (other.id === entry.id ? { ...other, undone: true, undo: null } : other));
+    store.ownChanges.value = store.ownChanges.value.map((other) =>
+      other.id === entry.id ? { ...other, undone: true, undo: null } : other,
+    );
     return done(...args);
   };
   store.dialog.value = spec;
@@ -27,15 +28,24 @@ export function undo(entry) {
 function Toast({ entry }) {
   const timer = useRef(null);
   const hold = () => clearTimeout(timer.current);
-  const go = () => { timer.current = setTimeout(() => drop(entry), SHOWN_MS); };
+  const go = () => {
+    timer.current = setTimeout(() => drop(entry), SHOWN_MS);
+  };
   useEffect(() => {
     go();
     return hold;
   }, []);
-  return html`<div class="toast" onMouseEnter=${hold} onMouseLeave=${go} onFocusIn=${hold} onFocusOut=${go}>
+  return html`<div class="toast" onMouseEnter=${hold} onMouseLeave=${go} onFocusIn=${hold}
+    onFocusOut=${go}>
     <${Icon} name="ok" /><span class="toast-text">${entry.text}</span>
-    ${entry.undo ? html`<button type="button" class="button quiet" onClick=${() => undo(entry)}><${Icon} name="undo" />Undo</button>` : null}
-    <button type="button" class="button quiet icon-only" aria-label="Dismiss" onClick=${() => drop(entry)}><${Icon} name="close" /></button></div>`;
+    ${
+      entry.undo
+        ? html`<button type="button" class="button quiet" onClick=${() => undo(entry)}>
+      <${Icon} name="undo" />Undo</button>`
+        : null
+    }
+    <button type="button" class="button quiet icon-only" aria-label="Dismiss"
+      onClick=${() => drop(entry)}><${Icon} name="close" /></button></div>`;
 }
 
 export function Toasts() {

@@ -33,22 +33,26 @@ const GPU_STATES = {
   unhealthy: ['error', 'error', 'Unhealthy'],
   missing: ['error', 'error', 'Missing'],
   unknown: ['quiet', 'unknown', 'Health unknown'],
+  driverless: ['quiet', 'off', 'No driver'],
 };
 
 /** The worst that any source says of a GPU (row of store.gpuRows). */
 export function gpuState(gpu) {
   if (gpu.state === 'missing') return 'missing';
-  if (gpu.drained) return 'draining';
-  if (gpu.health && gpu.health.state !== 'unknown') return gpu.health.state;
-  return gpu.live?.state ?? 'unknown';
+  if (gpu.source === 'pci' || gpu.live?.state === 'no-driver') return 'driverless';
+  const told = [gpu.health?.state, gpu.live?.state].find((state) => state && state !== 'unknown');
+  return gpu.drained && ['ok', 'warning', undefined].includes(told) ? 'draining' : told ?? 'unknown';
 }
+
+/** Whether resuming it does something: ends a drain, or forgets errors that count against it. */
+export const canResume = (gpu) => gpu.drained || ['draining', 'unhealthy'].includes(gpuState(gpu));
 
 export function GpuState({ gpu }) {
   const [tone, icon, text] = GPU_STATES[gpuState(gpu)] ?? GPU_STATES.unknown;
   return html`<${Badge} tone=${tone} icon=${icon}>${text}<//>`;
 }
 
-export const needsAttention = (gpu) => !['ok', 'unknown'].includes(gpuState(gpu));
+export const needsAttention = (gpu) => !['ok', 'unknown', 'driverless'].includes(gpuState(gpu));
 
 const clamp = (value) => Math.min(1, Math.max(0, value ?? 0));
 
@@ -56,11 +60,15 @@ const clamp = (value) => Math.min(1, Math.max(0, value ?? 0));
 export function Meter({ value, mark, label, text, tone = 'accent' }) {
   const shown = text ?? percent(value);
   return html`<span class="meter-box">
-    <span class="meter ${tone}" role="meter" aria-label=${label} aria-valuemin="0" aria-valuemax="100"
+    <span class="meter ${tone}" role="meter" aria-label=${label} aria-valuemin="0"
+      aria-valuemax="100"
       aria-valuenow=${Math.round(clamp(value) * 100)} aria-valuetext=${shown}>
       <span class="fill" style=${{ width: `${clamp(value) * 100}%` }}></span>
-      ${mark === null || mark === undefined ? null
-        : html`<span class="mark" style=${{ left: `${clamp(mark) * 100}%` }}></span>`}
+      ${
+        mark === null || mark === undefined
+          ? null
+          : html`<span class="mark" style=${{ left: `${clamp(mark) * 100}%` }}></span>`
+      }
     </span><span class="meter-text">${shown}</span></span>`;
 }
 
@@ -78,19 +86,23 @@ export function ChangeButton({ spec, icon, kind = '', role = 'operate', children
   return html`<button type="button" class="button ${kind}" aria-label=${label}
     aria-disabled=${allowed ? undefined : 'true'}
     title=${allowed ? undefined : `Needs a token of role ${role}`}
-    onClick=${() => { if (allowed) open(spec); }}>
+    onClick=${() => {
+      if (allowed) open(spec);
+    }}>
     ${icon ? html`<${Icon} name=${icon} />` : null}${children}</button>`;
 }
 
 export function Empty({ icon, title, children }) {
-  return html`<div class="empty"><${Icon} name=${icon} /><p class="empty-title">${title}</p>${children}</div>`;
+  return html`<div class="empty"><${Icon} name=${icon} /><p
+    class="empty-title">${title}</p>${children}</div>`;
 }
 
 /** role alert: it is read out as soon as it is there. */
 export function Alert({ tone = 'error', title, children }) {
   const icon = { error: 'error', warn: 'warning', info: 'info' }[tone];
   return html`<div class="alert ${tone}" role=${tone === 'error' ? 'alert' : undefined}>
-    <${Icon} name=${icon} /><div>${title ? html`<strong>${title}</strong>` : null}${children}</div></div>`;
+    <${Icon} name=${icon} /><div>${title ? html`<strong>${title}</strong>` : null}${children}</div>
+      </div>`;
 }
 
 export const vmLink = (id) => `#/vm/${id}`;

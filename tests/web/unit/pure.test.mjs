@@ -55,20 +55,34 @@ test('what is equal stays the same object', () => {
   assert.equal(after.a, before.a);
   assert.notEqual(after, before);
   assert.equal(reconcile(before, structuredClone(before)), before);
-  assert.deepEqual(reconcile({ a: 1, b: undefined }, { a: 1, c: undefined }), { a: 1, c: undefined });
+  assert.deepEqual(reconcile({ a: 1, b: undefined }, { a: 1, c: undefined }), {
+    a: 1,
+    c: undefined,
+  });
   assert.deepEqual(reconcile([1], { 0: 1 }), { 0: 1 });
 });
 
 test('a list is compared by identity, not by place', () => {
-  const before = [{ id: 1, x: 1 }, { id: 2, x: 2 }];
-  const after = reconcileList(before, [{ id: 2, x: 2 }, { id: 1, x: 9 }], 'id');
+  const before = [
+    { id: 1, x: 1 },
+    { id: 2, x: 2 },
+  ];
+  const after = reconcileList(
+    before,
+    [
+      { id: 2, x: 2 },
+      { id: 1, x: 9 },
+    ],
+    'id',
+  );
   assert.equal(after[0], before[1]);
   assert.deepEqual(after[1], { id: 1, x: 9 });
   assert.equal(reconcileList(before, structuredClone(before), 'id'), before);
 });
 
 test('events are whole however the text is cut', () => {
-  const text = ': hello\r\nevent: state\r\ndata: {"a":\r\ndata: 1}\r\n\r\nid: 7\ndata:x\n\ndata\n\n';
+  const text =
+    ': hello\r\nevent: state\r\ndata: {"a":\r\ndata: 1}\r\n\r\nid: 7\ndata:x\n\ndata\n\n';
   const want = [
     { type: 'state', data: '{"a":\n1}', id: undefined },
     { type: 'message', data: 'x', id: '7' },
@@ -109,31 +123,57 @@ test('a setting goes from the API to the input and back', () => {
 });
 
 test('a change is told in words', () => {
-  const change = { object: 'vm', key: '3', from: { priority: 'low', revision: 1, name: '<b>x</b>' },
-    to: { priority: 'high', revision: 2, name: '<b>x</b>' } };
-  assert.deepEqual(describeChange(change), { subject: 'VM 3 (<b>x</b>)', verb: 'changes',
-    lines: [{ label: 'Priority', from: 'Low', to: 'High' }] });
-  assert.equal(describeChange({ object: 'pool', key: 'A', from: { pool: 'A' }, to: null }).verb,
-    'is removed');
-  assert.equal(describeChange({ object: 'pool-gpu', key: 'A/0', from: null,
-    to: { pool: 'A', gpu_id: 0 } }).verb, 'joins pool A');
+  const change = {
+    object: 'vm',
+    key: '3',
+    from: { priority: 'low', revision: 1, name: '<b>x</b>' },
+    to: { priority: 'high', revision: 2, name: '<b>x</b>' },
+  };
+  assert.deepEqual(describeChange(change), {
+    subject: 'VM 3 (<b>x</b>)',
+    verb: 'changes',
+    lines: [{ label: 'Priority', from: 'Low', to: 'High' }],
+  });
+  assert.equal(
+    describeChange({ object: 'pool', key: 'A', from: { pool: 'A' }, to: null }).verb,
+    'is removed',
+  );
+  assert.equal(
+    describeChange({ object: 'pool-gpu', key: 'A/0', from: null, to: { pool: 'A', gpu_id: 0 } })
+      .verb,
+    'joins pool A',
+  );
 });
 
 test('like changes of several VMs are one entry', () => {
-  const changes = [1, 2, 3].map((id) => ({ object: 'vm', key: String(id), from: { pool: 'A' },
-    to: { pool: id === 3 ? 'C' : 'B' } }));
+  const changes = [1, 2, 3].map((id) => ({
+    object: 'vm',
+    key: String(id),
+    from: { pool: 'A' },
+    to: { pool: id === 3 ? 'C' : 'B' },
+  }));
   const groups = describeChanges(changes);
-  assert.deepEqual(groups.map((group) => group.subjects), [['VM 1', 'VM 2'], ['VM 3']]);
+  assert.deepEqual(
+    groups.map((group) => group.subjects),
+    [['VM 1', 'VM 2'], ['VM 3']],
+  );
 });
 
 test('bookkeeping alone is no change', () => {
-  assert.deepEqual(describeChanges([{ object: 'gpu', key: 'G', from: { revision: 1 },
-    to: { revision: 2 } }]), []);
+  assert.deepEqual(
+    describeChanges([{ object: 'gpu', key: 'G', from: { revision: 1 }, to: { revision: 2 } }]),
+    [],
+  );
 });
 
 test('a row of the audit log is told in words', () => {
-  const row = { command: 'quarantine', object: 'vm', key: '5', before: '{"quarantined":false}',
-    after: '{"quarantined":true}' };
+  const row = {
+    command: 'quarantine',
+    object: 'vm',
+    key: '5',
+    before: '{"quarantined":false}',
+    after: '{"quarantined":true}',
+  };
   const item = describeAudit(row);
   assert.equal(item.subject, 'VM 5');
   assert.equal(item.verb, 'quarantined');
