@@ -105,8 +105,8 @@ void reply_problem(struct reply *reply, unsigned status, const char *code, const
     va_end(args);
     put_json(reply, status, PROBLEM_TYPE,
              json_pack("{s:s, s:s, s:i, s:o, s:s}", "type", "about:blank", "title",
-                       title_of(status), "status", (int)status, "detail", readable(detail),
-                       "code", code));
+                       title_of(status), "status", (int)status, "detail", readable(detail), "code",
+                       code));
     if (status == 503)
         reply->retry_after_s = RETRY_S;
 }
