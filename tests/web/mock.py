@@ -493,7 +493,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
             return {'vms': rest[:limit], 'next': rest[limit - 1]['vm_id'] if more else None}
         if path == '/capacity':
             return {'pools': [{'pool': n, 'vms': len(model.pool(n)['vms']),
-                               'admits': bool(p['gpus']), 'reason': None if p['gpus'] else 'it has no GPU'}
+                               'admits': bool(p['gpus']),
+                               'reason': None if p['gpus'] else 'it has no GPU'}
                               for n, p in model.pools.items()]}
         if path == '/status':
             return model.status()

@@ -477,7 +477,8 @@ def test_panel_fits_a_phone():
             BROWSER.driver.save_screenshot(os.path.join(chromium.SHOTS, '21-phone-dialog.png'))
             BROWSER.click('Cancel', 'dialog')
             BROWSER.dialog_gone()
-            small = BROWSER.js('''return [...document.querySelectorAll('.button, nav a, main select')]
+            small = BROWSER.js('''const all = '.button, nav a, main select';
+                return [...document.querySelectorAll(all)]
                 .filter((e) => e.offsetParent && e.getBoundingClientRect().height < 40)
                 .map((e) => e.outerHTML.slice(0, 90))''')
             assert not small, small

@@ -164,6 +164,12 @@ function Conflict({ conflict, spec, values, touched, onTheirs, onMine }) {
   </div></div>`;
 }
 
+const SHOW_MS = 1500; // the dialog closes when the page shows the change, or then
+const pause = (ms) =>
+  new Promise((resolve) => {
+    setTimeout(resolve, ms);
+  });
+
 let changeNumber = 0;
 
 function remember(spec, values, results, changes) {
@@ -260,7 +266,7 @@ function useChange(first) {
         results,
         results.flatMap((result) => result.changes ?? []),
       );
-      store.load();
+      await Promise.race([store.load(), pause(SHOW_MS)]);
       state.spec.after?.();
       return true;
     } catch (error) {

@@ -84,7 +84,10 @@ test('the undo of an assignment takes out what was added and moves back what was
 });
 
 test('a removed VM comes back with its settings and nothing else', () => {
-  const [request] = actions.removeVm({ ...VM, faults: 3, state: 'idle' }).undo().requests();
+  const [request] = actions
+    .removeVm({ ...VM, faults: 3, state: 'idle' })
+    .undo()
+    .requests();
   assert.equal(request.method, 'PUT');
   assert.equal(request.ifNoneMatch, '*');
   assert.equal(request.body.memory_bytes, 2 ** 30);
