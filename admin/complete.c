@@ -9,6 +9,7 @@
 #include "admin/commands.h"
 #include "admin/parse.h"
 #include "admin/top_cell.h"
+#include "store/threshold.h"
 
 #define LIVE_TIMEOUT_S 2 /* who presses Tab waits */
 
@@ -249,6 +250,12 @@ static void offer_columns(const struct offer *to, const char *before)
         offer(to, before, column->title, column->help);
 }
 
+static void offer_thresholds(const struct offer *to, const char *before)
+{
+    for (size_t i = 0; i < THRESHOLD_N; i++)
+        offer(to, before, thresholds[i].name, thresholds[i].title);
+}
+
 /* Values of options that have few, whatever command has them. */
 static const struct {
     const char *key;
@@ -269,18 +276,12 @@ static bool offer_few(const struct offer *to, const char *before, const char *ke
     return false;
 }
 
-/* What names something new has nothing to go on from. */
-static bool names_new(const struct command *command)
-{
-    return strcmp(command->name, "create-pool") == 0 || strcmp(command->name, "register-vm") == 0;
-}
-
 static int offer_value(const struct offer *to, const char *before, const struct context *context)
 {
     static const char *const any[] = {"vm_id", "name", NULL};
     const struct command_option *option = context->option;
     const char *key = option->key;
-    bool is_new = names_new(context->command);
+    bool makes_pool = strcmp(context->command->name, "create-pool") == 0;
 
     if (strcmp(option->metavar, "FILE") == 0 || strcmp(option->metavar, "PATH") == 0)
         return COMPLETE_FILES;
@@ -292,11 +293,13 @@ static int offer_value(const struct offer *to, const char *before, const struct 
         offer_columns(to, before);
     else if (strcmp(key, "gpu_id") == 0)
         offer_gpus(to, before, context);
-    else if (strcmp(key, "pool") == 0 && strcmp(context->command->name, "create-pool") != 0)
+    else if (strcmp(key, "pool") == 0 && !makes_pool) /* a new name has nothing to go on from */
         offer_pools(to, before, context);
     else if (strcmp(key, "vm") == 0)
         offer_vms(to, before, context, any);
-    else if (!is_new &&
+    else if (strcmp(context->command->name, "set-threshold") == 0 && strcmp(key, "name") == 0)
+        offer_thresholds(to, before);
+    else if (context->command->names_vm &&
              (strcmp(key, "vm_id") == 0 || strcmp(key, "uuid") == 0 || strcmp(key, "name") == 0))
         offer_vms(to, before, context, (const char *const[]){key, NULL});
     return EXIT_SUCCESS;

@@ -10,7 +10,7 @@
 #include "admin/table.h"
 
 static const struct table_column columns[] = {
-    {"GPU", .right = true},     {"MODEL", .shrink = true}, {"STATE"},
+    {"GPU", .right = true},     {"MODEL", .shrink = true}, {"STATE", .state = true},
     {"C", .right = true},       {"MEM C", .right = true},  {"UTIL%", .right = true},
     {"POWER W", .right = true}, {"SM MHZ", .right = true}, {"ECC +/-", .right = true},
     {"ROWS", .right = true},    {"XID", .right = true},    {"RESETS", .right = true},
@@ -90,13 +90,11 @@ static int run(const struct invocation *invocation, struct vgpu_err *err)
 {
     _cleanup_json_ json_t *result = NULL;
     struct client client;
-    int rc = client_open(&client, invocation, err);
+    int rc = client_open_mediator(&client, invocation, err);
 
     if (rc < 0)
         return rc;
-    rc = client_is_offline(&client)
-             ? vgpu_err_set(err, ENOTCONN, "no mediator runs, and nobody else knows this")
-             : client_call(&client, "health", invocation->args, &result, err);
+    rc = client_call(&client, "health", invocation->args, &result, err);
     client_close(&client);
     if (rc < 0)
         return rc;

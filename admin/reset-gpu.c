@@ -34,7 +34,7 @@ static int confirm(const struct invocation *invocation, struct vgpu_err *err)
     const char *yes = json_string_value(json_object_get(invocation->local, "yes"));
     char answer[16] = "";
 
-    if (yes && strcmp(yes, "yes") == 0)
+    if (invocation->dry_run || (yes && strcmp(yes, "yes") == 0))
         return 0;
     if (!isatty(STDIN_FILENO))
         return vgpu_err_set(err, EINVAL, "to reset a GPU without being asked, say --yes");
@@ -52,18 +52,17 @@ static int run(const struct invocation *invocation, struct vgpu_err *err)
     struct client client;
     int rc = confirm(invocation, err);
 
-    if (rc < 0 || (rc = client_open(&client, invocation, err)) < 0)
+    if (rc < 0 || (rc = client_open_mediator(&client, invocation, err)) < 0)
         return rc;
-    rc = client_is_offline(&client)
-             ? vgpu_err_set(err, ENOTCONN, "no mediator runs, which resets GPUs")
-             : client_call(&client, "reset-gpu", invocation->args, &result, err);
+    rc = client_change(&client, invocation, "reset-gpu", invocation->args, &result, err);
     client_close(&client);
     if (rc < 0)
         return rc;
     if (invocation->json)
         client_print_json(result);
     else
-        printf("GPU %s was reset\n", show_member(result, "gpu_id", id));
+        printf("GPU %s %s reset\n", show_member(result, "gpu_id", id),
+               invocation->dry_run ? "is used by nobody, and would be" : "was");
     return 0;
 }
 
@@ -71,6 +70,7 @@ const struct command command_reset_gpu = {
     .name = "reset-gpu",
     .summary = "reset a GPU that nobody uses",
     .positional = {"gpu_id"},
+    .effect = COMMAND_CHANGES,
     .options = options,
     .run = run,
 };

@@ -91,6 +91,7 @@ class Shell(Terminals):
         self.completes("set-policy green w", "set-policy green wfq ")
         self.completes("events --kind vm-q", "events --kind vm-quarantined ")
         self.completes("--color n", "--color never ")
+        self.completes("set-threshold temperature-h", "set-threshold temperature-hot ")
 
     def test_completion_names_of_the_mediator(self):
         self.completes("remove-pool gr", "remove-pool green ")

@@ -215,6 +215,7 @@ class Json(unittest.TestCase):
         self.configure()
         gpu = self.run_json("drain-gpu", "0", "--reason=new fans")["gpu"]
         self.assertEqual((gpu["drained"], gpu["drain_reason"]), (True, "new fans"))
+        self.assertTrue(self.run_json("resume-gpu", "0", "--dry-run")["dry_run"])
         self.assertFalse(self.run_json("resume-gpu", "0")["gpu"]["drained"])
         rule = self.run_json("set-threshold", "temperature-hot", "80.5", "drain")["threshold"]
         self.assertEqual((rule["value"], rule["action"], rule["is_default"]), (80.5, "drain", False))
@@ -234,8 +235,11 @@ class Json(unittest.TestCase):
             os.unlink(os.path.join(self.directory.name, "admin.sock"))
 
     def test_reset_of_a_mediator_is_passed_on(self):
-        self.assertEqual(self.answer_of_a_mediator({"gpu_id": 3}, "reset-gpu", "3", "--yes"),
-                         {"gpu_id": 3})
+        for result, flag in (({"gpu_id": 3, "changed": True, "changes": []}, "--yes"),
+                             ({"gpu_id": 3, "changed": True, "changes": [], "dry_run": True},
+                              "--dry-run")):
+            self.assertEqual(self.answer_of_a_mediator(result, "reset-gpu", "3", flag), result)
+            os.unlink(os.path.join(self.directory.name, "admin.sock"))
 
     def test_what_only_a_mediator_knows_or_does_fails_without_one(self):
         for arguments in (("health",), ("reset-gpu", "0", "--yes"), ("reset-gpu", "0")):
@@ -329,8 +333,8 @@ class Json(unittest.TestCase):
         output = subprocess.run([PROGRAM, "--help"], capture_output=True, check=True, text=True)
         listed = output.stdout.split("commands:\n")[1].split("\n\n")[0]
         commands = {line.split()[0] for line in listed.splitlines()}
-        schemas = {name[:-5] for name in os.listdir(SCHEMAS)} - {"affected-pool", "change", "event", "gpu", "pool",
-                                                              "threshold", "vm"}
+        parts = {"affected-pool", "change", "event", "gpu", "pool", "threshold", "vm"}
+        schemas = {name[:-5] for name in os.listdir(SCHEMAS)} - parts
         commands.remove("completion")  # prints a script, whatever it is asked for
         self.assertEqual(commands, schemas)
 

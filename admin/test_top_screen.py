@@ -178,6 +178,26 @@ class Top(unittest.TestCase, Terminals):
         self.keys("2")
         self.expect("WAIT50", "800ns", "1.5ms", "25ms", "7.0us", "8.0us", "9.0us")
 
+    def test_top_with_a_thousand_vms(self):
+        self.mediator.status = status([vm(i, f"vm{i}", "idle", 0.0, i) for i in range(1, 1001)])
+        self.start("--sort=queue")
+        self.expect("1000 vm1000", "VMs 1-16/1000")
+        begun = self.cpu_of_top()
+        asked = len(self.mediator.requests)
+        wait_for(lambda: len(self.mediator.requests) >= asked + 10, lambda: "ten looks")
+        looks = len(self.mediator.requests) - asked
+        self.assertLess((self.cpu_of_top() - begun) / looks, 0.5, "seconds of CPU a look")
+        self.keys("End")
+        self.expect("   1 vm1 ")
+
+    def cpu_of_top(self):
+        shell = int(self.tmux("display-message", "-p", "#{pane_pid}"))
+        with open(f"/proc/{shell}/task/{shell}/children", encoding="ascii") as file:
+            top = file.read().split()[0]
+        with open(f"/proc/{top}/stat", encoding="ascii") as file:
+            fields = file.read().rsplit(")", 1)[1].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
     def test_top_shows_health(self):
         self.mediator.more = {"health": {"gpus": [{"gpu_id": 0, "state": "draining"}]}}
         self.start()

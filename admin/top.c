@@ -100,7 +100,7 @@ static int refresh_screen(struct top_view *view, struct top_feed *feed, json_t *
     json_t *latest = top_feed_take(feed, note);
     int rc;
 
-    if (!view->paused || !*model) {
+    if (latest && (!view->paused || !*model)) {
         json_decref(*model);
         *model = latest;
     } else

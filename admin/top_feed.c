@@ -127,17 +127,22 @@ static void say_offline(struct top_feed *feed, char note[TOP_NOTE_BYTES])
              feed->invocation->socket_path, since);
 }
 
-/* Gives model, unless it is NULL, and note to the other thread. */
+/*
+ * Gives model, unless it is NULL, and note to the other thread. What is kept for the next model is
+ * a copy: not every jansson counts references so that two threads may.
+ */
 static void publish(struct top_feed *feed, json_t *model, const char *note)
 {
     const uint64_t one = 1;
 
+    if (model) {
+        json_decref(feed->earlier);
+        feed->earlier = json_deep_copy(model);
+    }
     pthread_mutex_lock(&feed->mutex);
     if (model) {
         json_decref(feed->model);
         feed->model = model;
-        json_decref(feed->earlier);
-        feed->earlier = json_incref(model);
         feed->answered_s = seconds_of(CLOCK_MONOTONIC);
     }
     snprintf(feed->note, sizeof(feed->note), "%s", note);
@@ -225,7 +230,7 @@ json_t *top_feed_take(struct top_feed *feed, char note[TOP_NOTE_BYTES])
     if (read(feed->event, &news, sizeof(news)) < 0 && errno != EAGAIN)
         return NULL;
     pthread_mutex_lock(&feed->mutex);
-    model = json_incref(feed->model);
+    model = vgpu_steal_ptr(&feed->model);
     snprintf(note, TOP_NOTE_BYTES, "%s", feed->note);
     late = seconds_of(CLOCK_MONOTONIC) - feed->answered_s;
     if (!note[0] && late > 3 * feed->interval_s + PATIENCE_S)

@@ -43,7 +43,10 @@ int top_feed_look(struct top_feed *feed, struct vgpu_err *err);
 int top_feed_start(struct top_feed *feed, struct vgpu_err *err);
 void top_feed_set_interval(struct top_feed *feed, double interval_s);
 
-/* The latest model, the caller's to release, and what is wrong, or "". */
+/*
+ * The latest model, the caller's to release, or NULL where there is no other than the one before;
+ * and what is wrong, or "".
+ */
 json_t *top_feed_take(struct top_feed *feed, char note[TOP_NOTE_BYTES]);
 
 #endif

@@ -122,6 +122,17 @@ static void add_headers(struct MHD_Response *response, const struct reply *reply
                                 "Bearer realm=\"vgpu-agent\"");
 }
 
+/* Of each request, with --verbose; the query is left out. */
+static void log_request(const struct exchange *exchange, unsigned status)
+{
+    char quoted[256], path[128];
+
+    snprintf(path, sizeof(path), "%.*s", (int)strcspn(exchange->target, "?"), exchange->target);
+    vgpu_log(VGPU_LOG_DEBUG, "request", "status=%u token=%s peer=%s path=%s", status,
+             exchange->call.who.name[0] ? exchange->call.who.name : "-", exchange->connection->peer,
+             vgpu_log_quote(quoted, sizeof(quoted), path));
+}
+
 static enum MHD_Result queue(struct exchange *exchange, unsigned status,
                              struct MHD_Response *response, enum connection_phase phase)
 {
@@ -129,6 +140,7 @@ static enum MHD_Result queue(struct exchange *exchange, unsigned status,
 
     if (!response)
         return MHD_NO;
+    log_request(exchange, status);
     connections_enter(&exchange->http->connections, exchange->connection, phase, vgpu_clock_ns());
     done = MHD_queue_response(exchange->mhd, status, response);
     MHD_destroy_response(response);

@@ -21,7 +21,7 @@ struct http {
     struct MHD_Daemon *daemon;
 };
 
-/* Takes the listener. pem: certificate and key of TLS, or NULL for a listener without. */
+/* Takes the listener. certificate, key: PEM texts, or NULL for a listener without TLS. */
 int http_start(struct http *http, struct agent *agent, const struct listener *listener,
                const char *certificate, const char *key, struct vgpu_err *err);
 /* After work_stop() and live_stop(): nothing may be suspended any more. */

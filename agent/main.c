@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -134,6 +135,17 @@ static void stop(struct agent *agent, struct servers *servers)
     auth_release(&agent->auth);
 }
 
+/* Each connection takes a descriptor. */
+static void raise_file_limit(void)
+{
+    struct rlimit files;
+
+    if (getrlimit(RLIMIT_NOFILE, &files) == 0) {
+        files.rlim_cur = files.rlim_max;
+        setrlimit(RLIMIT_NOFILE, &files);
+    }
+}
+
 static void block_signals(sigset_t *set)
 {
     sigemptyset(set);
@@ -165,6 +177,7 @@ static int run(const struct settings *settings)
         return EXIT_FAILURE;
     }
     block_signals(&signals);
+    raise_file_limit();
     json_object_seed(0); /* before there are threads */
     agent->settings = settings;
     agent->started_ns = vgpu_clock_ns();

@@ -40,7 +40,7 @@ static const struct failure {
     {"unknown-command", 501}, {"not-understood", 502}, {"too-large", 413}, {"unavailable", 503},
 };
 
-const char *reply_title(unsigned status)
+static const char *title_of(unsigned status)
 {
     for (size_t i = 0; i < VGPU_ARRAY_SIZE(titles); i++)
         if (titles[i].status == status)
@@ -105,8 +105,8 @@ void reply_problem(struct reply *reply, unsigned status, const char *code, const
     va_end(args);
     put_json(reply, status, PROBLEM_TYPE,
              json_pack("{s:s, s:s, s:i, s:o, s:s}", "type", "about:blank", "title",
-                       reply_title(status), "status", (int)status, "detail", readable(detail),
-                       "code", code));
+                       title_of(status), "status", (int)status, "detail", readable(detail), "code",
+                       code));
     if (status == 503)
         reply->retry_after_s = RETRY_S;
 }

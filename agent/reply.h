@@ -39,6 +39,4 @@ void reply_failure(struct reply *reply, const char *code, const char *text);
 
 void reply_set_revision(struct reply *reply, const json_t *object);
 
-const char *reply_title(unsigned status);
-
 #endif

@@ -10,6 +10,7 @@
 #include <cmocka.h>
 
 #include "agent/check.h"
+#include "agent/openapi_document.h"
 #include "agent/route.h"
 #include "common/cleanup.h"
 
@@ -234,6 +235,55 @@ static void test_route_each_change_needs_a_role_above_read(void **state)
     assert_true(i > 30);
 }
 
+/* "/api/v1/gpus/{gpu_id}" as "api/v1/gpus/ *", without the space. */
+static void pattern_of(const char *template, char *pattern)
+{
+    for (template ++; *template; template ++) {
+        if (*template == '{') {
+            *pattern++ = '*';
+            template = strchr(template, '}');
+        } else {
+            *pattern++ = *template;
+        }
+    }
+    *pattern = '\0';
+}
+
+static const struct route *route_of(const char *method, const char *template)
+{
+    static const char *const names[] = {"get", "post", "put", "patch", "delete"};
+    const struct route *at;
+    char pattern[128];
+
+    pattern_of(template, pattern);
+    for (size_t i = 0; (at = route_at(i)); i++)
+        if (strcmp(at->pattern, pattern) == 0 && strcmp(names[at->method], method) == 0)
+            return at;
+    return NULL;
+}
+
+static void test_route_table_and_document_are_the_same(void **state)
+{
+    json_t *document = json_loads((const char *)openapi_document, 0, NULL), *methods, *operation;
+    const char *template, *method;
+    size_t n = 0;
+
+    json_object_foreach (json_object_get(document, "paths"), template, methods)
+        json_object_foreach (methods, method, operation) {
+            const struct route *found = route_of(method, template);
+
+            if (!found)
+                fail_msg("%s %s is in the document only", method, template);
+            assert_string_equal(json_string_value(json_object_get(operation, "x-role")),
+                                role_name(found->role));
+            assert_int_equal(json_object_get(operation, "requestBody") != NULL,
+                             found->body != ROUTE_NO_BODY);
+            n++;
+        }
+    assert_null(route_at(n));
+    json_decref(document);
+}
+
 static void test_headers_that_come_twice_are_noticed(void **state)
 {
     struct headers headers = {.host = NULL};
@@ -259,6 +309,7 @@ int main(void)
         cmocka_unit_test(test_request_bodies_are_json),
         cmocka_unit_test(test_route_finds_by_method_and_path),
         cmocka_unit_test(test_route_each_change_needs_a_role_above_read),
+        cmocka_unit_test(test_route_table_and_document_are_the_same),
         cmocka_unit_test(test_headers_that_come_twice_are_noticed),
     };
 

@@ -413,6 +413,17 @@ static void show_metrics(struct admin_client *client, const json_t *args)
                         METRICS_LIMIT_MAX) "), both whole numbers");
 }
 
+/* No configuration has changed. */
+static void reply_reset(struct admin_client *client, bool dry_run)
+{
+    json_t *result = json_pack("{s:I, s:b, s:[]}", "gpu_id", (json_int_t)client->reset_gpu,
+                               "changed", 1, "changes");
+
+    if (dry_run)
+        json_object_set_new(result, "dry_run", json_true());
+    reply(client, json_pack("{s:b, s:o}", "ok", 1, "result", result));
+}
+
 static void was_reset(void *context, const struct vgpu_err *err)
 {
     struct admin_client *client = context;
@@ -420,14 +431,15 @@ static void was_reset(void *context, const struct vgpu_err *err)
     if (err)
         reply_error(client, err->code, err->text);
     else
-        reply(client, json_pack("{s:b, s:{s:I}}", "ok", 1, "result", "gpu_id",
-                                (json_int_t)client->reset_gpu));
+        reply_reset(client, false);
 }
 
-static void reset_gpu(struct admin_client *client, const json_t *args)
+static void reset_gpu(struct admin_client *client, const json_t *args, bool dry_run)
 {
+    struct mediator *mediator = client->admin->mediator;
     json_int_t gpu_id = -1;
     struct vgpu_err err;
+    int rc;
 
     if (json_object_size(args) != 1 || !json_object_get(args, "gpu_id") ||
         !take_count(args, "gpu_id", 0, MEDIATOR_GPUS_MAX - 1, &gpu_id) || gpu_id < 0) {
@@ -435,8 +447,12 @@ static void reset_gpu(struct admin_client *client, const json_t *args)
         return;
     }
     client->reset_gpu = (uint32_t)gpu_id;
-    if (reset_start(client->admin->mediator, (uint32_t)gpu_id, was_reset, client, &err) < 0)
+    rc = dry_run ? reset_check(mediator, client->reset_gpu, &err)
+                 : reset_start(mediator, client->reset_gpu, was_reset, client, &err);
+    if (rc < 0)
         reply_error(client, err.code, err.text);
+    else if (dry_run)
+        reply_reset(client, true);
     else
         vgpu_log(VGPU_LOG_INFO, "gpu-reset-asked", "gpu=%d who=\"%s\"", (int)gpu_id, client->who);
 }
@@ -457,6 +473,7 @@ static void execute(struct admin_client *client, json_t *request)
     const json_t *args = json_object_get(request, "args");
     bool own = command && (strcmp(command, "status") == 0 || strcmp(command, "scan-gpus") == 0 ||
                            strcmp(command, "health") == 0 || strcmp(command, "reload-config") == 0);
+    bool unrevised = own || (command && strcmp(command, "reset-gpu") == 0);
     char text[160];
 
     if (!command) {
@@ -464,7 +481,7 @@ static void execute(struct admin_client *client, json_t *request)
     } else if (own && args && json_object_size(args) > 0) {
         snprintf(text, sizeof(text), "%s takes no arguments", command);
         reply_error(client, EINVAL, text);
-    } else if (own && json_object_get(request, "if_revision")) {
+    } else if (unrevised && json_object_get(request, "if_revision")) {
         snprintf(text, sizeof(text), "%s takes no if_revision", command);
         reply_error(client, EINVAL, text);
     } else if (strcmp(command, "status") == 0) {
@@ -472,7 +489,7 @@ static void execute(struct admin_client *client, json_t *request)
     } else if (strcmp(command, "health") == 0) {
         show_health(client);
     } else if (strcmp(command, "reset-gpu") == 0) {
-        reset_gpu(client, args);
+        reset_gpu(client, args, json_is_true(json_object_get(request, "dry_run")));
     } else if (strcmp(command, "reload-config") == 0) {
         reload_config(client);
     } else if (strcmp(command, "events") == 0) {

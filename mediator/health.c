@@ -268,8 +268,10 @@ bool health_configure(struct health *health, const struct health_intent *intent,
 
 bool health_fall_silent(struct health *health, const char *why, int64_t now_s)
 {
+    if (why || !health->silent) /* a reason that was given stays */
+        snprintf(health->silence, sizeof(health->silence), "%s",
+                 why ? why : "NVML does not answer");
     health->silent = true;
-    snprintf(health->silence, sizeof(health->silence), "%s", why ? why : "NVML does not answer");
     return settle(health, now_s);
 }
 

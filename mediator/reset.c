@@ -181,11 +181,9 @@ static bool users(const struct mediator *mediator, uint32_t gpu_id, char *text, 
     return used > 0;
 }
 
-int reset_start(struct mediator *mediator, uint32_t gpu_id, reset_done_fn *done, void *context,
-                struct vgpu_err *err)
+int reset_check(const struct mediator *mediator, uint32_t gpu_id, struct vgpu_err *err)
 {
     char who[160];
-    struct reset *reset;
 
     if (gpu_id >= MEDIATOR_GPUS_MAX || !config_gpu(mediator->config, gpu_id))
         return vgpu_err_set(err, ENOENT, "GPU %" PRIu32 " does not exist", gpu_id);
@@ -198,6 +196,17 @@ int reset_start(struct mediator *mediator, uint32_t gpu_id, reset_done_fn *done,
                             "GPU %" PRIu32 " is in use by %s; drain it with vgpu-admin drain-gpu, "
                             "and end their programs",
                             gpu_id, who);
+    return 0;
+}
+
+int reset_start(struct mediator *mediator, uint32_t gpu_id, reset_done_fn *done, void *context,
+                struct vgpu_err *err)
+{
+    int rc = reset_check(mediator, gpu_id, err);
+    struct reset *reset;
+
+    if (rc < 0)
+        return rc;
     reset = calloc(1, sizeof(*reset));
     if (!reset)
         return vgpu_err_set(err, ENOMEM, "out of memory");

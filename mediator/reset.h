@@ -18,9 +18,10 @@ struct vgpu_launch_reset_done;
 /* err: NULL if the GPU was reset. */
 typedef void reset_done_fn(void *context, const struct vgpu_err *err);
 
+/* 0, or why it would not be reset now: -ENOENT, -EBUSY with who uses it, -EAGAIN without NVML. */
+int reset_check(const struct mediator *mediator, uint32_t gpu_id, struct vgpu_err *err);
 /*
- * Tells done of the outcome later, never from within this call; or -errno: -ENOENT, -EBUSY with who
- * uses it, -EAGAIN without an NVML helper.
+ * Tells done of the outcome later, never from within this call; or -errno, as reset_check().
  */
 int reset_start(struct mediator *mediator, uint32_t gpu_id, reset_done_fn *done, void *context,
                 struct vgpu_err *err);

@@ -361,6 +361,7 @@ static void test_health_silence_ends_no_other_state(void **state)
 
     assert_int_equal(at(p, 95), HEALTH_STOPPED);
     assert_false(health_fall_silent(&p->health, "no NVML", ++p->now_s));
+    assert_false(health_fall_silent(&p->health, NULL, ++p->now_s));
     assert_int_equal(p->health.state, HEALTH_STOPPED);
     assert_true(says(p, "no NVML"));
     p->sample.lost = true;

@@ -37,6 +37,13 @@ class Refused(Exception):
         self.status, self.code, self.detail = status, code, detail
 
 
+def what_differs(row, other):
+    """The members of a row that the other has otherwise; null for none."""
+    if row is None:
+        return None
+    return {key: value for key, value in row.items() if not other or other.get(key) != value}
+
+
 class Model:
     """The configuration and what is live; one lock around all of it."""
 
@@ -309,13 +316,11 @@ class Model:
 
     def commit(self, who, command, changes):
         for change in changes:
-            differ = lambda a, b: None if a is None else \
-                {k: v for k, v in a.items() if not b or b.get(k) != v}
             self.audit.append({'seq': len(self.audit) + 1, 'time': self.now(), 'who': who,
                                'command': command, 'object': change['object'],
                                'key': change['key'],
-                               'before': differ(change['from'], change['to']),
-                               'after': differ(change['to'], change['from'])})
+                               'before': what_differs(change['from'], change['to']),
+                               'after': what_differs(change['to'], change['from'])})
         if changes:
             self.event('config-changed', '%s by %s' % (command, who))
 
@@ -488,7 +493,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
             return {'vms': rest[:limit], 'next': rest[limit - 1]['vm_id'] if more else None}
         if path == '/capacity':
             return {'pools': [{'pool': n, 'vms': len(model.pool(n)['vms']),
-                               'admits': bool(p['gpus']), 'reason': None if p['gpus'] else 'it has no GPU'}
+                               'admits': bool(p['gpus']),
+                               'reason': None if p['gpus'] else 'it has no GPU'}
                               for n, p in model.pools.items()]}
         if path == '/status':
             return model.status()

@@ -133,6 +133,11 @@ def test_panel_a_problem_stands_beside_its_field():
         BROWSER.sees("'burst' needs", '[data-field=burst] .field-error')
         BROWSER.shot('10-problem')
         BROWSER.click('Cancel', 'dialog')
+        BROWSER.click('New pool')
+        BROWSER.type('pool', 'A')
+        BROWSER.click('See what will happen', 'dialog')
+        BROWSER.sees('exists', '[data-field=pool] .field-error')
+        BROWSER.click('Cancel', 'dialog')
         BROWSER.click('Remove pool A')
         BROWSER.sees('still has 2 VMs', 'dialog')
         BROWSER.click('Cancel', 'dialog')
@@ -301,7 +306,7 @@ def test_panel_200_vms_are_drawn_at_once():
         BROWSER.driver.execute_cdp_cmd('Performance.enable', {'timeDomain': 'threadTicks'})
         BROWSER.wait(lambda: rows() == 200, '200 rows')
         drawn = []
-        for _round in range(5):
+        for _round in range(3):
             BROWSER.page('/health')
             before = BROWSER.cpu_ms()
             BROWSER.driver.execute_async_script('''
@@ -472,7 +477,8 @@ def test_panel_fits_a_phone():
             BROWSER.driver.save_screenshot(os.path.join(chromium.SHOTS, '21-phone-dialog.png'))
             BROWSER.click('Cancel', 'dialog')
             BROWSER.dialog_gone()
-            small = BROWSER.js('''return [...document.querySelectorAll('.button, nav a, main select')]
+            small = BROWSER.js('''const all = '.button, nav a, main select';
+                return [...document.querySelectorAll(all)]
                 .filter((e) => e.offsetParent && e.getBoundingClientRect().height < 40)
                 .map((e) => e.outerHTML.slice(0, 90))''')
             assert not small, small

@@ -3,6 +3,7 @@
 """The panel in a headless Chromium against the real agent, mediator and softgpu: the first ten
 minutes of a new administrator, with jobs that run, and what other tools change meanwhile."""
 import os
+import subprocess
 import sys
 import tempfile
 import time
@@ -31,6 +32,34 @@ def load(host, vm):
     return host.client_start(vm, 'run', 'saxpy', '--seconds', '120')
 
 
+def misbehave(host, vm):
+    """A program of the VM writes where nothing is."""
+    done = subprocess.run([os.path.join(host.build, 'tests/unruly'), 'illegal', host.vm_socket(vm)],
+                          capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def faulty_vm(host, vm):
+    """Two faults put it into quarantine, until it is released."""
+    BROWSER.click('Limits of VM %d' % vm)
+    BROWSER.type('fault_threshold', '2')
+    BROWSER.apply()
+    misbehave(host, vm)
+    misbehave(host, vm)
+    BROWSER.sees('Quarantined', 'tr[data-vm="%d"]' % vm)
+    BROWSER.sees('VM %d is in quarantine' % vm, '.attention')
+    BROWSER.shot('34-faulty-quarantined', whole=True)
+    BROWSER.page('/vm/%d' % vm)
+    BROWSER.sees('2 count now')
+    BROWSER.shot('34-faulty-vm', whole=True)
+    assert host.client(vm, 'vector-add', '1', '2').returncode != 0
+    BROWSER.click('Release')
+    BROWSER.apply(look=False)
+    BROWSER.sees('0 count now')
+    assert host.client(vm, 'vector-add', '1', '2').returncode == 0
+    BROWSER.page('/')
+
+
 def test_panel_agent_first_ten_minutes():
     with support.running(devices=2, web=chromium.PANEL, configure=False) as (host, agent):
         BROWSER.open(url_of(agent))
@@ -40,6 +69,11 @@ def test_panel_agent_first_ten_minutes():
         configured = {vm['vm_id']: vm for vm in host.admin_json('list-vms')['vms']}
         assert {vm: configured[vm]['pool'] for vm in configured} == {
             vm: 'A' if vm < 8 else 'B' for vm in range(1, 21)}
+        BROWSER.click('New pool')
+        BROWSER.type('pool', 'A')
+        BROWSER.click('See what will happen', 'dialog')
+        BROWSER.sees('exists', '[data-field=pool] .field-error')
+        BROWSER.click('Cancel', 'dialog')
         assert configured[1]['priority'] == 'high' and configured[2]['priority'] == 'low'
         for vm in (1, 2, 8):
             load(host, vm)
@@ -47,10 +81,11 @@ def test_panel_agent_first_ten_minutes():
             BROWSER.wait(lambda v=vm: BROWSER.text('tr[data-vm="%d"]' % v).count('%') >= 2,
                          'the live share of VM %d' % vm, 30)
         BROWSER.shot('33-live', whole=True)
-        steps.quarantine_and_release(BROWSER, 2, '34')
+        faulty_vm(host, 3)
+        steps.quarantine_and_release(BROWSER, 2, '35')
         BROWSER.page('/changes')
         BROWSER.sees('agent:admin', '.audit')
-        BROWSER.shot('35-changes', whole=True)
+        BROWSER.shot('36-changes', whole=True)
         BROWSER.page('/events')
         BROWSER.sees('quarantine')
         BROWSER.shot('36-events', whole=True)

@@ -275,6 +275,7 @@ export function createPool(preset = {}) {
       label: 'Name',
       kind: 'text',
       required: true,
+      identifies: true,
       max: 64,
       missing: 'Give the pool a name, for example A',
       help: 'It stays as long as the pool does.',
@@ -468,7 +469,7 @@ export function assignVms(pools, known, preset = {}) {
   const title = (values) => `VMs ${formatRanges(parseRanges(values.vms))} to pool ${values.pool}`;
   return {
     title: 'Assign virtual machines',
-    role: 'admin',
+    role: 'operate',
     fields,
     values: { vms: '', pool: pools[0]?.pool ?? '', priority: 'medium', ...preset },
     requests: (values) => addRequests(values.pool, parseRanges(values.vms), values.priority, known),
@@ -725,7 +726,12 @@ export function setThreshold(threshold) {
     done: () => `${title}: done`,
     undo: (results) => spec(`Undo: ${title}`, results[0], inputsOf(fields, base), true),
   });
-  return spec(`Limit ${threshold.name}: ${threshold.title}`, threshold, inputsOf(fields, threshold), false);
+  return spec(
+    `Limit ${threshold.name}: ${threshold.title}`,
+    threshold,
+    inputsOf(fields, threshold),
+    false,
+  );
 }
 
 /** Sends all requests of a spec in order; on failure the error has `made`, how many were done. */

@@ -98,10 +98,13 @@ export function ChangeList({ changes }) {
   })}</ul>`;
 }
 
-// The field that a problem is about: the one it names first, else the only one there is.
+// The field that a problem is about: that of the name where it is taken, the one that it names
+// first, else the only one there is.
 function fieldOf(problem, fields) {
   if (!problem.status || problem.status >= 500 || problem.status === 401 || problem.status === 403)
     return null;
+  const identity = fields.find((field) => field.identifies);
+  if (problem.status === 412 && identity) return identity.name;
   const place = (field) => problem.message.search(new RegExp(`(?<![a-z_])${field.name}(?![a-z_])`));
   const [named] = fields.filter((field) => place(field) >= 0).sort((a, b) => place(a) - place(b));
   return (named ?? (fields.length === 1 ? fields[0] : null))?.name ?? null;
@@ -161,12 +164,26 @@ function Conflict({ conflict, spec, values, touched, onTheirs, onMine }) {
   </div></div>`;
 }
 
+const SHOW_MS = 1500; // the dialog closes when the page shows the change, or then
+const pause = (ms) =>
+  new Promise((resolve) => {
+    setTimeout(resolve, ms);
+  });
+
 let changeNumber = 0;
 
 function remember(spec, values, results, changes) {
   const text = spec.done(values, results);
-  const undo = spec.undo(results, values, changes);
-  const entry = { id: ++changeNumber, text, time: Date.now() / 1000, undo, note: spec.undoNote };
+  const inverse = spec.undo(results, values, changes);
+  const undo = inverse && store.may(inverse.role ?? 'operate') ? inverse : null;
+  const entry = {
+    id: ++changeNumber,
+    text,
+    time: Date.now() / 1000,
+    undo,
+    note:
+      spec.undoNote ?? (inverse && !undo ? `undoing it needs the role ${inverse.role}` : undefined),
+  };
   store.ownChanges.value = [entry, ...store.ownChanges.value].slice(0, 100);
   store.toasts.value = [entry, ...store.toasts.value].slice(0, TOASTS_SHOWN);
 }
@@ -201,10 +218,10 @@ function useChange(first) {
   const update = (part) => alive.current && setState((before) => ({ ...before, ...part }));
 
   const fail = async (error, spec) => {
-    if (error.status === 412) {
+    if (error.status === 412 && spec.conflict) {
       let fresh = null;
       try {
-        fresh = spec.conflict?.load ? await spec.conflict.load() : null;
+        fresh = spec.conflict.load ? await spec.conflict.load() : null;
       } catch {
         // Then there is nothing to compare with; the text says who changed it.
       }
@@ -249,7 +266,7 @@ function useChange(first) {
         results,
         results.flatMap((result) => result.changes ?? []),
       );
-      store.load();
+      await Promise.race([store.load(), pause(SHOW_MS)]);
       state.spec.after?.();
       return true;
     } catch (error) {

@@ -244,7 +244,7 @@ function Pools() {
     id="pools">Pools and virtual machines</h2>
     <div class="row">${
       pools.length
-        ? html`<${ChangeButton} role="admin" icon="plus"
+        ? html`<${ChangeButton} role="operate" icon="plus"
       spec=${() => actions.assignVms(pools, store.vms.value)}>Assign VMs<//>`
         : null
     }

@@ -302,7 +302,7 @@ export function PoolSection({ pool }) {
       <p class="pool-facts"><span>${plural(all, 'VM')}</span><${Gpus} pool=${pool} />
         <span>${POLICY_WORDS[pool.policy]}</span><${Room} pool=${pool} />
       ${pool.description ? html`<span>${pool.description}</span>` : null}</p></div>
-      <div class="row"><${ChangeButton} role="admin" icon="plus"
+      <div class="row"><${ChangeButton} role="operate" icon="plus"
         label=${`Assign VMs to pool ${pool.pool}`}
         spec=${() => actions.assignVms(store.pools.value, store.vms.value, { pool: pool.pool })}>Assign VMs<//>
       <${ChangeButton} role="admin" label=${`Settings of pool ${pool.pool}`}

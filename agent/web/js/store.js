@@ -143,39 +143,46 @@ async function optional(path) {
 }
 
 let loading = null;
-let again = false;
+let next = null;
 
-/** Two loads never run at once: what is asked meanwhile is done after. */
-export function load() {
-  if (loading) {
-    again = true;
-    return loading;
-  }
-  loading = loadNow().finally(() => {
+function startLoad() {
+  loading ??= loadNow().finally(() => {
     loading = null;
-    if (again) {
-      again = false;
-      load();
-    }
   });
   return loading;
 }
 
+/** Reads all anew. What it gives was asked for after the call; two never run at once. */
+export function load() {
+  if (!loading) return startLoad();
+  next ??= loading.then(() => {
+    next = null;
+    return startLoad();
+  });
+  return next;
+}
+
+async function loadHost(asked) {
+  const value = await get('/host');
+  if (token.value !== asked) return;
+  host.value = value;
+  mediatorUp.value = value.mediator_up;
+}
+
 async function loadNow() {
   const asked = token.value;
+  const hostRead = loadHost(asked); // it answers without a mediator as well
   try {
-    const [aHost, gpuList, poolList, vmList, capacities, healths] = await Promise.all([
-      get('/host'),
+    const [gpuList, poolList, vmList, capacities, healths] = await Promise.all([
       get('/gpus'),
       get('/pools'),
       allVms(),
       optional('/capacity'),
       optional('/health'),
+      hostRead,
     ]);
     if (token.value !== asked) return;
     batch(() => {
-      host.value = aHost;
-      mediatorUp.value = aHost.mediator_up;
       gpus.value = reconcileList(gpus.value, gpuList.gpus, 'gpu_id');
       pools.value = reconcileList(pools.value, poolList.pools, 'pool');
       vms.value = reconcileList(vms.value, vmList, 'vm_id');
@@ -186,6 +193,7 @@ async function loadNow() {
     });
   } catch (error) {
     if (token.value === asked) loadError.value = error;
+    await hostRead.catch(() => {}); // or an old answer could come after a newer one
   }
 }
 

@@ -39,7 +39,7 @@ function onEvent({ type, data, id }) {
   }
   if (type === 'mediator') {
     store.mediatorUp.value = value.up;
-    if (value.up) loadSoon();
+    loadSoon(); // what was asked before it may still come, and say otherwise
   }
   if (type === 'gap') loadSoon();
   if (type === 'event') {

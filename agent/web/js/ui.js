@@ -41,7 +41,9 @@ export function gpuState(gpu) {
   if (gpu.state === 'missing') return 'missing';
   if (gpu.source === 'pci' || gpu.live?.state === 'no-driver') return 'driverless';
   const told = [gpu.health?.state, gpu.live?.state].find((state) => state && state !== 'unknown');
-  return gpu.drained && ['ok', 'warning', undefined].includes(told) ? 'draining' : told ?? 'unknown';
+  return gpu.drained && ['ok', 'warning', undefined].includes(told)
+    ? 'draining'
+    : (told ?? 'unknown');
 }
 
 /** Whether resuming it does something: ends a drain, or forgets errors that count against it. */
