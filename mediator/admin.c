@@ -44,7 +44,7 @@ struct admin_client {
     struct event_waiter events;
     uint64_t events_after; /* what it waits for events with */
     unsigned events_limit;
-    bool dry_run; /* of the scan in work */
+    bool dry_run; /* of the request in work, where it is the mediator's own */
 };
 
 static void client_end(struct admin_client *client)
@@ -197,7 +197,7 @@ static void reloaded(void *context, json_t *answer)
         reply(client, json_pack("{s:b, s:o}", "ok", 1, "result", result));
 }
 
-static void reload_config(struct admin_client *client)
+static void reload_config(struct admin_client *client, const json_t *args)
 {
     json_t *request = json_pack("{s:s}", "command", "snapshot");
 
@@ -222,7 +222,7 @@ static void scanned(void *context, json_t *answer)
     json_decref(request);
 }
 
-static void scan_gpus(struct admin_client *client)
+static void scan_gpus(struct admin_client *client, const json_t *args)
 {
     struct mediator *mediator = client->admin->mediator;
 
@@ -305,7 +305,7 @@ static void sample_late(void *context)
     send_status(client);
 }
 
-static void show_status(struct admin_client *client)
+static void show_status(struct admin_client *client, const json_t *args)
 {
     struct mediator *mediator = client->admin->mediator;
     uint64_t now_ns = loop_now(mediator->loop);
@@ -434,7 +434,7 @@ static void was_reset(void *context, const struct vgpu_err *err)
         reply_reset(client, false);
 }
 
-static void reset_gpu(struct admin_client *client, const json_t *args, bool dry_run)
+static void reset_gpu(struct admin_client *client, const json_t *args)
 {
     struct mediator *mediator = client->admin->mediator;
     json_int_t gpu_id = -1;
@@ -447,17 +447,17 @@ static void reset_gpu(struct admin_client *client, const json_t *args, bool dry_
         return;
     }
     client->reset_gpu = (uint32_t)gpu_id;
-    rc = dry_run ? reset_check(mediator, client->reset_gpu, &err)
-                 : reset_start(mediator, client->reset_gpu, was_reset, client, &err);
+    rc = client->dry_run ? reset_check(mediator, client->reset_gpu, &err)
+                         : reset_start(mediator, client->reset_gpu, was_reset, client, &err);
     if (rc < 0)
         reply_error(client, err.code, err.text);
-    else if (dry_run)
+    else if (client->dry_run)
         reply_reset(client, true);
     else
         vgpu_log(VGPU_LOG_INFO, "gpu-reset-asked", "gpu=%d who=\"%s\"", (int)gpu_id, client->who);
 }
 
-static void show_health(struct admin_client *client)
+static void show_health(struct admin_client *client, const json_t *args)
 {
     json_t *health = checkup_json(client->admin->mediator);
 
@@ -467,45 +467,67 @@ static void show_health(struct admin_client *client)
         reply_error(client, ENOMEM, "out of memory");
 }
 
-static void execute(struct admin_client *client, json_t *request)
+/* What the mediator does itself; all else is the store's. */
+struct own_command {
+    const char *name;
+    void (*run)(struct admin_client *client, const json_t *args);
+    bool takes_args;
+    const char *instead; /* it is the mediator's alone: what an administrator is to use */
+};
+
+static const struct own_command own_commands[] = {
+    {"events", show_events, true},
+    {"health", show_health},
+    {"metrics", show_metrics, true},
+    {"record-fault", .instead = "quarantine"},
+    {"record-gpus", .instead = "scan-gpus"},
+    {"reload-config", reload_config},
+    {"reset-gpu", reset_gpu, true},
+    {"scan-gpus", scan_gpus},
+    {"status", show_status},
+};
+
+static const struct own_command *find_own(const char *name)
 {
-    const char *command = json_string_value(json_object_get(request, "command"));
+    for (size_t i = 0; i < VGPU_ARRAY_SIZE(own_commands); i++)
+        if (strcmp(own_commands[i].name, name) == 0)
+            return &own_commands[i];
+    return NULL;
+}
+
+static void run_own(struct admin_client *client, const struct own_command *command,
+                    const json_t *request)
+{
     const json_t *args = json_object_get(request, "args");
-    bool own = command && (strcmp(command, "status") == 0 || strcmp(command, "scan-gpus") == 0 ||
-                           strcmp(command, "health") == 0 || strcmp(command, "reload-config") == 0);
-    bool unrevised = own || (command && strcmp(command, "reset-gpu") == 0);
     char text[160];
 
-    if (!command) {
-        reply_error(client, EINVAL, "the request has no command");
-    } else if (own && args && json_object_size(args) > 0) {
-        snprintf(text, sizeof(text), "%s takes no arguments", command);
+    client->dry_run = json_is_true(json_object_get(request, "dry_run"));
+    if (command->instead) {
+        snprintf(text, sizeof(text), "%s is for the mediator; use %s", command->name,
+                 command->instead);
+        reply_error(client, EOPNOTSUPP, text);
+    } else if (!command->takes_args && json_object_size(args) > 0) {
+        snprintf(text, sizeof(text), "%s takes no arguments", command->name);
         reply_error(client, EINVAL, text);
-    } else if (unrevised && json_object_get(request, "if_revision")) {
-        snprintf(text, sizeof(text), "%s takes no if_revision", command);
+    } else if (json_object_get(request, "if_revision")) {
+        snprintf(text, sizeof(text), "%s takes no if_revision", command->name);
         reply_error(client, EINVAL, text);
-    } else if (strcmp(command, "status") == 0) {
-        show_status(client);
-    } else if (strcmp(command, "health") == 0) {
-        show_health(client);
-    } else if (strcmp(command, "reset-gpu") == 0) {
-        reset_gpu(client, args, json_is_true(json_object_get(request, "dry_run")));
-    } else if (strcmp(command, "reload-config") == 0) {
-        reload_config(client);
-    } else if (strcmp(command, "events") == 0) {
-        show_events(client, args);
-    } else if (strcmp(command, "metrics") == 0) {
-        show_metrics(client, args);
-    } else if (strcmp(command, "scan-gpus") == 0) {
-        client->dry_run = json_is_true(json_object_get(request, "dry_run"));
-        scan_gpus(client);
-    } else if (strcmp(command, "record-gpus") == 0) {
-        reply_error(client, EOPNOTSUPP, "record-gpus is for the mediator; use scan-gpus");
-    } else if (strcmp(command, "record-fault") == 0) {
-        reply_error(client, EOPNOTSUPP, "record-fault is for the mediator; use quarantine");
     } else {
-        ask_store(client, request, answer_to(command));
+        command->run(client, args);
     }
+}
+
+static void execute(struct admin_client *client, json_t *request)
+{
+    const char *name = json_string_value(json_object_get(request, "command"));
+    const struct own_command *own = name ? find_own(name) : NULL;
+
+    if (!name)
+        reply_error(client, EINVAL, "the request has no command");
+    else if (own)
+        run_own(client, own, request);
+    else
+        ask_store(client, request, answer_to(name));
 }
 
 static bool name_ok(const char *name)
