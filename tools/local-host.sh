@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # shellcheck shell=bash
 #
-# Starts and stops the host side (launcher and mediator) in a directory of its own. Sourced by
+# Starts and stops the host side (launcher, mediator, agent) in a directory of its own. Sourced by
 # quickstart; run by hand: tools/local-host.sh start BUILD DIRECTORY | stop DIRECTORY.
 
 # host_library NAME: the file behind a library's name, as the loader finds it.
@@ -104,10 +104,37 @@ host_start_mediator()
     local run=$1 pid
     setsid "$run/bin/vgpu-mediator" --run-dir "$run" --database "$run/vgpu.db" --create-database \
         --launcher-socket "$run/launcher.sock" --helper-dir "$run/bin" --nvml "$HOST_NVML" \
-        --driver-name "$HOST_DRIVER_NAME" </dev/null >>"$run/log" 2>&1 &
+        --driver-name "$HOST_DRIVER_NAME" --agent-uid "$(id -u)" </dev/null >>"$run/log" 2>&1 &
     pid=$!
     echo "$pid" >"$run/host-mediator.pid"
     host_wait "$run/admin.sock" "$pid"
+}
+
+# host_start_agent BUILD DIRECTORY: REST and, where it was built, the panel, on a free port of this
+# machine. Sets HOST_AGENT_URL and HOST_AGENT_TOKEN, or returns 1.
+host_start_agent()
+{
+    local build=$1 run=$2 pid web=()
+    [ -x "$build/agent/vgpu-agent" ] || return 1
+    install -m 755 "$build/agent/vgpu-agent" "$run/bin/"
+    if [ -f "$build/agent/web/panel/index.html" ]; then
+        cp -r "$build/agent/web/panel" "$run/panel"
+        web=(--web "$run/panel")
+    fi
+    HOST_AGENT_TOKEN=$("$run/bin/vgpu-agent" token add quickstart --role admin \
+        --tokens "$run/tokens" 2>>"$run/log") || return 1
+    export HOST_AGENT_TOKEN HOST_AGENT_URL
+    setsid "$run/bin/vgpu-agent" --admin-socket "$run/admin.sock" --tokens "$run/tokens" \
+        --unix "$run/agent.sock" --listen 127.0.0.1:0 "${web[@]}" </dev/null >"$run/agent.log" 2>&1 &
+    pid=$!
+    echo "$pid" >"$run/agent.pid"
+    host_wait "$run/agent.sock" "$pid" || return 1
+    for _ in $(seq 100); do
+        HOST_AGENT_URL=$(sed -nE 's|.* on="?(127\.0\.0\.1:[0-9]+)"? .*|http://\1/|p' "$run/agent.log")
+        [ -n "$HOST_AGENT_URL" ] && return 0
+        sleep 0.05
+    done
+    return 1
 }
 
 # host_runs PID: not so if it has ended and nobody has reaped it yet.
@@ -116,14 +143,14 @@ host_runs()
     kill -0 "$1" 2>/dev/null && ! grep -qs '^State:.Z' "/proc/$1/status"
 }
 
-# host_stop DIRECTORY: asks guests and both programs to end, and waits until they have.
+# host_stop DIRECTORY: asks guests and all programs to end, and waits until they have.
 host_stop()
 {
     local run=$1 name pid
     if [ -d "$run/guests" ]; then
         "$(dirname "${BASH_SOURCE[0]}")/guest.py" stop "$run"
     fi
-    for name in host-mediator launcher; do
+    for name in agent host-mediator launcher; do
         [ -f "$run/$name.pid" ] || continue
         pid=$(cat "$run/$name.pid")
         kill "$pid" 2>/dev/null || true
