@@ -72,7 +72,7 @@ def main():
             admin = Admin(stack)
             for vm in range(2, n + 1):
                 admin.ask('register-vm', {'vm_id': vm, 'pool': 'A'})
-            client = stack.client_start(1, 'run', '--all', '--seconds', '60')
+            client = stack.load_start(1, 'run', '--all', '--seconds', '60')
             wait_for(lambda: stack.admin_json('show-vm', '1')['live']['jobs_done'] > 5, 30, 'load')
             late = measure(stack, admin, arguments.most) or late
             client.kill()

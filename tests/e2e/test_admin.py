@@ -84,7 +84,7 @@ def test_e2e_admin_reload_config_takes_in_what_differs():
 
 def test_e2e_admin_reload_config_disturbs_no_job():
     with Stack(vms=VMS) as stack:
-        client = stack.client_start(1, 'run', 'saxpy', '--seconds', '3')
+        client = stack.load_start(1, 'run', 'saxpy', '--seconds', '3')
         wait_for(lambda: stack.admin_json('status')['vms'][0]['jobs_done'] > 0, 30, 'a job')
         for priority in ('low', 'medium', 'high') * 5:
             change_behind_its_back(stack, "UPDATE vms SET priority = '%s'" % priority)
@@ -131,7 +131,7 @@ def test_e2e_admin_events_follow_a_restart():
 
 def test_e2e_admin_top_shows_what_runs():
     with Stack(vms=VMS) as stack:
-        client = stack.client_start(1, 'run', 'saxpy', '--seconds', '3')
+        client = stack.load_start(1, 'run', 'saxpy', '--seconds', '3')
         wait_for(lambda: stack.admin_json('status')['vms'][0]['jobs_done'] > 0, 30, 'a job')
         model = stack.admin_json('top')
         check(model, 'top.json')

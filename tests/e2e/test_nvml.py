@@ -114,7 +114,7 @@ def test_each_vm_sees_its_own_use():
 def test_utilisation_is_of_the_vm():
     with Stack(vms=VMS) as stack:
         mine, other = Monitor(stack, 1), Monitor(stack, 2)
-        busy = stack.client_start(1, 'run', 'spin', '--seconds', '60', '--no-verify')
+        busy = stack.load_start(1, 'run', 'spin', '--seconds', '60', '--no-verify')
         wait_for(lambda: mine.use()[1]['gpu'] > 10, 30, 'utilisation of a VM at work')
         assert mine.use()[1]['gpu'] <= 100
         assert other.use()[1] == {'gpu': 0, 'memory': 0}

@@ -29,7 +29,7 @@ def url_of(agent):
 
 def load(host, vm):
     """Jobs of a VM without an end, until the stack stops them."""
-    return host.client_start(vm, 'run', 'saxpy', '--seconds', '120')
+    return host.load_start(vm, 'run', 'saxpy', '--seconds', '120')
 
 
 def misbehave(host, vm):
