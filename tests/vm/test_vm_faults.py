@@ -6,14 +6,12 @@ The other guest, whose device has no window, is at work all the while, and loses
 VGPU_LONG=1, in ./check --full: a thousand processes, 30 s for each pause, five minutes of stress, and
 all of it once more with the two guests' devices exchanged.
 """
-import json
 import os
 import random
 import signal
-import stat
 import time
 
-from guests import GuestError, VmStack, VmTest, main, settings, wait_for
+from guests import GuestError, VmTest, main, settings, wait_for
 
 LONG = os.environ.get('VGPU_LONG') == '1'
 PROCESSES = 1000 if LONG else 40
@@ -239,54 +237,17 @@ class Faults(VmTest):
                  'the guest is served again')
 
 
-STORE = '''#!/usr/bin/env python3
-import json, os, subprocess, sys
-here = os.path.dirname(os.path.abspath(__file__))
-real = subprocess.Popen([os.path.join(here, 'vgpu-store.real')] + sys.argv[1:],
-                        stdout=subprocess.PIPE, text=True)
-for line in real.stdout:
-    message = json.loads(line)
-    try:
-        ids = json.load(open(os.path.join(here, '../keep.quarantined')))
-    except OSError:
-        ids = []
-    for vm in message.get('snapshot', {}).get('vms', []):
-        vm['quarantined'] = vm['vm_id'] in ids
-    print(json.dumps(message), flush=True)
-'''
-
-
-class QuarantineStack(VmStack):
-    """The store knows no quarantine yet; a file says whom this one reports as quarantined."""
-
-    def install(self):
-        super().install()
-        path = self.path('bin/vgpu-store')
-        os.rename(path, path + '.real')
-        with open(path, 'w', encoding='utf-8') as text:
-            text.write(STORE)
-        os.chmod(path, stat.S_IRWXU | stat.S_IRGRP | stat.S_IXGRP | stat.S_IROTH | stat.S_IXOTH)
-
-    def quarantine(self, *ids):
-        with open(self.path('keep.quarantined'), 'w', encoding='utf-8') as text:
-            json.dump(ids, text)
-        self.admin('set-weight', '--vm=1', '--weight=%d' % (50 + len(ids)))
-
-
 class Quarantine(VmTest):
-    stack_type = QuarantineStack
-
     def test_vm_quarantined_vm_is_refused_until_cleared(self):
         neighbour = self.load(1, 6)
         self.client(2, 'run vector_add')
-        self.stack.quarantine(2)
-        wait_for(lambda: self.stack.vm_status(2)['state'] == 'quarantined', 10, 'quarantine')
+        self.stack.admin('quarantine', '--vm=2', '--reason=it mines')
+        self.assertEqual(self.stack.vm_status(2)['state'], 'quarantined')
         done = self.client(2, 'run vector_add', check=False)
         self.assertEqual(done.status, 3, done.text_errors())
         self.assertIn('quarantin', done.text_errors())
-        self.stack.quarantine()
-        wait_for(lambda: self.client(2, 'run vector_add', check=False).status == 0, 20,
-                 'served again')
+        self.stack.admin('unquarantine', '--vm=2')
+        self.client(2, 'run vector_add')
         self.finished(neighbour)
 
 
