@@ -257,43 +257,56 @@ void test_driver_block_free(bool block)
     pthread_mutex_unlock(&test_gpu.lock);
 }
 
+/* Calls that block are made by a thread of their own, beside the test's. */
+static size_t read_count(const size_t *count)
+{
+    size_t value;
+
+    pthread_mutex_lock(&test_gpu.lock);
+    value = *count;
+    pthread_mutex_unlock(&test_gpu.lock);
+    return value;
+}
+
 size_t test_driver_journal_count(void)
 {
-    return test_gpu.journal_count;
+    return read_count(&test_gpu.journal_count);
 }
 
 const char *test_driver_journal(size_t index)
 {
-    return index < test_gpu.journal_count ? test_gpu.journal[index] : "";
+    return index < test_driver_journal_count() ? test_gpu.journal[index] : "";
 }
 
 size_t test_driver_count(const char *name)
 {
     size_t count = 0;
 
+    pthread_mutex_lock(&test_gpu.lock);
     for (size_t i = 0; i < test_gpu.journal_count; i++)
         count += strcmp(test_gpu.journal[i], name) == 0;
+    pthread_mutex_unlock(&test_gpu.lock);
     return count;
 }
 
 size_t test_driver_largest_copy(void)
 {
-    return test_gpu.largest_copy;
+    return read_count(&test_gpu.largest_copy);
 }
 
 size_t test_driver_locked(void)
 {
-    return test_gpu.locked_count;
+    return read_count(&test_gpu.locked_count);
 }
 
 size_t test_driver_memories(void)
 {
-    return test_gpu.memories_live;
+    return read_count(&test_gpu.memories_live);
 }
 
 size_t test_driver_allocations(void)
 {
-    return test_gpu.allocation_count;
+    return read_count(&test_gpu.allocation_count);
 }
 
 struct CUstream_st *test_gpu_new_stream(CUcontext context)
