@@ -51,13 +51,13 @@ needs_packages()
 
 NEEDS_BUILD="gcc libc6-dev meson ninja-build pkg-config python3 libcmocka-dev libjansson-dev
     libsqlite3-dev libseccomp-dev libcap-ng-dev uthash-dev liblz4-dev libzstd-dev libpci-dev
-    libmicrohttpd-dev libgnutls28-dev python3-jsonschema
-    libncurses-dev tmux zsh"
+    libmicrohttpd-dev libgnutls28-dev libncurses-dev"
 export NEEDS_BUILD
 
-# For what is only tested: promtool, which checks metrics, rules and their tests.
-NEEDS_METRICS="prometheus"
-export NEEDS_METRICS
+# For what is only tested: promtool (metrics, rules and their tests), replies against OpenAPI, screens
+# of a terminal, completion.
+NEEDS_TESTS="prometheus python3-jsonschema tmux zsh"
+export NEEDS_TESTS
 
 # For virtual machines: to build QEMU, the guests' image and driver.
 NEEDS_GUESTS="make libglib2.0-dev libpixman-1-dev libfdt-dev zlib1g-dev dpkg-dev patch xz-utils
@@ -65,5 +65,5 @@ NEEDS_GUESTS="make libglib2.0-dev libpixman-1-dev libfdt-dev zlib1g-dev dpkg-dev
 export NEEDS_GUESTS
 
 # For the panel's tests in a browser; the panel itself needs npm, which is not taken from Debian.
-NEEDS_WEB="chromium chromium-driver python3-selenium python3-jsonschema"
+NEEDS_WEB="chromium chromium-driver python3-selenium"
 export NEEDS_WEB
