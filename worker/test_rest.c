@@ -97,6 +97,7 @@ static void test_rest_round_ends_soon_after_a_revoke(void **state)
 {
     const struct client_options options = {.sub_granules = 1024};
     struct client *client;
+    struct function *function;
 
     revoked = NULL;
     launches = 0;
@@ -106,10 +107,13 @@ static void test_rest_round_ends_soon_after_a_revoke(void **state)
     assert_int_equal(client_module(client, MODULE, "ptx"), CUDA_SUCCESS);
     assert_int_equal(client_function(client, MODULE, KERNEL, "kernel"), CUDA_SUCCESS);
     client_stream(client, STREAM);
-    /* So that what is in flight is no limit: a kernel that was measured. */
+    /* So that what is in flight is no limit: a kernel that was measured, on a quick machine. */
     client_launch(client, KERNEL, STREAM);
     client_await(client, client_sync_stream(client, STREAM));
     client_run(client);
+    function = handle_get(client->channel->handles, CUDA_KIND_FUNCTION, KERNEL);
+    assert_non_null(function);
+    function->estimate_ns = US;
     for (unsigned i = 0; i < 200; i++)
         client_launch(client, KERNEL, STREAM);
     revoked = client;
