@@ -21,6 +21,14 @@ def wait_for(condition, what, seconds=int(os.environ.get("VGPU_TEST_PATIENCE", "
         time.sleep(0.02)
 
 
+def has_ended(pid):
+    try:
+        with open(f"/proc/{pid}/stat", encoding="ascii", errors="replace") as stat:
+            return stat.read().rsplit(")", 1)[1].split()[0] == "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return True
+
+
 class Terminals:
     def open_terminals(self, directory):
         self.terminal_directory = directory
@@ -32,7 +40,11 @@ class Terminals:
 
     def close_terminals(self):
         for self.n_terminals in range(self.n_terminals, 0, -1):
+            server = self.tmux("display-message", "-p", "#{pid} #{pane_pid}", check=False).split()
             self.tmux("kill-server", check=False)
+            # What ran there writes its history as it ends, into a directory that is removed next.
+            for pid in server:
+                wait_for(lambda p=pid: has_ended(p), lambda p=pid: f"the end of process {p}")
 
     def tmux(self, *arguments, check=True):
         path = os.path.join(self.terminal_directory, f"tmux{self.n_terminals}")

@@ -88,6 +88,7 @@ def test_e2e_health_temperature_stops_leases_until_it_falls():
         answers.await_jobs(5)
         # One that has a channel, and nothing to do on it yet.
         answers.process.send_signal(signal.SIGSTOP)
+        await_stillness(stack, 2)  # a job that it has just sent is taken in meanwhile
         wait_for(lambda: status_of(stack, 2)['queue_depth'] == 0, 10, 'its jobs are done')
         stack.nvml_says(0, 'temperature_celsius 91')
         stack.await_state('stopped')
