@@ -50,20 +50,13 @@ static bool add(struct table *table, const json_t *pool)
 
 static void print(const json_t *result)
 {
-    const json_t *pools = json_object_get(result, "pools"), *pool;
-    struct table table;
-    size_t i;
+    const json_t *pools = json_object_get(result, "pools");
 
     if (json_array_size(pools) == 0) {
         puts("no pools; make one with: vgpu-admin create-pool");
         return;
     }
-    table_init(&table, columns, VGPU_ARRAY_SIZE(columns));
-    json_array_foreach (pools, i, pool)
-        if (!add(&table, pool))
-            break;
-    table_print(&table, SIZE_MAX, SIZE_MAX);
-    table_release(&table);
+    table_print_rows(pools, columns, VGPU_ARRAY_SIZE(columns), add);
 }
 
 static const struct command_option options[] = {

@@ -252,7 +252,8 @@ int client_run(const struct invocation *invocation, struct vgpu_err *err)
     const struct command *command = invocation->command;
     _cleanup_json_ json_t *result = NULL;
     struct client client;
-    int rc = client_open(&client, invocation, err);
+    int rc = command->needs_mediator ? client_open_mediator(&client, invocation, err)
+                                     : client_open(&client, invocation, err);
 
     if (rc < 0)
         return rc;

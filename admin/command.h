@@ -47,7 +47,8 @@ struct command {
     const char *summary;
     /* Keys of the options that may be given as plain words, in this order; NULL: no more. */
     const char *positional[COMMAND_WORDS_MAX];
-    bool names_vm; /* one of vm, vm_id, uuid, name must be given */
+    bool needs_mediator; /* the database alone cannot tell */
+    bool names_vm;       /* one of vm, vm_id, uuid, name must be given */
     enum command_effect effect;
     const struct command_option *options;
     /* Prints the result of the request that has the command's name and arguments; NULL: what it
@@ -93,6 +94,19 @@ struct invocation {
     {                                                                                              \
         .name = "name", .kind = OPTION_TEXT, .metavar = "NAME", .key = "name",                     \
         .help = "the VM, by its name only"                                                         \
+    }
+
+/* For commands about one GPU. */
+#define COMMAND_GPU_OPTION                                                                         \
+    {                                                                                              \
+        .name = "gpu-id", .kind = OPTION_INTEGER, .metavar = "ID", .key = "gpu_id",                \
+        .help = "the GPU, by the id that list-gpus shows", .required = true                        \
+    }
+
+#define COMMAND_REASON_OPTION                                                                      \
+    {                                                                                              \
+        .name = "reason", .kind = OPTION_TEXT, .metavar = "TEXT", .key = "reason",                 \
+        .help = "why, for who reads it later: at most 256 bytes", .required = true                 \
     }
 
 /* For commands about one pool. */

@@ -15,18 +15,8 @@ static void print(const json_t *result)
 }
 
 static const struct command_option options[] = {
-    {.name = "gpu-id",
-     .kind = OPTION_INTEGER,
-     .metavar = "ID",
-     .key = "gpu_id",
-     .help = "the GPU, by the id that list-gpus shows",
-     .required = true},
-    {.name = "reason",
-     .kind = OPTION_TEXT,
-     .metavar = "TEXT",
-     .key = "reason",
-     .help = "why, for who reads it later: at most 256 bytes",
-     .required = true},
+    COMMAND_GPU_OPTION,
+    COMMAND_REASON_OPTION,
     {.name = NULL},
 };
 

@@ -57,16 +57,7 @@ static bool add_row(struct table *table, const json_t *gpu)
 
 static void print_table(const json_t *gpus)
 {
-    struct table table;
-    const json_t *gpu;
-    size_t i;
-
-    table_init(&table, columns, VGPU_ARRAY_SIZE(columns));
-    json_array_foreach (gpus, i, gpu)
-        if (!add_row(&table, gpu))
-            break;
-    table_print(&table, SIZE_MAX, SIZE_MAX);
-    table_release(&table);
+    table_print_rows(gpus, columns, VGPU_ARRAY_SIZE(columns), add_row);
 }
 
 static bool serves(const json_t *gpu, const char *pool)

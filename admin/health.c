@@ -4,7 +4,6 @@
 #include <stdint.h>
 #include <stdio.h>
 
-#include "admin/client.h"
 #include "admin/commands.h"
 #include "admin/show.h"
 #include "admin/table.h"
@@ -69,40 +68,15 @@ static void print_reasons(const json_t *gpu)
 static void print(const json_t *result)
 {
     const json_t *gpus = json_object_get(result, "gpus"), *gpu;
-    struct table table;
     size_t i;
 
     if (json_array_size(gpus) == 0) {
         puts("no GPUs; look for them with: vgpu-admin scan-gpus");
         return;
     }
-    table_init(&table, columns, VGPU_ARRAY_SIZE(columns));
-    json_array_foreach (gpus, i, gpu)
-        if (!add_row(&table, gpu))
-            break;
-    table_print(&table, SIZE_MAX, SIZE_MAX);
-    table_release(&table);
+    table_print_rows(gpus, columns, VGPU_ARRAY_SIZE(columns), add_row);
     json_array_foreach (gpus, i, gpu)
         print_reasons(gpu);
-}
-
-static int run(const struct invocation *invocation, struct vgpu_err *err)
-{
-    _cleanup_json_ json_t *result = NULL;
-    struct client client;
-    int rc = client_open_mediator(&client, invocation, err);
-
-    if (rc < 0)
-        return rc;
-    rc = client_call(&client, "health", invocation->args, &result, err);
-    client_close(&client);
-    if (rc < 0)
-        return rc;
-    if (invocation->json)
-        client_print_json(result);
-    else
-        print(result);
-    return 0;
 }
 
 static const struct command_option options[] = {
@@ -112,6 +86,7 @@ static const struct command_option options[] = {
 const struct command command_health = {
     .name = "health",
     .summary = "show how the GPUs are, and why one is not well",
+    .needs_mediator = true,
     .options = options,
-    .run = run,
+    .print = print,
 };

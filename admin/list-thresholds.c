@@ -26,16 +26,9 @@ static bool add_row(struct table *table, const json_t *threshold)
 
 static void print(const json_t *result)
 {
-    const json_t *list = json_object_get(result, "thresholds"), *threshold;
-    struct table table;
-    size_t i;
+    const json_t *list = json_object_get(result, "thresholds");
 
-    table_init(&table, columns, VGPU_ARRAY_SIZE(columns));
-    json_array_foreach (list, i, threshold)
-        if (!add_row(&table, threshold))
-            break;
-    table_print(&table, SIZE_MAX, SIZE_MAX);
-    table_release(&table);
+    table_print_rows(list, columns, VGPU_ARRAY_SIZE(columns), add_row);
 }
 
 static const struct command_option options[] = {

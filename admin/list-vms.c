@@ -37,20 +37,13 @@ static bool add(struct table *table, const json_t *vm)
 
 static void print(const json_t *result)
 {
-    const json_t *rows = json_object_get(result, "vms"), *row;
-    struct table table;
-    size_t i;
+    const json_t *rows = json_object_get(result, "vms");
 
     if (json_array_size(rows) == 0) {
         puts("no VMs; register one with: vgpu-admin register-vm");
         return;
     }
-    table_init(&table, columns, VGPU_ARRAY_SIZE(columns));
-    json_array_foreach (rows, i, row)
-        if (!add(&table, row))
-            break;
-    table_print(&table, SIZE_MAX, SIZE_MAX);
-    table_release(&table);
+    table_print_rows(rows, columns, VGPU_ARRAY_SIZE(columns), add);
 }
 
 static const struct command_option options[] = {

@@ -16,12 +16,7 @@ static void print(const json_t *result)
 
 static const struct command_option options[] = {
     COMMAND_VM_OPTIONS,
-    {.name = "reason",
-     .kind = OPTION_TEXT,
-     .metavar = "TEXT",
-     .key = "reason",
-     .help = "why, for who reads it later: at most 256 bytes",
-     .required = true},
+    COMMAND_REASON_OPTION,
     {.name = NULL},
 };
 

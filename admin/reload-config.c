@@ -3,7 +3,6 @@
  */
 #include <stdio.h>
 
-#include "admin/client.h"
 #include "admin/commands.h"
 #include "admin/show.h"
 
@@ -22,21 +21,6 @@ static void print(const json_t *result)
                show_sentence(change, "key", key), show_member(change, "change", what));
 }
 
-static int run(const struct invocation *invocation, struct vgpu_err *err)
-{
-    _cleanup_json_ json_t *result = NULL;
-    struct client client;
-    int rc = client_open_mediator(&client, invocation, err);
-
-    if (rc < 0)
-        return rc;
-    rc = client_call(&client, "reload-config", invocation->args, &result, err);
-    client_close(&client);
-    if (rc == 0)
-        client_print(invocation, result);
-    return rc;
-}
-
 static const struct command_option options[] = {
     {.name = NULL},
 };
@@ -44,7 +28,7 @@ static const struct command_option options[] = {
 const struct command command_reload_config = {
     .name = "reload-config",
     .summary = "have the mediator read its configuration again",
+    .needs_mediator = true,
     .options = options,
     .print = print,
-    .run = run,
 };

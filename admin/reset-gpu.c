@@ -13,12 +13,7 @@
 #include "admin/show.h"
 
 static const struct command_option options[] = {
-    {.name = "gpu-id",
-     .kind = OPTION_INTEGER,
-     .metavar = "ID",
-     .key = "gpu_id",
-     .help = "the GPU, by the id that list-gpus shows",
-     .required = true},
+    COMMAND_GPU_OPTION,
     {.name = "yes",
      .kind = OPTION_TEXT,
      .metavar = "WORD",

@@ -247,6 +247,21 @@ void table_print(struct table *table, size_t width, size_t max_rows)
         printf("… and %zu more\n", rows - max_rows);
 }
 
+void table_print_rows(const json_t *rows, const struct table_column *columns, size_t n_columns,
+                      bool (*add)(struct table *table, const json_t *row))
+{
+    struct table table;
+    const json_t *row;
+    size_t i;
+
+    table_init(&table, columns, n_columns);
+    json_array_foreach (rows, i, row)
+        if (!add(&table, row))
+            break;
+    table_print(&table, SIZE_MAX, SIZE_MAX);
+    table_release(&table);
+}
+
 void table_print_objects(const json_t *rows, const struct table_column *columns,
                          const char *const *keys, size_t n_columns)
 {

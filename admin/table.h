@@ -45,6 +45,10 @@ void table_clean(char *text);
 /* Prints titles and at most max_rows rows, each within width columns where shrinking can do it. */
 void table_print(struct table *table, size_t width, size_t max_rows);
 
+/* Prints a row for each item of the array, whole; add puts its cells in, or is out of memory. */
+void table_print_rows(const json_t *rows, const struct table_column *columns, size_t n_columns,
+                      bool (*add)(struct table *table, const json_t *row));
+
 /* Prints a row for each object of the array, whole: its members of those keys, one a column. */
 void table_print_objects(const json_t *rows, const struct table_column *columns,
                          const char *const *keys, size_t n_columns);

@@ -15,12 +15,7 @@ static void print(const json_t *result)
 }
 
 static const struct command_option options[] = {
-    {.name = "gpu-id",
-     .kind = OPTION_INTEGER,
-     .metavar = "ID",
-     .key = "gpu_id",
-     .help = "the GPU, by the id that list-gpus shows",
-     .required = true},
+    COMMAND_GPU_OPTION,
     {.name = "pool",
      .kind = OPTION_TEXT,
      .metavar = "POOL",
