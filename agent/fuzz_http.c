@@ -8,10 +8,64 @@
 #include <string.h>
 
 #include "agent/check.h"
-#include "agent/merge.h"
+#include "agent/object.h"
 #include "agent/route.h"
 
 #define LINES_MAX 16
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+static struct agent agent;
+static struct listener listener;
+
+static void prepare(void)
+{
+    static bool done;
+
+    if (done)
+        return;
+    done = true;
+    agent.auth.path = "/nonexistent";
+    pthread_mutex_init(&agent.auth.lock, NULL);
+    guard_init(&agent.guard, 100000);
+    host_names_add(&listener.names, "localhost");
+}
+
+/* The next line, ended by a NUL, or NULL. */
+static char *next_line(char **at)
+{
+    char *line = *at, *end = line ? strchr(line, '\n') : NULL;
+
+    if (end)
+        *end++ = '\0';
+    *at = end;
+    return line;
+}
+
+static void take_headers(struct headers *headers, char **at)
+{
+    char *line;
+
+    for (int i = 0; i < LINES_MAX && (line = next_line(at)) && *line; i++) {
+        char *value = strchr(line, ':');
+
+        if (value)
+            *value++ = '\0';
+        headers_take(headers, line, value);
+    }
+}
+
+static void take_body(struct call *call, const char *body)
+{
+    static const struct object_member members[] = {{"name", "null"}, {"a", NULL}, {NULL}};
+    json_t *object;
+
+    check_body(call, body, strlen(body));
+    object = object_of(members, call->request.body, true);
+    if (!object)
+        abort();
+    json_decref(object);
+}
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 

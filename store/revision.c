@@ -121,18 +121,10 @@ static int find_in_config(struct store_call *call, struct subject *subject, stru
     return find_gpu_by_uuid(call, json_array_get(gpus, 0), subject, err);
 }
 
-static enum revision_object named(const json_t *args)
-{
-    return json_object_get(args, "vm_id")    ? REVISION_VM
-           : json_object_get(args, "gpu_id") ? REVISION_GPU
-           : json_object_get(args, "pool")   ? REVISION_POOL
-                                             : REVISION_NONE;
-}
-
 static int find_subject(struct store_call *call, enum revision_object object,
                         struct subject *subject, struct vgpu_err *err)
 {
-    switch (object == REVISION_NAMED ? named(call->args) : object) {
+    switch (object) {
     case REVISION_VM:
         return find_vm(call, subject, err);
     case REVISION_POOL:

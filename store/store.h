@@ -37,7 +37,6 @@
 #define STORE_AUDIT_ROWS_MAX       100000 /* the oldest rows make room */
 #define STORE_AUDIT_FAULT_ROWS_MAX 10000  /* of those, what record-fault wrote */
 #define STORE_FAULTS_KEPT_MIN      16     /* per VM; more where its threshold is higher */
-#define STORE_BATCH_MAX            128    /* commands */
 #define STORE_WEIGHT_MIN           1.0
 #define STORE_WEIGHT_MAX           100.0
 #define STORE_WEIGHT_DEFAULT       50.0 /* weights are kept to hundredths */

@@ -488,7 +488,7 @@ def test_audit_names_the_token():
         client.ok('PATCH', '/api/v1/vms/1', {'weight': 7}, headers={'If-Match': '*'})
         rows = client.ok('GET', '/api/v1/audit?object=vm&key=1').json['audit']
         last = rows[-1]
-        assert last['who'] == 'agent:ann' and last['command'] == 'set-weight', last
+        assert last['who'] == 'agent:ann' and last['command'] == 'import', last
         assert last['before']['weight'] == 50 and last['after']['weight'] == 7, last
         page = client.ok('GET', '/api/v1/audit?after=0&limit=2').json
         assert [row['seq'] for row in page['audit']] == [1, 2] and page['next'] == 2, page
