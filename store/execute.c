@@ -69,7 +69,7 @@ static const struct command {
     {"set-priority", true, vm_command_set_priority, REVISION_VM},
     {"set-rate", true, vm_command_set, REVISION_VM},
     {"set-slice", true, pool_command_set, REVISION_POOL},
-    {"set-threshold", true, threshold_command_set},
+    {"set-threshold", true, threshold_command_set, REVISION_THRESHOLD},
     {"set-timeout", true, vm_command_set, REVISION_VM},
     {"set-weight", true, vm_command_set_weight, REVISION_VM},
     {"show-vm", false, vm_fault_command_show},

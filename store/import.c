@@ -18,6 +18,7 @@
 #include "store/pool.h"
 #include "store/pool_gpu.h"
 #include "store/text.h"
+#include "store/threshold_row.h"
 #include "store/vm.h"
 
 static int check_list(const struct intent *intent, const json_t *list, struct vgpu_err *err)
@@ -297,7 +298,8 @@ static int give_only(struct store_call *call, const struct intent *intent, const
         if (rc == 0)
             rc = pool_gpu_add_pools(store, row, err);
     } else {
-        return 0;
+        object = "threshold";
+        rc = threshold_load(store, only, &row, err);
     }
     if (rc < 0)
         return rc;

@@ -19,7 +19,7 @@
 
 #include "common/err.h"
 
-#define STORE_SCHEMA_VERSION 5          /* PRAGMA user_version */
+#define STORE_SCHEMA_VERSION 6          /* PRAGMA user_version */
 #define STORE_APPLICATION_ID 0x76475055 /* PRAGMA application_id: "vGPU" */
 
 /* Named maxima; the CHECK constraints of the schema repeat those of single values. */

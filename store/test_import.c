@@ -46,7 +46,7 @@ static int setup(void **state)
         test_ok(store_of(state), "%s", requests[i]);
     return sqlite3_exec(store_of(state)->db,
                         "UPDATE gpus SET drained = 1, drain_reason = 'fans' WHERE gpu_id = 1;"
-                        "INSERT INTO thresholds VALUES ('temperature-hot', 91.5, 'drain')",
+                        "INSERT INTO thresholds VALUES ('temperature-hot', 91.5, 'drain', 4)",
                         NULL, NULL, NULL);
 }
 
@@ -536,12 +536,13 @@ static void test_import_of_one_object_knows_its_revision(void **state)
 {
     static const char *const parts[] = {"'vms': [{'vm_id': 7, 'depth': 5}]",
                                         "'pools': [{'pool': 'A', 'slice_us': 200}]",
-                                        "'gpus': [{'uuid': 'GPU-a', 'pools': []}]"};
-    static const int revisions[] = {2, 3, 2};
+                                        "'gpus': [{'uuid': 'GPU-a', 'pools': []}]",
+                                        "'thresholds': [{'name': 'temperature-hot', 'value': 80}]"};
+    static const int revisions[] = {2, 3, 2, 4};
     struct store *store = store_of(state);
 
     for (size_t i = 0; i < VGPU_ARRAY_SIZE(parts); i++) {
-        test_refuse(store, ESTALE, "not 1; changed by: tester at",
+        test_refuse(store, ESTALE, "not 1; changed by: ",
                     "{'command': 'import', 'if_revision': 1, 'args': {'config': {'format': 1, "
                     "%s}}}",
                     parts[i]);
@@ -573,7 +574,8 @@ static void test_import_of_one_object_shows_it(void **state)
     static const char *const parts[][3] = {
         {"'vms': [{'vm_id': 7, 'depth': 5, 'weight': 2}]", "vm", "weight"},
         {"'pools': [{'pool': 'A', 'slice_us': 200}]", "pool", "policy"},
-        {"'gpus': [{'uuid': 'GPU-c', 'drained': true}]", "gpu", "pools"}};
+        {"'gpus': [{'uuid': 'GPU-c', 'drained': true}]", "gpu", "pools"},
+        {"'thresholds': [{'name': 'slowdown', 'action': 'drain'}]", "threshold", "unit"}};
 
     for (size_t i = 0; i < VGPU_ARRAY_SIZE(parts); i++) {
         json_t *result = import_one(store_of(state), "true", parts[i][0]);

@@ -478,7 +478,8 @@ def test_thresholds():
         assert tried.json['dry_run'], tried
         assert client.get(path).json['value'] == 70
         client.ok('PUT', path, {}, headers={'If-Match': done.etag})
-        assert client.get(path).etag == before.etag
+        after = client.get(path)
+        assert after.json == {**before.json, 'revision': 3} and after.etag == '"3"', after
 
 
 def test_audit_names_the_token():

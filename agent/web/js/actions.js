@@ -724,7 +724,10 @@ export function setThreshold(threshold) {
       again: (fresh, kept) => spec(title, fresh, kept, true),
     },
     done: () => `${title}: done`,
-    undo: (results) => spec(`Undo: ${title}`, results[0], inputsOf(fields, base), true),
+    undo: (results) => {
+      const made = { ...results[0].threshold, etag: results[0].etag };
+      return spec(`Undo: ${title}`, made, inputsOf(fields, base), true);
+    },
   });
   return spec(
     `Limit ${threshold.name}: ${threshold.title}`,
