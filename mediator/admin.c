@@ -447,14 +447,16 @@ static void reset_gpu(struct admin_client *client, const json_t *args)
         return;
     }
     client->reset_gpu = (uint32_t)gpu_id;
-    rc = client->dry_run ? reset_check(mediator, client->reset_gpu, &err)
-                         : reset_start(mediator, client->reset_gpu, was_reset, client, &err);
+    rc = client->dry_run
+             ? reset_check(mediator, client->reset_gpu, &err)
+             : reset_start(mediator, client->reset_gpu, author(client), was_reset, client, &err);
     if (rc < 0)
         reply_error(client, err.code, err.text);
     else if (client->dry_run)
         reply_reset(client, true);
     else
-        vgpu_log(VGPU_LOG_INFO, "gpu-reset-asked", "gpu=%d who=\"%s\"", (int)gpu_id, client->who);
+        vgpu_log(VGPU_LOG_INFO, "gpu-reset-asked", "gpu=%d who=\"%s\"", (int)gpu_id,
+                 author(client));
 }
 
 static void show_health(struct admin_client *client, const json_t *args)
@@ -481,6 +483,7 @@ static const struct own_command own_commands[] = {
     {"metrics", show_metrics, true},
     {"record-fault", .instead = "quarantine"},
     {"record-gpus", .instead = "scan-gpus"},
+    {"record-reset", .instead = "reset-gpu"},
     {"reload-config", reload_config},
     {"reset-gpu", reset_gpu, true},
     {"scan-gpus", scan_gpus},

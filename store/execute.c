@@ -10,6 +10,7 @@
 #include "store/export.h"
 #include "store/gpu.h"
 #include "store/gpu_drain.h"
+#include "store/gpu_reset.h"
 #include "store/import.h"
 #include "store/pool.h"
 #include "store/pool_gpu.h"
@@ -54,6 +55,7 @@ static const struct command {
     {"quarantine", true, vm_fault_command_quarantine, REVISION_VM},
     {"record-fault", true, vm_fault_command_record},
     {"record-gpus", true, gpu_command_record},
+    {"record-reset", true, gpu_reset_command_record},
     {"register-vm", true, vm_command_register},
     {"remove-pool", true, pool_command_remove, REVISION_POOL},
     {"remove-vm", true, vm_command_remove, REVISION_VM},
@@ -89,6 +91,14 @@ static const struct command *find_command(const char *name)
 bool store_has_command(const char *command)
 {
     return find_command(command) != NULL;
+}
+
+const char *store_command_at(size_t i, bool *ret_writes)
+{
+    if (i >= VGPU_ARRAY_SIZE(commands))
+        return NULL;
+    *ret_writes = commands[i].writes;
+    return commands[i].name;
 }
 
 /* What a request may have beside its command and arguments. */

@@ -130,6 +130,9 @@ int store_execute(struct store *store, const json_t *request, const char *who, j
 /* True if the store has this command (the mediator passes those on to its helper). */
 bool store_has_command(const char *command);
 
+/* The name of command number i, and whether it changes something; NULL: there are no more. */
+const char *store_command_at(size_t i, bool *ret_writes);
+
 /*
  * The whole configuration, as the command "snapshot" gives it too (docs/spec/admin.md):
  * {"schema_version", "gpus": [], "pools": [], "pool_gpus": [], "thresholds": [], "vms": []},
