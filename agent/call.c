@@ -152,6 +152,15 @@ bool call_wants_match(struct call *call)
     return false;
 }
 
+bool call_needs_role(struct call *call, enum role role)
+{
+    if (call->who.role >= role)
+        return true;
+    reply_problem(&call->reply, 403, "forbidden", "this needs the role %s; the token has %s",
+                  role_name(role), role_name(call->who.role));
+    return false;
+}
+
 bool call_body_members(struct call *call, const char *const *known)
 {
     const char *key;

@@ -63,6 +63,9 @@ bool call_may_write(struct call *call, const json_t *object);
 /* If-Match where the object exists: 428 without. */
 bool call_wants_match(struct call *call);
 
+/* False, and the reply says so: the token has a role below that. */
+bool call_needs_role(struct call *call, enum role role);
+
 /* The body must be an object with none but these members (NULL-terminated). */
 bool call_body_members(struct call *call, const char *const *known);
 

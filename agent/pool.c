@@ -95,10 +95,12 @@ void pool_delete(struct call *call)
 
 void pool_assign_vms(struct call *call)
 {
-    static const char *const known[] = {"vms", "register", NULL};
+    static const char *const known[] = {"vms", "register", "priority", NULL};
     json_t *args;
 
-    if (!call_body_members(call, known))
+    if (!call_body_members(call, known) ||
+        (json_is_true(json_object_get(call->request.body, "register")) &&
+         !call_needs_role(call, ROLE_ADMIN)))
         return;
     args = json_copy(call->request.body);
     json_object_set_new(args, "pool", json_string(call_pool(call)));
