@@ -63,6 +63,15 @@ static void test_audit_list_goes_on_after_a_row(void **state)
     assert_rows(store_of(state), "'after': 99", "| 99");
 }
 
+static void test_audit_list_goes_back_before_a_row(void **state)
+{
+    assert_rows(store_of(state), "'before': 9, 'limit': 3", "6 7 8 | 8");
+    assert_rows(store_of(state), "'before': 6, 'limit': 3", "3 4 5 | 5");
+    assert_rows(store_of(state), "'before': 3, 'limit': 3", "1 2 | 2");
+    assert_rows(store_of(state), "'before': 1", "| 0");
+    assert_rows(store_of(state), "'after': 2, 'before': 5", "3 4 | 4");
+}
+
 static void test_audit_list_is_filtered_by_object(void **state)
 {
     struct store *store = store_of(state);
@@ -257,10 +266,13 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(test_audit_list_has_the_newest_in_order),
         TEST(test_audit_list_goes_on_after_a_row),
+        TEST(test_audit_list_goes_back_before_a_row),
         TEST(test_audit_has_each_change_once_and_nothing_else),
         TEST(test_audit_list_goes_on_after_a_row),
+        TEST(test_audit_list_goes_back_before_a_row),
         TEST(test_audit_knows_each_command_that_changes),
         TEST(test_audit_list_goes_on_after_a_row),
+        TEST(test_audit_list_goes_back_before_a_row),
         TEST(test_audit_list_is_filtered_by_object),
         TEST(test_audit_list_has_what_was_and_is),
         TEST(test_audit_list_has_null_for_what_was_not),

@@ -490,13 +490,15 @@ def test_audit_names_the_token():
         agent.add_token('ann', 'operate')
         client = agent.client('ann')
         client.ok('PATCH', '/api/v1/vms/1', {'weight': 7}, headers={'If-Match': '*'})
-        rows = client.ok('GET', '/api/v1/audit?object=vm&key=1').json['audit']
+        rows = client.ok('GET', '/api/v1/audit').json['audit']
         last = rows[-1]
         assert last['who'] == 'agent:ann' and last['command'] == 'import', last
         assert last['before']['weight'] == 50 and last['after']['weight'] == 7, last
         page = client.ok('GET', '/api/v1/audit?after=0&limit=2').json
         assert [row['seq'] for row in page['audit']] == [1, 2] and page['next'] == 2, page
-        for query in ('after=-1', 'limit=0', 'limit=1001', 'object=dog'):
+        back = client.ok('GET', '/api/v1/audit?before=%d&limit=2' % last['seq']).json['audit']
+        assert [row['seq'] for row in back] == [last['seq'] - 2, last['seq'] - 1], back
+        for query in ('after=-1', 'before=0', 'limit=0', 'limit=1001', 'object=dog'):
             client.refused(400, 'invalid', 'GET', '/api/v1/audit?' + query)
 
 

@@ -105,6 +105,7 @@ const AUDIT_VERBS = {
   'record-fault': 'had a fault',
   'drain-gpu': 'drained',
   'resume-gpu': 'resumed',
+  'reset-gpu': 'reset',
 };
 
 const ONE_DEED_S = 5;
