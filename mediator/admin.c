@@ -118,10 +118,12 @@ static void store_answered(void *context, json_t *answer)
 {
     struct admin_client *client = context;
 
-    if (!answer)
-        reply_error(client, ETIMEDOUT, "the store helper does not answer; try again");
-    else
+    if (answer) {
         pass_on(client, answer);
+        return;
+    }
+    mediator_note_store(client->admin->mediator, "vgpu-store does not answer");
+    reply_error(client, ETIMEDOUT, "the store helper does not answer; try again");
 }
 
 /* What the store knows of a VM, and what is so at this moment. */
