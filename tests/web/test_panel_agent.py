@@ -172,6 +172,7 @@ def test_panel_agent_resets_a_gpu_that_nobody_uses():
             BROWSER.click('See what will happen', 'dialog')
             BROWSER.click('Apply', 'dialog')
             BROWSER.sees('is in use by VM 1', 'dialog')
+            assert 'is in use' not in BROWSER.text('[data-field=uuid]')
             BROWSER.shot('42-reset-refused')
             assert job.poll() is None
             job.kill()
@@ -184,6 +185,7 @@ def test_panel_agent_resets_a_gpu_that_nobody_uses():
             assert host.admin_json('health')['gpus'][0]['resets'] == 1
             BROWSER.page('/changes')
             BROWSER.sees('was reset', '.audit')
+            assert 'none' not in BROWSER.text('.audit tbody tr')
             BROWSER.shot('43-reset-audit')
 
 

@@ -51,7 +51,7 @@ function differences(from, to) {
     if (SILENT.has(key) || JSON.stringify(from[key]) === JSON.stringify(to[key])) continue;
     lines.push({
       label: labelOf(key),
-      from: showSetting(key, from[key]),
+      from: from[key] === undefined ? null : showSetting(key, from[key]),
       to: showSetting(key, to[key]),
     });
   }
