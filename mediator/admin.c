@@ -193,7 +193,8 @@ static void reloaded(void *context, json_t *answer)
 
     if (!json_is_object(snapshot))
         store_answered(context, answer);
-    else if (reload_take(client->admin->mediator, snapshot, author(client), &result, &err) < 0)
+    else if (reload_take(client->admin->mediator, snapshot, client->dry_run ? NULL : author(client),
+                         &result, &err) < 0)
         reply_error(client, err.code, err.text);
     else
         reply(client, json_pack("{s:b, s:o}", "ok", 1, "result", result));
@@ -475,7 +476,7 @@ static void show_health(struct admin_client *client, const json_t *args)
 struct own_command {
     const char *name;
     void (*run)(struct admin_client *client, const json_t *args);
-    bool takes_args;
+    bool takes_args, changes;
     const char *instead; /* it is the mediator's alone: what an administrator is to use */
 };
 
@@ -486,9 +487,9 @@ static const struct own_command own_commands[] = {
     {"record-fault", .instead = "quarantine"},
     {"record-gpus", .instead = "scan-gpus"},
     {"record-reset", .instead = "reset-gpu"},
-    {"reload-config", reload_config},
-    {"reset-gpu", reset_gpu, true},
-    {"scan-gpus", scan_gpus},
+    {"reload-config", reload_config, .changes = true},
+    {"reset-gpu", reset_gpu, .takes_args = true, .changes = true},
+    {"scan-gpus", scan_gpus, .changes = true},
     {"status", show_status},
 };
 
@@ -513,6 +514,9 @@ static void run_own(struct admin_client *client, const struct own_command *comma
         reply_error(client, EOPNOTSUPP, text);
     } else if (!command->takes_args && json_object_size(args) > 0) {
         snprintf(text, sizeof(text), "%s takes no arguments", command->name);
+        reply_error(client, EINVAL, text);
+    } else if (client->dry_run && !command->changes) {
+        snprintf(text, sizeof(text), "%s changes nothing: it takes no dry_run", command->name);
         reply_error(client, EINVAL, text);
     } else if (json_object_get(request, "if_revision")) {
         snprintf(text, sizeof(text), "%s takes no if_revision", command->name);
