@@ -2,6 +2,7 @@
 #include "mediator/admin.h"
 
 #include <errno.h>
+#include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -141,6 +142,23 @@ static void vm_shown(void *context, json_t *answer)
     store_answered(context, answer);
 }
 
+static const char *author(const struct admin_client *client)
+{
+    return client->on_behalf[0] ? client->on_behalf : client->who;
+}
+
+/* That errors were accepted changes no configuration; the audit log has it all the same. */
+static void record_accepted(const struct admin_client *client, uint32_t gpu_id)
+{
+    struct helper *store = &client->admin->mediator->store;
+    json_t *request = json_pack("{s:s, s:s, s:{s:I, s:s, s:s}}", "command", "record-deed", "who",
+                                author(client), "args", "gpu_id", (json_int_t)gpu_id, "command",
+                                "resume-gpu", "outcome", "its errors so far are accepted");
+
+    if (helper_ask(store, request, NULL, NULL) < 0)
+        vgpu_log(VGPU_LOG_ERROR, "accepted-not-recorded", "gpu=%" PRIu32, gpu_id);
+}
+
 /* What the GPU's counters say now is accepted, whether it was drained or not. */
 static void resumed(void *context, json_t *answer)
 {
@@ -148,8 +166,9 @@ static void resumed(void *context, json_t *answer)
     const json_t *result = json_object_get(answer, "result");
     const json_t *gpu_id = json_object_get(json_object_get(result, "gpu"), "gpu_id");
 
-    if (json_is_integer(gpu_id) && !json_object_get(result, "dry_run"))
-        checkup_resumed(client->admin->mediator, (uint32_t)json_integer_value(gpu_id));
+    if (json_is_integer(gpu_id) && !json_object_get(result, "dry_run") &&
+        checkup_resumed(client->admin->mediator, (uint32_t)json_integer_value(gpu_id)))
+        record_accepted(client, (uint32_t)json_integer_value(gpu_id));
     store_answered(context, answer);
 }
 
@@ -170,11 +189,6 @@ static helper_reply_fn *answer_to(const char *command)
     if (strcmp(command, "resume-gpu") == 0)
         return resumed;
     return strcmp(command, "capacity") == 0 ? capacity_shown : store_answered;
-}
-
-static const char *author(const struct admin_client *client)
-{
-    return client->on_behalf[0] ? client->on_behalf : client->who;
 }
 
 static void ask_store(struct admin_client *client, json_t *request, helper_reply_fn *answered)
@@ -484,9 +498,9 @@ static const struct own_command own_commands[] = {
     {"events", show_events, true},
     {"health", show_health},
     {"metrics", show_metrics, true},
+    {"record-deed", .instead = "reset-gpu"},
     {"record-fault", .instead = "quarantine"},
     {"record-gpus", .instead = "scan-gpus"},
-    {"record-reset", .instead = "reset-gpu"},
     {"reload-config", reload_config, .changes = true},
     {"reset-gpu", reset_gpu, .takes_args = true, .changes = true},
     {"scan-gpus", scan_gpus, .changes = true},

@@ -73,9 +73,10 @@ static void recorded(void *context, json_t *answer)
 static void record(struct reset *reset)
 {
     const struct vgpu_err *outcome = &reset->outcome;
-    json_t *request = json_pack("{s:s, s:s, s:{s:I, s:s}}", "command", "record-reset", "who",
-                                reset->who, "args", "gpu_id", (json_int_t)reset->gpu_id, "outcome",
-                                outcome->code ? outcome->text : "was reset");
+    json_t *request =
+        json_pack("{s:s, s:s, s:{s:I, s:s, s:s}}", "command", "record-deed", "who", reset->who,
+                  "args", "gpu_id", (json_int_t)reset->gpu_id, "command", "reset-gpu", "outcome",
+                  outcome->code ? outcome->text : "was reset");
 
     if (helper_ask(&reset->mediator->store, request, recorded, reset) == 0)
         return;

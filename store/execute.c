@@ -9,8 +9,8 @@
 #include "store/database.h"
 #include "store/export.h"
 #include "store/gpu.h"
+#include "store/gpu_deed.h"
 #include "store/gpu_drain.h"
-#include "store/gpu_reset.h"
 #include "store/import.h"
 #include "store/pool.h"
 #include "store/pool_gpu.h"
@@ -53,9 +53,9 @@ static const struct command {
     {"list-thresholds", false, threshold_command_list},
     {"list-vms", false, vm_command_list},
     {"quarantine", true, vm_fault_command_quarantine, REVISION_VM},
+    {"record-deed", true, gpu_deed_command_record},
     {"record-fault", true, vm_fault_command_record},
     {"record-gpus", true, gpu_command_record},
-    {"record-reset", true, gpu_reset_command_record},
     {"register-vm", true, vm_command_register},
     {"remove-pool", true, pool_command_remove, REVISION_POOL},
     {"remove-vm", true, vm_command_remove, REVISION_VM},

@@ -171,7 +171,7 @@ static const struct change {
     {"unassign-gpu", "'gpu_id': 1, 'pool': 'X'", 1},
     {"drain-gpu", "'gpu_id': 1, 'reason': 'fans'", 1},
     {"resume-gpu", "'gpu_id': 1", 1},
-    {"record-reset", "'gpu_id': 1, 'outcome': 'was reset'", 1, true},
+    {"record-deed", "'gpu_id': 1, 'command': 'reset-gpu', 'outcome': 'was reset'", 1, true},
     {"record-gpus",
      "'gpus': [{'index': 0, 'uuid': 'g0', 'pci': 'p0', 'model': 'M', 'memory_bytes': 42},"
      " {'index': 1, 'uuid': 'g2', 'pci': 'p2', 'model': 'M', 'memory_bytes': 42}]",
