@@ -118,7 +118,8 @@ void doctor_cuda(struct doctor *doctor, struct finding *finding)
         if (has_other && loaded)
             doctor_find(finding, OUTCOME_OK, "the mediator's workers load %s", loaded);
         else if (has_other)
-            doctor_find(finding, OUTCOME_SKIPPED, "the mediator does not say which driver its workers load");
+            doctor_find(finding, OUTCOME_SKIPPED,
+                        "the mediator does not say which driver its workers load");
         if (has_other)
             return;
         doctor_find(finding, OUTCOME_FAILED, "%s", err.text);

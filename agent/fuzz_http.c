@@ -67,61 +67,6 @@ static void take_body(struct call *call, const char *body)
     json_decref(object);
 }
 
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
-static struct agent agent;
-static struct listener listener;
-
-static void prepare(void)
-{
-    static bool done;
-
-    if (done)
-        return;
-    done = true;
-    agent.auth.path = "/nonexistent";
-    pthread_mutex_init(&agent.auth.lock, NULL);
-    guard_init(&agent.guard, 100000);
-    host_names_add(&listener.names, "localhost");
-}
-
-/* The next line, ended by a NUL, or NULL. */
-static char *next_line(char **at)
-{
-    char *line = *at, *end = line ? strchr(line, '\n') : NULL;
-
-    if (end)
-        *end++ = '\0';
-    *at = end;
-    return line;
-}
-
-static void take_headers(struct headers *headers, char **at)
-{
-    char *line;
-
-    for (int i = 0; i < LINES_MAX && (line = next_line(at)) && *line; i++) {
-        char *value = strchr(line, ':');
-
-        if (value)
-            *value++ = '\0';
-        headers_take(headers, line, value);
-    }
-}
-
-static void take_body(struct call *call, const char *body)
-{
-    const json_t *patched;
-
-    check_body(call, body, strlen(body));
-    if (!call->request.body)
-        return;
-    patched = merge_patch(call->request.body, call->request.body);
-    if (!patched)
-        abort();
-    json_decref((json_t *)(uintptr_t)patched);
-}
-
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     char *text = calloc(1, size + 1), *at = text, *method, *target;

@@ -15,7 +15,7 @@ enum revision_object {
     REVISION_POOL,
     REVISION_GPU,
     REVISION_THRESHOLD, /* by its name */
-    REVISION_CONFIG /* the one object that a configuration to be imported names */
+    REVISION_CONFIG     /* the one object that a configuration to be imported names */
 };
 
 /*
