@@ -295,15 +295,16 @@ static int give_only(struct store_call *call, const struct intent *intent, const
         rc = vm_find(store, json_integer_value(key), &row, err);
     } else if (intent == &intent_gpus) {
         rc = gpu_find_uuid(store, json_string_value(key), &row, err);
-        if (rc == 0)
+        if (rc >= 0)
             rc = pool_gpu_add_pools(store, row, err);
     } else {
         object = "threshold";
         rc = threshold_load(store, only, &row, err);
     }
-    if (rc < 0)
-        return rc;
-    return json_object_set_new(call->result, object, row) < 0 ? database_no_memory(err) : 0;
+    if (rc >= 0 && json_object_set(call->result, object, row) < 0)
+        rc = database_no_memory(err);
+    json_decref(row);
+    return rc < 0 ? rc : 0;
 }
 
 int import_command(struct store_call *call, struct vgpu_err *err)
