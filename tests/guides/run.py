@@ -36,9 +36,9 @@ class Shell:
 
     def __init__(self, directory, variables):
         self.directory = directory
-        self.process = subprocess.Popen(['bash', '--norc', '-u'], stdin=subprocess.PIPE, cwd=blocks.ROOT,
-                                        stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-                                        env=variables, start_new_session=True)
+        self.process = subprocess.Popen(['bash', '--norc', '-u'], cwd=blocks.ROOT, env=variables,
+                                        stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                                        stderr=subprocess.STDOUT, start_new_session=True)
 
     def run(self, block):
         """Its output and the exit status of its first command that failed, else 0."""
@@ -48,8 +48,8 @@ class Shell:
         output = os.path.join(self.directory, 'output')
         # Each block in the shell itself; ERR keeps the first failure, as no guide's step may be lost.
         self.process.stdin.write((
-            'failed=0; set -E; trap \'code=$?; [ $failed != 0 ] || failed=$code\' ERR; . %s >%s 2>&1 </dev/null; '
-            'trap - ERR; echo "ended $failed"\n' % (script, output)).encode())
+            'failed=0; set -E; trap \'code=$?; [ $failed != 0 ] || failed=$code\' ERR; '
+            '. %s >%s 2>&1 </dev/null; trap - ERR; echo "ended $failed"\n' % (script, output)).encode())
         self.process.stdin.flush()
         timer = threading.Timer(BLOCK_SECONDS, self.process.kill)
         timer.start()
@@ -71,7 +71,7 @@ class Shell:
 
 
 class Screen(Terminals):
-    """A block for a terminal: shown there until its screen is as expected, then its keys are sent."""
+    """A block for a terminal: runs there until the screen is as expected, then gets its keys."""
 
     def __init__(self):
         self.cleanups = []
@@ -121,7 +121,7 @@ def stop(directory):
     """What the guide has left running."""
     kept = directory + '/try'
     if os.path.exists(kept + '/launcher.pid'):
-        subprocess.run([os.path.join(blocks.ROOT, 'tools/local-host.sh'), 'stop', kept], check=False)
+        subprocess.run([blocks.ROOT + '/tools/local-host.sh', 'stop', kept], check=False)
 
 
 def main():
@@ -129,7 +129,7 @@ def main():
     guide = [word for word in sys.argv[1:] if not word.startswith('--')][0]
     build = os.path.abspath(os.environ['VGPU_BUILD'])
     todo = [block for block in blocks.read(guide) if block.runs]
-    if any(block.marks[1:2] and 'keys=' in block.marks[1] for block in todo) and not shutil.which('tmux'):
+    if any('keys=' in mark for block in todo for mark in block.marks) and not shutil.which('tmux'):
         print('skipped: no tmux')
         return 77
     directory = tempfile.mkdtemp(prefix='vgpu-guide.', dir='/tmp')
