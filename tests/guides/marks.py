@@ -74,6 +74,29 @@ class Marks(unittest.TestCase):
         self.assertGreater(len(alerts), 10)
 
 
+class Units(unittest.TestCase):
+    def test_options_of_units_and_settings_are_in_the_man_pages(self):
+        texts = [prose('deployment')]
+        for name in glob.glob(os.path.join(blocks.ROOT, 'integrations/systemd/*')):
+            with open(name, encoding='utf-8') as text:
+                texts.append(text.read())
+        used = set()
+        for text in texts:
+            text = text.replace('\\\n', ' ')
+            used |= {(program, option) for program, rest in re.findall(
+                r'^ExecStart=.*/usr/sbin/vgpu-(\w+)(.*)$', text, re.M)
+                     for option in re.findall(r'--([\w-]+)', rest)}
+            used |= {(program.lower(), option) for program, rest in re.findall(
+                r'^VGPU_(\w+)_OPTIONS=(.*)$', text, re.M)
+                     for option in re.findall(r'--([\w-]+)', rest)}
+        self.assertGreater(len(used), 12)
+        for program, option in sorted(used):
+            with open(os.path.join(blocks.ROOT, 'man/vgpu-%s.8' % program),
+                      encoding='utf-8') as page:
+                known = re.findall(r'^\.BI? .*\\-\\-([\w\\-]+)', page.read(), re.M)
+            self.assertIn(option, [name.replace('\\', '') for name in known], program)
+
+
 class Comparison(unittest.TestCase):
     def test_lines_in_order(self):
         self.assertIsNone(blocks.missing(['a  b', 'c'], 'x\na b\ny\nc\n'))
