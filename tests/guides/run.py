@@ -7,6 +7,7 @@ Usage: run.py [--verbose] GUIDE, with VGPU_BUILD in the environment. The directo
 a host that the guide has left running is stopped with tools/local-host.sh.
 """
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -20,6 +21,7 @@ sys.path.insert(0, os.path.join(blocks.ROOT, 'admin'))
 from terminal import Terminals, wait_for  # noqa: E402
 
 BLOCK_SECONDS = 120
+TOOLS = ('curl', 'sqlite3', 'tmux')  # what guides use, and not every machine has
 PROGRAMS = ('admin', 'agent', 'guest/client', 'launcher', 'mediator', 'store', 'worker')
 
 
@@ -29,6 +31,12 @@ def environment(build, directory):
     return {**kept, 'PATH': ':'.join(path + [os.environ['PATH']]), 'LC_ALL': 'C.UTF-8', 'TZ': 'UTC',
             'NO_COLOR': '1', 'VGPU_SRC': blocks.ROOT, 'VGPU_BUILD': build,
             'VGPU_TRY': directory + '/try', 'VGPU_RUN_DIR': directory + '/try'}
+
+
+def needs(todo, tool):
+    if tool == 'tmux':
+        return any(mark.startswith('keys=') for block in todo for mark in block.marks)
+    return any(re.search(r'\b%s\b' % tool, block.text) for block in todo)
 
 
 class Shell:
@@ -129,8 +137,9 @@ def main():
     guide = [word for word in sys.argv[1:] if not word.startswith('--')][0]
     build = os.path.abspath(os.environ['VGPU_BUILD'])
     todo = [block for block in blocks.read(guide) if block.runs]
-    if any('keys=' in mark for block in todo for mark in block.marks) and not shutil.which('tmux'):
-        print('skipped: no tmux')
+    lacking = [name for name in TOOLS if needs(todo, name) and not shutil.which(name)]
+    if lacking:
+        print('skipped: no ' + ', '.join(lacking))
         return 77
     directory = tempfile.mkdtemp(prefix='vgpu-guide.', dir='/tmp')
     os.chmod(directory, 0o755)
