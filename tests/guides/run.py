@@ -9,6 +9,7 @@ a host that the guide has left running is stopped with tools/local-host.sh.
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -76,6 +77,10 @@ class Shell:
         except subprocess.TimeoutExpired:
             self.process.kill()
             self.process.wait()
+        try:
+            os.killpg(self.process.pid, signal.SIGKILL)  # what a guide has left in the background
+        except ProcessLookupError:
+            pass
 
 
 class Screen(Terminals):
