@@ -173,8 +173,8 @@ static bool rectangle_ok(const VGPURectangle *r, uint64_t data_bytes)
 
     return r->row_bytes && r->rows && r->slices &&
            span_of(r->row_bytes, r->pitch, r->rows, &slice) &&
-           span_of(slice, r->slice_pitch, r->slices, &all) &&
-           all <= data_bytes && r->offset <= data_bytes - all;
+           span_of(slice, r->slice_pitch, r->slices, &all) && all <= data_bytes &&
+           r->offset <= data_bytes - all;
 }
 
 static void rectangle_advance(VGPURectangle *r, uint32_t bytes)
