@@ -51,7 +51,7 @@ def test_device_is_added(host):
     words = host.called('stock-wrapper')
     assert words[1:len(recorded(9)) + 1] == recorded(9)
     assert added(words) == [
-        '-chardev', 'socket,id=vgpu0,path=/run/vgpu/qemu/3.sock,server,nowait',
+        '-chardev', 'socket,id=vgpu0,path=/run/vgpu-devices/3.sock,server=on,wait=off',
         '-device', 'vgpu-stub,chardev=vgpu0,vm_id=3,pool_id=A,priority=high,addr=0x10']
     assert host.settled() == before
     assert host.took < 1

@@ -12,7 +12,7 @@ BYTES_MAX = 65536
 
 DEFAULTS = {
     'admin-socket': '/run/vgpu/admin.sock',
-    'qemu-dir': '/run/vgpu/qemu',
+    'device-dir': '/run/vgpu-devices',
     'state-dir': '/run/vgpu-xcp-ng',
     'xenopsd-dir': '/var/run/nonpersistent/xenopsd/classic/VM',
     'stock-wrapper': '/usr/lib64/xen/bin/qemu-wrapper',

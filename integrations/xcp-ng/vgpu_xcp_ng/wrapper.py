@@ -38,8 +38,8 @@ def device(config, vm):
     """QEMU listens, as for its own monitor, and the mediator connects: after a restart of the
     mediator it connects again, which QEMU could not, confined as it is by then. Pool and priority
     are the store's, said for whoever reads the command line."""
-    path = os.path.join(config.qemu_dir, '%d.sock' % vm['vm_id'])
-    return ['-chardev', 'socket,id=%s,path=%s,server,nowait' % (ID, escaped(path)),
+    path = os.path.join(config.device_dir, '%d.sock' % vm['vm_id'])
+    return ['-chardev', 'socket,id=%s,path=%s,server=on,wait=off' % (ID, escaped(path)),
             '-device', 'vgpu-stub,chardev=%s,vm_id=%d,pool_id=%s,priority=%s,addr=0x%x' % (
                 ID, vm['vm_id'], escaped(vm['pool']), vm['priority'], config.pci_slot)]
 
