@@ -62,7 +62,7 @@ build()
     put "$tree"
     mkdir -p "$tree/vgpu-build"
     cd "$tree/vgpu-build"
-    [ -e config-host.mak ] || ../configure --cc=gcc --cxx=/dev/null --enable-xen \
+    [ -e config-host.mak ] || ../configure --cc="${CC:-gcc}" --cxx=/dev/null --enable-xen \
         --target-list=i386-softmmu --disable-werror --disable-kvm --disable-tcg --disable-docs \
         --disable-guest-agent --disable-sdl --disable-curses --disable-curl --disable-gtk \
         --disable-bzip2 --disable-gnutls --disable-nettle --disable-gcrypt --disable-vhost-net \
