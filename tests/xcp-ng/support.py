@@ -69,7 +69,7 @@ class Host:
         os.makedirs(self.path('xenopsd'))
         self.script('xenstore-read', XENSTORE_READ)
         self.script('xenstore-list', XENSTORE_LIST)
-        self.script('stock-wrapper', RECORDER, then='echo stock; exit 7')
+        self.script('stock-wrapper', RECORDER, then='umask; exit 7')
         self.script('xe', RECORDER, then="cat '%s'" % self.path('xe.answer'))
         self.write('xe.answer', '')
         self.configure()
@@ -140,7 +140,7 @@ class Host:
                        'VGPU_XCP_NG_CONF': self.path('xcp-ng.conf'), 'PYTHONDONTWRITEBYTECODE': '1'}
         started = time.monotonic()
         done = subprocess.run([self.python, program, *arguments], capture_output=True, timeout=60,
-                              env=environment, check=False)
+                              env=environment, check=False, umask=0o022)
         self.took = time.monotonic() - started
         assert b'Traceback' not in done.stderr, done.stderr.decode()
         return done.returncode, done.stdout.decode('utf-8')

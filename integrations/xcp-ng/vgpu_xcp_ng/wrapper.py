@@ -15,6 +15,9 @@ from .vms import Vms
 from .xenstore import Xenstore
 
 ID = 'vgpu0'
+# The directory of QEMU's sockets has a default ACL for the mediator's user (tmpfiles.conf), of which
+# Linux takes away what the umask of the program that makes a socket takes from the group.
+UMASK = 0o002
 
 
 def domain(arguments):
@@ -80,6 +83,8 @@ def command(config, arguments):
         if failure.code == MEDIATOR_DOWN and config.mediator_down == 'allow':
             return whole, 'domain %d starts without its vGPU: %s' % (domid, failure.text)
         raise
+    if added:
+        os.umask(UMASK)
     return whole + [text.encode('utf-8') for text in added], (
         'domain %d: %s' % (domid, ' '.join(added)) if added else None)
 
