@@ -37,8 +37,12 @@ def _pre_start(call):
     name, wanted = call.wish()
     if wanted is None:
         return None
-    vm = call.vms.reserve(call.uuid, name, wanted, call.xenstore.running)
-    call.vms.mark(call.uuid)
+    call.vms.mark(call.uuid)  # first: the reconciler may be at work
+    try:
+        vm = call.vms.reserve(call.uuid, name, wanted, call.xenstore.running)
+    except Failure:
+        call.vms.unmark(call.uuid)
+        raise
     text = 'VM %d reserved in pool %s' % (vm['vm_id'], vm['pool'])
     return text + (', in quarantine: %s' % vm['quarantine_reason'] if vm['quarantined'] else '')
 

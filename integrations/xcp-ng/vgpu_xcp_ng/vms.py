@@ -216,11 +216,11 @@ class Vms(object):
         """Frees a VM's slot. Returns whether it had one."""
         if vm is None or vm['pool'] == self.config.halted_pool:
             return False
-        command = ('set-pool', {'vm_id': vm['vm_id'], 'pool': self.config.halted_pool})
+        args = {'vm_id': vm['vm_id'], 'pool': self.config.halted_pool}
         with self.lock():
             if not dry_run:
                 self._make_halted_pool()
-                self.mediator.ask(*command)
+                self.mediator.ask('set-pool', args, revision=vm['revision'])
         return True
 
     def release_uuid(self, uuid):
