@@ -24,7 +24,9 @@ struct finding {
 /* What was asked for, and what has been found out so far and serves several checks. */
 struct doctor {
     const char *root; /* before the paths of /proc, /sys and /dev; "" on a host */
-    const char *socket_path, *database, *driver, *qemu, *helper, *xl;
+    const char *socket_path, *database, *driver, *qemu, *xl;
+    const char *helper; /* NULL: the one beside this program */
+    bool names_qemu;    /* --qemu was given */
     bool require_iommu; /* by the option, or by the host's policy once that has been read */
     char run_dir[256];  /* where the socket is */
 
@@ -58,7 +60,9 @@ bool doctor_exists(const struct doctor *doctor, const char *path, struct stat *r
 /* The path below the root; "" if it is too long. */
 void doctor_path(const struct doctor *doctor, const char *path, char *text, size_t size);
 
-/* What vgpu-nvml finds; NULL: it cannot be asked, see scan_err. Asked once. */
+/* True where vgpu-nvml is not installed here, err says, and a mediator that has one answers. */
+bool doctor_lacks_helper(struct doctor *doctor, const struct vgpu_err *err);
+/* What vgpu-nvml finds, or the mediator's; NULL: neither can be asked, see scan_err. Asked once. */
 const json_t *doctor_scan(struct doctor *doctor);
 /* True if the mediator answers; fills status, gpus, pools and vms. Asked once. */
 bool doctor_ask(struct doctor *doctor);
