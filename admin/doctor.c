@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "admin/client.h"
+#include "admin/colour.h"
 #include "admin/commands.h"
 #include "admin/nvml_helper.h"
 #include "admin/show.h"
@@ -17,6 +18,7 @@
 
 #define DEFAULT_DRIVER   "libcuda.so.1"
 #define DEFAULT_QEMU     "qemu-system-x86_64"
+#define DEFAULT_XL       "xl"
 #define ANSWER_TIMEOUT_S 5
 #define SCAN_TIMEOUT_S   30 /* a driver may have to be loaded first */
 #define WORD_BYTES       12
@@ -50,6 +52,13 @@ static const struct check checks[] = {
      "run nvidia-modprobe -u -c=0, and give the devices' group to vgpu-launcher: --gpu-gid"},
     {"driver", "persistence", doctor_persistence,
      "start nvidia-persistenced, or nvidia-smi -pm 1: an idle GPU takes seconds to start"},
+    {"iommu", "policy", doctor_policy, "write require-iommu = true, or false, there"},
+    {"iommu", "iommu", doctor_iommu,
+     "enable VT-d or AMD-Vi in the firmware, and intel_iommu=on on the kernel's command line"},
+    {"iommu", "dma", doctor_dma,
+     "start the kernel without iommu=pt, and, where there is none, with an IOMMU"},
+    {"iommu", "assigned", doctor_assigned,
+     "give the device back to the host, or tell those who rely on docs/security.md"},
     {"qemu", "qemu", doctor_qemu,
      "install the QEMU with vgpu-stub, or name yours: --qemu. Containers of this host need none"},
     {"qemu", "vgpu-stub", doctor_stub, "build QEMU with the device: tools/qemu-build.sh"},
@@ -80,6 +89,13 @@ static const char *const outcome_names[] = {
     [OUTCOME_SKIPPED] = "skipped",
 };
 
+static const enum colour outcome_colours[] = {
+    [OUTCOME_OK] = COLOUR_GOOD,
+    [OUTCOME_WARNING] = COLOUR_WARN,
+    [OUTCOME_FAILED] = COLOUR_BAD,
+    [OUTCOME_SKIPPED] = COLOUR_DIM,
+};
+
 static const struct command_option options[] = {
     {.name = "driver",
      .kind = OPTION_TEXT,
@@ -99,11 +115,22 @@ static const struct command_option options[] = {
      .key = "nvml_helper",
      .help = "the program to ask NVML with (vgpu-nvml, beside this one)",
      .local = true},
+    {.name = "xl",
+     .kind = OPTION_TEXT,
+     .metavar = "PATH",
+     .key = "xl",
+     .help = "the program to ask Xen with (" DEFAULT_XL ")",
+     .local = true},
+    {.name = "require-iommu",
+     .kind = OPTION_FLAG,
+     .key = "require_iommu",
+     .help = "fail where no IOMMU confines the GPUs, whatever /etc/vgpu/policy.conf says",
+     .local = true},
     {.name = "root",
      .kind = OPTION_TEXT,
      .metavar = "DIR",
      .key = "root",
-     .help = "where /proc, /sys and /dev are, for tests",
+     .help = "where /proc, /sys, /dev and /etc are, for tests",
      .local = true},
     {.name = NULL},
 };
@@ -278,13 +305,16 @@ static void init(struct doctor *doctor, const struct invocation *invocation)
 {
     const char *slash = strrchr(invocation->socket_path, '/');
 
-    *doctor = (struct doctor){.root = text_or(invocation, "root", ""),
-                              .socket_path = invocation->socket_path,
-                              .database = invocation->database,
-                              .driver = text_or(invocation, "driver", DEFAULT_DRIVER),
-                              .qemu = text_or(invocation, "qemu", DEFAULT_QEMU),
-                              .names_qemu = json_object_get(invocation->local, "qemu") != NULL,
-                              .helper = text_or(invocation, "nvml_helper", NULL)};
+    *doctor = (struct doctor){
+        .root = text_or(invocation, "root", ""),
+        .socket_path = invocation->socket_path,
+        .database = invocation->database,
+        .driver = text_or(invocation, "driver", DEFAULT_DRIVER),
+        .qemu = text_or(invocation, "qemu", DEFAULT_QEMU),
+        .names_qemu = json_object_get(invocation->local, "qemu") != NULL,
+        .helper = text_or(invocation, "nvml_helper", NULL),
+        .xl = text_or(invocation, "xl", DEFAULT_XL),
+        .require_iommu = json_is_true(json_object_get(invocation->local, "require_iommu"))};
     snprintf(doctor->run_dir, sizeof(doctor->run_dir), "%.*s",
              slash ? (int)(slash - invocation->socket_path) : 1,
              slash ? invocation->socket_path : ".");
@@ -307,8 +337,11 @@ static void print(const struct check *check, const struct finding *finding, bool
 {
     if (new_group)
         printf("%s\n", check->group);
-    printf("  %-*s  %-*s  %s\n", OUTCOME_WIDTH, outcome_names[finding->outcome], NAME_WIDTH,
-           check->name, finding->found);
+    printf("  ");
+    colour_begin(stdout, outcome_colours[finding->outcome]);
+    printf("%-*s", OUTCOME_WIDTH, outcome_names[finding->outcome]);
+    colour_end(stdout, outcome_colours[finding->outcome]);
+    printf("  %-*s  %s\n", NAME_WIDTH, check->name, finding->found);
     if (needs_advice(finding))
         printf("  %*s  %*s  -> %s\n", OUTCOME_WIDTH, "", NAME_WIDTH, "", finding->advice);
 }

@@ -24,9 +24,10 @@ struct finding {
 /* What was asked for, and what has been found out so far and serves several checks. */
 struct doctor {
     const char *root; /* before the paths of /proc, /sys and /dev; "" on a host */
-    const char *socket_path, *database, *driver, *qemu;
+    const char *socket_path, *database, *driver, *qemu, *xl;
     const char *helper; /* NULL: the one beside this program */
     bool names_qemu;    /* --qemu was given */
+    bool require_iommu; /* by the option, or by the host's policy once that has been read */
     char run_dir[256];  /* where the socket is */
 
     bool scanned; /* the NVML helper has been asked */
@@ -78,6 +79,8 @@ doctor_check_fn doctor_kernel, doctor_cores, doctor_memory, doctor_cgroup, docto
 /* doctor_driver.c */
 doctor_check_fn doctor_nvml, doctor_module, doctor_cards, doctor_cuda, doctor_hmm, doctor_devices,
     doctor_persistence;
+/* doctor_iommu.c; the policy is the first of them */
+doctor_check_fn doctor_policy, doctor_iommu, doctor_dma, doctor_assigned;
 /* doctor_qemu.c */
 doctor_check_fn doctor_qemu, doctor_stub;
 /* doctor_service.c */

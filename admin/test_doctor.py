@@ -33,6 +33,13 @@ case $1 in
     echo "vgpu-nvml: cannot load it: $2" >&2; exit 1 ;;
 esac
 """
+XL = """#!/bin/sh
+cat '%(dir)s/xl.'"$1"
+"""
+XL_INFO = """host                   : xcp
+virt_caps              : pv hvm hvm_directio pv_directio hap
+xen_commandline        : dom0_mem=4G dom0-iommu=%s watchdog
+"""
 QEMU = """#!/bin/sh
 case $1 in
 --version) echo 'QEMU emulator version 7.2.9 (Debian)' ;;
@@ -85,6 +92,7 @@ class Doctor(unittest.TestCase):
         self.make_driver()
         self.write('nvml', HELPER % {'dir': self.directory.name}, 0o755)
         self.write('qemu', QEMU, 0o755)
+        self.write('xl', XL % {'dir': self.directory.name}, 0o755)
         self.write('scan.json', json.dumps(SCAN))
         self.make_service()
 
@@ -116,6 +124,8 @@ class Doctor(unittest.TestCase):
         self.write('root/sys/devices/system/cpu/online', '0-3,8\n')
         self.write('root/sys/fs/cgroup/cgroup.controllers', 'cpuset cpu io memory pids\n')
         self.device('kvm')
+        self.write('root/sys/class/iommu/dmar0/version', '1\n')
+        self.write('root/sys/bus/pci/devices/0000:65:00.0/iommu_group/type', 'DMA-FQ\n')
 
     def make_driver(self):
         self.write('root/sys/module/nvidia/version', '580.1\n')
@@ -167,7 +177,7 @@ class Doctor(unittest.TestCase):
 
     def run_doctor(self, *options):
         own = {'root': self.root, 'driver': 'good', 'qemu': self.path('qemu'),
-               'nvml-helper': self.path('nvml')}
+               'nvml-helper': self.path('nvml'), 'xl': self.path('xl')}
         own = ['--%s=%s' % pair for pair in own.items()
                if not any(option.startswith('--%s=' % pair[0]) for option in options)]
         options = [option for option in options if not option.endswith('=')]  # the default
@@ -259,23 +269,23 @@ class Doctor(unittest.TestCase):
         self.expect('kvm', 'warning', 'there is no /dev/kvm')
         self.write('root/dev/kvm', '')
         self.expect('kvm', 'failed', '/dev/kvm is no device')
-        self.write('root/proc/xen/capabilities', 'control_d\n')
+        self.on_xen()
         self.expect('kvm', 'skipped', 'this is Xen')
 
     def test_nvml_that_cannot_be_loaded(self):
         self.write('scan.json', json.dumps({**SCAN, 'gpus': [], 'driver_version': None,
                                             'nvml_error': 'cannot load NVML: no such file'}))
         self.expect('nvml', 'failed', 'cannot load NVML', "install NVIDIA's driver",
-                    also=['persistence'])
+                    also=['persistence', 'dma'])
 
     def test_nvml_without_gpus(self):
         self.write('scan.json', json.dumps({**SCAN, 'gpus': []}))
-        self.expect('nvml', 'failed', 'shows no GPU', also=['persistence'])
+        self.expect('nvml', 'failed', 'shows no GPU', also=['persistence', 'dma'])
 
     def test_helper_that_is_missing(self):
         os.unlink(self.path('nvml'))
         self.expect('nvml', 'failed', 'cannot start', '--nvml-helper',
-                    also=['cards', 'cuda', 'persistence'])
+                    also=['cards', 'cuda', 'persistence', 'dma'])
 
     def test_qemu_that_is_not_installed_is_no_failure(self):
         """A host of containers needs none."""
@@ -337,6 +347,120 @@ class Doctor(unittest.TestCase):
     def test_persistence_that_is_off(self):
         self.write('scan.json', json.dumps({**SCAN, 'gpus': [{**GPU, 'persistence': False}]}))
         self.expect('persistence', 'warning', 'off on GPU-1', 'nvidia-persistenced')
+
+    # -- iommu
+
+    def require(self, text='require-iommu = true\n'):
+        self.write('root/etc/vgpu/policy.conf', text)
+
+    def on_xen(self, commandline='strict', dmesg='(XEN) I/O virtualisation enabled\n'):
+        self.write('root/proc/xen/capabilities', 'control_d\n')
+        self.write('xl.info', XL_INFO % commandline)
+        self.write('xl.dmesg', dmesg)
+
+    def both(self, name, found, advice=None, also=()):
+        """A warning, and a failure where the policy says so, by the file or by the option."""
+        self.expect(name, 'warning', found, advice, also=also)
+        self.expect(name, 'failed', found, advice, ['--require-iommu'], also)
+        self.require()
+        self.expect(name, 'failed', found, advice, also=also)
+        os.unlink(self.path('root/etc/vgpu/policy.conf'))
+
+    def test_policy(self):
+        self.assertEqual(self.checks()['policy']['found'], 'an IOMMU is not required')
+        self.require('# ours\n\n  require-iommu = true  # all hosts\n')
+        self.assertEqual(self.checks()['policy']['found'], 'an IOMMU is required')
+        self.require('require-iommu=false\n')
+        self.assertEqual(self.checks()['policy']['found'], 'an IOMMU is not required')
+
+    def test_policy_that_is_not_understood_demands_all(self):
+        os.unlink(self.path('root/sys/class/iommu/dmar0/version'))
+        os.rmdir(self.path('root/sys/class/iommu/dmar0'))
+        for text in ('require-iommu = yes\n', 'require-iommu\n', 'requireiommu = true\n', '?\n',
+                     'require-iommu = true false\n', 'require-iommu = ' + 'x' * 100):
+            self.require(text)
+            checks = self.checks()
+            self.assertEqual(checks['policy']['outcome'], 'failed', text)
+            self.assertEqual(checks['iommu']['outcome'], 'failed', text)
+
+    def test_linux_without_an_iommu(self):
+        os.unlink(self.path('root/sys/class/iommu/dmar0/version'))
+        os.rmdir(self.path('root/sys/class/iommu/dmar0'))
+        self.both('iommu', 'Linux uses no IOMMU', 'intel_iommu=on')
+
+    def test_gpu_whose_dma_passes_by(self):
+        kind = 'root/sys/bus/pci/devices/0000:65:00.0/iommu_group/type'
+        self.write(kind, 'identity\n')
+        self.both('dma', 'GPU 0000:65:00.0 is not confined (identity)', 'iommu=pt')
+        os.unlink(self.path(kind))
+        self.both('dma', 'in no group')
+        self.write(kind, 'DMA\n')
+        self.assertEqual(self.checks()['dma']['outcome'], 'ok')
+
+    def test_dma_of_no_gpu(self):
+        self.write('scan.json', json.dumps({**SCAN, 'gpus': [{**GPU, 'pci': '00000000:77:00.0'}]}))
+        self.expect('dma', 'skipped', "no GPU is on this host's bus")
+
+    def test_devices_that_are_kept_for_guests(self):
+        place = 'root/sys/bus/pci/drivers/%s/%s'
+        self.write(place % ('vfio-pci', 'new_id'), '')
+        self.write(place % ('vfio-pci', 'module/x'), '')
+        self.assertEqual(self.checks()['assigned']['outcome'], 'ok')
+        self.write(place % ('vfio-pci', '0000:66:00.0/x'), '')
+        self.both('assigned', '1 PCI devices are kept for guests by vfio-pci: 0000:66:00.0')
+        for number in range(6):
+            self.write(place % ('vfio-pci', '0000:67:00.%d/x' % number), '')
+        self.both('assigned', ' ...')
+        self.on_xen()
+        self.assertEqual(self.checks()['assigned']['outcome'], 'ok')
+        self.write(place % ('pciback', '0000:66:00.0/x'), '')
+        self.both('assigned', 'by pciback', also=['kvm'])
+
+    def test_xen_that_is_strict(self):
+        for line, dmesg in (('strict', ''), ('passthrough=0,strict=1', ''),
+                            ('x iommu=dom0-strict', ''),
+                            ('no-strict dom0-iommu=strict', ''), ('none dom0=pvh,verbose', ''),
+                            ('none', '(XEN)  - Dom0 mode: Strict\n')):
+            self.on_xen(line, dmesg)
+            self.require()
+            self.expect('kvm', 'skipped', 'this is Xen')
+
+    def test_xen_that_is_not_strict(self):
+        words = 'can reach the memory of all domains'
+        for line, dmesg, found in (
+                ('none', '', words), ('no-strict', '', words), ('strict=0', '', words),
+                ('strict,no-strict', '', words), ('strictly', '', words), ('strict=off', '', words),
+                ('strict', '(XEN)  - Dom0 mode: Relaxed\n', words),
+                ('passthrough', '', 'pass the IOMMU by'),
+                ('none', '(XEN)  - Dom0 mode: Passthrough\n', 'pass the IOMMU by')):
+            with self.subTest(line=line, dmesg=dmesg):
+                self.on_xen(line, dmesg)
+                self.both('dma', found, 'dom0-iommu=strict', also=['kvm'])
+
+    def test_xen_without_an_iommu(self):
+        self.on_xen()
+        for caps in ('pv hvm hap', '', 'no_hvm_directio hvm_directiox'):
+            self.write('xl.info', 'virt_caps : %s\nxen_commandline : dom0-iommu=strict\n' % caps)
+            self.both('iommu', 'Xen uses no IOMMU', 'firmware', also=['kvm'])
+
+    def test_xen_that_cannot_be_asked(self):
+        self.on_xen()
+        os.unlink(self.path('xl.dmesg'))  # the command line is enough
+        self.expect('kvm', 'skipped', 'this is Xen')
+        os.unlink(self.path('xl.info'))
+        self.both('iommu', 'xl info failed', 'as root in the control domain', also=['kvm', 'dma'])
+        os.unlink(self.path('xl'))
+        self.both('dma', 'cannot start', 'control domain', also=['kvm', 'iommu'])
+
+    def test_failure_is_red(self):
+        os.unlink(self.path('root/sys/bus/pci/devices/0000:65:00.0/iommu_group/type'))
+        command = [PROGRAM, '--color=always', '--socket=' + self.path('run/admin.sock'),
+                   '--database=' + self.path('vgpu.db'), 'doctor', '--root=' + self.root,
+                   '--driver=good', '--qemu=' + self.path('qemu'), '--xl=' + self.path('xl'),
+                   '--nvml-helper=' + self.path('nvml'), '--require-iommu']
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        self.assertEqual(done.returncode, 1)
+        self.assertRegex(done.stdout, '\x1b\\[[0-9;]*31mfailed ')
 
     def test_qemu_without_the_device(self):
         self.write('qemu', QEMU.replace('vgpu-stub', 'virtio-gpu'), 0o755)

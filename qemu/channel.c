@@ -15,6 +15,12 @@
 #include <unistd.h>
 #include <vgpu/version.h>
 
+/* Of Linux 3.17; the C library of XCP-ng's dom0 does not have the names. */
+#ifndef F_GET_SEALS
+#define F_GET_SEALS   1034
+#define F_SEAL_SHRINK 0x0002
+#endif
+
 /* Behind the data area's maximum: page and rings of the largest size, with room to align
  * them. */
 #define EXTRA_MAX_BYTES (64u << 20)

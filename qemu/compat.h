@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * Where the interfaces of QEMU 4.2 to 10 differ. Included after qemu/osdep.h; the rest
- * of the device is written for one of them.
+ * of the device is written for one of them, and for gcc 4.8, which builds it in XCP-ng:
+ * no __has_include there.
  */
 #ifndef HW_MISC_VGPU_COMPAT_H
 #define HW_MISC_VGPU_COMPAT_H
@@ -15,7 +16,7 @@
 #include "qemu/queue.h"
 #include "qemu/timer.h"
 #include "chardev/char-fe.h"
-#if __has_include("hw/pci/pci_device.h")
+#if QEMU_VERSION_MAJOR >= 8
 #include "hw/pci/pci_device.h"
 #else
 #include "hw/pci/pci.h"
@@ -23,14 +24,14 @@
 #include "hw/pci/msi.h"
 #include "hw/pci/msix.h"
 #include "hw/qdev-properties.h"
-#if __has_include("hw/qdev-properties-system.h")
+#if QEMU_VERSION_MAJOR >= 6
 #include "hw/qdev-properties-system.h"
 #endif
 #include "migration/vmstate.h"
-#if __has_include("system/kvm.h")
+#if QEMU_VERSION_MAJOR >= 10
 #include "system/kvm.h"
 #include "system/xen.h"
-#elif __has_include("sysemu/xen.h")
+#elif QEMU_VERSION_MAJOR > 5 || (QEMU_VERSION_MAJOR == 5 && QEMU_VERSION_MINOR >= 2)
 #include "sysemu/kvm.h"
 #include "sysemu/xen.h"
 #else

@@ -157,26 +157,24 @@ static bool ring_address(VGPURelayCore *core, uint64_t offset, uint64_t *ret)
 /* From the first to the end of the last of `parts`, of `bytes` each and `pitch` apart. */
 static bool span_of(uint64_t bytes, uint64_t pitch, uint32_t parts, uint64_t *ret)
 {
-    uint64_t span;
+    uint64_t gaps = (uint64_t)parts - 1; /* none is refused before */
 
-    if (parts > 1 && pitch < bytes) {
+    if (gaps > 0 && (pitch < bytes || pitch > (UINT64_MAX - bytes) / gaps)) {
         return false;
     }
-    if (__builtin_mul_overflow(parts > 1 ? pitch : 0, (uint64_t)parts - 1, &span)) {
-        return false;
-    }
-    return !__builtin_add_overflow(span, bytes, ret);
+    *ret = gaps * (gaps > 0 ? pitch : 0) + bytes;
+    return true;
 }
 
 /* Parts that overlap are refused: none can be more work than the data area is large. */
 static bool rectangle_ok(const VGPURectangle *r, uint64_t data_bytes)
 {
-    uint64_t slice, all, end;
+    uint64_t slice, all;
 
     return r->row_bytes && r->rows && r->slices &&
            span_of(r->row_bytes, r->pitch, r->rows, &slice) &&
-           span_of(slice, r->slice_pitch, r->slices, &all) &&
-           !__builtin_add_overflow(r->offset, all, &end) && end <= data_bytes;
+           span_of(slice, r->slice_pitch, r->slices, &all) && all <= data_bytes &&
+           r->offset <= data_bytes - all;
 }
 
 static void rectangle_advance(VGPURectangle *r, uint32_t bytes)
