@@ -3,7 +3,8 @@
  * The parts of vgpu.ko and how they use each other. include/vgpu/pci_regs.h is the device,
  * include/vgpu/ioctl.h what programs see.
  *
- *   device.c      PCI, interrupts, reset, /dev/vgpuN comes and goes
+ *   device.c      /dev/vgpuN comes and goes, reset; whatever the transport
+ *   pci.c         the transport by which vgpu-stub is reached: registers, interrupts
  *   slot.c        the device's slots: who has one, its commands, its end
  *   memory.c      a relayed channel's pages and the tables by which the device finds them
  *   window.c      the other channels' memory: parts of the device's window
@@ -52,10 +53,29 @@ static_assert(PAGE_SIZE == 4096, "vgpu needs a kernel with pages of 4096 bytes")
 /* How long it waits for room in the window, if that may come. */
 #define VGPU_ROOM_JIFFIES HZ
 
+/* The slots' commands and the question about GPUs. */
+#define VGPU_COMMAND_AREA_BYTES (VGPU_COMMANDS_BYTES + sizeof(struct vgpu_monitor_command))
+
 struct vgpu_device;
 struct vgpu_file;
 struct vgpu_memory;
 struct vgpu_window;
+
+/*
+ * How the host is reached. The command area has the same layout with each, and is the transport's:
+ * it is there from vgpu_device_start() to after vgpu_device_end().
+ */
+struct vgpu_transport {
+	/* Under vgpu_device.lock. */
+	void (*command)(struct vgpu_device *vdev, u32 slot); /* to be taken by the host */
+	void (*stop)(struct vgpu_device *vdev); /* all is forgotten, and no memory touched */
+	void (*program)(struct vgpu_device *vdev); /* after that: commands are taken again */
+	/* Within vgpu_enter(). */
+	u32 (*features)(struct vgpu_device *vdev); /* VGPU_DEVICE_* */
+	u64 (*max_data)(struct vgpu_device *vdev); /* bytes; 0: not known */
+	int (*state)(struct vgpu_device *vdev, struct vgpu_ioc_state *ret);
+	u64 (*counter)(struct vgpu_device *vdev, enum vgpu_device_counter counter);
+};
 
 struct vgpu_vector {
 	struct vgpu_device *vdev;
@@ -81,18 +101,22 @@ struct vgpu_slot {
 struct vgpu_device {
 	struct device dev; /* the class device; owns this structure */
 	struct cdev cdev;
+	struct device *parent;
+	const struct vgpu_transport *transport;
+	struct vgpu_device_command *commands;
+	struct workqueue_struct *workqueue;
+	struct work_struct news_work;
+
+	/* pci.c */
 	struct pci_dev *pdev;
 	void __iomem *regs;
 	resource_size_t doorbells;
-	struct vgpu_device_command *commands;
 	dma_addr_t commands_dma;
 	void *window; /* NULL: there is none, or it is not used */
 	u64 window_bytes;
 	unsigned long window_pfn;
 	u32 vectors;
 	struct vgpu_vector vector[VGPU_MSIX_VECTORS];
-	struct workqueue_struct *workqueue;
-	struct work_struct news_work;
 
 	struct rw_semaphore alive;
 	bool dead; /* written once; also read without a lock, to stop waiting */
@@ -179,12 +203,33 @@ static inline void vgpu_leave(struct vgpu_device *vdev)
 	up_read(&vdev->alive);
 }
 
-/* device.c */
+/* device.c, for transports, in this order */
+/* With a number of its own; ends with vgpu_device_put(). An ERR_PTR() otherwise. */
+struct vgpu_device *vgpu_device_new(struct device *parent, const struct vgpu_transport *transport);
+void vgpu_device_put(struct vgpu_device *vdev);
+/* Before the first interrupt; ends with vgpu_device_end(), after the last. */
+int vgpu_device_start(struct vgpu_device *vdev);
+void vgpu_device_end(struct vgpu_device *vdev);
+/* Programs can open it. */
+int vgpu_device_publish(struct vgpu_device *vdev);
+void vgpu_device_unpublish(struct vgpu_device *vdev);
+/* Ends everything that uses the device. Whoever comes later finds it dead. */
+void vgpu_device_stop(struct vgpu_device *vdev);
+/* Ends all channels, and takes new ones if it goes on. */
+void vgpu_device_halt(struct vgpu_device *vdev, bool keep_contents, bool go_on);
+/* The state has changed; under vgpu_device.lock. */
+void vgpu_device_news(struct vgpu_device *vdev);
+
+/* device.c, for the others */
 extern const struct attribute_group *vgpu_attribute_groups[];
 /* The device's part of the structure; the rest is zero. -ENODEV: it was pulled out. */
 int vgpu_device_state(struct vgpu_device *vdev, struct vgpu_ioc_state *ret);
 /* Ends all channels; pages that were attached are the driver's alone afterwards. */
 void vgpu_device_reset(struct vgpu_device *vdev);
+
+/* pci.c */
+int vgpu_pci_register(void);
+void vgpu_pci_unregister(void);
 
 /* slot.c; vgpu_slot_open() and vgpu_slot_gone_reason() within vgpu_enter() */
 void vgpu_slots_init(struct vgpu_device *vdev);

@@ -44,7 +44,7 @@ static int send(struct vgpu_slot *slot, enum vgpu_command_op op)
 		err = -EIO;
 	slot->epoch = vdev->epoch;
 	if (!err)
-		vgpu_write(vdev, VGPU_REG_COMMAND, slot->index);
+		vdev->transport->command(vdev, slot->index);
 	spin_unlock_irqrestore(&vdev->lock, flags);
 	return err;
 }
@@ -194,7 +194,7 @@ static u64 default_data_bytes(u64 max)
 static bool choose_sizes(struct vgpu_device *vdev, struct vgpu_ioc_open *open)
 {
 	u64 most = vdev->window ? VGPU_DATA_MAX_BYTES : VGPU_RELAY_MAX_DATA_BYTES;
-	u64 max = (u64)vgpu_read(vdev, VGPU_REG_MAX_DATA) * 4096;
+	u64 max = vdev->transport->max_data(vdev);
 
 	if (!max || max > most)
 		max = most;
