@@ -190,9 +190,17 @@ static struct attribute *counters[] = {
 	WHICH_ATTR(worker_wakes), WHICH_ATTR(interrupts),     NULL,
 };
 
+static umode_t counter_visible(struct kobject *object, struct attribute *attribute, int index)
+{
+	struct device *dev = container_of(object, struct device, kobj);
+
+	return container_of(dev, struct vgpu_device, dev)->transport->counter ? attribute->mode : 0;
+}
+
 static const struct attribute_group counter_group = {
 	.name = "counters",
 	.attrs = counters,
+	.is_visible = counter_visible,
 };
 
 const struct attribute_group *vgpu_attribute_groups[] = {

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
  * A device as programs see it: /dev/vgpuN that comes and goes, its state, its reset. How the host
- * is reached is a transport's (struct vgpu_transport; pci.c), which calls what is here. The module's
- * entry is here.
+ * is reached is a transport's (struct vgpu_transport; pci.c, xenbus.c), which calls what is here.
+ * The module's entry is here.
  */
 #include <linux/idr.h>
 #include <linux/interrupt.h>
@@ -78,9 +78,28 @@ static char *devnode(vgpu_devnode_device *dev, umode_t *mode)
 	return NULL;
 }
 
+/* The host has memory of this machine mapped, which a machine that sleeps or moves cannot have. */
+static int __maybe_unused refuse_sleep(struct device *dev)
+{
+	struct vgpu_device *vdev = container_of(dev, struct vgpu_device, dev);
+
+	if (!vdev->transport->granted && !vgpu_slots_granted(vdev))
+		return 0;
+	dev_warn(dev, "cannot sleep while pages are granted to the host\n");
+	return -EBUSY;
+}
+
+static int __maybe_unused wake_up_again(struct device *dev)
+{
+	return 0;
+}
+
+static SIMPLE_DEV_PM_OPS(class_pm_ops, refuse_sleep, wake_up_again);
+
 static struct class vgpu_class = {
 	.name = "vgpu",
 	.devnode = devnode,
+	.pm = &class_pm_ops,
 };
 
 static int name_device(struct vgpu_device *vdev)
@@ -191,8 +210,13 @@ static int __init vgpu_init(void)
 	err = vgpu_pci_register();
 	if (err)
 		goto unregister_class;
+	err = vgpu_xenbus_register();
+	if (err)
+		goto unregister_pci;
 	return 0;
 
+unregister_pci:
+	vgpu_pci_unregister();
 unregister_class:
 	class_unregister(&vgpu_class);
 unregister_region:
@@ -202,6 +226,7 @@ unregister_region:
 
 static void __exit vgpu_exit(void)
 {
+	vgpu_xenbus_unregister();
 	vgpu_pci_unregister();
 	class_unregister(&vgpu_class);
 	unregister_chrdev_region(first_number, VGPU_MINORS);
