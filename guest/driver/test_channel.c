@@ -61,6 +61,19 @@ void test_driver_default_sizes(void)
 	channel_close(&c);
 }
 
+void test_driver_write_is_for_grants(void)
+{
+	uint64_t kick = 1;
+	struct channel c = { .fd = open_node() };
+
+	CHECK_ERRNO(write(c.fd, &kick, sizeof(kick)), ENOTCONN);
+	close(c.fd);
+	c = channel_open(64, 1 << 20);
+	CHECK_ERRNO(write(c.fd, &kick, sizeof(kick)), EOPNOTSUPP);
+	CHECK_ERRNO(write(c.fd, &kick, 4), EINVAL);
+	channel_close(&c);
+}
+
 void test_driver_second_open_is_refused(void)
 {
 	struct channel c = channel_open(64, 1 << 20);

@@ -113,10 +113,16 @@ static void bus_command(struct vgpu_device *vdev, u32 slot)
 	vgpu_event_kick(&xen->event);
 }
 
-/* Only a backend that closes lets go of pages, which cannot be waited for here: see grant.c. */
+/*
+ * Only a backend that closes lets go of pages, which cannot be waited for here: see grant.c. A
+ * backend that comes later finds no command of before.
+ */
 static void bus_stop(struct vgpu_device *vdev)
 {
-	WRITE_ONCE(vdev->xen->up, false);
+	struct vgpu_xen *xen = vdev->xen;
+
+	WRITE_ONCE(xen->up, false);
+	memset(xen->control->doorbell, 0, sizeof(xen->control->doorbell));
 }
 
 static void bus_program(struct vgpu_device *vdev)
