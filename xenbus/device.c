@@ -7,11 +7,14 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "common/clock.h"
 #include "common/log.h"
 #include "xenbus/slots.h"
 
 #define MESSAGES_PER_TURN 64
 #define REFERENCE_MAX     UINT32_MAX
+#define LOG_BURST         20
+#define LOG_INTERVAL_NS   VGPU_NS_PER_S
 #define STEPS_MAX         8 /* more moves than any walk through the states has */
 
 /* xenstore */
@@ -161,17 +164,34 @@ static int attach(struct device *device, struct vgpu_err *err)
 
 /* States */
 
+/* How often a device comes and goes is up to its guest; the log is not. */
+static bool may_log(struct device *device)
+{
+    uint32_t held_back = 0;
+
+    if (!vgpu_log_allowed(&device->log, vgpu_clock_ns(), LOG_BURST, LOG_INTERVAL_NS, &held_back))
+        return false;
+    if (held_back)
+        vgpu_log(VGPU_LOG_INFO, "log-held-back", "domid=%" PRIu32 " lines=%" PRIu32, device->domid,
+                 held_back);
+    return true;
+}
+
 static void fail(struct device *device, const char *text)
 {
-    vgpu_log(VGPU_LOG_WARN, "device-refused", "domid=%" PRIu32 " devid=%" PRIu32 " reason=\"%s\"",
-             device->domid, device->devid, text);
+    char quoted[VGPU_ERR_TEXT_BYTES];
+
+    if (may_log(device))
+        vgpu_log(VGPU_LOG_WARN, "device-refused", "domid=%" PRIu32 " devid=%" PRIu32 " reason=%s",
+                 device->domid, device->devid, vgpu_log_quote(quoted, sizeof(quoted), text));
     write_ours(device, "error", text);
 }
 
 static void enter(struct device *device, enum xenbus_state state)
 {
-    vgpu_log(VGPU_LOG_INFO, "device-state", "domid=%" PRIu32 " devid=%" PRIu32 " from=%d to=%d",
-             device->domid, device->devid, (int)device->state, (int)state);
+    if (may_log(device))
+        vgpu_log(VGPU_LOG_INFO, "device-state", "domid=%" PRIu32 " devid=%" PRIu32 " from=%d to=%d",
+                 device->domid, device->devid, (int)device->state, (int)state);
     device->state = state;
     write_number(device, "state", state);
 }

@@ -11,6 +11,7 @@
 #define VGPU_XENBUS_DEVICE_H
 
 #include "carrier/grant.h"
+#include "common/log.h"
 #include "xenbus/link.h"
 #include "xenbus/state.h"
 #include "xenbus/store.h"
@@ -61,6 +62,7 @@ struct device {
     uint32_t port; /* 0: none is bound */
     struct link link;
     uint32_t last_tag, error;
+    struct vgpu_log_limit log;
     struct vgpu_msg_welcome facts;
     char error_text[VGPU_STATUS_TEXT_BYTES];
     struct slot slots[VGPU_XEN_COMMANDS]; /* the last one is the monitor's */
