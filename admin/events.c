@@ -19,6 +19,8 @@
 #define WAIT_MS      20000 /* for one answer; less than a client waits for any */
 #define RETRY_MS     200
 #define KIND_WIDTH   16
+#define OBJECT_WIDTH 6
+#define OBJECT_BYTES (SHOW_BYTES + 8) /* a noun, and what show_member() gives */
 #define FILTER_BYTES 256
 
 static const struct command_option options[] = {
@@ -108,11 +110,32 @@ static void show_moment(const json_t *value, char text[SHOW_BYTES])
         snprintf(text, SHOW_BYTES, "%s.%03.0f", head, ms - (double)time * 1000);
 }
 
+/* Whom it is about; "-" where it is nobody of these. */
+static const char *show_object(const json_t *event, char text[OBJECT_BYTES])
+{
+    static const struct {
+        const char *member, *noun;
+    } objects[] = {{"vm_id", "VM"}, {"gpu_id", "GPU"}, {"pool", "pool"}};
+    char name[SHOW_BYTES];
+
+    snprintf(text, OBJECT_BYTES, "-");
+    for (size_t i = 0; i < sizeof(objects) / sizeof(objects[0]); i++)
+        if (!json_is_null(json_object_get(event, objects[i].member)) &&
+            json_object_get(event, objects[i].member)) {
+            show_member(event, objects[i].member, name);
+            table_clean(name);
+            snprintf(text, OBJECT_BYTES, "%s %s", objects[i].noun, name);
+            break;
+        }
+    return text;
+}
+
 static void print_event(const json_t *event)
 {
     const char *severity = json_string_value(json_object_get(event, "severity"));
     enum colour colour = colour_of_state(severity ? severity : "");
-    char number[SHOW_BYTES], when[SHOW_BYTES], kind[SHOW_BYTES], text[SHOW_SENTENCE_BYTES];
+    char number[SHOW_BYTES], when[SHOW_BYTES], kind[SHOW_BYTES], object[OBJECT_BYTES];
+    char text[SHOW_SENTENCE_BYTES];
 
     show_moment(json_object_get(event, "time"), when);
     show_member(event, "kind", kind);
@@ -121,7 +144,8 @@ static void print_event(const json_t *event)
     colour_begin(stdout, colour);
     printf("%-*s", KIND_WIDTH, kind);
     colour_end(stdout, colour);
-    printf("  %s\n", show_sentence(event, "text", text));
+    printf("  %-*s  %s\n", OBJECT_WIDTH, show_object(event, object),
+           show_sentence(event, "text", text));
 }
 
 static void print_line(const struct reader *reader, const json_t *event)

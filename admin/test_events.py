@@ -138,8 +138,8 @@ class Events(unittest.TestCase):
     def test_events_are_listed_from_the_first_on(self):
         self.start([event(1, "mediator-started", "info", vm_id=None), event(2)])
         lines = self.run_admin().stdout.split("\n")
-        self.assertEqual(lines, ["    1  2026-09-21 14:13:21.123  mediator-started  text 1",
-                                 "    2  2026-09-21 14:13:22.123  fault             text 2", ""])
+        self.assertEqual(lines, ["    1  2026-09-21 14:13:21.123  mediator-started  pool A  text 1",
+                                 "    2  2026-09-21 14:13:22.123  fault             VM 3    text 2", ""])
 
     def test_events_after_a_number_and_of_a_kind(self):
         self.start([event(1), event(2, "vm-released"), event(3), event(4, "vm-connected")])

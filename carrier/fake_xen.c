@@ -86,7 +86,8 @@ uint32_t fake_xen_directory(struct fake_xen *xen, uint32_t first, uint32_t n)
     return directory_ref;
 }
 
-static void take(struct fake_xen *xen, struct fake_xen_conn *conn)
+/* False: nothing more. */
+static bool take(struct fake_xen *xen, struct fake_xen_conn *conn)
 {
     struct fake_grant_message message;
     ssize_t got = recv(conn->sock, &message, sizeof(message), MSG_DONTWAIT);
@@ -94,10 +95,10 @@ static void take(struct fake_xen *xen, struct fake_xen_conn *conn)
     if (got == 0 || (got < 0 && errno != EAGAIN)) {
         vgpu_close(&conn->sock);
         conn->port = 0;
-        return;
+        return false;
     }
     if (got != sizeof(message))
-        return;
+        return false;
     switch (message.what) {
     case FAKE_GRANT_OPEN:
         conn->domid = message.port;
@@ -106,6 +107,7 @@ static void take(struct fake_xen *xen, struct fake_xen_conn *conn)
         if (xen->refuses_binds)
             break;
         conn->port = message.port;
+        conn->masked = false;
         message.port += LOCAL_PORT;
         send(conn->sock, &message, sizeof(message), MSG_NOSIGNAL);
         break;
@@ -121,6 +123,7 @@ static void take(struct fake_xen *xen, struct fake_xen_conn *conn)
     default:
         fail_msg("not a message to Xen: %u", message.what);
     }
+    return true;
 }
 
 void fake_xen_turn(struct fake_xen *xen, int timeout_ms)
@@ -132,8 +135,8 @@ void fake_xen_turn(struct fake_xen *xen, int timeout_ms)
     if (poll(fds, xen->n_conns + 1, timeout_ms) <= 0)
         return;
     for (unsigned i = 0; i < xen->n_conns; i++)
-        if (fds[i + 1].revents)
-            take(xen, &xen->conns[i]);
+        while (fds[i + 1].revents && take(xen, &xen->conns[i]))
+            ;
     if (fds[0].revents && xen->n_conns < FAKE_XEN_CONNS)
         xen->conns[xen->n_conns++].sock = accept4(xen->listener, NULL, NULL, SOCK_CLOEXEC);
 }
@@ -144,6 +147,14 @@ struct fake_xen_conn *fake_xen_bound(struct fake_xen *xen, uint32_t port)
         if (xen->conns[i].sock >= 0 && xen->conns[i].port == port)
             return &xen->conns[i];
     return NULL;
+}
+
+uint32_t fake_xen_bind(struct fake_xen *xen, unsigned conn, uint32_t port)
+{
+    assert_true(conn < xen->n_conns);
+    xen->conns[conn].port = port;
+    xen->conns[conn].masked = false;
+    return port + LOCAL_PORT;
 }
 
 void fake_xen_send(struct fake_xen *xen, uint32_t port)

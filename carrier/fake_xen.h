@@ -43,6 +43,11 @@ uint32_t fake_xen_directory(struct fake_xen *xen, uint32_t first, uint32_t n);
 void fake_xen_turn(struct fake_xen *xen, int timeout_ms);
 /* The connection whose process has bound this port of the guest's, or NULL. */
 struct fake_xen_conn *fake_xen_bound(struct fake_xen *xen, uint32_t port);
+/*
+ * Binds a port of the guest's to a connection, without its process asking: for a test in the same
+ * thread as who binds. Returns the port of the backend's.
+ */
+uint32_t fake_xen_bind(struct fake_xen *xen, unsigned conn, uint32_t port);
 /* The guest sends an event; one that waits to be looked at takes it in. */
 void fake_xen_send(struct fake_xen *xen, uint32_t port);
 

@@ -91,6 +91,12 @@ static void close_all(int *fds, size_t count)
         vgpu_close(&fds[i]);
 }
 
+/* The mediator refuses the connection itself, which it closes then: the answer to any request. */
+static bool turned_away(const union message *message)
+{
+    return message->head.tag == 0 && message->head.type == VGPU_MSG_REFUSED;
+}
+
 /* Waits for the answer to `tag`; hands what nobody asked for to the link's owner. */
 static int await(struct local_link *link, uint32_t tag, union message *answer, int *fds,
                  size_t *ret_n_fds)
@@ -103,7 +109,7 @@ static int await(struct local_link *link, uint32_t tag, union message *answer, i
             *ret_n_fds = 0;
             return status;
         }
-        if (answer->head.tag == tag)
+        if (answer->head.tag == tag || turned_away(answer))
             return 0;
         close_all(fds, *ret_n_fds);
         *ret_n_fds = 0;
@@ -127,7 +133,8 @@ static int request(struct local_link *link, struct vgpu_msg *ask, uint16_t wante
 
     ask->tag = ++link->last_tag ? link->last_tag : ++link->last_tag;
     status = send_message(link, ask);
-    if (status == 0)
+    /* Who turns a connection away does not wait for what is asked, but has said why. */
+    if (status == 0 || status == -EPIPE)
         status = await(link, ask->tag, answer, fds, ret_n_fds ? ret_n_fds : &none);
     if (status < 0) {
         bool ended = status == -ECONNRESET || status == -EPIPE || status == -EAGAIN;

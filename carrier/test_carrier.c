@@ -288,6 +288,31 @@ static void test_local_refusal_carries_status_and_text(void **state)
     mediator_stop(&mediator);
 }
 
+static void serve_nobody(int sock)
+{
+    struct vgpu_msg_refused refused = {
+        .head = {.size_bytes = sizeof(refused), .type = VGPU_MSG_REFUSED},
+        .status = VGPU_NOT_CONFIGURED,
+        .text = "user 7 may not speak for this VM",
+    };
+
+    send(sock, &refused, sizeof(refused), 0);
+}
+
+static void test_local_connection_turned_away_says_why(void **state)
+{
+    struct mediator mediator;
+    struct local_link link = {0};
+    struct vgpu_msg_welcome hello;
+    struct local_refusal refusal = {0};
+
+    mediator_start(&mediator, serve_nobody);
+    assert_true(local_connect(&link, mediator.path, &hello, &refusal) < 0);
+    assert_int_equal(refusal.status, VGPU_NOT_CONFIGURED);
+    assert_string_equal(refusal.text, "user 7 may not speak for this VM");
+    mediator_stop(&mediator);
+}
+
 static void serve_future(int sock)
 {
     struct vgpu_msg_hello hello;
@@ -395,6 +420,7 @@ int main(void)
         cmocka_unit_test(test_geometry_limits),
         cmocka_unit_test(test_local_open_takes_fds_and_what_comes_between),
         cmocka_unit_test(test_local_refusal_carries_status_and_text),
+        cmocka_unit_test(test_local_connection_turned_away_says_why),
         cmocka_unit_test(test_local_version_from_the_future),
         cmocka_unit_test(test_local_malformed_answer),
         cmocka_unit_test(test_local_absent_mediator_is_retryable),

@@ -886,7 +886,7 @@ static int open_socket(struct server *server, struct vgpu_err *err)
     if (rc < 0)
         return rc;
     if (settings->mediator_uid != geteuid() &&
-        chown(settings->socket, settings->mediator_uid, (gid_t)-1) < 0)
+        lchown(settings->socket, settings->mediator_uid, (gid_t)-1) < 0)
         return vgpu_err_set(err, errno, "cannot give '%s' to the mediator's user: %s",
                             settings->socket, strerror(errno));
     return 0;

@@ -20,7 +20,6 @@
 
 /* In flight per channel while others wait, and taken in by a channel without limits. */
 #define INFLIGHT_MAX_JOBS 256
-#define INFLIGHT_MAX_NS   (5 * VGPU_NS_PER_MS)
 #define DEPTH_MAX         4096
 #define RETRY_NS          (10 * VGPU_NS_PER_MS)
 
@@ -104,7 +103,6 @@ static int make_fds(struct channel *channel, bool mirrored)
         .layout = VGPU_LEASE_LAYOUT,
         .inflight_max_jobs = INFLIGHT_MAX_JOBS,
         .depth_max = DEPTH_MAX,
-        .inflight_max_ns = INFLIGHT_MAX_NS,
         .jobs_allowed = UINT64_MAX,
         .retry_ns = RETRY_NS,
     };
@@ -256,6 +254,7 @@ void channel_report(const struct channel *channel, struct channel_report *ret)
     /* turn_done before need: a worker that gives the turn back has stored its need before. What is
      * done before what is taken, likewise, and the grant before both. */
     ret->turn_done = page_load_u64(&page->turn_done);
+    ret->turn_ending = page_load_u64(&page->turn_ending);
     ret->state = page_load_u32(&page->state);
     ret->reason = page_load_u32(&page->reason);
     ret->need = page_load_u32(&page->need);
@@ -372,6 +371,11 @@ void channel_set_contended(struct channel *channel, bool contended)
 {
     page_store_u32(&channel->lease->contended, contended);
     kick(channel);
+}
+
+void channel_set_inflight(struct channel *channel, uint64_t most_ns)
+{
+    page_store_u64(&channel->lease->inflight_max_ns, most_ns);
 }
 
 void channel_set_flags(struct channel *channel, uint32_t flags)

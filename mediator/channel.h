@@ -144,7 +144,8 @@ void channel_close_handed(struct channel *channel);
 /* One look at the report page: each field loaded once. */
 struct channel_report {
     uint32_t state, reason, need, depth;
-    uint64_t turn_done, jobs_taken, jobs_done, jobs_failed, jobs_refused, busy_ns, wait_ns;
+    uint64_t turn_done, turn_ending, jobs_taken, jobs_done, jobs_failed, jobs_refused, busy_ns,
+        wait_ns;
     uint64_t memory_bytes, oldest_issued_ns, guest_process, guest_pid_namespace;
     uint64_t memory_seen, memory_bound_bytes, memory_ask, memory_wanted_bytes, memory_spare_bytes;
     uint64_t memory_done;
@@ -177,6 +178,8 @@ void channel_blame(struct channel *channel, enum vgpu_status status, const char 
 /* What the worker says of its end, if it says so; its text is cleaned. */
 void channel_blame_report(struct channel *channel);
 
+/* Of the lease page too, and without a kick: it counts from the turn that is set next. */
+void channel_set_inflight(struct channel *channel, uint64_t most_ns);
 /* Changes of the lease page. Each kicks the worker. */
 void channel_set_turn(struct channel *channel, bool granted);
 void channel_set_contended(struct channel *channel, bool contended);

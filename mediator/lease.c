@@ -14,6 +14,9 @@
 /* The most jobs that one charge is told of: the number is the worker's word. */
 #define JOBS_PER_CHARGE_MAX 1000000
 
+/* However short the grace is, this much may be in flight; one job always may. */
+#define INFLIGHT_MIN_NS (100 * VGPU_NS_PER_US)
+
 static void seat_go_on(struct seat *seat);
 
 static uint64_t now_of(const struct gpu *gpu)
@@ -202,6 +205,18 @@ static void count_switch(struct seat *seat, const struct channel *channel)
     seat->switches++;
 }
 
+/*
+ * What is in flight at a revoke drains within the grace, with some of it left: past the grace the
+ * next VM is granted the GPU beside this one, and both would pay for that at each hand-over.
+ */
+static uint64_t inflight_max_ns(const struct gpu *gpu)
+{
+    struct sched_config config;
+
+    sched_get_config(gpu->sched, &config);
+    return config.grace_ns > INFLIGHT_MIN_NS * 6 / 5 ? config.grace_ns / 6 * 5 : INFLIGHT_MIN_NS;
+}
+
 static void give_turn(struct seat *seat, struct channel *channel)
 {
     uint64_t now_ns = now_of(seat->gpu);
@@ -217,6 +232,7 @@ static void give_turn(struct seat *seat, struct channel *channel)
     channel->jobs_checked = report.jobs_taken;
     mark(seat, now_ns);
     /* The flag is in the page before the turn is; one kick is enough for both, two do no harm. */
+    channel_set_inflight(channel, inflight_max_ns(seat->gpu));
     channel_set_contended(channel, seat->contended);
     channel_set_turn(channel, true);
     set_watchdog(seat, now_ns + job_timeout_ns(seat));
@@ -463,6 +479,18 @@ static void refresh_holders(struct gpu *gpu, const struct seat *except)
     }
 }
 
+/* By the worker's word, which costs nobody anything: what it keeps beside the next, it pays for. */
+static void turn_is_ending(struct seat *seat)
+{
+    struct sched_actions actions;
+
+    if (seat->overrun_ns)
+        return;
+    look_at_backlogs(seat->gpu);
+    sched_lease_ending(seat->gpu->sched, seat->handle, now_of(seat->gpu), &actions);
+    gpu_carry_out(seat->gpu, &actions);
+}
+
 void lease_channel_reported(struct channel *channel)
 {
     struct seat *seat = channel->seat;
@@ -481,6 +509,8 @@ void lease_channel_reported(struct channel *channel)
     update_work(seat); /* before the lease goes back: sched need not queue a VM without work */
     if (channel == seat->turn && channel->revoked && report.turn_done == channel->turn)
         turn_ended(seat);
+    else if (channel == seat->turn && seat->revoking && report.turn_ending == channel->turn)
+        turn_is_ending(seat);
     update_work(seat);
     seat_go_on(seat);
     update_contended(seat->gpu);

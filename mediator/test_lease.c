@@ -524,6 +524,78 @@ static void test_lease_kernel_that_begins_in_its_turn_stalls_20_ms_at_most(void 
     assert_null(bench->killed);
 }
 
+/* What is in flight at a revoke drains within the grace. */
+static void test_lease_in_flight_follows_the_grace(void **state)
+{
+    struct bench *bench = *state;
+
+    seat_at(bench, 0, 1);
+    needs(bench, 0, true);
+    assert_int_equal(bench->channels[0]->lease->inflight_max_ns, 2500 * VGPU_NS_PER_US);
+}
+
+static void is_ending(struct bench *bench, int i)
+{
+    bench->reports[i]->turn_ending = bench->channels[i]->lease->turn;
+    lease_channel_reported(bench->channels[i]);
+}
+
+static void test_lease_next_begins_when_the_drain_is_nearly_over(void **state)
+{
+    struct bench *bench = *state;
+
+    seat_at(bench, 0, 1);
+    seat_at(bench, 1, 2);
+    hangs(bench, 0);
+    needs(bench, 1, true);
+    while (!bench->channels[0]->revoked)
+        pass(bench, MS / 10);
+    assert_false(granted(bench, 1));
+    is_ending(bench, 0);
+    assert_true(granted(bench, 1));
+    is_ending(bench, 0); /* once more says nothing new */
+    assert_true(granted(bench, 1));
+    drains(bench, 0);
+    assert_true(granted(bench, 1));
+    assert_null(bench->killed);
+}
+
+/* An old word, or one of a worker that was not told to stop. */
+static void test_lease_ending_of_another_turn_is_nothing(void **state)
+{
+    struct bench *bench = *state;
+
+    seat_at(bench, 0, 1);
+    seat_at(bench, 1, 2);
+    hangs(bench, 0);
+    needs(bench, 1, true);
+    is_ending(bench, 0);
+    assert_true(granted(bench, 0));
+    while (!bench->channels[0]->revoked)
+        pass(bench, MS / 10);
+    lease_channel_reported(bench->channels[0]);
+    assert_false(granted(bench, 1));
+}
+
+/* Who says so and goes on is the one overrunner of its GPU, and pays as one. */
+static void test_lease_ending_that_does_not_end_pays(void **state)
+{
+    struct bench *bench = *state;
+    uint64_t before;
+
+    seat_at(bench, 0, 1);
+    seat_at(bench, 1, 2);
+    hangs(bench, 0);
+    needs(bench, 1, true);
+    while (!bench->channels[0]->revoked)
+        pass(bench, MS / 10);
+    is_ending(bench, 0);
+    before = charged(bench, 1);
+    bench->reports[0]->busy_ns = 0;
+    pass(bench, 1000 * MS);
+    assert_in_range(charged(bench, 1) - before, 480 * MS, 520 * MS);
+}
+
 /* The neighbour comes back again and again beside it, and waits for nobody. */
 static void test_lease_neighbour_of_an_overrunner_is_not_stalled_again(void **state)
 {
@@ -728,6 +800,10 @@ int main(void)
         CASE(test_lease_that_is_called_back_and_kept_ends_in_a_kill),
         CASE(test_lease_endless_kernel_stalls_who_waits_20_ms_at_most),
         CASE(test_lease_kernel_that_begins_in_its_turn_stalls_20_ms_at_most),
+        CASE(test_lease_in_flight_follows_the_grace),
+        CASE(test_lease_next_begins_when_the_drain_is_nearly_over),
+        CASE(test_lease_ending_of_another_turn_is_nothing),
+        CASE(test_lease_ending_that_does_not_end_pays),
         CASE(test_lease_neighbour_of_an_overrunner_is_not_stalled_again),
         CASE(test_lease_second_overrunner_is_ended),
         CASE(test_lease_overrunner_pays_for_all_it_held),

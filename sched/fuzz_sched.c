@@ -133,7 +133,7 @@ static void call(struct world *world, const uint8_t *in)
     uint32_t vm = world->vms[in[1] % MAX_VMS];
     uint64_t amount = (uint64_t)in[2] << (in[3] % 28);
 
-    switch (in[0] % 12) {
+    switch (in[0] % 13) {
     case 0:
     case 1:
         sched_vm_has_work(world->sched, vm, world->now, &world->out);
@@ -168,6 +168,9 @@ static void call(struct world *world, const uint8_t *in)
         break;
     case 10:
         change(world, in[3], in[1], in[2]);
+        break;
+    case 11:
+        sched_lease_ending(world->sched, vm, world->now, &world->out);
         break;
     default:
         world->now += amount;

@@ -75,7 +75,7 @@ static void open_turn(struct sched *sched, struct sched_vm *vm, uint64_t since_n
     vm->turn_allow_ns = vm->slice_ns;
     charge_run(vm, true, since_ns);
     vm->run_acc_ns = 0;
-    vm->detached = false;
+    vm->detached = vm->ending = false;
     vm->grants++;
     sched->grants++;
 }
@@ -148,6 +148,12 @@ static void decide_held(struct sched *sched, struct sched_vm *vm, uint64_t now_n
         say_when(sched, vm, now_ns, actions);
 }
 
+static void count_overrun(struct sched *sched, struct sched_vm *vm)
+{
+    vm->overruns++;
+    sched->overruns++;
+}
+
 /* The holder has been revoked and somebody waits. True: it no longer holds up the turn. */
 static bool decide_revoking(struct sched *sched, struct sched_vm *vm, uint64_t now_ns,
                             struct sched_actions *actions)
@@ -157,6 +163,8 @@ static bool decide_revoking(struct sched *sched, struct sched_vm *vm, uint64_t n
     /* Beside an overrunner a VM gets half of the GPU: its own time passes half as fast. */
     if (sched->overrunner)
         patience = 2 * sched->config.second_grace_ns;
+    else if (vm->ending)
+        patience = 0;
     if (now_ns - vm->revoked_ns < patience) {
         actions->next_ns = vm->revoked_ns + patience;
         return false;
@@ -170,8 +178,8 @@ static bool decide_revoking(struct sched *sched, struct sched_vm *vm, uint64_t n
         return false;
     }
     step(vm, LEASE_EV_OVERRUN);
-    vm->overruns++;
-    sched->overruns++;
+    if (!vm->ending)
+        count_overrun(sched, vm);
     sched->overrunner = vm;
     sched->holder = NULL;
     act(actions, SCHED_OVERRUN, vm, 0);
@@ -337,9 +345,28 @@ int sched_lease_started(struct sched *sched, uint32_t handle, uint64_t now_ns)
     return 0;
 }
 
+int sched_lease_ending(struct sched *sched, uint32_t handle, uint64_t now_ns,
+                       struct sched_actions *actions)
+{
+    struct sched_vm *vm = sched_find(sched, handle);
+
+    sched_begin(sched, &now_ns, actions);
+    if (!vm)
+        return -ENOENT;
+    if (vm->state != LEASE_REVOKING)
+        return -EINVAL;
+    vm->ending = !sched->overrunner;
+    sched_decide(sched, now_ns, actions);
+    return 0;
+}
+
 /* Takes vm off the GPU; what it used has been charged. */
 static void leave_gpu(struct sched *sched, struct sched_vm *vm, uint64_t now_ns)
 {
+    /* It was not as near to its end as it said. */
+    if (vm->state == LEASE_OVERRUN && vm->ending &&
+        now_ns - vm->revoked_ns >= sched->config.grace_ns)
+        count_overrun(sched, vm);
     charge_beside(sched, now_ns);
     if (sched->holder == vm)
         sched->holder = NULL;

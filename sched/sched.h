@@ -171,6 +171,14 @@ int sched_charge(struct sched *sched, uint32_t vm, uint64_t now_ns, uint64_t bus
  * hand-over takes counts as time on the GPU where an estimate stands in for busy time.
  */
 int sched_lease_started(struct sched *sched, uint32_t vm, uint64_t now_ns);
+/*
+ * Optional: a VM that was revoked says that what it has in flight is nearly done. The next one is
+ * granted the GPU now, so that the hand-over is under way meanwhile; until its release the VM runs
+ * beside it and pays as an overrunner does, and counts as one from the grace on. Only a hint: it
+ * changes nothing while another runs beside the holder. -EINVAL: it was not revoked.
+ */
+int sched_lease_ending(struct sched *sched, uint32_t vm, uint64_t now_ns,
+                       struct sched_actions *actions);
 int sched_lease_released(struct sched *sched, uint32_t vm, uint64_t now_ns, uint64_t busy_ns,
                          uint32_t jobs, struct sched_actions *actions);
 /* The worker on the GPU is dead. The VM goes on having work until sched_vm_idle(). */

@@ -45,6 +45,7 @@ struct sched_vm {
 
     uint64_t granted_ns, slice_ns, slice_end_ns, revoked_ns, killed_ns;
     uint64_t mark_ns; /* grant or last charge by the caller */
+    bool ending;      /* revoked, and what it has in flight is nearly done */
     bool running;     /* the clock of run_acc_ns runs, since run_since_ns */
     uint64_t run_since_ns;
     uint64_t run_acc_ns;    /* time on the GPU with work, not charged to the fair queue yet */

@@ -203,6 +203,81 @@ static void make_overrunner(struct rig *rig)
     rig_expect(rig, 1, SCHED_GRANT, 1);
 }
 
+static void ending(struct rig *rig, uint32_t i, int wanted)
+{
+    assert_int_equal(sched_lease_ending(rig->sched, rig->vm[i], rig->now, &rig->out), wanted);
+}
+
+static void test_sched_ending_turn_lets_the_next_begin(void **state)
+{
+    struct rig rig;
+
+    rig_open(&rig, 2, NULL);
+    rig_work(&rig, 0);
+    rig_work(&rig, 1);
+    rig_run(&rig, 1002 * MS);
+    rig.now = 1003 * MS;
+    ending(&rig, 0, 0);
+    assert_int_equal(rig.out.count, 2);
+    rig_expect(&rig, 0, SCHED_OVERRUN, 0);
+    rig_expect(&rig, 1, SCHED_GRANT, 1);
+    rig.now += MS / 10;
+    rig_release(&rig, 0, UINT64_MAX);
+    assert_int_equal(rig_stats(&rig, 0).overruns, 0);
+    /* 3 ms of its own, and half of the time beside the other. */
+    assert_int_equal(rig_stats(&rig, 0).charged_ns, 3 * MS + MS / 20);
+    rig_close(&rig);
+}
+
+static void test_sched_ending_turn_that_goes_on_is_an_overrun(void **state)
+{
+    struct rig rig;
+
+    rig_open(&rig, 2, NULL);
+    rig_work(&rig, 0);
+    rig_work(&rig, 1);
+    rig_run(&rig, 1002 * MS);
+    ending(&rig, 0, 0);
+    rig_expect(&rig, 1, SCHED_GRANT, 1);
+    rig.now = 1005 * MS;
+    rig_release(&rig, 0, UINT64_MAX);
+    assert_int_equal(rig_stats(&rig, 0).overruns, 1);
+    rig_close(&rig);
+}
+
+static void test_sched_ending_turn_needs_a_revoke(void **state)
+{
+    struct rig rig;
+
+    rig_open(&rig, 2, NULL);
+    rig_work(&rig, 0);
+    ending(&rig, 0, -EINVAL);
+    rig_work(&rig, 1);
+    ending(&rig, 0, -EINVAL);
+    ending(&rig, 1, -EINVAL);
+    rig_close(&rig);
+}
+
+/* There is room for one beside the holder: the word of a second is worth nothing. */
+static void test_sched_ending_turn_beside_an_overrunner_changes_nothing(void **state)
+{
+    struct rig rig;
+
+    make_overrunner(&rig);
+    rig.now = 1007 * MS;
+    rig_tick(&rig);
+    rig_expect(&rig, 0, SCHED_REVOKE, 1);
+    ending(&rig, 1, 0);
+    rig_expect_none(&rig);
+    rig_release(&rig, 0, 0);
+    rig.now += MS;
+    rig_tick(&rig);
+    rig_expect_none(&rig);
+    rig_release(&rig, 1, 2 * MS);
+    rig_expect(&rig, 0, SCHED_GRANT, 2);
+    rig_close(&rig);
+}
+
 static void test_sched_overrunner_pays_for_what_it_holds(void **state)
 {
     struct rig rig;
@@ -742,6 +817,10 @@ int main(void)
         cmocka_unit_test(test_sched_unknown_vm),
         cmocka_unit_test(test_sched_repeated_reports_are_harmless),
         cmocka_unit_test(test_sched_overrunner_loses_the_turn_after_the_grace),
+        cmocka_unit_test(test_sched_ending_turn_lets_the_next_begin),
+        cmocka_unit_test(test_sched_ending_turn_that_goes_on_is_an_overrun),
+        cmocka_unit_test(test_sched_ending_turn_needs_a_revoke),
+        cmocka_unit_test(test_sched_ending_turn_beside_an_overrunner_changes_nothing),
         cmocka_unit_test(test_sched_overrunner_pays_for_what_it_holds),
         cmocka_unit_test(test_sched_overrunner_is_not_granted_before_it_releases),
         cmocka_unit_test(test_sched_second_overrunner_is_killed),

@@ -74,7 +74,7 @@ static int find_file(const char *path, bool create, char **ret_real, bool *ret_c
     if (!real && errno == ENOENT)
         return vgpu_err_set(err, ENOENT,
                             "the database %s does not exist; make a new one with "
-                            "--create",
+                            "--create, or name yours with --database",
                             path);
     if (!real || stat(real, &st) < 0)
         return vgpu_err_set(err, errno, "cannot open the database %s: %s", path, strerror(errno));

@@ -15,8 +15,9 @@ host_library()
 host_choose_driver()
 {
     local build=$1 wish=$2
-    HOST_DRIVER=$PWD/$build/softgpu/libsoftgpu.so
-    HOST_NVML=$PWD/$build/softgpu/libsoftgpu-nvml.so
+    build=$(realpath "$build")
+    HOST_DRIVER=$build/softgpu/libsoftgpu.so
+    HOST_NVML=$build/softgpu/libsoftgpu-nvml.so
     HOST_DRIVER_NAME=softgpu
     case "$wish" in
     softgpu) ;;
@@ -85,11 +86,16 @@ host_cgroup()
 # host_start BUILD DIRECTORY
 host_start()
 {
-    local build=$1 run=$2 pid cgroup user=()
+    local build=$1 run=$2 pid cgroup user=() name
     host_install "$build" "$run"
     [ "$(id -u)" = 0 ] && user=(--base-uid 880000)
     cgroup=$(host_cgroup "$run")
     [ -n "$cgroup" ] && user+=(--cgroup "$cgroup")
+    # Workers have nothing of this environment but what the launcher is told: theirs must be the
+    # devices that the mediator's NVML helper sees.
+    for name in $(compgen -v SOFTGPU_); do
+        user+=(--env "$name=${!name}")
+    done
     # Sessions of their own: what ends the caller does not end them.
     setsid "$run/bin/vgpu-launcher" --socket "$run/launcher.sock" "${user[@]}" \
         --worker "$run/bin/vgpu-worker" --driver "$HOST_DRIVER" </dev/null >>"$run/log" 2>&1 &

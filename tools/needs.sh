@@ -55,8 +55,8 @@ NEEDS_BUILD="gcc libc6-dev meson ninja-build pkg-config python3 libcmocka-dev li
 export NEEDS_BUILD
 
 # For what is only tested: promtool (metrics, rules and their tests), replies against OpenAPI, screens
-# of a terminal, completion.
-NEEDS_TESTS="prometheus python3-jsonschema tmux zsh"
+# of a terminal, completion; backups of the database and requests as the guides have them.
+NEEDS_TESTS="prometheus python3-jsonschema tmux zsh sqlite3 curl"
 export NEEDS_TESTS
 
 # For virtual machines: to build QEMU, the guests' image and driver.

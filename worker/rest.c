@@ -83,9 +83,22 @@ uint64_t rest_ns(uint64_t progress_ns, uint64_t now_ns, uint64_t due_ns)
     return within(elapsed_ns / SLEEP_PART_BEFORE, SLEEP_MIN_NS, due_ns - lead_ns - now_ns);
 }
 
+/* What is polled for: what somebody waits for, and who has the turn next does. */
+static uint64_t due_ns(const struct channel *channel)
+{
+    uint64_t due = streams_due_ns(channel), end;
+
+    if (!turn_drains(channel) || !channel->turn.contended)
+        return due;
+    end = streams_end_ns(channel);
+    if (channel->turn.ending_told != channel->turn.seen && end != UINT64_MAX)
+        end = end > TURN_ENDING_NS ? end - TURN_ENDING_NS : 0;
+    return end < due ? end : due;
+}
+
 static uint64_t sleep_ns(const struct channel *channel)
 {
-    return rest_ns(channel->progress_ns, channel->now_ns, streams_due_ns(channel));
+    return rest_ns(channel->progress_ns, channel->now_ns, due_ns(channel));
 }
 
 static void sleep_while_busy(struct channel *channel, uint64_t ns)

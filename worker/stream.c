@@ -436,6 +436,32 @@ uint64_t streams_due_ns(const struct channel *channel)
     return first;
 }
 
+static uint64_t end_of(const struct stream *stream)
+{
+    uint64_t at = stream->done_ns;
+
+    if (stream->open.units > 0)
+        return UINT64_MAX;
+    for (const struct mark *mark = stream->marks; mark; mark = mark->next) {
+        if (mark->batch.units > 0 && mark->batch.estimate_ns == 0)
+            return UINT64_MAX;
+        at = (mark->batch.first_ns > at ? mark->batch.first_ns : at) + mark->batch.estimate_ns;
+    }
+    return at;
+}
+
+uint64_t streams_end_ns(const struct channel *channel)
+{
+    uint64_t last = 0;
+
+    for (const struct stream *stream = channel->active; stream; stream = stream->next_active) {
+        uint64_t end = end_of(stream);
+
+        last = end > last ? end : last;
+    }
+    return last ? last : UINT64_MAX;
+}
+
 uint64_t streams_oldest_ns(const struct channel *channel)
 {
     uint64_t oldest = 0;

@@ -83,6 +83,9 @@ bool streams_poll(struct channel *channel);
  */
 uint64_t streams_due_ns(const struct channel *channel);
 
+/* When all that is in flight should be done by the estimates; UINT64_MAX: there is none. */
+uint64_t streams_end_ns(const struct channel *channel);
+
 /* When the oldest unit in flight was issued; 0: nothing is in flight. */
 uint64_t streams_oldest_ns(const struct channel *channel);
 

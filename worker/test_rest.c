@@ -5,6 +5,7 @@
 #include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -129,6 +130,50 @@ static void test_rest_round_ends_soon_after_a_revoke(void **state)
     client_close(client);
 }
 
+/*
+ * A revoke while two kernels of a second each are in flight: not told to be ending before their
+ * time is nearly over, and told then, with a kick, before they are done.
+ */
+static void test_rest_drain_is_told_before_its_end(void **state)
+{
+    const struct client_options options = {.sub_granules = 1024};
+    struct client *client;
+    struct function *function;
+    uint64_t kicks;
+
+    test_driver_reset();
+    client = client_open(&options);
+    test_driver_hold();
+    assert_int_equal(client_module(client, MODULE, "ptx"), CUDA_SUCCESS);
+    assert_int_equal(client_function(client, MODULE, KERNEL, "kernel"), CUDA_SUCCESS);
+    client_stream(client, STREAM);
+    client_run(client);
+    function = handle_get(client->channel->handles, CUDA_KIND_FUNCTION, KERNEL);
+    assert_non_null(function);
+    if (function)
+        function->estimate_ns = 1000 * MS;
+    client->lease->contended = 1;
+    client->lease->inflight_max_ns = 3000 * MS;
+    client_launch(client, KERNEL, STREAM);
+    client_launch(client, KERNEL, STREAM);
+    client_run(client);
+    client_revoke(client);
+    client_run(client);
+    assert_int_equal(client->report->turn_ending, 0);
+    assert_true(streams_end_ns(client->channel) > client->channel->now_ns + 1000 * MS);
+    (void)!read(client->fds[VGPU_FD_REPORT_KICK], &kicks, sizeof(kicks));
+    for (struct mark *mark = client->channel->active->marks; mark; mark = mark->next)
+        mark->batch.first_ns -= 2000 * MS;
+    client_run(client);
+    assert_int_equal(client->report->turn_ending, client->lease->turn);
+    assert_int_not_equal(client->report->turn_done, client->lease->turn);
+    assert_int_equal(read(client->fds[VGPU_FD_REPORT_KICK], &kicks, sizeof(kicks)), 8);
+    test_driver_step(2);
+    client_run(client);
+    assert_int_equal(client->report->turn_done, client->lease->turn);
+    client_close(client);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -136,6 +181,7 @@ int main(void)
         cmocka_unit_test(test_rest_is_late_in_proportion_where_estimates_are_wrong),
         cmocka_unit_test(test_rest_is_bounded),
         cmocka_unit_test(test_rest_round_ends_soon_after_a_revoke),
+        cmocka_unit_test(test_rest_drain_is_told_before_its_end),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -22,6 +22,11 @@ bool turn_granted(const struct channel *channel)
     return channel->turn.seen & VGPU_TURN_GRANTED;
 }
 
+bool turn_drains(const struct channel *channel)
+{
+    return !turn_granted(channel) && channel->turn.units > 0;
+}
+
 bool turn_load(struct channel *channel)
 {
     const struct vgpu_lease_page *lease = channel->map.lease;
@@ -264,12 +269,28 @@ static void publish_counters(struct channel *channel)
     }
 }
 
+/* So that the next one begins when this one ends. True if the mediator should look. */
+static bool publish_ending(struct channel *channel)
+{
+    struct turn *turn = &channel->turn;
+    uint64_t end_ns;
+
+    if (!turn_drains(channel) || turn->ending_told == turn->seen || !turn->contended)
+        return false;
+    end_ns = streams_end_ns(channel);
+    if (end_ns == UINT64_MAX || end_ns > channel->now_ns + TURN_ENDING_NS)
+        return false;
+    turn->ending_told = turn->seen;
+    page_store_u64(&channel->map.report->turn_ending, turn->seen);
+    return true;
+}
+
 /* A revoke is carried out when nothing is in flight. True if the mediator should look. */
 static bool publish_turn(struct channel *channel)
 {
     struct turn *turn = &channel->turn;
 
-    if (turn->seen == turn->done_told || (!turn_granted(channel) && turn->units > 0))
+    if (turn->seen == turn->done_told || turn_drains(channel))
         return false;
     turn->done_told = turn->seen;
     page_store_u64(&channel->map.report->turn_done, turn->seen);
@@ -337,6 +358,7 @@ void turn_publish(struct channel *channel, bool ring_empty)
     publish_counters(channel);
     kick = publish_need(channel, ring_empty);
     kick |= publish_turn(channel);
+    kick |= publish_ending(channel);
     kick |= publish_wants(channel);
     if (kick)
         channel_kick(channel->fds[VGPU_FD_REPORT_KICK]);

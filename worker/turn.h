@@ -20,8 +20,9 @@ struct batch;
 enum admission { ADMIT, ADMIT_LATER, REFUSE_BUSY, REFUSE_QUARANTINED, REFUSE_NO_GPU };
 
 struct turn {
-    uint64_t seen;      /* lease->turn at the start of this round */
-    uint64_t done_told; /* report->turn_done */
+    uint64_t seen;        /* lease->turn at the start of this round */
+    uint64_t done_told;   /* report->turn_done */
+    uint64_t ending_told; /* report->turn_ending */
     uint32_t flags, grant;
     bool contended;
     bool wants; /* a job waits for the turn */
@@ -48,6 +49,16 @@ void turn_init(struct channel *channel);
 /* Loads the lease page for this round. True if something changed. */
 bool turn_load(struct channel *channel);
 bool turn_granted(const struct channel *channel);
+
+/* The turn was revoked, and what is in flight is waited for. */
+bool turn_drains(const struct channel *channel);
+
+/*
+ * How long before the end of what it has in flight a worker tells of that: what a hand-over takes
+ * until the next one's work is at the GPU (wake-ups of the mediator and of the next worker, 40 to
+ * 50 us each on a virtual machine's processors, and a launch).
+ */
+#define TURN_ENDING_NS (150 * VGPU_NS_PER_US)
 
 /* True if the lease page is not as it was when it was loaded. */
 bool turn_changed(const struct channel *channel);

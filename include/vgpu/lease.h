@@ -6,7 +6,7 @@
  * the same object, lie the times of the channel's jobs (times.h).
  *
  * Each has an eventfd that kicks its reader: the mediator after it changed the lease page, the
- * worker after it changed what the mediator waits for (need, turn_done, state).
+ * worker after it changed what the mediator waits for (need, turn_ending, turn_done, state).
  */
 #ifndef VGPU_LEASE_H
 #define VGPU_LEASE_H
@@ -113,7 +113,8 @@ struct vgpu_report_page {
     uint32_t reserved0;
     uint64_t refused_by[VGPU_LIMIT_COUNT]; /* explicit jobs; quarantine: posted ones too */
     uint64_t held_by[VGPU_LIMIT_COUNT];    /* times that posted jobs had to wait */
-    uint8_t reserved[1024 - 216 - VGPU_STATUS_TEXT_BYTES];
+    uint64_t turn_ending; /* the last value of turn of which all but little was carried out */
+    uint8_t reserved[1024 - 224 - VGPU_STATUS_TEXT_BYTES];
     /*
      * Device memory. It keeps within memory_bound_bytes, which follows from the grant at
      * memory_seen; more than the grant only while it held more when that fell. An ask is there
