@@ -12,6 +12,7 @@
 #include <linux/delay.h>
 #include <linux/jiffies.h>
 #include <linux/module.h>
+#include <linux/pci.h>
 #include <linux/slab.h>
 #include <linux/vmalloc.h>
 
@@ -302,11 +303,23 @@ static int make_pages_and_port(struct vgpu_xen *xen)
 	return 0;
 }
 
+/* Then the keys in xenstore only say which domain is which VM, and all goes by that device. */
+static bool has_pci_device(void)
+{
+	struct pci_dev *pdev = pci_get_device(VGPU_PCI_VENDOR, VGPU_PCI_DEVICE, NULL);
+
+	pci_dev_put(pdev);
+	return pdev != NULL;
+}
+
 static int bus_probe(struct xenbus_device *xdev, const struct xenbus_device_id *id)
 {
-	struct vgpu_xen *xen = kzalloc(sizeof(*xen), GFP_KERNEL);
+	struct vgpu_xen *xen;
 	int err;
 
+	if (has_pci_device())
+		return -ENODEV;
+	xen = kzalloc(sizeof(*xen), GFP_KERNEL);
 	if (!xen)
 		return -ENOMEM;
 	xen->xdev = xdev;
