@@ -7,6 +7,7 @@
 #include <fcntl.h>
 #include <getopt.h>
 #include <inttypes.h>
+#include <malloc.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -192,6 +193,8 @@ static int serve(const struct cli *cli, struct backend *backend)
     signal(SIGPIPE, SIG_IGN);
     signal(SIGTERM, on_signal);
     signal(SIGINT, on_signal);
+    /* An arena for libxenstore's thread would make malloc look how many processors there are. */
+    mallopt(M_ARENA_MAX, 1);
     /* The first watch starts libxenstore's thread: before the sandbox. */
     if (open_devices(cli, backend, &err) < 0 || server_init(&server, backend, &err) < 0 ||
         give_up_rights(cli, &err) < 0)

@@ -115,6 +115,7 @@ int store_xen_open(struct store **ret_store, struct vgpu_err *err)
 
     if (!xs)
         return vgpu_err_set(err, errno, "cannot open xenstore: %s", strerror(errno));
+    xs_fileno(xs); /* makes its pipe at the first call: not in the sandbox */
     *ret_store = (struct store *)(void *)xs;
     return 0;
 }
