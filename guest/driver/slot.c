@@ -281,6 +281,8 @@ static int command_open(struct vgpu_slot *slot, struct vgpu_ioc_open *open)
 	command->sub_granules = vgpu_le32(open->sub_granules);
 	command->comp_granules = vgpu_le32(open->comp_granules);
 	command->data_bytes = vgpu_le64(open->data_bytes);
+	command->directory = 0; /* of the slot's channel before */
+	command->vector = 0;
 	memcpy(command->process, open->process, sizeof(command->process));
 	err = send(slot, VGPU_COMMAND_OPEN);
 	if (!err)
@@ -384,14 +386,21 @@ static u64 directory_of(const struct vgpu_slot *slot)
 	return slot->memory ? vgpu_memory_directory(slot->memory) : 0;
 }
 
+/* By grants, completions come by the event channel. */
+static u32 vector_of(const struct vgpu_slot *slot)
+{
+	u32 vectors = slot->vdev->vectors;
+
+	return vectors > 1 && !slot->granted ? 1 + slot->index % (vectors - 1) : 0;
+}
+
 static int command_attach(struct vgpu_slot *slot, struct vgpu_ioc_open *open)
 {
 	struct vgpu_device_command *command = command_of(slot);
-	struct vgpu_device *vdev = slot->vdev;
 	int err;
 
 	command->directory = vgpu_le64(directory_of(slot));
-	command->vector = vgpu_le32(vdev->vectors > 1 ? 1 + slot->index % (vdev->vectors - 1) : 0);
+	command->vector = vgpu_le32(vector_of(slot));
 	err = send(slot, VGPU_COMMAND_ATTACH);
 	/* By grants, a worker is started only now. */
 	if (!err)

@@ -119,6 +119,7 @@ static void take_open(uint32_t slot, const struct vgpu_device_command *ask)
     struct vgpu_device_command *command = command_of(slot);
 
     must(ask->flags == VGPU_OPEN_GRANT && !channels[slot].open, "an OPEN out of turn");
+    must(!ask->directory && !ask->vector, "what is no field of OPEN's");
     if (refuse_with) {
         say("refused %u", slot);
         answer(slot, ask->tag, refuse_with, "refused by the test");
@@ -144,7 +145,7 @@ static void take_attach(uint32_t slot, const struct vgpu_device_command *ask)
     const struct vgpu_channel_page *page;
     struct vgpu_err err = {0};
 
-    must(channel->open && !channel->attached, "an ATTACH out of turn");
+    must(channel->open && !channel->attached && !ask->vector, "an ATTACH out of turn");
     if (grant_map_set(ops, &set, NULL, &channel->map, &err) < 0) {
         say("unmapped %u: %s", slot, err.text);
         answer(slot, ask->tag, VGPU_FAILED, err.text);
