@@ -31,7 +31,12 @@ static const struct command_option options[] = {
     {.name = "register",
      .kind = OPTION_FLAG,
      .key = "register",
-     .help = "register those that are not, with medium priority and no limits"},
+     .help = "register those that are not, with no limits"},
+    {.name = "priority",
+     .kind = OPTION_TEXT,
+     .metavar = "PRIORITY",
+     .key = "priority",
+     .help = "of those that are registered: low, medium or high (medium)"},
     {.name = NULL},
 };
 

@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* vgpu-admin audit: who changed what, from what to what. */
+#include <errno.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <string.h>
 #include <time.h>
@@ -9,9 +11,12 @@
 #include "admin/commands.h"
 #include "admin/show.h"
 #include "admin/table.h"
+#include "store/store.h"
 #include "store/text.h"
 
 #define LIMIT_DEFAULT 50
+#define LIMIT_MAX     STORE_AUDIT_ROWS_MAX
+#define PAGE_MAX      1000
 #define KEY_BYTES     24
 
 static const struct command_option options[] = {
@@ -42,7 +47,7 @@ static const struct command_option options[] = {
      .kind = OPTION_INTEGER,
      .metavar = "ROWS",
      .key = "limit",
-     .help = "at most so many: 1 to 1000 (50)"},
+     .help = "at most so many: 1 to 100000 (50)"},
     {.name = NULL},
 };
 
@@ -149,22 +154,88 @@ static void print(const json_t *result)
     }
 }
 
+/* Puts a page behind what there is, or, of one that goes backwards, before it. */
+static int merge(json_t *result, const json_t *page, bool backwards)
+{
+    const json_t *rows = json_object_get(page, "audit");
+    json_t *all = json_object_get(result, "audit");
+
+    for (size_t i = json_array_size(rows); backwards && i-- > 0;)
+        if (json_array_insert(all, 0, json_array_get(rows, i)) < 0)
+            return -ENOMEM;
+    if (backwards)
+        return 0;
+    json_object_set(result, "next", json_object_get(page, "next"));
+    return json_array_extend(all, (json_t *)(uintptr_t)rows);
+}
+
+/* Asks for the page that goes on from result, which has some rows. */
+static int go_on(json_t *args, const json_t *result, bool backwards, size_t left)
+{
+    const json_t *first = json_array_get(json_object_get(result, "audit"), 0);
+
+    return json_object_set_new(args, "limit",
+                               json_integer((json_int_t)(left < PAGE_MAX ? left : PAGE_MAX))) ||
+           (backwards ? json_object_set(args, "before", json_object_get(first, "seq"))
+                      : json_object_set(args, "after", json_object_get(result, "next")));
+}
+
+/* An answer has as many rows as fit: they are asked for until there are enough, or no more. */
+static int fetch(struct client *client, json_t *args, size_t limit, json_t **ret_result,
+                 struct vgpu_err *err)
+{
+    bool backwards = !json_object_get(args, "after");
+    _cleanup_json_ json_t *result = json_pack("{s:[], s:i}", "audit", "next", 0);
+    size_t had, have = 0;
+
+    if (json_object_set_new(args, "limit",
+                            json_integer((json_int_t)(limit < PAGE_MAX ? limit : PAGE_MAX))))
+        return vgpu_err_set(err, ENOMEM, "out of memory");
+    do {
+        _cleanup_json_ json_t *page = NULL;
+        int rc = client_call(client, "list-audit", args, &page, err);
+
+        if (rc < 0)
+            return rc;
+        if (have == 0)
+            json_object_set(result, "next", json_object_get(page, "next"));
+        had = have;
+        if (merge(result, page, backwards) < 0)
+            return vgpu_err_set(err, ENOMEM, "out of memory");
+        have = json_array_size(json_object_get(result, "audit"));
+        if (have < limit && have > 0 && go_on(args, result, backwards, limit - have))
+            return vgpu_err_set(err, ENOMEM, "out of memory");
+    } while (have < limit && have > had);
+    *ret_result = vgpu_steal_ptr(&result);
+    return 0;
+}
+
+/* False: out of range. */
+static bool take_limit(const json_t *args, size_t *ret_limit)
+{
+    const json_t *given = json_object_get(args, "limit");
+    json_int_t limit = given ? json_integer_value(given) : LIMIT_DEFAULT;
+
+    *ret_limit = (size_t)limit;
+    return limit >= 1 && limit <= LIMIT_MAX;
+}
+
 static int run(const struct invocation *invocation, struct vgpu_err *err)
 {
     json_t *args = invocation->args;
     _cleanup_json_ json_t *result = NULL;
     struct client client;
+    size_t limit;
     int rc;
 
-    if (!json_object_get(args, "limit") &&
-        json_object_set_new(args, "limit", json_integer(LIMIT_DEFAULT)) < 0)
-        return vgpu_err_set(err, ENOMEM, "out of memory");
+    if (!take_limit(args, &limit))
+        return vgpu_err_set(err, EINVAL, "the limit is not 1 to %d", LIMIT_MAX);
     rc = client_open(&client, invocation, err);
     if (rc < 0)
         return rc;
     rc = read_filters(&client, invocation, args, err);
     if (rc == 0)
-        rc = client_call(&client, "list-audit", args, &result, err);
+        rc = fetch(&client, args, limit, &result, err);
     if (rc == 0 && client_is_offline(&client))
         client_say_offline(result);
     client_close(&client);

@@ -12,11 +12,13 @@
 #include "admin/client.h"
 #include "admin/commands.h"
 #include "admin/nvml_helper.h"
+#include "admin/show.h"
 #include "admin/table.h"
 
 #define DEFAULT_DRIVER   "libcuda.so.1"
 #define DEFAULT_QEMU     "qemu-system-x86_64"
 #define ANSWER_TIMEOUT_S 5
+#define SCAN_TIMEOUT_S   30 /* a driver may have to be loaded first */
 #define WORD_BYTES       12
 #define NAME_WIDTH       12
 #define OUTCOME_WIDTH    7
@@ -48,7 +50,8 @@ static const struct check checks[] = {
      "run nvidia-modprobe -u -c=0, and give the devices' group to vgpu-launcher: --gpu-gid"},
     {"driver", "persistence", doctor_persistence,
      "start nvidia-persistenced, or nvidia-smi -pm 1: an idle GPU takes seconds to start"},
-    {"qemu", "qemu", doctor_qemu, "install the QEMU with vgpu-stub, or name yours: --qemu"},
+    {"qemu", "qemu", doctor_qemu,
+     "install the QEMU with vgpu-stub, or name yours: --qemu. Containers of this host need none"},
     {"qemu", "vgpu-stub", doctor_stub, "build QEMU with the device: tools/qemu-build.sh"},
     {"service", "run-dir", doctor_run_dir,
      "let the mediator's user own it, and nobody else write to it (chmod 0755)"},
@@ -159,14 +162,6 @@ void doctor_show_mode(const struct stat *st, char *text, size_t size)
              (unsigned)st->st_mode & 07777);
 }
 
-const json_t *doctor_scan(struct doctor *doctor)
-{
-    if (!doctor->scanned)
-        nvml_helper_scan(doctor->helper, &doctor->scan, &doctor->scan_err);
-    doctor->scanned = true;
-    return doctor->scan;
-}
-
 static void ask(struct client *client, struct doctor *doctor)
 {
     static const char *const lists[] = {"gpus", "pools", "vms"};
@@ -198,6 +193,49 @@ bool doctor_ask(struct doctor *doctor)
     }
     doctor->asked = true;
     return doctor->status && doctor->vms;
+}
+
+bool doctor_lacks_helper(struct doctor *doctor, const struct vgpu_err *err)
+{
+    return !doctor->helper && err->code == ENOENT && doctor_ask(doctor);
+}
+
+/* A scan without the GPUs that the store alone still knows, as vgpu-nvml would give it. */
+static json_t *without_missing(json_t *result)
+{
+    json_t *scan = json_copy(result), *present = json_array(), *gpu;
+    size_t i;
+
+    json_array_foreach (json_object_get(result, "gpus"), i, gpu)
+        if (show_is(gpu, "state", "present"))
+            json_array_append(present, gpu);
+    json_object_set_new(scan, "gpus", present);
+    return scan;
+}
+
+/* Its helper looks, and nothing is recorded. */
+static void scan_by_mediator(struct doctor *doctor)
+{
+    const struct invocation look = {.dry_run = true};
+    _cleanup_json_ json_t *args = json_object();
+    _cleanup_json_ json_t *result = NULL;
+    struct client client;
+
+    if (client_connect(&client, doctor->socket_path, SCAN_TIMEOUT_S, &doctor->scan_err) < 0)
+        return;
+    if (client_change(&client, &look, "scan-gpus", args, &result, &doctor->scan_err) == 0)
+        doctor->scan = without_missing(result);
+    client_close(&client);
+}
+
+const json_t *doctor_scan(struct doctor *doctor)
+{
+    if (!doctor->scanned &&
+        nvml_helper_scan(doctor->helper, &doctor->scan, &doctor->scan_err) < 0 &&
+        doctor_lacks_helper(doctor, &doctor->scan_err))
+        scan_by_mediator(doctor);
+    doctor->scanned = true;
+    return doctor->scan;
 }
 
 int doctor_inspect(struct doctor *doctor)
@@ -245,6 +283,7 @@ static void init(struct doctor *doctor, const struct invocation *invocation)
                               .database = invocation->database,
                               .driver = text_or(invocation, "driver", DEFAULT_DRIVER),
                               .qemu = text_or(invocation, "qemu", DEFAULT_QEMU),
+                              .names_qemu = json_object_get(invocation->local, "qemu") != NULL,
                               .helper = text_or(invocation, "nvml_helper", NULL)};
     snprintf(doctor->run_dir, sizeof(doctor->run_dir), "%.*s",
              slash ? (int)(slash - invocation->socket_path) : 1,

@@ -24,8 +24,10 @@ struct finding {
 /* What was asked for, and what has been found out so far and serves several checks. */
 struct doctor {
     const char *root; /* before the paths of /proc, /sys and /dev; "" on a host */
-    const char *socket_path, *database, *driver, *qemu, *helper;
-    char run_dir[256]; /* where the socket is */
+    const char *socket_path, *database, *driver, *qemu;
+    const char *helper; /* NULL: the one beside this program */
+    bool names_qemu;    /* --qemu was given */
+    char run_dir[256];  /* where the socket is */
 
     bool scanned; /* the NVML helper has been asked */
     json_t *scan; /* NULL: the reason is in scan_err */
@@ -57,7 +59,9 @@ bool doctor_exists(const struct doctor *doctor, const char *path, struct stat *r
 /* The path below the root; "" if it is too long. */
 void doctor_path(const struct doctor *doctor, const char *path, char *text, size_t size);
 
-/* What vgpu-nvml finds; NULL: it cannot be asked, see scan_err. Asked once. */
+/* True where vgpu-nvml is not installed here, err says, and a mediator that has one answers. */
+bool doctor_lacks_helper(struct doctor *doctor, const struct vgpu_err *err);
+/* What vgpu-nvml finds, or the mediator's; NULL: neither can be asked, see scan_err. Asked once. */
 const json_t *doctor_scan(struct doctor *doctor);
 /* True if the mediator answers; fills status, gpus, pools and vms. Asked once. */
 bool doctor_ask(struct doctor *doctor);

@@ -111,6 +111,17 @@ void doctor_cuda(struct doctor *doctor, struct finding *finding)
     int version;
 
     if (nvml_helper_check_driver(doctor->helper, doctor->driver, &answer, &err) < 0) {
+        bool has_other = doctor_lacks_helper(doctor, &err);
+        const json_t *mediator = json_object_get(doctor->status, "mediator");
+        const char *loaded = json_string_value(json_object_get(mediator, "driver"));
+
+        if (has_other && loaded)
+            doctor_find(finding, OUTCOME_OK, "the mediator's workers load %s", loaded);
+        else if (has_other)
+            doctor_find(finding, OUTCOME_SKIPPED,
+                        "the mediator does not say which driver its workers load");
+        if (has_other)
+            return;
         doctor_find(finding, OUTCOME_FAILED, "%s", err.text);
         advise_helper(&err, finding);
         return;

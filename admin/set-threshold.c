@@ -39,7 +39,7 @@ const struct command command_set_threshold = {
     .name = "set-threshold",
     .summary = "change what of a GPU's health triggers what",
     .positional = {"name", "value", "action"},
-    .effect = COMMAND_CHANGES,
+    .effect = COMMAND_REVISES,
     .options = options,
     .print = print,
 };

@@ -170,6 +170,7 @@ class Doctor(unittest.TestCase):
                'nvml-helper': self.path('nvml')}
         own = ['--%s=%s' % pair for pair in own.items()
                if not any(option.startswith('--%s=' % pair[0]) for option in options)]
+        options = [option for option in options if not option.endswith('=')]  # the default
         return subprocess.run(
             [PROGRAM, '--socket=' + self.path('run/admin.sock'),
              '--database=' + self.path('vgpu.db'), 'doctor', *own, *options],
@@ -275,6 +276,18 @@ class Doctor(unittest.TestCase):
         os.unlink(self.path('nvml'))
         self.expect('nvml', 'failed', 'cannot start', '--nvml-helper',
                     also=['cards', 'cuda', 'persistence'])
+
+    def test_qemu_that_is_not_installed_is_no_failure(self):
+        """A host of containers needs none."""
+        path = os.environ['PATH']
+        os.environ['PATH'] = self.path('run')
+        try:
+            checks = self.checks('--qemu=')
+        finally:
+            os.environ['PATH'] = path
+        self.assertEqual(checks['qemu']['outcome'], 'warning', checks['qemu'])
+        self.assertIn('cannot start qemu-system-x86_64', checks['qemu']['found'])
+        self.assertIn('Containers of this host need none', checks['qemu']['advice'])
 
     def test_module_of_another_version(self):
         self.write('root/sys/module/nvidia/version', '570.2\n')

@@ -9,11 +9,12 @@
 
 void audit_list(struct call *call)
 {
-    int64_t after = -1, limit = LIMIT_DEFAULT;
+    int64_t after = -1, before = 0, limit = LIMIT_DEFAULT;
     struct vgpu_err err;
     json_t *args, *result;
 
     if (request_query_integer(&call->request, "after", 0, INT64_MAX, &after, &err) < 0 ||
+        request_query_integer(&call->request, "before", 1, INT64_MAX, &before, &err) < 0 ||
         request_query_integer(&call->request, "limit", 1, LIMIT_MAX, &limit, &err) < 0) {
         reply_problem(&call->reply, 400, "invalid", "%s", err.text);
         return;
@@ -23,6 +24,8 @@ void audit_list(struct call *call)
                      request_query(&call->request, "key"));
     if (after >= 0)
         json_object_set_new(args, "after", json_integer(after));
+    if (before)
+        json_object_set_new(args, "before", json_integer(before));
     if (call_ask(call, "list-audit", args, &result))
         call_reply_result(call, 200, result, NULL);
 }

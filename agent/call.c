@@ -36,13 +36,24 @@ const char *call_pool(const struct call *call)
     return path_text(call);
 }
 
-static bool ask(struct call *call, json_t *request, json_t **ret_result)
+/* Of a configuration of one object nobody asked which: "vms[0]: ..." is what the store says. */
+static const char *without_place(const char *text)
+{
+    static const char place[] = "[0]: ";
+    size_t list = strspn(text, "abcdefghijklmnopqrstuvwxyz");
+
+    return list > 0 && strncmp(text + list, place, sizeof(place) - 1) == 0
+               ? text + list + sizeof(place) - 1
+               : text;
+}
+
+static bool ask(struct call *call, json_t *request, bool one, json_t **ret_result)
 {
     struct backend_error error;
 
     if (backend_ask(call->backend, request, ret_result, &error) == 0)
         return true;
-    reply_failure(&call->reply, error.code, error.text);
+    reply_failure(&call->reply, error.code, one ? without_place(error.text) : error.text);
     return false;
 }
 
@@ -54,7 +65,7 @@ static json_t *request_of(const char *command, json_t *args)
 bool call_ask(struct call *call, const char *command, json_t *args, json_t **ret_result)
 {
     json_t *request = request_of(command, args);
-    bool ok = ask(call, request, ret_result);
+    bool ok = ask(call, request, false, ret_result);
 
     json_decref(request);
     return ok;
@@ -73,8 +84,8 @@ static bool add_revision(struct call *call, json_t *request)
     return false;
 }
 
-bool call_change(struct call *call, const char *command, json_t *args, bool guarded,
-                 json_t **ret_result)
+static bool change(struct call *call, const char *command, json_t *args, bool guarded, bool one,
+                   json_t **ret_result)
 {
     json_t *request = request_of(command, args);
     bool dry_run = false;
@@ -84,9 +95,21 @@ bool call_change(struct call *call, const char *command, json_t *args, bool guar
     json_object_set_new(request, "on_behalf", json_string(call->who.name));
     if (dry_run)
         json_object_set_new(request, "dry_run", json_true());
-    ok = (!guarded || add_revision(call, request)) && ask(call, request, ret_result);
+    ok = (!guarded || add_revision(call, request)) && ask(call, request, one, ret_result);
     json_decref(request);
     return ok;
+}
+
+bool call_change(struct call *call, const char *command, json_t *args, bool guarded,
+                 json_t **ret_result)
+{
+    return change(call, command, args, guarded, false, ret_result);
+}
+
+bool call_change_one(struct call *call, const char *command, json_t *args, bool guarded,
+                     json_t **ret_result)
+{
+    return change(call, command, args, guarded, true, ret_result);
 }
 
 void call_reply_result(struct call *call, unsigned status, json_t *result, const char *object)
@@ -105,42 +128,6 @@ void call_change_reply(struct call *call, const char *command, json_t *args, boo
 
     if (call_change(call, command, args, guarded, &result))
         call_reply_result(call, 200, result, object);
-}
-
-/* Nothing is to be changed; but what If-Match says is to be heard all the same. */
-static void reply_unchanged(struct call *call, const char *key, const json_t *object)
-{
-    bool dry_run = false;
-    char tag[REQUEST_TAG_BYTES];
-    json_t *result;
-
-    snprintf(tag, sizeof(tag), "%" JSON_INTEGER_FORMAT,
-             json_integer_value(json_object_get(object, "revision")));
-    if (call->request.if_match == REQUEST_MATCH_TAG && strcmp(call->request.tag, tag) != 0) {
-        reply_problem(&call->reply, 412, "conflict", "it has revision %s by now", tag);
-        return;
-    }
-    request_query_flag(&call->request, "dry_run", &dry_run, NULL);
-    result = json_pack("{s:b, s:[], s:O}", "changed", 0, "changes", key, object);
-    if (dry_run)
-        json_object_set_new(result, "dry_run", json_true());
-    call_reply_result(call, 200, result, key);
-}
-
-void call_batch_reply(struct call *call, unsigned status, json_t *naming, json_t *commands,
-                      const char *key, const json_t *object)
-{
-    json_t *args = naming ? naming : json_object(), *result;
-
-    if (json_array_size(commands) == 0) {
-        json_decref(commands);
-        json_decref(args);
-        reply_unchanged(call, key, object);
-        return;
-    }
-    json_object_set_new(args, "commands", commands);
-    if (call_change(call, "batch", args, object != NULL, &result))
-        call_reply_result(call, status, result, key);
 }
 
 bool call_may_write(struct call *call, const json_t *object)
@@ -162,6 +149,15 @@ bool call_wants_match(struct call *call)
         return true;
     reply_problem(&call->reply, 428, "precondition-required",
                   "it exists: send If-Match with its ETag, or * for any");
+    return false;
+}
+
+bool call_needs_role(struct call *call, enum role role)
+{
+    if (call->who.role >= role)
+        return true;
+    reply_problem(&call->reply, 403, "forbidden", "this needs the role %s; the token has %s",
+                  role_name(role), role_name(call->who.role));
     return false;
 }
 

@@ -46,6 +46,10 @@ bool call_ask(struct call *call, const char *command, json_t *args, json_t **ret
 bool call_change(struct call *call, const char *command, json_t *args, bool guarded,
                  json_t **ret_result);
 
+/* The same with a configuration of one object: what is refused is said without its place there. */
+bool call_change_one(struct call *call, const char *command, json_t *args, bool guarded,
+                     json_t **ret_result);
+
 /* A change whose result is the reply; object: the member with the revision, or NULL. */
 void call_change_reply(struct call *call, const char *command, json_t *args, bool guarded,
                        const char *object);
@@ -53,19 +57,14 @@ void call_change_reply(struct call *call, const char *command, json_t *args, boo
 /* Replies with a result, which this takes; object: the member that has the revision, or NULL. */
 void call_reply_result(struct call *call, unsigned status, json_t *result, const char *object);
 
-/*
- * Executes commands (taken) as one, if the object that naming (taken; NULL: it is new) names has
- * the revision of If-Match, and replies with the result. Without commands all is as asked: object,
- * which is borrowed, is then shown under the name `key`, unless its revision is another.
- */
-void call_batch_reply(struct call *call, unsigned status, json_t *naming, json_t *commands,
-                      const char *key, const json_t *object);
-
 /* A PUT of an object that is there (NULL: is not): what If-Match and If-None-Match say of it. */
 bool call_may_write(struct call *call, const json_t *object);
 
 /* If-Match where the object exists: 428 without. */
 bool call_wants_match(struct call *call);
+
+/* False, and the reply says so: the token has a role below that. */
+bool call_needs_role(struct call *call, enum role role);
 
 /* The body must be an object with none but these members (NULL-terminated). */
 bool call_body_members(struct call *call, const char *const *known);

@@ -78,11 +78,7 @@ static bool check_token(struct call *call, const char *peer, const struct header
     }
     if (!guard_token(&agent->guard, call->who.name, &wait_s))
         return refuse_rate(call, wait_s);
-    if (call->who.role >= call->route->role)
-        return true;
-    reply_problem(&call->reply, 403, "forbidden", "this needs the role %s; the token has %s",
-                  role_name(call->route->role), role_name(call->who.role));
-    return false;
+    return call_needs_role(call, call->route->role);
 }
 
 static bool invalid(struct call *call, const struct vgpu_err *err)

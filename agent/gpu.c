@@ -2,7 +2,7 @@
 /* GPUs: what was scanned, which pools they serve, drain and reset. */
 #include <string.h>
 
-#include "agent/plan.h"
+#include "agent/object.h"
 #include "agent/resource.h"
 
 void gpu_list(struct call *call)
@@ -41,33 +41,6 @@ void gpu_get(struct call *call)
     json_decref(gpu);
 }
 
-static bool has(const json_t *names, const json_t *name)
-{
-    const json_t *element;
-    size_t i;
-
-    json_array_foreach (names, i, element) {
-        if (json_equal(element, name))
-            return true;
-    }
-    return false;
-}
-
-/* A command for each name that `these` has and `others` has not. */
-static void add_each(json_t *commands, const char *command, const json_t *gpu, const json_t *these,
-                     const json_t *others)
-{
-    json_t *name;
-    size_t i;
-
-    json_array_foreach (these, i, name) {
-        if (!has(others, name))
-            plan_add(
-                commands, command,
-                json_pack("{s:O, s:O}", "gpu_id", json_object_get(gpu, "gpu_id"), "pool", name));
-    }
-}
-
 static bool names_only(struct call *call)
 {
     const json_t *name;
@@ -85,19 +58,13 @@ static bool names_only(struct call *call)
 
 void gpu_put_pools(struct call *call)
 {
-    const json_t *now, *wanted = call->request.body;
-    json_t *commands, *gpu;
+    json_t *gpu = names_only(call) ? find(call) : NULL;
 
-    if (!names_only(call) || !(gpu = find(call)))
-        return;
-    if (call_wants_match(call)) {
-        now = json_object_get(gpu, "pools");
-        commands = json_array();
-        add_each(commands, "unassign-gpu", gpu, now, wanted);
-        add_each(commands, "assign-gpu", gpu, wanted, now);
-        call_batch_reply(call, 200, json_pack("{s:O}", "gpu_id", json_object_get(gpu, "gpu_id")),
-                         commands, "gpu", gpu);
-    }
+    if (gpu && call_wants_match(call))
+        object_import(call, "gpus",
+                      json_pack("{s:O, s:O}", "uuid", json_object_get(gpu, "uuid"), "pools",
+                                call->request.body),
+                      true, "gpu");
     json_decref(gpu);
 }
 

@@ -2,25 +2,15 @@
 /* Pools: their settings, the VMs assigned to them, what they still take. */
 #include <string.h>
 
-#include "agent/merge.h"
-#include "agent/plan.h"
+#include "agent/object.h"
 #include "agent/resource.h"
 #include "store/store.h"
 
-static const struct plan_group groups[] = {
-    {"set-policy", true, {{"policy", "\"wfq\""}}},
-    {"set-description", true, {{"description", "\"\""}}},
-    {"set-pool-weight", false, {{"weight_hundredths", "0"}}},
-    {"set-slice",
-     false,
-     {{"slice_us", "0"}, {"grace_us", "0"}, {"max_wait_ms", "0"}, {"urgency_us", "0"}}},
-    {"set-max-vms", false, {{"max_vms", "0"}}},
-    {NULL},
+static const struct object_member pool_members[] = {
+    {"policy", "\"wfq\""}, {"description", "\"\""}, {"weight_hundredths", "0"},
+    {"slice_us", "0"},     {"grace_us", "0"},       {"max_wait_ms", "0"},
+    {"urgency_us", "0"},   {"max_vms", "0"},        {NULL},
 };
-
-static const char *const known[] = {"policy",     "description", "weight_hundredths",
-                                    "slice_us",   "grace_us",    "max_wait_ms",
-                                    "urgency_us", "max_vms",     NULL};
 
 void pool_list(struct call *call)
 {
@@ -64,59 +54,30 @@ void pool_get(struct call *call)
     json_decref(pool);
 }
 
-static void create(struct call *call, const json_t *wanted)
+/* Brings it to what the body asks for. */
+static void import(struct call *call, bool whole, bool is_there)
 {
-    json_t *naming = json_pack("{s:s}", "pool", call_pool(call)), *commands = json_array();
+    json_t *pool = object_of(pool_members, call->request.body, whole);
 
-    plan_add(commands, "create-pool",
-             json_pack("{s:s, s:O, s:O}", "pool", call_pool(call), "policy",
-                       json_object_get(wanted, "policy"), "description",
-                       json_object_get(wanted, "description")));
-    plan_settings(groups, naming, NULL, wanted, commands);
-    json_decref(naming);
-    call_batch_reply(call, 201, NULL, commands, "pool", NULL);
-}
-
-static void change(struct call *call, const json_t *pool, const json_t *wanted)
-{
-    json_t *naming = json_pack("{s:s}", "pool", call_pool(call)), *commands = json_array();
-
-    plan_settings(groups, naming, pool, wanted, commands);
-    call_batch_reply(call, 200, naming, commands, "pool", pool);
+    json_object_set_new(pool, "pool", json_string(call_pool(call)));
+    object_import(call, "pools", pool, is_there, "pool");
 }
 
 void pool_put(struct call *call)
 {
-    json_t *wanted, *pool = NULL;
+    json_t *pool = NULL;
 
-    if (!call_body_members(call, known) || !find(call, &pool) || !call_may_write(call, pool)) {
-        json_decref(pool);
-        return;
-    }
-    wanted = plan_complete(groups, call->request.body);
-    if (pool)
-        change(call, pool, wanted);
-    else
-        create(call, wanted);
-    json_decref(wanted);
+    if (object_check_body(call, pool_members) && find(call, &pool) && call_may_write(call, pool))
+        import(call, true, pool != NULL);
     json_decref(pool);
 }
 
 void pool_patch(struct call *call)
 {
-    json_t *settings, *merged, *wanted, *pool = NULL;
+    json_t *pool = object_check_body(call, pool_members) ? find_present(call) : NULL;
 
-    if (!call_body_members(call, known) || !(pool = find_present(call)))
-        return;
-    if (call_wants_match(call)) {
-        settings = plan_settings_of(groups, pool);
-        merged = merge_patch(settings, call->request.body);
-        wanted = plan_complete(groups, merged);
-        change(call, pool, wanted);
-        json_decref(settings);
-        json_decref(merged);
-        json_decref(wanted);
-    }
+    if (pool && call_wants_match(call))
+        import(call, false, true);
     json_decref(pool);
 }
 
@@ -134,10 +95,12 @@ void pool_delete(struct call *call)
 
 void pool_assign_vms(struct call *call)
 {
-    static const char *const members[] = {"vms", "register", NULL};
+    static const char *const known[] = {"vms", "register", "priority", NULL};
     json_t *args;
 
-    if (!call_body_members(call, members))
+    if (!call_body_members(call, known) ||
+        (json_is_true(json_object_get(call->request.body, "register")) &&
+         !call_needs_role(call, ROLE_ADMIN)))
         return;
     args = json_copy(call->request.body);
     json_object_set_new(args, "pool", json_string(call_pool(call)));

@@ -64,7 +64,7 @@ static const struct route routes[] = {
     READ(API "thresholds", ROLE_READ, threshold_list, NULL),
     READ(API "thresholds/*", ROLE_READ, threshold_get, NULL),
     WRITE(REQUEST_PUT, API "thresholds/*", ROLE_ADMIN, ROUTE_JSON, threshold_put),
-    READ(API "audit", ROLE_READ, audit_list, "after", "limit", "object", "key"),
+    READ(API "audit", ROLE_READ, audit_list, "after", "before", "limit", "object", "key"),
     READ(API "history", ROLE_READ, history_get, "minutes", "step", "vm_id"),
     {.method = REQUEST_GET,
      .pattern = API "events",

@@ -9,7 +9,7 @@
 #include "agent/call.h"
 
 #define ROUTE_API_SEGMENTS 2 /* api, v1 */
-#define ROUTE_QUERY_MAX    4
+#define ROUTE_QUERY_MAX    5
 
 enum route_kind {
     ROUTE_CALL,   /* handled by a worker */

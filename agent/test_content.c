@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What is answered: merge patches, plans of changes, history, the panel's files, problems. */
+/* What is answered: objects that are asked for, history, the panel's files, problems. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -14,8 +14,7 @@
 
 #include "agent/files.h"
 #include "agent/history.h"
-#include "agent/merge.h"
-#include "agent/plan.h"
+#include "agent/object.h"
 #include "agent/reply.h"
 #include "common/cleanup.h"
 
@@ -38,72 +37,30 @@ static void expect(json_t *value, const char *wanted)
     json_decref(other);
 }
 
-/* The examples of RFC 7396, appendix A. */
-static void test_merge_patch_does_as_its_standard_says(void **state)
+static const struct object_member members[] = {
+    {"name", "null"}, {"weight", "50.0"}, {"burst", NULL}, {NULL}};
+
+static void expect_object(const char *body, bool whole, const char *wanted)
 {
-    static const char *const cases[][3] = {
-        {"{\"a\":\"b\"}", "{\"a\":\"c\"}", "{\"a\":\"c\"}"},
-        {"{\"a\":\"b\"}", "{\"b\":\"c\"}", "{\"a\":\"b\",\"b\":\"c\"}"},
-        {"{\"a\":\"b\"}", "{\"a\":null}", "{}"},
-        {"{\"a\":\"b\",\"b\":\"c\"}", "{\"a\":null}", "{\"b\":\"c\"}"},
-        {"{\"a\":[\"b\"]}", "{\"a\":\"c\"}", "{\"a\":\"c\"}"},
-        {"{\"a\":\"c\"}", "{\"a\":[\"b\"]}", "{\"a\":[\"b\"]}"},
-        {"{\"a\":{\"b\":\"c\"}}", "{\"a\":{\"b\":\"d\",\"c\":null}}", "{\"a\":{\"b\":\"d\"}}"},
-        {"{\"a\":[{\"b\":\"c\"}]}", "{\"a\":[1]}", "{\"a\":[1]}"},
-        {"[\"a\",\"b\"]", "[\"c\",\"d\"]", "[\"c\",\"d\"]"},
-        {"{\"a\":\"b\"}", "[\"c\"]", "[\"c\"]"},
-        {"{\"a\":\"foo\"}", "null", "null"},
-        {"{\"a\":\"foo\"}", "\"bar\"", "\"bar\""},
-        {"{\"e\":null}", "{\"a\":1}", "{\"e\":null,\"a\":1}"},
-        {"[1,2]", "{\"a\":\"b\",\"c\":null}", "{\"a\":\"b\"}"},
-        {"{}", "{\"a\":{\"bb\":{\"ccc\":null}}}", "{\"a\":{\"bb\":{}}}"},
-    };
+    json_t *given = parse(body);
 
-    for (size_t i = 0; i < VGPU_ARRAY_SIZE(cases); i++) {
-        json_t *target = parse(cases[i][0]), *patch = parse(cases[i][1]);
-
-        expect(merge_patch(target, patch), cases[i][2]);
-        expect(target, cases[i][0]); /* as it was */
-        json_decref(patch);
-    }
+    expect(object_of(members, given, whole), wanted);
+    expect(given, body);
 }
 
-static const struct plan_group groups[] = {
-    {"set-name", true, {{"name", "null"}}},
-    {"set-weight", false, {{"weight", "50.0"}}},
-    {"set-slice", false, {{"slice", "0"}, {"grace", "0"}}},
-    {NULL},
-};
-
-static void expect_plan(const char *current, const char *wanted, const char *commands)
+static void test_object_of_a_put_has_defaults_for_the_rest(void **state)
 {
-    json_t *now = current ? parse(current) : NULL, *given = parse(wanted);
-    json_t *complete = plan_complete(groups, given), *naming = parse("{\"id\":1}");
-    json_t *list = json_array();
-
-    assert_int_equal(plan_settings(groups, naming, now, complete, list), 0);
-    expect(list, commands);
-    json_decref(now);
-    json_decref(given);
-    json_decref(complete);
-    json_decref(naming);
+    expect_object("{}", true, "{\"name\":null,\"weight\":50.0}");
+    expect_object("{\"name\":\"a\",\"weight\":null,\"burst\":null}", true,
+                  "{\"name\":\"a\",\"weight\":50.0,\"burst\":null}");
 }
 
-static void test_plan_has_one_command_for_each_group_that_changes(void **state)
+static void test_object_of_a_patch_has_what_it_names(void **state)
 {
-    expect_plan("{\"name\":null,\"weight\":50.0,\"slice\":1,\"grace\":0}", "{\"weight\":50}",
-                "[{\"command\":\"set-slice\",\"args\":{\"id\":1,\"slice\":0,\"grace\":0}}]");
-    expect_plan("{\"name\":\"a\",\"weight\":2.5,\"slice\":1,\"grace\":2,\"revision\":9}",
-                "{\"name\":\"a\",\"weight\":2.5,\"slice\":1,\"grace\":2}", "[]");
-    expect_plan("{\"name\":\"a\",\"weight\":50,\"slice\":0,\"grace\":0}", "{\"name\":null}",
-                "[{\"command\":\"set-name\",\"args\":{\"id\":1,\"name\":null}}]");
-}
-
-static void test_plan_of_a_new_object_sets_what_is_not_default(void **state)
-{
-    expect_plan(NULL, "{\"name\":\"a\"}", "[]");
-    expect_plan(NULL, "{\"weight\":7}",
-                "[{\"command\":\"set-weight\",\"args\":{\"id\":1,\"weight\":7}}]");
+    expect_object("{}", false, "{}");
+    expect_object("{\"weight\":null}", false, "{\"weight\":50.0}");
+    expect_object("{\"name\":{\"a\":null},\"burst\":7}", false,
+                  "{\"name\":{\"a\":null},\"burst\":7}");
 }
 
 static json_t *status_of(int vm_id, double share, int queue)
@@ -305,9 +262,8 @@ static void test_reply_codes_have_their_status(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_merge_patch_does_as_its_standard_says),
-        cmocka_unit_test(test_plan_has_one_command_for_each_group_that_changes),
-        cmocka_unit_test(test_plan_of_a_new_object_sets_what_is_not_default),
+        cmocka_unit_test(test_object_of_a_put_has_defaults_for_the_rest),
+        cmocka_unit_test(test_object_of_a_patch_has_what_it_names),
         cmocka_unit_test(test_history_shows_means_and_gaps),
         cmocka_unit_test(test_history_shows_one_vm_and_the_minutes_asked_for),
         cmocka_unit_test(test_history_keeps_an_hour),

@@ -2,42 +2,29 @@
 /* VMs: registration, settings, quarantine, faults. */
 #include <string.h>
 
-#include "agent/merge.h"
-#include "agent/plan.h"
+#include "agent/object.h"
 #include "agent/resource.h"
 
 #define LIMIT_DEFAULT 100
 #define LIMIT_MAX     1024
 
-static const struct plan_group groups[] = {
-    {"set-pool", true, {{"pool", NULL}}},
-    {"set-identity", true, {{"name", "null", "new_name"}, {"uuid", "null", "new_uuid"}}},
-    {"set-priority", true, {{"priority", "\"medium\""}}},
-    {"set-weight", true, {{"weight", "50.0"}}},
-    {"set-rate", false, {{"rate_per_s", "0"}, {"burst", "0"}}},
-    {"set-depth", false, {{"depth", "0"}}},
-    {"set-bytes", false, {{"bytes_in_flight", "0"}}},
-    {"set-timeout", false, {{"job_timeout_ms", "0"}}},
-    {"set-memory", false, {{"memory_bytes", "0"}, {"process_memory_bytes", "0"}}},
-    {"set-faults", false, {{"fault_threshold", "0"}, {"fault_window_s", "0"}}},
+static const struct object_member vm_members[] = {
+    {"pool", NULL},
+    {"name", "null"},
+    {"uuid", "null"},
+    {"priority", "\"medium\""},
+    {"weight", "50.0"},
+    {"rate_per_s", "0"},
+    {"burst", NULL},
+    {"depth", "0"},
+    {"bytes_in_flight", "0"},
+    {"job_timeout_ms", "0"},
+    {"memory_bytes", "0"},
+    {"process_memory_bytes", "0"},
+    {"fault_threshold", "0"},
+    {"fault_window_s", "0"},
     {NULL},
 };
-
-static const char *const known[] = {"pool",
-                                    "name",
-                                    "uuid",
-                                    "priority",
-                                    "weight",
-                                    "rate_per_s",
-                                    "burst",
-                                    "depth",
-                                    "bytes_in_flight",
-                                    "job_timeout_ms",
-                                    "memory_bytes",
-                                    "process_memory_bytes",
-                                    "fault_threshold",
-                                    "fault_window_s",
-                                    NULL};
 
 static json_t *naming_of(int64_t vm_id)
 {
@@ -123,41 +110,29 @@ static json_t *find_present(struct call *call, int64_t vm_id)
     return vm;
 }
 
-/* burst follows the rate where it is not given, as with set-rate. */
-static json_t *complete(const json_t *wanted)
+/* burst follows the rate where it is not given, as with set-rate; the store sees to that. */
+static void drop_no_burst(json_t *wanted, const json_t *vm)
 {
-    json_t *all = plan_complete(groups, wanted);
-    const json_t *burst = json_object_get(wanted, "burst");
-
-    if (!burst || json_is_null(burst))
-        json_object_set(all, "burst", json_object_get(all, "rate_per_s"));
-    return all;
+    if (!json_is_null(json_object_get(wanted, "burst")))
+        return;
+    json_object_del(wanted, "burst");
+    if (!json_object_get(wanted, "rate_per_s"))
+        json_object_set(wanted, "burst", json_object_get(vm, "rate_per_s"));
 }
 
-static void create(struct call *call, int64_t vm_id, const json_t *wanted)
+/* Brings it to what the body asks for; vm: as it is, or NULL. */
+static void import(struct call *call, int64_t vm_id, bool whole, const json_t *vm)
 {
-    json_t *naming = naming_of(vm_id), *commands = json_array(), *args = naming_of(vm_id);
+    json_t *wanted = object_of(vm_members, call->request.body, whole);
 
-    for (const struct plan_group *group = groups; group->at_birth; group++)
-        for (const struct plan_member *member = group->members; member->name; member++)
-            json_object_set(args, member->name, json_object_get(wanted, member->name));
-    plan_add(commands, "register-vm", args);
-    plan_settings(groups, naming, NULL, wanted, commands);
-    json_decref(naming);
-    call_batch_reply(call, 201, NULL, commands, "vm", NULL);
+    drop_no_burst(wanted, vm);
+    json_object_set_new(wanted, "vm_id", json_integer(vm_id));
+    object_import(call, "vms", wanted, vm != NULL, "vm");
 }
 
-static void change(struct call *call, int64_t vm_id, const json_t *vm, const json_t *wanted)
+static bool names_pool(struct call *call)
 {
-    json_t *naming = naming_of(vm_id), *commands = json_array();
-
-    plan_settings(groups, naming, vm, wanted, commands);
-    call_batch_reply(call, 200, naming, commands, "vm", vm);
-}
-
-static bool names_pool(struct call *call, const json_t *settings)
-{
-    if (json_is_string(json_object_get(settings, "pool")))
+    if (json_is_string(json_object_get(call->request.body, "pool")))
         return true;
     reply_problem(&call->reply, 400, "invalid", "a VM needs a pool");
     return false;
@@ -165,52 +140,23 @@ static bool names_pool(struct call *call, const json_t *settings)
 
 void vm_put(struct call *call)
 {
-    json_t *wanted, *vm = NULL;
+    json_t *vm = NULL;
     int64_t vm_id;
 
-    if (!call_vm_id(call, &vm_id) || !call_body_members(call, known) ||
-        !names_pool(call, call->request.body) || !find(call, vm_id, &vm) ||
-        !call_may_write(call, vm)) {
-        json_decref(vm);
-        return;
-    }
-    wanted = complete(call->request.body);
-    if (vm)
-        change(call, vm_id, vm, wanted);
-    else
-        create(call, vm_id, wanted);
-    json_decref(wanted);
+    if (call_vm_id(call, &vm_id) && object_check_body(call, vm_members) && names_pool(call) &&
+        find(call, vm_id, &vm) && call_may_write(call, vm))
+        import(call, vm_id, true, vm);
     json_decref(vm);
-}
-
-/* The settings with the patch; a rate alone brings its burst with it. */
-static json_t *patched(const json_t *vm, json_t *patch)
-{
-    json_t *settings = plan_settings_of(groups, vm), *merged, *all;
-
-    if (json_object_get(patch, "rate_per_s") && !json_object_get(patch, "burst"))
-        json_object_del(settings, "burst");
-    merged = merge_patch(settings, patch);
-    all = complete(merged);
-    json_decref(settings);
-    json_decref(merged);
-    return all;
 }
 
 void vm_patch(struct call *call)
 {
-    json_t *wanted, *vm;
+    json_t *vm = NULL;
     int64_t vm_id;
 
-    if (!call_vm_id(call, &vm_id) || !call_body_members(call, known) ||
-        !(vm = find_present(call, vm_id)))
-        return;
-    if (call_wants_match(call)) {
-        wanted = patched(vm, call->request.body);
-        if (names_pool(call, wanted))
-            change(call, vm_id, vm, wanted);
-        json_decref(wanted);
-    }
+    if (call_vm_id(call, &vm_id) && object_check_body(call, vm_members) &&
+        (vm = find_present(call, vm_id)) && call_wants_match(call))
+        import(call, vm_id, false, vm);
     json_decref(vm);
 }
 
@@ -228,10 +174,10 @@ void vm_delete(struct call *call)
 
 void vm_quarantine(struct call *call)
 {
-    static const char *const members[] = {"reason", NULL};
+    static const char *const known[] = {"reason", NULL};
     int64_t vm_id;
 
-    if (call_vm_id(call, &vm_id) && call_body_members(call, members))
+    if (call_vm_id(call, &vm_id) && call_body_members(call, known))
         call_change_reply(call, "quarantine",
                           json_pack("{s:I, s:O?}", "vm_id", (json_int_t)vm_id, "reason",
                                     json_object_get(call->request.body, "reason")),

@@ -2,6 +2,7 @@
 #include "mediator/admin.h"
 
 #include <errno.h>
+#include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -118,10 +119,12 @@ static void store_answered(void *context, json_t *answer)
 {
     struct admin_client *client = context;
 
-    if (!answer)
-        reply_error(client, ETIMEDOUT, "the store helper does not answer; try again");
-    else
+    if (answer) {
         pass_on(client, answer);
+        return;
+    }
+    mediator_note_store(client->admin->mediator, "vgpu-store does not answer");
+    reply_error(client, ETIMEDOUT, "the store helper does not answer; try again");
 }
 
 /* What the store knows of a VM, and what is so at this moment. */
@@ -139,6 +142,23 @@ static void vm_shown(void *context, json_t *answer)
     store_answered(context, answer);
 }
 
+static const char *author(const struct admin_client *client)
+{
+    return client->on_behalf[0] ? client->on_behalf : client->who;
+}
+
+/* That errors were accepted changes no configuration; the audit log has it all the same. */
+static void record_accepted(const struct admin_client *client, uint32_t gpu_id)
+{
+    struct helper *store = &client->admin->mediator->store;
+    json_t *request = json_pack("{s:s, s:s, s:{s:I, s:s, s:s}}", "command", "record-deed", "who",
+                                author(client), "args", "gpu_id", (json_int_t)gpu_id, "command",
+                                "resume-gpu", "outcome", "its errors so far are accepted");
+
+    if (helper_ask(store, request, NULL, NULL) < 0)
+        vgpu_log(VGPU_LOG_ERROR, "accepted-not-recorded", "gpu=%" PRIu32, gpu_id);
+}
+
 /* What the GPU's counters say now is accepted, whether it was drained or not. */
 static void resumed(void *context, json_t *answer)
 {
@@ -146,8 +166,9 @@ static void resumed(void *context, json_t *answer)
     const json_t *result = json_object_get(answer, "result");
     const json_t *gpu_id = json_object_get(json_object_get(result, "gpu"), "gpu_id");
 
-    if (json_is_integer(gpu_id) && !json_object_get(result, "dry_run"))
-        checkup_resumed(client->admin->mediator, (uint32_t)json_integer_value(gpu_id));
+    if (json_is_integer(gpu_id) && !json_object_get(result, "dry_run") &&
+        checkup_resumed(client->admin->mediator, (uint32_t)json_integer_value(gpu_id)))
+        record_accepted(client, (uint32_t)json_integer_value(gpu_id));
     store_answered(context, answer);
 }
 
@@ -170,11 +191,6 @@ static helper_reply_fn *answer_to(const char *command)
     return strcmp(command, "capacity") == 0 ? capacity_shown : store_answered;
 }
 
-static const char *author(const struct admin_client *client)
-{
-    return client->on_behalf[0] ? client->on_behalf : client->who;
-}
-
 static void ask_store(struct admin_client *client, json_t *request, helper_reply_fn *answered)
 {
     if (json_object_set_new(request, "who", json_string(author(client))) < 0 ||
@@ -191,7 +207,8 @@ static void reloaded(void *context, json_t *answer)
 
     if (!json_is_object(snapshot))
         store_answered(context, answer);
-    else if (reload_take(client->admin->mediator, snapshot, author(client), &result, &err) < 0)
+    else if (reload_take(client->admin->mediator, snapshot, client->dry_run ? NULL : author(client),
+                         &result, &err) < 0)
         reply_error(client, err.code, err.text);
     else
         reply(client, json_pack("{s:b, s:o}", "ok", 1, "result", result));
@@ -447,14 +464,16 @@ static void reset_gpu(struct admin_client *client, const json_t *args)
         return;
     }
     client->reset_gpu = (uint32_t)gpu_id;
-    rc = client->dry_run ? reset_check(mediator, client->reset_gpu, &err)
-                         : reset_start(mediator, client->reset_gpu, was_reset, client, &err);
+    rc = client->dry_run
+             ? reset_check(mediator, client->reset_gpu, &err)
+             : reset_start(mediator, client->reset_gpu, author(client), was_reset, client, &err);
     if (rc < 0)
         reply_error(client, err.code, err.text);
     else if (client->dry_run)
         reply_reset(client, true);
     else
-        vgpu_log(VGPU_LOG_INFO, "gpu-reset-asked", "gpu=%d who=\"%s\"", (int)gpu_id, client->who);
+        vgpu_log(VGPU_LOG_INFO, "gpu-reset-asked", "gpu=%d who=\"%s\"", (int)gpu_id,
+                 author(client));
 }
 
 static void show_health(struct admin_client *client, const json_t *args)
@@ -471,7 +490,7 @@ static void show_health(struct admin_client *client, const json_t *args)
 struct own_command {
     const char *name;
     void (*run)(struct admin_client *client, const json_t *args);
-    bool takes_args;
+    bool takes_args, changes;
     const char *instead; /* it is the mediator's alone: what an administrator is to use */
 };
 
@@ -479,11 +498,12 @@ static const struct own_command own_commands[] = {
     {"events", show_events, true},
     {"health", show_health},
     {"metrics", show_metrics, true},
+    {"record-deed", .instead = "reset-gpu"},
     {"record-fault", .instead = "quarantine"},
     {"record-gpus", .instead = "scan-gpus"},
-    {"reload-config", reload_config},
-    {"reset-gpu", reset_gpu, true},
-    {"scan-gpus", scan_gpus},
+    {"reload-config", reload_config, .changes = true},
+    {"reset-gpu", reset_gpu, .takes_args = true, .changes = true},
+    {"scan-gpus", scan_gpus, .changes = true},
     {"status", show_status},
 };
 
@@ -508,6 +528,9 @@ static void run_own(struct admin_client *client, const struct own_command *comma
         reply_error(client, EOPNOTSUPP, text);
     } else if (!command->takes_args && json_object_size(args) > 0) {
         snprintf(text, sizeof(text), "%s takes no arguments", command->name);
+        reply_error(client, EINVAL, text);
+    } else if (client->dry_run && !command->changes) {
+        snprintf(text, sizeof(text), "%s changes nothing: it takes no dry_run", command->name);
         reply_error(client, EINVAL, text);
     } else if (json_object_get(request, "if_revision")) {
         snprintf(text, sizeof(text), "%s takes no if_revision", command->name);

@@ -406,10 +406,19 @@ void checkup_configured(struct mediator *mediator)
         configure(mediator, &config->gpus[i]);
 }
 
-void checkup_resumed(struct mediator *mediator, uint32_t gpu_id)
+bool checkup_resumed(struct mediator *mediator, uint32_t gpu_id)
 {
-    if (gpu_id < MEDIATOR_GPUS_MAX)
-        noted(mediator, gpu_id, health_resume(health_of(mediator, gpu_id), now_s()));
+    struct health *health;
+    uint64_t errors;
+    int64_t base;
+
+    if (gpu_id >= MEDIATOR_GPUS_MAX)
+        return false;
+    health = health_of(mediator, gpu_id);
+    errors = health_errors(health);
+    base = health->ecc_base;
+    noted(mediator, gpu_id, health_resume(health, now_s()));
+    return errors != health_errors(health) || base != health->ecc_base;
 }
 
 void checkup_was_reset(struct mediator *mediator, uint32_t gpu_id)

@@ -48,8 +48,9 @@ void checkup_recover(struct mediator *mediator);
 /* Makes a GPU's scheduler follow its health; after it was made, or the mediator came in charge. */
 void checkup_apply(struct mediator *mediator, struct gpu *gpu);
 
-/* An administrator says that it may go on; it has been reset. */
-void checkup_resumed(struct mediator *mediator, uint32_t gpu_id);
+/* An administrator says that it may go on (true: there were errors, which are accepted); it has
+ * been reset. */
+bool checkup_resumed(struct mediator *mediator, uint32_t gpu_id);
 void checkup_was_reset(struct mediator *mediator, uint32_t gpu_id);
 
 /* The state and its gravest reason: "stopped: temperature: 91 C, ..."; returns text. */

@@ -2,7 +2,8 @@
 /*
  * Faults that may be the GPU's own: a GPU that falls off its bus fails kernels and kills workers
  * before anybody has asked NVML how it is. So NVML is asked first, and the VM is charged when it
- * has found nothing wrong, or has no answer. Called by vm.c and conduct.c; else as fault_note().
+ * has found nothing wrong, or has no answer. One sample at a time is asked for, for all that wait.
+ * Called by vm.c and conduct.c; else as fault_note().
  */
 #ifndef VGPU_MEDIATOR_DOUBT_H
 #define VGPU_MEDIATOR_DOUBT_H

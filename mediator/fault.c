@@ -139,7 +139,10 @@ static void stored(void *context, json_t *reply)
     bool quarantined = faults->unstored[0].quarantine;
 
     faults->asked = false;
-    if (!reply) { /* it may have been written: the store knows it again by its ref */
+    if (!reply)
+        mediator_note_store(vm->mediator, "vgpu-store does not answer");
+    /* It may have been written: the store knows it again by its ref. */
+    if (!reply || mediator_store_failed(reply)) {
         loop_timer_set(vm->mediator->loop, &faults->retry, loop_now(vm->mediator->loop) + RETRY_NS);
         return;
     }

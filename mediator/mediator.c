@@ -560,6 +560,42 @@ static void note_helper(struct mediator *mediator, const struct helper *helper, 
     events_add(mediator, &event);
 }
 
+void mediator_note_store(struct mediator *mediator, const char *problem)
+{
+    struct event event = {.kind = EVENT_NOT_STORED,
+                          .severity = problem ? EVENT_ERROR : EVENT_INFO,
+                          .gpu_id = EVENT_NO_GPU};
+    char text[EVENT_TEXT_BYTES];
+
+    if (mediator->store_failing == (problem != NULL))
+        return;
+    mediator->store_failing = problem != NULL;
+    snprintf(text, sizeof(text), "%s%.200s",
+             problem ? "the database is not written: " : "the database is written again",
+             problem ? problem : "");
+    event.text = text;
+    events_add(mediator, &event);
+}
+
+bool mediator_store_failed(const json_t *reply)
+{
+    json_int_t code = json_integer_value(json_object_get(json_object_get(reply, "error"), "errno"));
+
+    return code == EIO || code == EROFS || code == ENOMEM || code == EAGAIN;
+}
+
+static void note_written(struct mediator *mediator, const json_t *line)
+{
+    const json_t *result = json_object_get(line, "result");
+    const json_t *error = json_object_get(line, "error");
+
+    if (mediator_store_failed(line))
+        mediator_note_store(mediator, json_string_value(json_object_get(error, "text")));
+    else if (json_is_true(json_object_get(result, "changed")) &&
+             !json_object_get(result, "dry_run"))
+        mediator_note_store(mediator, NULL);
+}
+
 static void store_heard(void *context, json_t *line)
 {
     struct mediator *mediator = context;
@@ -570,6 +606,7 @@ static void store_heard(void *context, json_t *line)
     char quoted[VGPU_ERR_TEXT_BYTES];
 
     note_helper(mediator, &mediator->store, &mediator->store_lost, false);
+    note_written(mediator, line);
     if (backup)
         vgpu_log(VGPU_LOG_INFO, "database-upgraded", "backup=%s",
                  vgpu_log_quote(quoted, sizeof(quoted), backup));

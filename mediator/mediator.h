@@ -96,6 +96,7 @@ struct mediator {
     struct domains domains;
     struct mediator_metrics metrics;
     struct events events;
+    bool store_failing;         /* the last that was to be written was not */
     bool store_lost, nvml_lost; /* the helper has ended and not spoken since */
     uint32_t last_channel;
     bool stopping, stopped;
@@ -116,6 +117,12 @@ void mediator_leave(struct mediator *mediator);
 /* Makes config, which this takes, what is in force. */
 void mediator_apply(struct mediator *mediator, struct config *config);
 /* A child ended. */
+/*
+ * What was to be written was not, and why; NULL: it was. An event tells when that begins and ends.
+ */
+void mediator_note_store(struct mediator *mediator, const char *problem);
+/* True of an error that is the disk's: trying again later may help. */
+bool mediator_store_failed(const json_t *reply);
 void mediator_reap(struct mediator *mediator);
 
 struct gpu *mediator_gpu(struct mediator *mediator, uint32_t gpu_id);

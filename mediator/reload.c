@@ -63,6 +63,14 @@ static void compare_vms(const struct config *old, const struct config *new, json
             add_numbered(changes, "vm", old->vms[i].id, "removed");
 }
 
+static void compare_thresholds(const struct config *old, const struct config *new, json_t *changes)
+{
+    for (int id = 0; id < THRESHOLD_N; id++)
+        if (old->rules[id].value != new->rules[id].value ||
+            old->rules[id].action != new->rules[id].action)
+            add_change(changes, "threshold", thresholds[id].name, "changed");
+}
+
 static void tell(struct mediator *mediator, size_t n, const char *who)
 {
     char text[EVENT_TEXT_BYTES];
@@ -92,6 +100,7 @@ int reload_take(struct mediator *mediator, const json_t *snapshot, const char *w
     changed = config_mark(old, config);
     compare_gpus(old, config, changes);
     compare_pools(old, config, changes);
+    compare_thresholds(old, config, changes);
     compare_vms(old, config, changes);
     result =
         json_pack("{s:b, s:i, s:i, s:i, s:o}", "changed", changed, "gpus", (int)config->n_gpus,
@@ -100,7 +109,9 @@ int reload_take(struct mediator *mediator, const json_t *snapshot, const char *w
         config_free(config);
         return vgpu_err_set(err, ENOMEM, "out of memory");
     }
-    if (changed) {
+    if (!who)
+        json_object_set_new(result, "dry_run", json_true());
+    if (changed && who) {
         tell(mediator, json_array_size(changes), who);
         mediator_apply(mediator, config);
     } else

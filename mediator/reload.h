@@ -15,7 +15,8 @@ struct mediator;
 
 /*
  * Takes the store's answer to "snapshot" (result) in; *ret_result is the answer to reload-config
- * (docs/spec/admin.md). who: for the event. -EPROTO: it is not understood, and nothing is changed.
+ * (docs/spec/admin.md). who: for the event; NULL: nothing is put in force. -EPROTO: it is not
+ * understood, and nothing is changed.
  */
 int reload_take(struct mediator *mediator, const json_t *snapshot, const char *who,
                 json_t **ret_result, struct vgpu_err *err);

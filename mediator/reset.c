@@ -10,6 +10,7 @@
 #include "common/clock.h"
 #include "common/log.h"
 #include "mediator/mediator.h"
+#include "store/store.h"
 
 /* For spare workers to go, and what they held with them. */
 #define PATIENCE_NS (10 * VGPU_NS_PER_S)
@@ -22,12 +23,14 @@ struct reset {
     uint64_t until_ns;
     struct loop_timer again;
     bool at_launcher;
-    struct vgpu_err outcome; /* the launcher's word; code 0: it was reset */
-    reset_done_fn *done;     /* NULL: nobody waits */
+    struct vgpu_err outcome; /* code 0: it was reset */
+    char who[STORE_WHO_BYTES + 1];
+    reset_done_fn *done; /* NULL: nobody waits */
     void *context;
 };
 
-static void finish(struct reset *reset, const struct vgpu_err *err)
+/* Whoever asked is told, and it is over. */
+static void tell(struct reset *reset)
 {
     struct mediator *mediator = reset->mediator;
     struct reset **at = &mediator->resets;
@@ -35,15 +38,65 @@ static void finish(struct reset *reset, const struct vgpu_err *err)
     while (*at != reset)
         at = &(*at)->next;
     *at = reset->next;
+    if (reset->done)
+        reset->done(reset->context, reset->outcome.code ? &reset->outcome : NULL);
+    free(reset);
+}
+
+static void not_recorded(struct reset *reset, const char *why)
+{
+    char said[sizeof(reset->outcome.text)];
+
+    snprintf(said, sizeof(said), "%s", reset->outcome.text);
+    if (reset->outcome.code)
+        vgpu_err_set(&reset->outcome, reset->outcome.code, "%.250s; the audit log does not have it",
+                     said);
+    else
+        vgpu_err_set(&reset->outcome, EAGAIN,
+                     "GPU %" PRIu32 " was reset, but the audit log does not have it: %.100s",
+                     reset->gpu_id, why);
+    vgpu_log(VGPU_LOG_ERROR, "reset-not-recorded", "gpu=%" PRIu32 " who=\"%s\"", reset->gpu_id,
+             reset->who);
+}
+
+static void recorded(void *context, json_t *answer)
+{
+    struct reset *reset = context;
+    const json_t *error = json_object_get(answer, "error");
+    const char *text = json_string_value(json_object_get(error, "text"));
+
+    if (!json_is_true(json_object_get(answer, "ok")))
+        not_recorded(reset, text ? text : "the store helper does not answer");
+    tell(reset);
+}
+
+static void record(struct reset *reset)
+{
+    const struct vgpu_err *outcome = &reset->outcome;
+    json_t *request =
+        json_pack("{s:s, s:s, s:{s:I, s:s, s:s}}", "command", "record-deed", "who", reset->who,
+                  "args", "gpu_id", (json_int_t)reset->gpu_id, "command", "reset-gpu", "outcome",
+                  outcome->code ? outcome->text : "was reset");
+
+    if (helper_ask(&reset->mediator->store, request, recorded, reset) == 0)
+        return;
+    not_recorded(reset, "the store helper is down");
+    tell(reset);
+}
+
+/* The GPU is free again; err: NULL if it was reset. */
+static void finish(struct reset *reset, const struct vgpu_err *err)
+{
+    struct mediator *mediator = reset->mediator;
+
+    reset->outcome = err ? *err : (struct vgpu_err){.code = 0};
     mediator->resetting &= ~(UINT64_C(1) << reset->gpu_id);
     vgpu_log(err ? VGPU_LOG_WARN : VGPU_LOG_INFO, "gpu-reset", "gpu=%" PRIu32 " errno=%d",
              reset->gpu_id, err ? err->code : 0);
     if (!err)
         checkup_was_reset(mediator, reset->gpu_id);
     mediator_update_spares(mediator);
-    if (reset->done)
-        reset->done(reset->context, err);
-    free(reset);
+    record(reset);
 }
 
 static void fail(struct reset *reset, int code, const char *text)
@@ -199,8 +252,8 @@ int reset_check(const struct mediator *mediator, uint32_t gpu_id, struct vgpu_er
     return 0;
 }
 
-int reset_start(struct mediator *mediator, uint32_t gpu_id, reset_done_fn *done, void *context,
-                struct vgpu_err *err)
+int reset_start(struct mediator *mediator, uint32_t gpu_id, const char *who, reset_done_fn *done,
+                void *context, struct vgpu_err *err)
 {
     int rc = reset_check(mediator, gpu_id, err);
     struct reset *reset;
@@ -217,6 +270,7 @@ int reset_start(struct mediator *mediator, uint32_t gpu_id, reset_done_fn *done,
                             .again = {.fire = ask, .context = reset},
                             .done = done,
                             .context = context};
+    snprintf(reset->who, sizeof(reset->who), "%s", who);
     mediator->resets = reset;
     mediator->resetting |= UINT64_C(1) << gpu_id;
     mediator_update_spares(mediator);
@@ -239,6 +293,7 @@ void reset_release(struct mediator *mediator)
         mediator->resets = reset->next;
         loop_timer_clear(mediator->loop, &reset->again);
         helper_forget(&mediator->nvml, reset);
+        helper_forget(&mediator->store, reset);
         free(reset);
     }
 }

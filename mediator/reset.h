@@ -15,16 +15,17 @@
 struct mediator;
 struct vgpu_launch_reset_done;
 
-/* err: NULL if the GPU was reset. */
+/* err: NULL if the GPU was reset, and the audit log says so. */
 typedef void reset_done_fn(void *context, const struct vgpu_err *err);
 
 /* 0, or why it would not be reset now: -ENOENT, -EBUSY with who uses it, -EAGAIN without NVML. */
 int reset_check(const struct mediator *mediator, uint32_t gpu_id, struct vgpu_err *err);
 /*
- * Tells done of the outcome later, never from within this call; or -errno, as reset_check().
+ * Tells done of the outcome later, never from within this call; or -errno, as reset_check(). who is
+ * for the audit log, which has the outcome first.
  */
-int reset_start(struct mediator *mediator, uint32_t gpu_id, reset_done_fn *done, void *context,
-                struct vgpu_err *err);
+int reset_start(struct mediator *mediator, uint32_t gpu_id, const char *who, reset_done_fn *done,
+                void *context, struct vgpu_err *err);
 /* The launcher's word, or its end. */
 void reset_launcher_done(struct mediator *mediator, const struct vgpu_launch_reset_done *done);
 void reset_launcher_lost(struct mediator *mediator);

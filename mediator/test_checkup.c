@@ -293,6 +293,21 @@ static void test_checkup_xid_errors_outlive_the_mediator(void **state)
     AWAIT(is(host, 0, "ok"));
 }
 
+/* Rows of the audit log that say that errors were accepted. */
+static unsigned accepted(const struct host *host)
+{
+    json_t *result =
+        admin_ok(host, "\"list-audit\", \"args\": {\"object\": \"gpu\", \"key\": \"0\"}");
+    const json_t *list = json_object_get(result, "audit"), *row;
+    unsigned n = 0;
+    size_t i;
+
+    json_array_foreach (list, i, row)
+        n += strcmp(json_string_value(json_object_get(row, "command")), "resume-gpu") == 0;
+    json_decref(result);
+    return n;
+}
+
 static void test_checkup_dry_run_resumes_nothing(void **state)
 {
     struct host *host = *state;
@@ -301,8 +316,12 @@ static void test_checkup_dry_run_resumes_nothing(void **state)
     AWAIT(is(host, 0, "draining"));
     json_decref(admin_ok(host, "\"resume-gpu\", \"args\": {\"gpu_id\": 0}, \"dry_run\": true"));
     assert_true(is(host, 0, "draining"));
+    assert_int_equal(accepted(host), 0);
     json_decref(admin_ok(host, "\"resume-gpu\", \"args\": {\"gpu_id\": 0}"));
     assert_true(is(host, 0, "ok"));
+    assert_int_equal(accepted(host), 1);
+    json_decref(admin_ok(host, "\"resume-gpu\", \"args\": {\"gpu_id\": 0}"));
+    assert_int_equal(accepted(host), 1); /* there was nothing to accept */
 }
 
 #define CASE(name) cmocka_unit_test_setup_teardown(name, setup, teardown)

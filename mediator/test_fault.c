@@ -6,12 +6,15 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <cmocka.h>
 #include <vgpu/launch.h>
 
 #include "common/clock.h"
+#include "mediator/doubt.h"
+#include "mediator/hash.h"
 #include "mediator/mediator.h"
 
 struct bench {
@@ -122,6 +125,42 @@ static void test_fault_serials_go_on_when_all_is_stored(void **state)
     assert_int_equal(record_of(bench).fault_serial, 42);
 }
 
+#define DOUBTS 8
+
+static int stop(struct bench *bench)
+{
+    struct helper *nvml = &bench->mediator.nvml;
+
+    doubt_release(&bench->mediator);
+    HASH_CLEAR(hh, bench->mediator.vms_by_id);
+    helper_stop(nvml);
+    return waitpid(nvml->pid, NULL, 0) == nvml->pid ? 0 : -1;
+}
+
+/* An NVML helper that answers each request with itself: nothing is wrong with the GPU. */
+static void test_fault_doubts_share_a_sample(void **state)
+{
+    struct bench *bench = *state;
+    struct mediator *mediator = &bench->mediator;
+    uint64_t asked;
+
+    HASH_ADD(hh, mediator->vms_by_id, config.id, sizeof(bench->vm.config.id), &bench->vm);
+    mediator->has_nvml = true;
+    mediator->nvml = (struct helper){.name = "cat", .argv = {"/bin/cat"}, .stream.fd = -1};
+    assert_int_equal(helper_start(&mediator->nvml, mediator->loop, NULL), 0);
+    asked = mediator->nvml.next_id;
+    for (int i = 0; i < DOUBTS; i++)
+        doubt_note(&bench->vm, 0, FAULT_GPU, "a kernel failed");
+    assert_int_equal(mediator->nvml.n_pending, 1);
+    assert_int_equal(faults_counted(&bench->vm), 0);
+    while (faults_counted(&bench->vm) < DOUBTS)
+        assert_true(loop_turn(mediator->loop, true) >= 0);
+    /* The first's, which may have been begun before the others came about, and one for those. */
+    assert_int_equal(mediator->nvml.next_id - asked, 2);
+    assert_null(mediator->doubts);
+    assert_int_equal(stop(bench), 0);
+}
+
 int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
@@ -129,6 +168,7 @@ int main(void)
         TEST(test_fault_while_another_waits_keeps_its_timer),
         TEST(test_fault_serials_go_on_after_a_restart),
         TEST(test_fault_serials_go_on_when_all_is_stored),
+        TEST(test_fault_doubts_share_a_sample),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

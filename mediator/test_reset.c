@@ -85,6 +85,39 @@ static void expect_answer(int sock, const char *part)
     close(sock);
 }
 
+/* What the audit log has of resets: so many rows, of who asked, and the last one says that. */
+static void expect_audit(const struct host *host, size_t n, const char *part)
+{
+    json_t *reply = admin(host, "\"list-audit\", \"args\": {\"object\": \"gpu\"}");
+    const json_t *list = json_object_get(json_object_get(reply, "result"), "audit"), *row;
+    size_t i, found = 0;
+
+    json_array_foreach (list, i, row) {
+        const json_t *after = json_object_get(row, "after");
+
+        if (strcmp(json_string_value(json_object_get(row, "command")), "reset-gpu") != 0)
+            continue;
+        found++;
+        assert_non_null(strstr(json_string_value(json_object_get(row, "who")), "uid="));
+        assert_non_null(strstr(json_string_value(json_object_get(after, "outcome")), part));
+    }
+    assert_int_equal(found, n);
+    json_decref(reply);
+}
+
+static void test_reset_that_is_refused_is_not_recorded(void **state)
+{
+    struct host *host = *state;
+    json_t *reply = admin(host, "\"reset-gpu\", \"args\": {\"gpu_id\": 0}, \"dry_run\": true");
+
+    assert_true(json_is_true(json_object_get(reply, "ok")));
+    json_decref(reply);
+    reply = admin(host, "\"reset-gpu\", \"args\": {\"gpu_id\": 7}");
+    assert_false(json_is_true(json_object_get(reply, "ok")));
+    json_decref(reply);
+    expect_audit(host, 0, "");
+}
+
 static void test_reset_by_the_launcher(void **state)
 {
     struct host *host = *state;
@@ -104,6 +137,7 @@ static void test_reset_by_the_launcher(void **state)
     expect_answer(ask_reset(host), "is being reset already");
     write_file("end", "", 0600);
     expect_answer(sock, "\"ok\":true");
+    expect_audit(host, 1, "was reset");
     snprintf(path, sizeof(path), "%s/began", directory);
     file = fopen(path, "re");
     assert_non_null(file);
@@ -123,6 +157,7 @@ static void test_reset_that_fails_says_why(void **state)
     AWAIT(is_there("began"));
     write_file("end", "the GPU is the primary one\n", 0600);
     expect_answer(sock, "GPU 0 was not reset: it ended with 1: the GPU is the primary one");
+    expect_audit(host, 1, "was not reset: it ended with 1");
 }
 
 static void test_reset_outlives_whoever_asked(void **state)
@@ -171,6 +206,7 @@ int main(int argc, char **argv)
     const struct CMUnitTest tests[] = {
         CASE(test_reset_by_the_launcher),
         CASE(test_reset_that_fails_says_why),
+        CASE(test_reset_that_is_refused_is_not_recorded),
         CASE(test_reset_outlives_whoever_asked),
         CASE(test_reset_ends_with_the_launcher),
     };

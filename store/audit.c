@@ -162,18 +162,20 @@ int audit_tell(struct store *store, const char *object, const char *key, size_t 
 struct filter {
     const char *object, *key; /* or NULL */
     int64_t after;            /* -1: the newest */
+    int64_t before;
     int64_t limit;
 };
 
 static int read_filter(const json_t *args, struct filter *filter, struct vgpu_err *err)
 {
-    static const char *const known[] = {"after", "limit", "object", "key", NULL};
+    static const char *const known[] = {"after", "before", "limit", "object", "key", NULL};
     static const char *const objects[] = {"gpu", "pool", "pool-gpu", "threshold", "vm", NULL};
     int rc;
 
-    *filter = (struct filter){.after = -1, .limit = LIST_LIMIT_DEFAULT};
+    *filter = (struct filter){.after = -1, .before = INT64_MAX, .limit = LIST_LIMIT_DEFAULT};
     if ((rc = args_known(args, known, err)) < 0 ||
         (rc = args_integer(args, "after", false, 0, INT64_MAX, &filter->after, err)) < 0 ||
+        (rc = args_integer(args, "before", false, 1, INT64_MAX, &filter->before, err)) < 0 ||
         (rc = args_integer(args, "limit", false, 1, LIST_LIMIT_MAX, &filter->limit, err)) < 0 ||
         (rc = args_word(args, "object", false, objects, &filter->object, err)) < 0 ||
         (rc = args_text(args, "key", false, &filter->key, err)) < 0)
@@ -190,11 +192,12 @@ static int open_list(struct store *store, const struct filter *filter, sqlite3_s
 
     snprintf(sql, sizeof(sql),
              "SELECT seq, time, who, command, object, object_key AS \"key\", before, after"
-             " FROM audit_log WHERE seq > ?3 AND (?1 IS NULL OR (?2 IS NULL AND object = ?1) OR"
+             " FROM audit_log WHERE seq > ?3 AND seq < ?5 AND (?1 IS NULL OR (?2 IS NULL AND "
+             "object = ?1) OR"
              " " ABOUT ") ORDER BY seq %s LIMIT ?4",
              filter->after < 0 ? "DESC" : "ASC");
-    return statement_open(store->db, ret_row, err, sql, "ssii", filter->object, filter->key,
-                          filter->after, filter->limit);
+    return statement_open(store->db, ret_row, err, sql, "ssiii", filter->object, filter->key,
+                          filter->after, filter->limit, filter->before);
 }
 
 /* The row with before and after as the objects that they are. */

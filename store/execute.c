@@ -9,6 +9,7 @@
 #include "store/database.h"
 #include "store/export.h"
 #include "store/gpu.h"
+#include "store/gpu_deed.h"
 #include "store/gpu_drain.h"
 #include "store/import.h"
 #include "store/pool.h"
@@ -19,7 +20,6 @@
 #include "store/vm.h"
 #include "store/vm_assign.h"
 #include "store/vm_fault.h"
-#include "store/vm_identity.h"
 
 static int command_snapshot(struct store_call *call, struct vgpu_err *err)
 {
@@ -33,8 +33,6 @@ static int command_snapshot(struct store_call *call, struct vgpu_err *err)
     return rc < 0 ? database_no_memory(err) : 0;
 }
 
-static int command_batch(struct store_call *call, struct vgpu_err *err);
-
 static const struct command {
     const char *name;
     bool writes;
@@ -43,7 +41,6 @@ static const struct command {
 } commands[] = {
     {"assign-gpu", true, pool_gpu_command_assign, REVISION_GPU},
     {"assign-vms", true, vm_assign_command},
-    {"batch", true, command_batch, REVISION_NAMED},
     {"capacity", false, capacity_command},
     {"clear-faults", true, vm_fault_command_clear, REVISION_VM},
     {"create-pool", true, pool_command_create},
@@ -56,6 +53,7 @@ static const struct command {
     {"list-thresholds", false, threshold_command_list},
     {"list-vms", false, vm_command_list},
     {"quarantine", true, vm_fault_command_quarantine, REVISION_VM},
+    {"record-deed", true, gpu_deed_command_record},
     {"record-fault", true, vm_fault_command_record},
     {"record-gpus", true, gpu_command_record},
     {"register-vm", true, vm_command_register},
@@ -64,9 +62,7 @@ static const struct command {
     {"resume-gpu", true, gpu_drain_command_resume, REVISION_GPU},
     {"set-bytes", true, vm_command_set, REVISION_VM},
     {"set-depth", true, vm_command_set, REVISION_VM},
-    {"set-description", true, pool_command_set_description, REVISION_POOL},
     {"set-faults", true, vm_command_set, REVISION_VM},
-    {"set-identity", true, vm_identity_command, REVISION_VM},
     {"set-max-vms", true, pool_command_set, REVISION_POOL},
     {"set-memory", true, vm_command_set, REVISION_VM},
     {"set-policy", true, pool_command_set_policy, REVISION_POOL},
@@ -75,7 +71,7 @@ static const struct command {
     {"set-priority", true, vm_command_set_priority, REVISION_VM},
     {"set-rate", true, vm_command_set, REVISION_VM},
     {"set-slice", true, pool_command_set, REVISION_POOL},
-    {"set-threshold", true, threshold_command_set},
+    {"set-threshold", true, threshold_command_set, REVISION_THRESHOLD},
     {"set-timeout", true, vm_command_set, REVISION_VM},
     {"set-weight", true, vm_command_set_weight, REVISION_VM},
     {"show-vm", false, vm_fault_command_show},
@@ -92,46 +88,17 @@ static const struct command *find_command(const char *name)
     return NULL;
 }
 
-/* One of a batch. What is for the mediator only, and what is many changes itself, is not. */
-static int run_one(struct store_call *batch, const json_t *request, struct vgpu_err *err)
-{
-    const char *name = json_string_value(json_object_get(request, "command"));
-    const struct command *command = name ? find_command(name) : NULL;
-    struct store_call call = *batch;
-    char shown[TEXT_SHOWN_BYTES];
-
-    if (!command || !(command->changes == REVISION_VM || command->changes == REVISION_POOL ||
-                      command->changes == REVISION_GPU || command->execute == pool_command_create ||
-                      command->execute == vm_command_register))
-        return vgpu_err_set(err, EINVAL, "%s cannot be part of a batch",
-                            name ? text_show(shown, name) : "what has no command");
-    call.command = name;
-    call.args = json_object_get(request, "args");
-    if (!json_is_object(call.args))
-        return vgpu_err_set(err, EINVAL, "'args' of %s is not an object", name);
-    return command->execute(&call, err);
-}
-
-/* All within the one transaction that execute makes of each request. */
-static int command_batch(struct store_call *call, struct vgpu_err *err)
-{
-    static const char *const known[] = {"commands", "vm_id", "pool", "gpu_id", NULL};
-    const json_t *list = json_object_get(call->args, "commands"), *request;
-    size_t n = json_array_size(list), i;
-    int rc = args_known(call->args, known, err);
-
-    if (rc == 0 && (n == 0 || n > STORE_BATCH_MAX))
-        return vgpu_err_set(err, EINVAL, "commands is not a list of 1 to %d commands",
-                            STORE_BATCH_MAX);
-    json_array_foreach (list, i, request)
-        if (rc == 0 && (rc = run_one(call, request, err)) < 0)
-            vgpu_err_prefix(err, "command %zu of %zu", i + 1, n);
-    return rc;
-}
-
 bool store_has_command(const char *command)
 {
     return find_command(command) != NULL;
+}
+
+const char *store_command_at(size_t i, bool *ret_writes)
+{
+    if (i >= VGPU_ARRAY_SIZE(commands))
+        return NULL;
+    *ret_writes = commands[i].writes;
+    return commands[i].name;
 }
 
 /* What a request may have beside its command and arguments. */

@@ -18,6 +18,7 @@
 #include "store/pool.h"
 #include "store/pool_gpu.h"
 #include "store/text.h"
+#include "store/threshold_row.h"
 #include "store/vm.h"
 
 static int check_list(const struct intent *intent, const json_t *list, struct vgpu_err *err)
@@ -229,16 +230,27 @@ static int check_limits(struct store *store, struct vgpu_err *err)
     return 0;
 }
 
-static int read_args(struct store_call *call, const json_t **ret_config, bool *ret_prune,
-                     struct vgpu_err *err)
+static int read_there(const json_t *args, enum import_there *ret_there, struct vgpu_err *err)
 {
-    static const char *const known[] = {"config", "prune", NULL};
+    const json_t *given = json_object_get(args, "existing");
+    bool existing = false;
+    int rc = args_flag(args, "existing", &existing, err);
+
+    if (rc == 0 && json_is_boolean(given))
+        *ret_there = existing ? IMPORT_OLD : IMPORT_NEW;
+    return rc;
+}
+
+static int read_args(struct store_call *call, const json_t **ret_config, bool *ret_prune,
+                     enum import_there *ret_there, struct vgpu_err *err)
+{
+    static const char *const known[] = {"config", "existing", "prune", NULL};
     const json_t *config = json_object_get(call->args, "config");
     int rc;
 
     if ((rc = args_known(call->args, known, err)) < 0 ||
         (rc = args_flag(call->args, "prune", ret_prune, err)) < 0 ||
-        (rc = check_config(config, err)) < 0)
+        (rc = read_there(call->args, ret_there, err)) < 0 || (rc = check_config(config, err)) < 0)
         return rc;
     for (size_t i = 0; i < VGPU_ARRAY_SIZE(intents); i++)
         if ((rc = check_keys(intents[i], json_object_get(config, intents[i]->list), err)) < 0)
@@ -247,19 +259,69 @@ static int read_args(struct store_call *call, const json_t **ret_config, bool *r
     return 0;
 }
 
+/* The one object of the configuration, as it is then; NULL: there are none, or several. */
+static const json_t *only_object(const json_t *config, const struct intent **ret_intent)
+{
+    const json_t *only = NULL;
+    size_t n = 0;
+
+    for (size_t i = 0; i < VGPU_ARRAY_SIZE(intents); i++) {
+        const json_t *list = json_object_get(config, intents[i]->list);
+
+        n += json_array_size(list);
+        if (json_array_size(list) > 0) {
+            only = json_array_get(list, 0);
+            *ret_intent = intents[i];
+        }
+    }
+    return n == 1 ? only : NULL;
+}
+
+/* Shows the object that was imported alone as the commands about one do. */
+static int give_only(struct store_call *call, const struct intent *intent, const json_t *only,
+                     struct vgpu_err *err)
+{
+    const json_t *key = json_object_get(only, intent->members[0].name);
+    struct store *store = call->store;
+    const char *object = "gpu";
+    json_t *row = NULL;
+    int rc;
+
+    if (intent == &intent_pools) {
+        object = "pool";
+        rc = pool_load(store, json_string_value(key), &row, err);
+    } else if (intent == &intent_vms) {
+        object = "vm";
+        rc = vm_find(store, json_integer_value(key), &row, err);
+    } else if (intent == &intent_gpus) {
+        rc = gpu_find_uuid(store, json_string_value(key), &row, err);
+        if (rc >= 0)
+            rc = pool_gpu_add_pools(store, row, err);
+    } else {
+        object = "threshold";
+        rc = threshold_load(store, only, &row, err);
+    }
+    if (rc >= 0 && json_object_set(call->result, object, row) < 0)
+        rc = database_no_memory(err);
+    json_decref(row);
+    return rc < 0 ? rc : 0;
+}
+
 int import_command(struct store_call *call, struct vgpu_err *err)
 {
     _cleanup_json_ json_t *freed = json_object();
     struct import import = {.call = call, .freed = freed};
-    const json_t *config = NULL, *vms;
+    const struct intent *intent = NULL;
+    const json_t *config = NULL, *vms, *only;
     bool prune = false;
     int rc;
 
-    call->brief = true;
     if (!freed)
         return database_no_memory(err);
-    if ((rc = read_args(call, &config, &prune, err)) < 0)
+    if ((rc = read_args(call, &config, &prune, &import.there, err)) < 0)
         return rc;
+    only = only_object(config, &intent);
+    call->brief = !only || prune;
     vms = json_object_get(config, "vms");
     if (prune && json_object_get(config, "pools") && (rc = check_references(config, err)) < 0)
         return rc;
@@ -269,5 +331,6 @@ int import_command(struct store_call *call, struct vgpu_err *err)
         return rc;
     if (prune && (rc = prune_rest(&import, config, err)) < 0)
         return rc;
-    return check_limits(call->store, err);
+    rc = check_limits(call->store, err);
+    return rc == 0 && only ? give_only(call, intent, only, err) : rc;
 }

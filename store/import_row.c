@@ -84,6 +84,15 @@ static int write_pool(struct store_call *call, const json_t *wanted, bool is_new
                         call->now, (int64_t)!is_new);
 }
 
+static int check_there(const struct import *import, const json_t *old, struct vgpu_err *err)
+{
+    if (import->there == IMPORT_OLD && !old)
+        return vgpu_err_set(err, ENOENT, "it does not exist");
+    if (import->there == IMPORT_NEW && old)
+        return vgpu_err_set(err, EEXIST, "it exists already");
+    return 0;
+}
+
 int import_pool(struct import *import, const json_t *given, struct vgpu_err *err)
 {
     struct store_call *call = import->call;
@@ -95,6 +104,7 @@ int import_pool(struct import *import, const json_t *given, struct vgpu_err *err
 
     if ((rc = args_text(given, "pool", true, &pool, err)) < 0 ||
         (rc = pool_find(call->store, pool, &old, err)) < 0 ||
+        (rc = check_there(import, old, err)) < 0 ||
         (rc = import_wanted(&intent_pools, given, old,
                             json_pack("{s:s, s:s, s:s}", "pool", pool, "policy", pool_policies[0],
                                       "description", ""),
@@ -223,6 +233,7 @@ int import_vm(struct import *import, const json_t *given, struct vgpu_err *err)
     int rc;
 
     if ((rc = find_vm(import, given, &vm_id, key, &old, err)) < 0 ||
+        (rc = check_there(import, old, err)) < 0 ||
         (rc = import_wanted(&intent_vms, given, old,
                             json_pack("{s:I, s:n, s:n, s:s, s:f, s:n}", "vm_id", (json_int_t)vm_id,
                                       "uuid", "name", "priority", "medium", "weight",

@@ -9,8 +9,12 @@
 #include "store/database.h"
 #include "store/intent.h"
 
+/* Whether the pools and VMs of the configuration must be there already. */
+enum import_there { IMPORT_ANY, IMPORT_OLD, IMPORT_NEW };
+
 struct import {
     struct store_call *call;
+    enum import_there there;
     json_t *freed; /* VMs without their UUIDs, as they were; by id */
 };
 

@@ -130,6 +130,10 @@ static const char schema_5[] =
     "CREATE UNIQUE INDEX vm_faults_by_ref ON vm_faults (vm_id, ref);";
 /* clang-format on */
 
+/* A threshold that was changed has a row from then on, at its default again too: for its revision.
+ */
+static const char schema_6[] = "ALTER TABLE thresholds" REVISION;
+
 static int run_script(sqlite3 *db, const char *sql, struct vgpu_err *err)
 {
     if (sqlite3_exec(db, sql, NULL, NULL, NULL) != SQLITE_OK)
@@ -144,9 +148,10 @@ static const struct migration {
     {3, schema_3},
     {4, schema_4},
     {5, schema_5},
+    {6, schema_6},
 };
 
-_Static_assert(STORE_SCHEMA_VERSION == 5, "the last migration leads to the current version");
+_Static_assert(STORE_SCHEMA_VERSION == 6, "the last migration leads to the current version");
 
 static int check_foreign_keys(sqlite3 *db, struct vgpu_err *err)
 {

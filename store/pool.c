@@ -263,26 +263,6 @@ int pool_command_set_policy(struct store_call *call, struct vgpu_err *err)
     return give_changed(call, pool, old, err);
 }
 
-int pool_command_set_description(struct store_call *call, struct vgpu_err *err)
-{
-    static const char *const known[] = {"pool", "description", NULL};
-    _cleanup_json_ json_t *old = NULL;
-    struct pool_row row = {.description = ""};
-    int rc;
-
-    if ((rc = args_known(call->args, known, err)) < 0 ||
-        (rc = args_text(call->args, "pool", true, &row.pool, err)) < 0 ||
-        (rc = args_text(call->args, "description", true, &row.description, err)) < 0 ||
-        (rc = pool_check(&row, err)) < 0 ||
-        (rc = pool_load(call->store, row.pool, &old, err)) < 0 ||
-        (rc = database_run(call->store->db, err,
-                           "UPDATE pools SET description = ?2, updated = ?3,"
-                           " revision = revision + 1 WHERE pool = ?1 AND description <> ?2",
-                           "ssi", row.pool, row.description, call->now)) < 0)
-        return rc;
-    return give_changed(call, row.pool, old, err);
-}
-
 int pool_command_set(struct store_call *call, struct vgpu_err *err)
 {
     static const char *const naming[] = {"pool", NULL};

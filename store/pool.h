@@ -45,7 +45,6 @@ int pool_command_create(struct store_call *call, struct vgpu_err *err);
 int pool_command_remove(struct store_call *call, struct vgpu_err *err);
 int pool_command_list(struct store_call *call, struct vgpu_err *err);
 int pool_command_set_policy(struct store_call *call, struct vgpu_err *err);
-int pool_command_set_description(struct store_call *call, struct vgpu_err *err);
 /* All of pool_setting_commands. */
 int pool_command_set(struct store_call *call, struct vgpu_err *err);
 

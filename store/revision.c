@@ -9,6 +9,7 @@
 #include "store/gpu.h"
 #include "store/pool.h"
 #include "store/text.h"
+#include "store/threshold_row.h"
 #include "store/vm.h"
 
 #define CHANGES_TOLD_MAX 3
@@ -88,6 +89,21 @@ static int find_gpu_by_uuid(struct store_call *call, const json_t *args, struct 
     return find_gpu(call, json_integer_value(json_object_get(gpu, "gpu_id")), subject, err);
 }
 
+/* args: what has its name as "name". */
+static int find_threshold(struct store_call *call, const json_t *args, struct subject *subject,
+                          struct vgpu_err *err)
+{
+    int rc = threshold_load(call->store, args, &subject->row, err);
+
+    if (rc < 0)
+        return rc;
+    subject->object = "threshold";
+    snprintf(subject->key, sizeof(subject->key), "%s",
+             json_string_value(json_object_get(subject->row, "name")));
+    snprintf(subject->shown, sizeof(subject->shown), "threshold %s", subject->key);
+    return 0;
+}
+
 /* A VM of a configuration, which names it by its id only. */
 static int find_vm_by_id(struct store_call *call, const json_t *args, struct subject *subject,
                          struct vgpu_err *err)
@@ -109,11 +125,14 @@ static int find_in_config(struct store_call *call, struct subject *subject, stru
     const json_t *config = json_object_get(call->args, "config");
     const json_t *pools = json_object_get(config, "pools"), *vms = json_object_get(config, "vms");
     const json_t *gpus = json_object_get(config, "gpus");
+    const json_t *rules = json_object_get(config, "thresholds");
 
-    if (json_array_size(pools) + json_array_size(vms) + json_array_size(gpus) != 1 ||
-        json_array_size(json_object_get(config, "thresholds")) > 0)
-        return vgpu_err_set(err, EINVAL,
-                            "if_revision needs a configuration of exactly one pool, VM or GPU");
+    if (json_array_size(pools) + json_array_size(vms) + json_array_size(gpus) +
+            json_array_size(rules) !=
+        1)
+        return vgpu_err_set(err, EINVAL, "if_revision needs a configuration of exactly one object");
+    if (json_array_size(rules) == 1)
+        return find_threshold(call, json_array_get(rules, 0), subject, err);
     if (json_array_size(pools) == 1)
         return find_pool(call, json_array_get(pools, 0), subject, err);
     if (json_array_size(vms) == 1)
@@ -121,24 +140,18 @@ static int find_in_config(struct store_call *call, struct subject *subject, stru
     return find_gpu_by_uuid(call, json_array_get(gpus, 0), subject, err);
 }
 
-static enum revision_object named(const json_t *args)
-{
-    return json_object_get(args, "vm_id")    ? REVISION_VM
-           : json_object_get(args, "gpu_id") ? REVISION_GPU
-           : json_object_get(args, "pool")   ? REVISION_POOL
-                                             : REVISION_NONE;
-}
-
 static int find_subject(struct store_call *call, enum revision_object object,
                         struct subject *subject, struct vgpu_err *err)
 {
-    switch (object == REVISION_NAMED ? named(call->args) : object) {
+    switch (object) {
     case REVISION_VM:
         return find_vm(call, subject, err);
     case REVISION_POOL:
         return find_pool(call, call->args, subject, err);
     case REVISION_GPU:
         return find_gpu_by_id(call, subject, err);
+    case REVISION_THRESHOLD:
+        return find_threshold(call, call->args, subject, err);
     case REVISION_CONFIG:
         return find_in_config(call, subject, err);
     default:

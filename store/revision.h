@@ -14,8 +14,8 @@ enum revision_object {
     REVISION_VM,
     REVISION_POOL,
     REVISION_GPU,
-    REVISION_CONFIG, /* the one object that a configuration to be imported names */
-    REVISION_NAMED   /* whichever of vm_id, gpu_id and pool is there, in this order */
+    REVISION_THRESHOLD, /* by its name */
+    REVISION_CONFIG     /* the one object that a configuration to be imported names */
 };
 
 /*

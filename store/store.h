@@ -19,7 +19,7 @@
 
 #include "common/err.h"
 
-#define STORE_SCHEMA_VERSION 5          /* PRAGMA user_version */
+#define STORE_SCHEMA_VERSION 6          /* PRAGMA user_version */
 #define STORE_APPLICATION_ID 0x76475055 /* PRAGMA application_id: "vGPU" */
 
 /* Named maxima; the CHECK constraints of the schema repeat those of single values. */
@@ -37,7 +37,6 @@
 #define STORE_AUDIT_ROWS_MAX       100000 /* the oldest rows make room */
 #define STORE_AUDIT_FAULT_ROWS_MAX 10000  /* of those, what record-fault wrote */
 #define STORE_FAULTS_KEPT_MIN      16     /* per VM; more where its threshold is higher */
-#define STORE_BATCH_MAX            128    /* commands */
 #define STORE_WEIGHT_MIN           1.0
 #define STORE_WEIGHT_MAX           100.0
 #define STORE_WEIGHT_DEFAULT       50.0 /* weights are kept to hundredths */
@@ -130,6 +129,9 @@ int store_execute(struct store *store, const json_t *request, const char *who, j
 
 /* True if the store has this command (the mediator passes those on to its helper). */
 bool store_has_command(const char *command);
+
+/* The name of command number i, and whether it changes something; NULL: there are no more. */
+const char *store_command_at(size_t i, bool *ret_writes);
 
 /*
  * The whole configuration, as the command "snapshot" gives it too (docs/spec/admin.md):

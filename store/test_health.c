@@ -148,20 +148,35 @@ static void test_store_threshold_is_set_in_parts(void **state)
                      2);
 }
 
-static void test_store_threshold_at_its_default_has_no_row(void **state)
+/* Else a revision that was seen before would be of something else. */
+static void test_store_threshold_at_its_default_again_has_a_new_revision(void **state)
 {
-    struct fixture *fixture = *state;
-    struct store *store = fixture->store;
-    json_t *result;
+    struct store *store = ((struct fixture *)*state)->store;
+    json_t *row;
 
     test_ok(store, "{'command': 'set-threshold', 'args': {'name': 'ecc-uncorrected', 'value': 9}}");
     test_ok(store, "{'command': 'set-threshold', 'args': {'name': 'ecc-uncorrected', 'value': 1}}");
-    assert_rule(store, "ecc-uncorrected", 1, "drain", true);
-    assert_int_equal(test_count(store, "SELECT count(*) FROM thresholds"), 0);
-    result = test_do(
-        store, "{'command': 'set-threshold', 'args': {'name': 'ecc-uncorrected', 'value': 1}}");
-    assert_true(json_is_false(json_object_get(result, "changed")));
-    json_decref(result);
+    test_ok(store, "{'command': 'set-threshold', 'args': {'name': 'ecc-uncorrected', 'value': 1}}");
+    row = threshold(store, "ecc-uncorrected");
+    assert_true(json_is_true(json_object_get(row, "is_default")));
+    assert_int_equal(json_integer_value(json_object_get(row, "revision")), 3);
+    json_decref(row);
+}
+
+static void test_store_threshold_conflict_says_who_changed_it(void **state)
+{
+#define AT_REVISION(n, value)                                                                      \
+    "{'command': 'set-threshold', 'if_revision': " n                                               \
+    ", 'args': {'name': 'temperature-hot', 'value': " value "}}"
+    struct store *store = ((struct fixture *)*state)->store;
+
+    test_ok(store, AT_REVISION("1", "80"));
+    test_refuse(store, ESTALE,
+                "threshold temperature-hot has revision 2, not 1; changed by: tester at",
+                AT_REVISION("1", "70"));
+    test_ok(store, AT_REVISION("2", "70"));
+    test_refuse(store, ENOENT, "there is no threshold 'heat'",
+                "{'command': 'set-threshold', 'if_revision': 1, 'args': {'name': 'heat'}}");
 }
 
 static void test_store_threshold_refuses_what_is_wrong(void **state)
@@ -210,7 +225,8 @@ int main(void)
         TEST(test_store_drain_refuses_what_is_wrong),
         TEST(test_store_thresholds_have_sound_defaults),
         TEST(test_store_threshold_is_set_in_parts),
-        TEST(test_store_threshold_at_its_default_has_no_row),
+        TEST(test_store_threshold_at_its_default_again_has_a_new_revision),
+        TEST(test_store_threshold_conflict_says_who_changed_it),
         TEST(test_store_threshold_refuses_what_is_wrong),
         TEST(test_store_thresholds_are_in_the_snapshot),
     };

@@ -46,7 +46,7 @@ static int setup(void **state)
         test_ok(store_of(state), "%s", requests[i]);
     return sqlite3_exec(store_of(state)->db,
                         "UPDATE gpus SET drained = 1, drain_reason = 'fans' WHERE gpu_id = 1;"
-                        "INSERT INTO thresholds VALUES ('temperature-hot', 91.5, 'drain')",
+                        "INSERT INTO thresholds VALUES ('temperature-hot', 91.5, 'drain', 4)",
                         NULL, NULL, NULL);
 }
 
@@ -162,7 +162,8 @@ static void test_import_changes_what_is_named(void **state)
 {
     struct store *store = store_of(state);
     _cleanup_json_ json_t *result =
-        take(store, false, "'vms': [{'vm_id': 7, 'priority': 'low', 'depth': 9, 'name': null}]");
+        take(store, false,
+             "'vms': [{'vm_id': 7, 'priority': 'low', 'depth': 9, 'name': null}, {'vm_id': 2}]");
     _cleanup_json_ json_t *expected =
         json_pack("[{s:s, s:s, s:{s:s, s:s, s:i, s:i}, s:{s:n, s:s, s:i, s:i}}]", "object", "vm",
                   "key", "7", "from", "name", "web", "priority", "high", "depth", 0, "revision", 2,
@@ -535,12 +536,13 @@ static void test_import_of_one_object_knows_its_revision(void **state)
 {
     static const char *const parts[] = {"'vms': [{'vm_id': 7, 'depth': 5}]",
                                         "'pools': [{'pool': 'A', 'slice_us': 200}]",
-                                        "'gpus': [{'uuid': 'GPU-a', 'pools': []}]"};
-    static const int revisions[] = {2, 3, 2};
+                                        "'gpus': [{'uuid': 'GPU-a', 'pools': []}]",
+                                        "'thresholds': [{'name': 'temperature-hot', 'value': 80}]"};
+    static const int revisions[] = {2, 3, 2, 4};
     struct store *store = store_of(state);
 
     for (size_t i = 0; i < VGPU_ARRAY_SIZE(parts); i++) {
-        test_refuse(store, ESTALE, "not 1; changed by: tester at",
+        test_refuse(store, ESTALE, "not 1; changed by: ",
                     "{'command': 'import', 'if_revision': 1, 'args': {'config': {'format': 1, "
                     "%s}}}",
                     parts[i]);
@@ -557,6 +559,61 @@ static void test_import_of_one_object_knows_its_revision(void **state)
                 "'vms': [{'vm_id': 7}, {'vm_id': 2}]}}}");
     test_refuse(store, EINVAL, "if_revision needs a configuration of exactly one",
                 "{'command': 'import', 'if_revision': 1}");
+}
+
+static json_t *import_one(struct store *store, const char *existing, const char *part)
+{
+    return test_do(store,
+                   "{'command': 'import', 'args': {'existing': %s, 'config': {'format': 1, %s}}}",
+                   existing, part);
+}
+
+/* As other commands about one object show it; with whole changes. */
+static void test_import_of_one_object_shows_it(void **state)
+{
+    static const char *const parts[][3] = {
+        {"'vms': [{'vm_id': 7, 'depth': 5, 'weight': 2}]", "vm", "weight"},
+        {"'pools': [{'pool': 'A', 'slice_us': 200}]", "pool", "policy"},
+        {"'gpus': [{'uuid': 'GPU-c', 'drained': true}]", "gpu", "pools"},
+        {"'thresholds': [{'name': 'slowdown', 'action': 'drain'}]", "threshold", "unit"}};
+
+    for (size_t i = 0; i < VGPU_ARRAY_SIZE(parts); i++) {
+        json_t *result = import_one(store_of(state), "true", parts[i][0]);
+        const json_t *changes = json_object_get(result, "changes");
+
+        assert_non_null(json_object_get(json_object_get(result, parts[i][1]), parts[i][2]));
+        assert_int_equal(json_array_size(changes), 1);
+        assert_non_null(
+            json_object_get(json_object_get(json_array_get(changes, 0), "from"), "revision"));
+        json_decref(result);
+    }
+    assert_int_equal(test_count(store_of(state), "SELECT count(*) FROM audit_log WHERE command ="
+                                                 " 'import' AND object = 'vm'"),
+                     1);
+}
+
+static void test_import_of_several_objects_shows_none(void **state)
+{
+    json_t *result = import_one(store_of(state), "null", "'vms': [{'vm_id': 7}, {'vm_id': 2}]");
+
+    assert_null(json_object_get(result, "vm"));
+    json_decref(result);
+}
+
+static void test_import_wants_what_exists_or_what_is_new(void **state)
+{
+#define EXISTING(existing, part)                                                                   \
+    "{'command': 'import', 'args': {'existing': " existing ", 'config': {'format': 1, " part "}}}"
+    struct store *store = store_of(state);
+
+    test_refuse(store, EEXIST, "exists already", EXISTING("false", "'vms': [{'vm_id': 7}]"));
+    test_refuse(store, EEXIST, "exists already", EXISTING("false", "'pools': [{'pool': 'A'}]"));
+    test_refuse(store, ENOENT, "does not exist",
+                EXISTING("true", "'vms': [{'vm_id': 70, 'pool': 'A'}]"));
+    test_refuse(store, ENOENT, "does not exist", EXISTING("true", "'pools': [{'pool': 'new'}]"));
+    test_refuse(store, EINVAL, "existing", EXISTING("7", "'pools': [{'pool': 'new'}]"));
+    test_ok(store, EXISTING("false", "'pools': [{'pool': 'new'}]"));
+    test_ok(store, EXISTING("true", "'pools': [{'pool': 'new', 'slice_us': 200}]"));
 }
 
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, test_teardown)
@@ -586,6 +643,9 @@ int main(void)
         TEST(test_import_keeps_to_a_pools_most),
         TEST(test_import_runs_dry),
         TEST(test_import_of_one_object_knows_its_revision),
+        TEST(test_import_of_one_object_shows_it),
+        TEST(test_import_of_several_objects_shows_none),
+        TEST(test_import_wants_what_exists_or_what_is_new),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

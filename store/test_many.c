@@ -189,6 +189,28 @@ static void test_assign_vms_registers_if_asked(void **state)
                      1);
 }
 
+static void test_assign_vms_registers_with_a_priority(void **state)
+{
+    struct store *store = store_of(state);
+
+    test_ok(store,
+            "{'command': 'assign-vms', 'args': {'vms': '1,20-32', 'pool': 'B', 'register': true,"
+            " 'priority': 'high'}}");
+    assert_int_equal(test_count(store,
+                                "SELECT count(*) FROM vms WHERE pool = 'B' AND vm_id >= 20 AND"
+                                " priority = 'high' AND revision = 1"),
+                     13);
+    /* One that only moves keeps its own. */
+    assert_int_equal(test_count(store, "SELECT count(*) FROM vms WHERE pool = 'B' AND vm_id = 1 AND"
+                                       " priority = 'medium'"),
+                     1);
+    test_refuse(store, EINVAL, "it needs 'register'",
+                "{'command': 'assign-vms', 'args': {'vms': '1', 'pool': 'B', 'priority': 'high'}}");
+    test_refuse(store, EINVAL, "priority",
+                "{'command': 'assign-vms', 'args': {'vms': '30', 'pool': 'B', 'register': true,"
+                " 'priority': 'urgent'}}");
+}
+
 static void test_assign_vms_keeps_to_the_pools_most(void **state)
 {
     struct store *store = store_of(state);
@@ -343,6 +365,7 @@ int main(void)
         STORED(test_assign_vms_leaves_those_that_are_there),
         STORED(test_assign_vms_is_all_or_nothing),
         STORED(test_assign_vms_registers_if_asked),
+        STORED(test_assign_vms_registers_with_a_priority),
         STORED(test_assign_vms_keeps_to_the_pools_most),
         STORED(test_assign_vms_registers_no_more_than_there_may_be),
         STORED(test_assign_vms_runs_dry),

@@ -215,8 +215,8 @@ static void test_open_future_version_is_refused(void **state)
     assert_int_equal(test_open(fixture, true, NULL), 0);
     store_close(fixture->store);
     fixture->store = NULL;
-    test_script(fixture, "PRAGMA user_version = 6");
-    refuse_open(fixture, false, EPROTO, "has schema version 6, this program knows 5 at most");
+    test_script(fixture, "PRAGMA user_version = 7");
+    refuse_open(fixture, false, EPROTO, "has schema version 7, this program knows 6 at most");
 }
 
 static void test_open_past_version_that_never_was_is_refused(void **state)

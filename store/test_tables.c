@@ -823,11 +823,12 @@ static void test_schema_refuses_bad_values(void **state)
         "UPDATE gpus SET drained = 1, drain_reason = ''",
         "UPDATE pools SET revision = 0",
         "UPDATE vms SET revision = NULL",
-        "INSERT INTO thresholds VALUES ('', 1, 'warn')",
-        "INSERT INTO thresholds VALUES (NULL, 1, 'warn')",
-        "INSERT INTO thresholds VALUES ('t', 'hot', 'warn')",
-        "INSERT INTO thresholds VALUES ('t', 1, 'explode')",
-        "INSERT INTO thresholds VALUES ('t', 1, NULL)",
+        "INSERT INTO thresholds (name, value, action) VALUES ('', 1, 'warn')",
+        "INSERT INTO thresholds (name, value, action) VALUES (NULL, 1, 'warn')",
+        "INSERT INTO thresholds (name, value, action) VALUES ('t', 'hot', 'warn')",
+        "INSERT INTO thresholds (name, value, action) VALUES ('t', 1, 'explode')",
+        "INSERT INTO thresholds (name, value, action) VALUES ('t', 1, NULL)",
+        "INSERT INTO thresholds VALUES ('t', 1, 'warn', 0)",
     };
     struct store *store = store_of(state);
 

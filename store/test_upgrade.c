@@ -307,6 +307,28 @@ static void assert_no_backup(const struct fixture *fixture)
     assert_int_equal(access(backup, F_OK), -1);
 }
 
+/* A new database without what version 6 added is one of version 5. */
+static void test_upgrade_from_5_gives_thresholds_a_revision(void **state)
+{
+    struct fixture *fixture = *state;
+
+    assert_int_equal(test_open(fixture, true, NULL), 0);
+    store_close(fixture->store);
+    test_script(fixture,
+                "DROP TABLE thresholds;"
+                "CREATE TABLE thresholds ( name TEXT PRIMARY KEY NOT NULL CHECK"
+                " (length(CAST(name AS BLOB)) BETWEEN 1 AND 64), value REAL CHECK (value IS"
+                " NULL OR typeof(value) = 'real'), action TEXT NOT NULL CHECK (action IN"
+                " ('ignore', 'warn', 'stop', 'drain')));"
+                "INSERT INTO thresholds VALUES ('slowdown', 2.0, 'stop');"
+                "PRAGMA user_version = 5");
+    assert_int_equal(test_open(fixture, false, NULL), 0);
+    assert_non_null(strstr(store_backup_path(fixture->store), ".v5.bak"));
+    assert_int_equal(test_count(fixture->store, "SELECT count(*) FROM thresholds WHERE revision = 1"
+                                                " AND value = 2.0 AND action = 'stop'"),
+                     1);
+}
+
 static void test_upgrade_of_an_altered_version_3_is_refused(void **state)
 {
     struct fixture *fixture = *state;
@@ -383,6 +405,7 @@ int main(void)
         TEST(test_upgrade_from_4_starts_at_revision_1_and_drains_nothing),
         TEST(test_upgrade_from_4_gives_the_schema_of_a_new_database),
         TEST(test_upgrade_from_4_is_as_one_from_3),
+        TEST(test_upgrade_from_5_gives_thresholds_a_revision),
         TEST(test_upgrade_of_an_altered_version_3_is_refused),
         TEST(test_upgrade_of_an_altered_version_4_is_refused),
         TEST(test_upgrade_of_a_damaged_version_3_is_refused),

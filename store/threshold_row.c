@@ -9,16 +9,21 @@
 #include "store/text.h"
 #include "store/threshold.h"
 
-/* The rule in force: the table's, or what an administrator has made of it. */
-static int load(struct store *store, enum threshold_id id, struct threshold_rule *ret_rule,
+/* What is in force: the table's, or what an administrator has made of it. */
+struct version {
+    struct threshold_rule rule;
+    int64_t revision;
+};
+
+static int load(struct store *store, enum threshold_id id, struct version *ret_version,
                 struct vgpu_err *err)
 {
     _cleanup_statement_ sqlite3_stmt *row = NULL;
-    struct threshold_rule rule = thresholds[id].rule;
+    struct version version = {.rule = thresholds[id].rule, .revision = 1};
     enum threshold_action action;
-    int rc =
-        statement_open(store->db, &row, err, "SELECT value, action FROM thresholds WHERE name = ?1",
-                       "s", thresholds[id].name);
+    int rc = statement_open(store->db, &row, err,
+                            "SELECT value, action, revision FROM thresholds WHERE name = ?1", "s",
+                            thresholds[id].name);
 
     if (rc == 0)
         rc = statement_step(row, err);
@@ -26,12 +31,13 @@ static int load(struct store *store, enum threshold_id id, struct threshold_rule
         return rc;
     if (rc > 0) {
         if (sqlite3_column_type(row, 0) != SQLITE_NULL)
-            rule.value = sqlite3_column_double(row, 0);
+            version.rule.value = sqlite3_column_double(row, 0);
         action = threshold_action_find(statement_text(row, 1));
         if (action < THRESHOLD_N_ACTIONS)
-            rule.action = action;
+            version.rule.action = action;
+        version.revision = sqlite3_column_int64(row, 2);
     }
-    *ret_rule = rule;
+    *ret_version = version;
     return 0;
 }
 
@@ -40,15 +46,16 @@ static bool same(const struct threshold_rule *a, const struct threshold_rule *b)
     return a->value == b->value && a->action == b->action;
 }
 
-static json_t *rule_json(enum threshold_id id, const struct threshold_rule *rule)
+static json_t *version_json(enum threshold_id id, const struct version *version)
 {
     const struct threshold *t = &thresholds[id];
+    const struct threshold_rule *rule = &version->rule;
 
-    return json_pack("{s:s, s:s, s:s, s:f, s:s, s:f, s:s, s:b}", "name", t->name, "title", t->title,
-                     "unit", t->unit, "value", rule->value, "action",
+    return json_pack("{s:s, s:s, s:s, s:f, s:s, s:f, s:s, s:b, s:I}", "name", t->name, "title",
+                     t->title, "unit", t->unit, "value", rule->value, "action",
                      threshold_action_name(rule->action), "default_value", t->rule.value,
                      "default_action", threshold_action_name(t->rule.action), "is_default",
-                     same(rule, &t->rule));
+                     same(rule, &t->rule), "revision", (json_int_t)version->revision);
 }
 
 int threshold_list(struct store *store, json_t **ret_thresholds, struct vgpu_err *err)
@@ -56,12 +63,12 @@ int threshold_list(struct store *store, json_t **ret_thresholds, struct vgpu_err
     _cleanup_json_ json_t *list = json_array();
 
     for (int id = 0; id < THRESHOLD_N; id++) {
-        struct threshold_rule rule;
-        int rc = load(store, (enum threshold_id)id, &rule, err);
+        struct version version;
+        int rc = load(store, (enum threshold_id)id, &version, err);
 
         if (rc < 0)
             return rc;
-        if (json_array_append_new(list, rule_json((enum threshold_id)id, &rule)) < 0)
+        if (json_array_append_new(list, version_json((enum threshold_id)id, &version)) < 0)
             return database_no_memory(err);
     }
     *ret_thresholds = vgpu_steal_ptr(&list);
@@ -121,20 +128,17 @@ static int read_rule(const json_t *args, enum threshold_id id, struct threshold_
     return 0;
 }
 
-/* Whoever sets the default again has changed nothing. */
-static int write_rule(struct store *store, enum threshold_id id, const struct threshold_rule *rule,
-                      struct vgpu_err *err)
+static int write_version(struct store *store, enum threshold_id id, const struct version *version,
+                         struct vgpu_err *err)
 {
-    const struct threshold *t = &thresholds[id];
     _cleanup_statement_ sqlite3_stmt *row = NULL;
-    int rc = database_run(store->db, err, "DELETE FROM thresholds WHERE name = ?1", "s", t->name);
+    int rc = statement_open(store->db, &row, err,
+                            "INSERT OR REPLACE INTO thresholds (name, action, revision, value)"
+                            " VALUES (?1, ?2, ?3, ?4)",
+                            "ssi", thresholds[id].name, threshold_action_name(version->rule.action),
+                            version->revision);
 
-    if (rc < 0 || same(rule, &t->rule))
-        return rc;
-    rc = statement_open(store->db, &row, err,
-                        "INSERT INTO thresholds (name, action, value) VALUES (?1, ?2, ?3)", "ss",
-                        t->name, threshold_action_name(rule->action));
-    if (rc == 0 && sqlite3_bind_double(row, 3, rule->value) != SQLITE_OK)
+    if (rc == 0 && sqlite3_bind_double(row, 4, version->rule.value) != SQLITE_OK)
         rc = database_error(store->db, "write a threshold", err);
     return rc < 0 ? rc : statement_step(row, err);
 }
@@ -144,25 +148,42 @@ int threshold_set(struct store_call *call, const json_t *args, json_t **ret_rule
 {
     _cleanup_json_ json_t *from = NULL;
     _cleanup_json_ json_t *to = NULL;
-    struct threshold_rule old = {.value = 0}, rule;
+    struct version old = {.revision = 0}, version;
     enum threshold_id id;
     int rc;
 
     if ((rc = read_name(args, &id, err)) < 0 || (rc = load(call->store, id, &old, err)) < 0)
         return rc;
-    rule = old;
-    if ((rc = read_rule(args, id, &rule, err)) < 0)
+    version = old;
+    if ((rc = read_rule(args, id, &version.rule, err)) < 0)
         return rc;
-    if (!same(&rule, &old) && (rc = write_rule(call->store, id, &rule, err)) < 0)
-        return rc;
-    from = rule_json(id, &old);
-    to = rule_json(id, &rule);
+    if (!same(&version.rule, &old.rule)) {
+        version.revision++;
+        if ((rc = write_version(call->store, id, &version, err)) < 0)
+            return rc;
+    }
+    from = version_json(id, &old);
+    to = version_json(id, &version);
     if (!from || !to)
         return database_no_memory(err);
     if (ret_rule)
         *ret_rule = json_incref(to);
-    return same(&rule, &old) ? 0
-                             : audit_record(call, "threshold", thresholds[id].name, from, to, err);
+    return version.revision == old.revision
+               ? 0
+               : audit_record(call, "threshold", thresholds[id].name, from, to, err);
+}
+
+int threshold_load(struct store *store, const json_t *args, json_t **ret_threshold,
+                   struct vgpu_err *err)
+{
+    struct version version;
+    enum threshold_id id;
+    int rc;
+
+    if ((rc = read_name(args, &id, err)) < 0 || (rc = load(store, id, &version, err)) < 0)
+        return rc;
+    *ret_threshold = version_json(id, &version);
+    return *ret_threshold ? 0 : database_no_memory(err);
 }
 
 static bool is_given(const json_t *args, const char *key)

@@ -15,6 +15,10 @@ int threshold_list(struct store *store, json_t **ret_thresholds, struct vgpu_err
 int threshold_set(struct store_call *call, const json_t *args, json_t **ret_rule,
                   struct vgpu_err *err);
 
+/* The threshold that args name, with its revision. */
+int threshold_load(struct store *store, const json_t *args, json_t **ret_threshold,
+                   struct vgpu_err *err);
+
 int threshold_command_list(struct store_call *call, struct vgpu_err *err);
 int threshold_command_set(struct store_call *call, struct vgpu_err *err);
 

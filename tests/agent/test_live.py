@@ -3,7 +3,9 @@
 """What is live: the stream of events, two surfaces at a time, and what is killed meanwhile."""
 import json
 import os
+import re
 import signal
+import subprocess
 import sys
 import threading
 import time
@@ -199,6 +201,71 @@ def test_killing_the_agent_disturbs_no_job():
         assert after['jobs_done'] > before and after['jobs_failed'] == 0, (before, after)
         agent.start()
         assert agent.client().get('/api/v1/vms/1').status == 200
+
+
+# What each program of a VM does: launches, copies, memsets, explicit jobs (tests/e2e/counted.c).
+COUNTED = {1: (400, 40, 7, 150), 2: (300, 60, 0, 100), 3: (200, 20, 30, 250), 4: (500, 0, 9, 50)}
+COUNTERS = ('vgpu_vm_submitted_jobs_total', 'vgpu_vm_completed_jobs_total',
+            'vgpu_vm_failed_jobs_total', 'vgpu_vm_copied_bytes_total')
+
+
+def scraped(client):
+    """{(name, labels as a sorted tuple): value} of GET /metrics."""
+    reply = client.get('/metrics')
+    assert reply.status == 200, reply
+    found = {}
+    for line in reply.body.decode().splitlines():
+        if line.startswith('#'):
+            continue
+        name, labels, number = re.fullmatch(r'(\w+)(?:\{(.*)\})? (\S+)', line).groups()
+        found[name, tuple(sorted(re.findall(r'(\w+)="([^"]*)"', labels or '')))] = float(number)
+    return found
+
+
+def shown(host):
+    """The same of vgpu-admin metrics --json, where a series is one number."""
+    return {(metric['name'], tuple(sorted(one['labels'].items()))): one['value']
+            for metric in host.admin_json('metrics')['metrics'] for one in metric['series']
+            if 'value' in one}
+
+
+def of_vm(found, name, vm, **labels):
+    return found[name, tuple(sorted({'vm': str(vm), **labels}.items()))]
+
+
+def test_metrics_are_an_independent_count_under_load():
+    """Programs of four VMs count what they do; the agent and vgpu-admin say the same, exactly."""
+    with support.running(vms=[(vm, 'A', 'medium') for vm in COUNTED]) as (host, agent):
+        client = agent.client('read')
+        programs = {vm: subprocess.Popen(
+            [os.path.join(host.build, 'tests/counted'), host.vm_socket(vm),
+             *map(str, numbers)], stdout=subprocess.PIPE, text=True)
+            for vm, numbers in COUNTED.items()}
+        host.clients += programs.values()
+        before, scrapes = {}, 0
+        while any(program.poll() is None for program in programs.values()):
+            found = scraped(client)
+            for key, number in before.items():
+                assert found[key] >= number, (key, number, found[key])
+            before = {key: value for key, value in found.items() if key[0] in COUNTERS}
+            scrapes += 1
+        assert scrapes >= 2, 'there was load while it was scraped'
+        copied = {vm: [int(word) for word in program.communicate()[0].split()[:2]]
+                  for vm, program in programs.items()}
+        stack.wait_for(lambda: all(of_vm(shown(host), 'vgpu_vm_worker_ends_total', vm,
+                                         reason='closed') == 1 for vm in COUNTED), 20, 'the ends')
+        for found in (scraped(client), shown(host)):
+            for vm, (launches, copies, memsets, jobs) in COUNTED.items():
+                every = launches + copies + copies // 2 + memsets + jobs
+                assert of_vm(found, 'vgpu_vm_submitted_jobs_total', vm) == every, (vm, every)
+                assert of_vm(found, 'vgpu_vm_completed_jobs_total', vm) == every, (vm, every)
+                assert of_vm(found, 'vgpu_vm_failed_jobs_total', vm) == 0
+                assert [of_vm(found, 'vgpu_vm_copied_bytes_total', vm, kind=kind)
+                        for kind in ('to_device', 'from_device')] == copied[vm], (vm, copied[vm])
+        agent_says, admin_says = scraped(client), shown(host)
+        for key, number in admin_says.items():
+            if key[0].startswith('vgpu_vm_') and key[0].endswith('_total'):
+                assert agent_says[key] == number, (key, number, agent_says[key])
 
 
 def test_the_agent_ends_with_streams_open():

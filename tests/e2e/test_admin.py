@@ -68,11 +68,17 @@ def test_e2e_admin_reload_config_takes_in_what_differs():
         assert again == {'changed': False, 'gpus': 1, 'pools': 1, 'vms': 2, 'changes': []}, again
         change_behind_its_back(stack, 'UPDATE vms SET weight_hundredths = 700 WHERE vm_id = 2')
         change_behind_its_back(stack, "UPDATE pools SET policy = 'strict'")
+        change_behind_its_back(stack, "INSERT INTO thresholds VALUES ('slowdown', 2, 'warn', 2)")
+        tried = stack.admin_json('reload-config', '--dry-run')
+        check(tried, 'reload-config.json')
+        assert tried.pop('dry_run') and 'would be' in stack.admin('reload-config', '--dry-run')
         status = stack.admin_json('status')
         assert [vm['weight'] for vm in status['vms']] == [50, 50]
         again = stack.admin_json('reload-config')
         check(again, 'reload-config.json')
+        assert again == tried, (tried, again)
         assert again['changes'] == [{'object': 'pool', 'key': 'A', 'change': 'changed'},
+                                    {'object': 'threshold', 'key': 'slowdown', 'change': 'changed'},
                                     {'object': 'vm', 'key': '2', 'change': 'changed'}], again
         status = stack.admin_json('status')
         assert [vm['weight'] for vm in status['vms']] == [50, 7]

@@ -53,7 +53,7 @@ class Model:
         self.gpus, self.pools, self.vms = {}, {}, {}
         self.thresholds = {'temperature': {'name': 'temperature', 'title': 'GPU temperature',
                                            'unit': '°C', 'value': 85.0, 'action': 'stop',
-                                           'default_value': 90.0, 'default_action': 'warn',
+                                           'default_value': 90.0, 'default_action': 'warn', 'revision': 1,
                                            'is_default': False}}
         self.audit, self.events, self.seq = [], [], 0
         self.load = {}  # vm_id: what it asks for, 0-1
@@ -261,7 +261,7 @@ class Model:
         self.changed(changes, kind, key, table.pop(key), None)
         return {}
 
-    def assign(self, name, text, register, changes):
+    def assign(self, name, text, register, priority, changes):
         self.row('pool', name)
         ids = []
         for part in text.split(','):
@@ -270,7 +270,9 @@ class Model:
         for vm_id in ids:
             if not register:
                 self.row('vm', vm_id)
-            self.put_vm(vm_id, {'pool': name}, changes, patch=vm_id in self.vms)
+            known = vm_id in self.vms
+            body = {'pool': name} if known else {'pool': name, 'priority': priority or 'medium'}
+            self.put_vm(vm_id, body, changes, patch=known)
         return {'pool': name, 'vms': ids}
 
     def quarantine(self, vm_id, reason, changes):
@@ -304,7 +306,7 @@ class Model:
 
     def threshold(self, name, values, changes):
         before = dict(self.thresholds[name])
-        self.thresholds[name].update(values)
+        self.thresholds[name].update(values, revision=before['revision'] + 1)
         self.changed(changes, 'threshold', name, before, dict(self.thresholds[name]))
         return {'threshold': self.thresholds[name]}
 
@@ -347,7 +349,7 @@ CHANGES = [
     ('PUT', '/vms' + ID + '/quarantine', 'operate', 'quarantine', 'vm', False),
     ('DELETE', '/vms' + ID + '/quarantine', 'operate', 'unquarantine', 'vm', False),
     ('DELETE', '/vms' + ID + '/faults', 'operate', 'clear-faults', 'vm', False),
-    ('PUT', r'/thresholds/(?P<name>[a-z_-]+)', 'admin', 'set-threshold', None, False),
+    ('PUT', r'/thresholds/(?P<name>[a-z_-]+)', 'admin', 'set-threshold', 'threshold', True),
 ]
 
 
@@ -360,7 +362,8 @@ def perform(model, command, key, body, changes):
         'create-pool': lambda: model.put_pool(key, body, changes),
         'set-policy': lambda: model.put_pool(key, body, changes, patch=True),
         'remove-pool': lambda: model.remove('pool', key, changes),
-        'assign-vms': lambda: model.assign(key, body['vms'], body.get('register'), changes),
+        'assign-vms': lambda: model.assign(key, body['vms'], body.get('register'),
+                                            body.get('priority'), changes),
         'register-vm': lambda: model.put_vm(key, body, changes),
         'set-priority': lambda: model.put_vm(key, body, changes, patch=True),
         'remove-vm': lambda: model.remove('vm', key, changes),
@@ -469,8 +472,6 @@ class Handler(http.server.BaseHTTPRequestHandler):
             self.answer(200, body, headers=self.tags(body))
 
     def tags(self, body):
-        if 'default_value' in body:
-            return [('ETag', '"%g-%s"' % (body['value'], body['action']))]
         return [('ETag', '"%d"' % body['revision'])] if 'revision' in body else []
 
     def lists(self, path, query, role):
@@ -524,10 +525,6 @@ class Handler(http.server.BaseHTTPRequestHandler):
             urllib.parse.unquote(groups.get('pool') or groups.get('name') or '')
         model = self.model
         with model.lock:
-            if command == 'set-threshold':
-                tag = self.tags(model.thresholds[key])[0][1]
-                if self.headers.get('If-Match') not in ('*', tag):
-                    raise Refused(412, 'conflict', 'it is %s by now' % tag)
             if kind:
                 self.precondition(kind, key, method, command, guarded)
             trial, changes = model.copy(), []
@@ -546,7 +543,9 @@ class Handler(http.server.BaseHTTPRequestHandler):
                                           if command == 'set-threshold' else {}))
 
     def precondition(self, kind, key, method, command, guarded):
-        table = {'gpu': self.model.gpus, 'pool': self.model.pools, 'vm': self.model.vms}[kind]
+        model = self.model
+        table = {'gpu': model.gpus, 'pool': model.pools, 'vm': model.vms,
+                 'threshold': model.thresholds}[kind]
         creates = command in ('create-pool', 'register-vm')
         if key not in table:
             if not creates:

@@ -196,7 +196,7 @@ def test_panel_limits_of_health_conflict_as_well():
         BROWSER.open(mock.url, 'admin-token', '/health')
         BROWSER.click('Change the limit temperature')
         BROWSER.type('value', '80')
-        mock.model.thresholds['temperature']['value'] = 70.0
+        mock.model.threshold('temperature', {'value': 70.0}, [])
         BROWSER.click('See what will happen', 'dialog')
         BROWSER.sees('Somebody else changed this', 'dialog')
         assert '70' in BROWSER.text('dialog .compare')

@@ -145,6 +145,80 @@ def test_panel_agent_a_hot_gpu_and_a_drained_one():
             BROWSER.sees('Healthy', '.gpu-grid')
 
 
+def open_details():
+    BROWSER.wait(lambda: BROWSER.js("const d = document.querySelector('.gpu-grid details');"
+                                    "if (d) d.open = true; return d !== null"), 'the details')
+
+
+def test_panel_agent_resets_a_gpu_that_nobody_uses():
+    with tempfile.TemporaryDirectory(dir='/tmp') as state:
+        os.chmod(state, 0o777)
+        with support.running(vms=[(1, 'A', 'medium')], web=chromium.PANEL,
+                             environment={'SOFTGPU_STATE_DIR': state}) as (host, agent):
+            uuid = host.admin_json('list-gpus')['gpus'][0]['uuid']
+            job = load(host, 1)
+            BROWSER.wait(lambda: host.admin_json('status')['vms'][0]['jobs_done'] > 0, 'a job', 20)
+            BROWSER.open(url_of(agent), agent.tokens['admin'])
+            BROWSER.sees('Healthy', '.gpu-grid')
+            open_details()
+            BROWSER.click('Reset hardware…')
+            BROWSER.type('uuid', 'GPU-of-another')
+            BROWSER.click('See what will happen', 'dialog')
+            BROWSER.sees('loses what is in its memory', 'dialog')
+            BROWSER.shot('41-reset')
+            BROWSER.click('Apply', 'dialog')
+            BROWSER.sees('uuid is not that of GPU 0', 'dialog')
+            BROWSER.type('uuid', uuid)
+            BROWSER.click('See what will happen', 'dialog')
+            BROWSER.click('Apply', 'dialog')
+            BROWSER.sees('is in use by VM 1', 'dialog')
+            assert 'is in use' not in BROWSER.text('[data-field=uuid]')
+            BROWSER.shot('42-reset-refused')
+            assert job.poll() is None
+            job.kill()
+            job.wait()
+            BROWSER.wait(lambda: host.admin_json('status')['vms'][0]['channels'] == 0, 'its end', 20)
+            BROWSER.click('See what will happen', 'dialog')
+            BROWSER.click('Apply', 'dialog')
+            BROWSER.dialog_gone()
+            BROWSER.sees('GPU 0 was reset', '.toasts')
+            assert host.admin_json('health')['gpus'][0]['resets'] == 1
+            BROWSER.page('/changes')
+            BROWSER.sees('was reset', '.audit')
+            assert 'none' not in BROWSER.text('.audit tbody tr')
+            BROWSER.shot('43-reset-audit')
+
+
+def test_panel_agent_forgets_faults():
+    with support.running(vms=[(1, 'A', 'medium')], web=chromium.PANEL) as (host, agent):
+        misbehave(host, 1)
+        BROWSER.open(url_of(agent), agent.tokens['operate'], '/vm/1')
+        BROWSER.sees('1 count now')
+        BROWSER.click('Forget all')
+        BROWSER.sees('This cannot be undone', 'dialog')
+        BROWSER.apply(look=False)
+        BROWSER.sees('0 count now')
+        BROWSER.sees('forgotten', '.toasts')
+        assert 'Undo' not in BROWSER.text('.toasts')
+        assert host.admin_json('show-vm', '1')['vm']['faults_total'] == 0
+
+
+def test_panel_agent_adds_vms_with_a_priority_at_once():
+    with support.running(vms=[(1, 'A', 'medium')], web=chromium.PANEL) as (host, agent):
+        BROWSER.open(url_of(agent), agent.tokens['admin'])
+        BROWSER.click('Assign VMs to pool A')
+        BROWSER.type('vms', '1-6')
+        BROWSER.choose(BROWSER.field('priority'), 'High')
+        BROWSER.apply()
+        shown = host.admin_json('list-vms')['vms']
+        assert [vm['priority'] for vm in shown] == ['medium'] + ['high'] * 5, shown
+        rows = host.admin_json('audit', '--limit=5')['audit']
+        assert {row['command'] for row in rows} == {'assign-vms'}, rows
+        BROWSER.click('Undo', '.toasts')
+        BROWSER.apply(look=False)
+        BROWSER.wait(lambda: len(host.admin_json('list-vms')['vms']) == 1, 'they are gone')
+
+
 def nvml_says(state, line):
     path = os.path.join(state, 'gpu0.state')
     with open(path + '.next', 'w', encoding='ascii') as text:

@@ -400,27 +400,12 @@ const moveRequest = (pool, ids) => ({
   body: { vms: formatRanges(ids).replaceAll(' ', '') },
 });
 
-// With the default priority it is one request, all or nothing; else each that is added has its own.
+// One request, all or nothing; the priority is for those that are added.
 function addRequests(pool, ids, priority, known) {
-  const { fresh, moved } = splitVms(ids, pool, known);
-  if (priority === 'medium') {
-    const move = moveRequest(pool, ids);
-    return [{ ...move, body: { ...move.body, register: fresh.length > 0 } }];
-  }
-  const requests = fresh.map((id) => ({
-    method: 'PUT',
-    path: vmPath(id),
-    body: { pool, priority },
-    ifNoneMatch: '*',
-  }));
-  if (moved.length)
-    requests.push(
-      moveRequest(
-        pool,
-        moved.map((vm) => vm.vm_id),
-      ),
-    );
-  return requests;
+  const { fresh } = splitVms(ids, pool, known);
+  const move = moveRequest(pool, ids);
+  if (!fresh.length) return [move];
+  return [{ ...move, body: { ...move.body, register: true, priority } }];
 }
 
 // Takes out what was added, and back what was moved.
@@ -531,45 +516,82 @@ const reasonField = {
   help: 'Others see it beside the VM or GPU.',
 };
 
-export function quarantine(vm, reason = '') {
+// To take something out of service for a reason, and back into it: quarantine of a VM and draining of
+// a GPU differ in what they are called.
+function holdSpec(words, object, reason) {
   return {
-    title: `Quarantine ${nameOfVm(vm)}`,
+    title: words.title(object),
     role: 'operate',
     danger: true,
     fields: [reasonField],
     values: { reason },
     ready: reason !== '',
-    intro: 'All its jobs are refused until somebody releases it. Other VMs are not affected.',
+    intro: words.intro,
     requests: ({ reason: why }) => [
-      {
-        method: 'PUT',
-        path: vmPath(vm.vm_id, '/quarantine'),
-        body: { reason: parseField(reasonField, why) },
-      },
+      { method: 'PUT', path: words.path(object), body: { reason: parseField(reasonField, why) } },
     ],
-    nothing: 'It is in quarantine already.',
-    done: () => `${nameOfVm(vm)} is in quarantine`,
-    undo: () => release(vm),
+    nothing: words.nothing,
+    done: () => words.done(object),
+    undo: () => words.end(object),
   };
 }
 
-export function release(vm) {
-  const reason = vm.quarantine_reason ?? '';
+function endHoldSpec(words, object) {
+  const reason = object[words.reason] ?? '';
   return {
-    title: `Release ${nameOfVm(vm)}`,
+    title: words.endTitle(object),
     role: 'operate',
     fields: [],
     values: {},
     ready: true,
-    intro: `Its jobs are taken again, and its faults so far are forgiven.${
-      reason ? ` It was quarantined for: ${reason}` : ''
-    }`,
-    requests: () => [{ method: 'DELETE', path: vmPath(vm.vm_id, '/quarantine') }],
-    nothing: 'It is not in quarantine any more.',
-    done: () => `${nameOfVm(vm)} is released`,
-    undo: () => quarantine(vm, reason || 'released by mistake'),
+    intro: `${words.endIntro}${reason ? ` ${words.was}: ${reason}` : ''}`,
+    requests: () => [{ method: 'DELETE', path: words.path(object) }],
+    nothing: words.endNothing,
+    runAnyway: words.runAnyway,
+    done: () => words.endDone(object),
+    undo: () => words.begin(object, reason || words.mistake),
   };
 }
+
+const QUARANTINE = {
+  path: (vm) => vmPath(vm.vm_id, '/quarantine'),
+  reason: 'quarantine_reason',
+  title: (vm) => `Quarantine ${nameOfVm(vm)}`,
+  intro: 'All its jobs are refused until somebody releases it. Other VMs are not affected.',
+  nothing: 'It is in quarantine already.',
+  done: (vm) => `${nameOfVm(vm)} is in quarantine`,
+  begin: (vm, reason) => quarantine(vm, reason),
+  end: (vm) => release(vm),
+  endTitle: (vm) => `Release ${nameOfVm(vm)}`,
+  endIntro: 'Its jobs are taken again, and its faults so far are forgiven.',
+  was: 'It was quarantined for',
+  endNothing: 'It is not in quarantine any more.',
+  endDone: (vm) => `${nameOfVm(vm)} is released`,
+  mistake: 'released by mistake',
+};
+
+const DRAIN = {
+  path: (gpu) => gpuPath(gpu.gpu_id, '/drain'),
+  reason: 'drain_reason',
+  title: (gpu) => `Drain GPU ${gpu.gpu_id}`,
+  intro: 'What runs may finish; nothing new starts on this GPU until it is resumed.',
+  nothing: 'It is drained already.',
+  done: (gpu) => `GPU ${gpu.gpu_id} drains`,
+  begin: (gpu, reason) => drain(gpu, reason),
+  end: (gpu) => resume(gpu),
+  endTitle: (gpu) => `Resume GPU ${gpu.gpu_id}`,
+  endIntro: 'It takes work again.',
+  was: 'It was drained for',
+  endNothing: 'It is not drained. Errors that it had so far no longer count against it.',
+  runAnyway: true,
+  endDone: (gpu) => `GPU ${gpu.gpu_id} takes work again`,
+  mistake: 'resumed by mistake',
+};
+
+export const quarantine = (vm, reason = '') => holdSpec(QUARANTINE, vm, reason);
+export const release = (vm) => endHoldSpec(QUARANTINE, vm);
+export const drain = (gpu, reason = '') => holdSpec(DRAIN, gpu, reason);
+export const resume = (gpu) => endHoldSpec(DRAIN, gpu);
 
 export function clearFaults(vm) {
   return {
@@ -584,45 +606,6 @@ export function clearFaults(vm) {
     nothing: 'It has no faults.',
     done: () => `Faults of ${nameOfVm(vm)} forgotten`,
     undo: () => null,
-  };
-}
-
-export function drain(gpu, reason = '') {
-  return {
-    title: `Drain GPU ${gpu.gpu_id}`,
-    role: 'operate',
-    danger: true,
-    fields: [reasonField],
-    values: { reason },
-    ready: reason !== '',
-    intro: 'What runs may finish; nothing new starts on this GPU until it is resumed.',
-    requests: ({ reason: why }) => [
-      {
-        method: 'PUT',
-        path: gpuPath(gpu.gpu_id, '/drain'),
-        body: { reason: parseField(reasonField, why) },
-      },
-    ],
-    nothing: 'It is drained already.',
-    done: () => `GPU ${gpu.gpu_id} drains`,
-    undo: () => resume(gpu),
-  };
-}
-
-export function resume(gpu) {
-  const reason = gpu.drain_reason ?? '';
-  return {
-    title: `Resume GPU ${gpu.gpu_id}`,
-    role: 'operate',
-    fields: [],
-    values: {},
-    ready: true,
-    intro: `It takes work again.${reason ? ` It was drained for: ${reason}` : ''}`,
-    requests: () => [{ method: 'DELETE', path: gpuPath(gpu.gpu_id, '/drain') }],
-    nothing: 'It is not drained. Errors that it had so far no longer count against it.',
-    runAnyway: true,
-    done: () => `GPU ${gpu.gpu_id} takes work again`,
-    undo: () => drain(gpu, reason || 'resumed by mistake'),
   };
 }
 
@@ -724,7 +707,10 @@ export function setThreshold(threshold) {
       again: (fresh, kept) => spec(title, fresh, kept, true),
     },
     done: () => `${title}: done`,
-    undo: (results) => spec(`Undo: ${title}`, results[0], inputsOf(fields, base), true),
+    undo: (results) => {
+      const made = { ...results[0].threshold, etag: results[0].etag };
+      return spec(`Undo: ${title}`, made, inputsOf(fields, base), true);
+    },
   });
   return spec(
     `Limit ${threshold.name}: ${threshold.title}`,

@@ -51,7 +51,7 @@ function differences(from, to) {
     if (SILENT.has(key) || JSON.stringify(from[key]) === JSON.stringify(to[key])) continue;
     lines.push({
       label: labelOf(key),
-      from: showSetting(key, from[key]),
+      from: from[key] === undefined ? null : showSetting(key, from[key]),
       to: showSetting(key, to[key]),
     });
   }
@@ -105,6 +105,7 @@ const AUDIT_VERBS = {
   'record-fault': 'had a fault',
   'drain-gpu': 'drained',
   'resume-gpu': 'resumed',
+  'reset-gpu': 'reset',
 };
 
 const ONE_DEED_S = 5;

@@ -103,6 +103,7 @@ export function ChangeList({ changes }) {
 function fieldOf(problem, fields) {
   if (!problem.status || problem.status >= 500 || problem.status === 401 || problem.status === 403)
     return null;
+  if (problem.code === 'in-use') return null; // that is about what else there is
   const identity = fields.find((field) => field.identifies);
   if (problem.status === 412 && identity) return identity.name;
   const place = (field) => problem.message.search(new RegExp(`(?<![a-z_])${field.name}(?![a-z_])`));

@@ -55,18 +55,23 @@ test('on top of a conflict, only the choice of this person is kept', () => {
   ]);
 });
 
-test('VMs of the default priority are one request, others each their own', () => {
+test('VMs that are added or moved are one request, whatever their priority', () => {
   const spec = actions.assignVms(POOLS, [VM], { pool: 'B' });
   const values = { ...spec.values, vms: '1-3' };
   assert.deepEqual(spec.requests(values), [
-    { method: 'POST', path: '/pools/B/vms', body: { vms: '1-3', register: true } },
+    { method: 'POST', path: '/pools/B/vms', body: { vms: '1-3', register: true, priority: 'medium' } },
   ]);
-  const requests = spec.requests({ ...values, priority: 'high' });
-  assert.deepEqual(
-    requests.map(({ method, path }) => `${method} ${path}`),
-    ['PUT /vms/1', 'PUT /vms/2', 'POST /pools/B/vms'],
-  );
-  assert.equal(requests[0].ifNoneMatch, '*');
+  assert.deepEqual(spec.requests({ ...values, priority: 'high' }), [
+    {
+      method: 'POST',
+      path: '/pools/B/vms',
+      body: { vms: '1-3', register: true, priority: 'high' },
+    },
+  ]);
+  // Who only moves needs no more than operate.
+  assert.deepEqual(spec.requests({ ...values, vms: '3', priority: 'high' }), [
+    { method: 'POST', path: '/pools/B/vms', body: { vms: '3' } },
+  ]);
 });
 
 test('the undo of an assignment takes out what was added and moves back what was moved', () => {
