@@ -353,6 +353,9 @@ def test_faults_of_one_process():
             both = [Answers(stack, 1) for _ in range(2)]
             for answers in both:
                 answers.await_jobs(1)
+            # Those are the VM's, and may be of one of the two alone.
+            wait_for(lambda: stack.vm_status(1)['channels'] == 2, 20,
+                     'both have a channel')
             stack.open_gate()
             stack.await_fired()
             wait_for(lambda: any(a.process.poll() is not None for a in both), 20, 'one has ended')
