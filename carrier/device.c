@@ -73,7 +73,7 @@ static bool agrees(const struct device_channel *channel, bool relayed)
 static int map_memory(int fd, const struct vgpu_ioc_open *open, struct device_channel *ret,
                       struct local_refusal *refusal)
 {
-    bool relayed = !(open->flags & VGPU_OPENED_WINDOW);
+    bool relayed = !(open->flags & (VGPU_OPENED_WINDOW | VGPU_OPENED_GRANT));
     struct vgpu_err err = {0};
 
     if (channel_mapping_init_device(&ret->map, fd, VGPU_MMAP_CHANNEL, &open->geometry,
@@ -96,7 +96,8 @@ static int map_channel(int fd, const struct vgpu_ioc_open *open, struct device_c
     int status = map_memory(fd, open, ret, refusal);
     void *doorbell;
 
-    if (status < 0)
+    ret->doorbell = NULL;
+    if (status < 0 || (open->flags & VGPU_OPENED_GRANT))
         return status;
     doorbell = mmap(NULL, PAGE_BYTES, PROT_READ | PROT_WRITE, MAP_SHARED, fd, VGPU_MMAP_DOORBELL);
     if (doorbell == MAP_FAILED) {

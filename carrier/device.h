@@ -19,7 +19,7 @@ struct device_channel {
     uint32_t channel;
     struct channel_mapping map;           /* ends with the page of transfers, if there is one */
     struct vgpu_transfer_page *transfers; /* NULL: the worker sees this very memory */
-    uint32_t *doorbell;
+    uint32_t *doorbell;                   /* NULL: 8 bytes written to fd are the kick */
 };
 
 /* True if path is one of the driver's devices, or at least a device. */

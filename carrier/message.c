@@ -16,6 +16,8 @@ int message_size(const struct vgpu_msg *head)
         [VGPU_MSG_GONE] = sizeof(struct vgpu_msg_gone),
         [VGPU_MSG_STATE] = sizeof(struct vgpu_msg_state),
         [VGPU_MSG_MONITORED] = sizeof(struct vgpu_msg_monitored),
+        [VGPU_MSG_PROMISED] = sizeof(struct vgpu_msg_promised),
+        [VGPU_MSG_GRANTED] = sizeof(struct vgpu_msg_channel),
     };
 
     if (head->type >= sizeof(sizes) / sizeof(sizes[0]) || sizes[head->type] == 0)
@@ -64,6 +66,8 @@ int message_check(const union message *m)
         break;
     case VGPU_MSG_STATE:
         good = !m->state.reserved && ends(m->state.pool, sizeof(m->state.pool));
+        break;
+    case VGPU_MSG_PROMISED:
         break;
     case VGPU_MSG_MONITORED:
         return message_check_monitor(&m->monitored.monitor);

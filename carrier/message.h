@@ -20,6 +20,7 @@ union message {
     struct vgpu_msg_gone gone;
     struct vgpu_msg_state state;
     struct vgpu_msg_monitored monitored;
+    struct vgpu_msg_promised promised;
     uint8_t bytes[VGPU_MSG_MAX_BYTES];
 };
 

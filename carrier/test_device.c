@@ -193,9 +193,29 @@ static void test_device_opens_in_the_window(void **state)
     close(channel.fd);
 }
 
+/* This machine's memory, and no doorbell to map. */
+static void test_device_opens_by_grants(void **state)
+{
+    struct device_channel channel;
+    struct local_refusal refusal;
+
+    driver.answer.flags = VGPU_OPENED_GRANT;
+    driver.page.flags = 0;
+    driver.no_doorbell_map = true;
+    assert_int_equal(try_open(&channel, &refusal), 0);
+    assert_int_equal(channel.map.bytes, good.total_bytes);
+    assert_null(channel.transfers);
+    assert_null(channel.doorbell);
+    channel_mapping_release(&channel.map);
+    device_release_doorbell(channel.doorbell);
+    close(channel.fd);
+}
+
 static void test_device_and_host_agree_who_copies(void **state)
 {
     driver.answer.flags = VGPU_OPENED_WINDOW;
+    assert_refused(EPROTO, VGPU_INTERNAL, "disagree on who copies");
+    driver.answer.flags = VGPU_OPENED_GRANT;
     assert_refused(EPROTO, VGPU_INTERNAL, "disagree on who copies");
     driver.answer.flags = 0;
     driver.page.flags = 0;
@@ -390,6 +410,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup(test_device_opens_and_maps, setup),
         cmocka_unit_test_setup(test_device_opens_in_the_window, setup),
+        cmocka_unit_test_setup(test_device_opens_by_grants, setup),
         cmocka_unit_test_setup(test_device_and_host_agree_who_copies, setup),
         cmocka_unit_test_setup(test_device_is_no_socket, setup),
         cmocka_unit_test_setup(test_device_that_is_not_there, setup),

@@ -6,10 +6,12 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 #include <vgpu/times.h>
 
 #include "common/cleanup.h"
+#include "common/clock.h"
 
 #define SEALS_NEEDED (F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL)
 
@@ -54,6 +56,8 @@ int channel_check_fds(const int *fds, const struct vgpu_channel_geometry *geomet
     int rc = 0;
 
     for (int i = 0; i < VGPU_CHANNEL_FDS && rc == 0; i++) {
+        if (fds[i] < 0)
+            continue;
         if (i == VGPU_FD_MEMORY)
             rc = check_memory(fds[i], fd_names[i], geometry->total_bytes, err);
         else if (i == VGPU_FD_LEASE)
@@ -88,6 +92,26 @@ void channel_free(struct channel *channel)
         vgpu_close(&channel->fds[i]);
     vgpu_close(&channel->sock);
     free(channel);
+}
+
+static uint64_t cpu_ns(const struct rusage *usage)
+{
+    return ((uint64_t)usage->ru_utime.tv_sec + (uint64_t)usage->ru_stime.tv_sec) * VGPU_NS_PER_S +
+           ((uint64_t)usage->ru_utime.tv_usec + (uint64_t)usage->ru_stime.tv_usec) * VGPU_NS_PER_US;
+}
+
+void channel_ended(struct channel *channel, int status, const struct rusage *usage)
+{
+    channel->exited = true;
+    channel->end = (struct vgpu_launch_exited){
+        .head = {sizeof(channel->end), VGPU_LAUNCH_EXITED},
+        .channel = channel->number,
+        .exit_code = WIFEXITED(status) ? WEXITSTATUS(status) : -1,
+        .signal = WIFSIGNALED(status) ? WTERMSIG(status) : 0,
+        .killed = channel->kill_asked,
+        .cpu_ns = cpu_ns(usage),
+        .peak_rss_bytes = (uint64_t)usage->ru_maxrss * 1024,
+    };
 }
 
 struct channel *channel_find(struct channel_table *table, uint32_t number)

@@ -10,6 +10,7 @@
 #define VGPU_LAUNCHER_CHANNEL_H
 
 #include <stdbool.h>
+#include <sys/resource.h>
 #include <sys/types.h>
 #include <vgpu/launch.h>
 
@@ -42,11 +43,14 @@ struct channel *channel_new(const struct vgpu_launch_spawn *spawn, const int *fd
 void channel_free(struct channel *channel);
 
 /*
- * Checks the descriptors of a SPAWN: sealed memory objects of the right sizes, nobody else may
- * write the lease page, eventfds. 0 or -EINVAL with the reason.
+ * Checks the descriptors of a SPAWN (-1: not of this channel): sealed memory objects of the right
+ * sizes, nobody else may write the lease page, eventfds. 0 or -EINVAL with the reason.
  */
 int channel_check_fds(const int *fds, const struct vgpu_channel_geometry *geometry,
                       struct vgpu_err *err);
+
+/* Its worker was reaped: `end` is what a mediator is to be told. */
+void channel_ended(struct channel *channel, int status, const struct rusage *usage);
 
 struct channel *channel_find(struct channel_table *table, uint32_t number);
 struct channel *channel_find_pid(struct channel_table *table, pid_t pid);

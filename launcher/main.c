@@ -11,6 +11,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "carrier/grant_ops.h"
 #include "common/cleanup.h"
 #include "common/log.h"
 #include "launcher/server.h"
@@ -34,6 +35,8 @@ static const char usage[] =
     "  --max-workers N      at most that many workers (default and maximum 1024)\n"
     "  --env NAME=VALUE     a further environment variable for workers; may be repeated\n"
     "  --reset-program PATH what resets a GPU: nvidia-smi (default: nothing)\n"
+    "  --grant-device PATH  Xen's device of grants (default /dev/xen/gntdev)\n"
+    "  --event-device PATH  Xen's device of event channels (default /dev/xen/evtchn)\n"
     "  --testing-faults PLAN  for tests only: what goes wrong in the driver, which must be\n"
     "                       libvgpu-fault.so\n"
     "  --verbose            log more\n"
@@ -57,6 +60,8 @@ enum {
     OPTION_MAX_WORKERS,
     OPTION_ENV,
     OPTION_RESET_PROGRAM,
+    OPTION_GRANT_DEVICE,
+    OPTION_EVENT_DEVICE,
     OPTION_TESTING_FAULTS,
     OPTION_VERBOSE,
     OPTION_HELP,
@@ -76,6 +81,8 @@ static const struct option options[] = {
     {"max-workers", required_argument, NULL, OPTION_MAX_WORKERS},
     {"env", required_argument, NULL, OPTION_ENV},
     {"reset-program", required_argument, NULL, OPTION_RESET_PROGRAM},
+    {"grant-device", required_argument, NULL, OPTION_GRANT_DEVICE},
+    {"event-device", required_argument, NULL, OPTION_EVENT_DEVICE},
     {"testing-faults", required_argument, NULL, OPTION_TESTING_FAULTS},
     {"verbose", no_argument, NULL, OPTION_VERBOSE},
     {"help", no_argument, NULL, OPTION_HELP},
@@ -165,6 +172,12 @@ static int take_option(struct cli *cli, int option, const char *value)
     case OPTION_RESET_PROGRAM:
         cli->server.reset_program = value;
         return -1;
+    case OPTION_GRANT_DEVICE:
+        cli->server.devices.memory_path = value;
+        return -1;
+    case OPTION_EVENT_DEVICE:
+        cli->server.devices.events_path = value;
+        return -1;
     case OPTION_TESTING_FAULTS:
         cli->server.spawn.faults = value;
         return -1;
@@ -251,6 +264,9 @@ int main(int argc, char **argv)
 {
     struct cli cli = {.server = {.mediator_uid = geteuid(),
                                  .memory_bytes = DEFAULT_MEMORY_BYTES,
+                                 .devices = {.ops = &grant_ops,
+                                             .memory_path = "/dev/xen/gntdev",
+                                             .events_path = "/dev/xen/evtchn"},
                                  .max_workers = VGPU_LAUNCH_MAX_WORKERS}};
     struct server *server = NULL;
     struct vgpu_err err;

@@ -4,12 +4,14 @@
 #include <errno.h>
 #include <stdbool.h>
 #include <string.h>
+#include <vgpu/domain.h>
+#include <vgpu/grant.h>
 
 #include "carrier/mapping.h"
 
 struct shape {
     uint32_t type;
-    size_t size, n_fds;
+    size_t size, n_fds; /* SPAWN: by what it says */
 };
 
 static const struct shape shapes[] = {
@@ -68,14 +70,30 @@ static bool uuid_ok(const char uuid[VGPU_GPU_UUID_BYTES])
     return true;
 }
 
+/* All of it, or nothing. */
+static bool grant_ok(const struct vgpu_launch_spawn *spawn)
+{
+    const struct vgpu_launch_grant *grant = &spawn->grant;
+
+    if (grant->reserved != 0 || grant->domid != spawn->keep.domid)
+        return false;
+    if (grant->domid == 0)
+        return grant->directory == 0 && grant->event_port == 0;
+    return grant->domid < VGPU_DOMAIN_FIRST_RESERVED && grant->directory != 0 &&
+           grant->event_port != 0 && spawn->keep.window == 0 &&
+           spawn->geometry.total_bytes <= (uint64_t)VGPU_GRANT_MAX_PAGES * VGPU_GRANT_PAGE_BYTES;
+}
+
 static int check_spawn(const struct vgpu_launch_spawn *spawn, struct vgpu_err *err)
 {
     if (spawn->channel == 0)
         return malformed(err, "channel 0");
-    if (spawn->reserved != 0 || spawn->keep.reserved != 0)
+    if (spawn->reserved != 0)
         return malformed(err, "reserved field");
     if (channel_geometry_check(&spawn->geometry, err) < 0)
         return -EPROTO;
+    if (!grant_ok(spawn))
+        return malformed(err, "grant");
     if (spawn->keep.vm_id == 0 || spawn->keep.vm_id > MESSAGE_VM_ID_MAX)
         return malformed(err, "vm_id");
     if (!memchr(spawn->keep.process, '\0', sizeof(spawn->keep.process)))
@@ -100,10 +118,13 @@ static int parse_channel(const void *packet, struct message *message, struct vgp
     return 0;
 }
 
-static int parse_spawn(const void *packet, struct message *message, struct vgpu_err *err)
+static int parse_spawn(const void *packet, size_t n_fds, struct message *message,
+                       struct vgpu_err *err)
 {
     memcpy(&message->spawn, packet, sizeof(message->spawn));
     message->channel = message->spawn.channel;
+    if (n_fds != (message->spawn.keep.domid ? VGPU_CHANNEL_GRANT_FDS : VGPU_CHANNEL_FDS))
+        return malformed(err, "number of descriptors");
     return check_spawn(&message->spawn, err);
 }
 
@@ -150,14 +171,14 @@ int message_parse(const void *packet, size_t size, size_t n_fds, struct message 
         return malformed(err, "type");
     if (size != shape->size || head.size_bytes != size)
         return malformed(err, "size");
-    if (n_fds != shape->n_fds)
+    if (n_fds != shape->n_fds && head.type != VGPU_LAUNCH_SPAWN)
         return malformed(err, "number of descriptors");
     message.type = (enum vgpu_launch_type)head.type;
     message.channel = 0;
     if (head.type == VGPU_LAUNCH_HELLO)
         rc = parse_hello(packet, err);
     else if (head.type == VGPU_LAUNCH_SPAWN)
-        rc = parse_spawn(packet, &message, err);
+        rc = parse_spawn(packet, n_fds, &message, err);
     else if (head.type == VGPU_LAUNCH_SPARES)
         rc = parse_spares(packet, &message, err);
     else if (head.type == VGPU_LAUNCH_RESET)

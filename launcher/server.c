@@ -22,6 +22,7 @@
 #include "common/log.h"
 #include "launcher/cgroup.h"
 #include "launcher/channel.h"
+#include "launcher/devices.h"
 #include "launcher/message.h"
 #include "launcher/reset.h"
 #include "launcher/spare.h"
@@ -135,7 +136,9 @@ static int send_list(struct server *server)
             .geometry = channel->geometry,
             .keep = channel->keep,
         };
-        rc = send_packet(server, &packet, channel->fds, VGPU_CHANNEL_FDS);
+        rc = channel->keep.domid ? send_packet(server, &packet, channel->fds + VGPU_FD_LEASE,
+                                               VGPU_CHANNEL_GRANT_FDS)
+                                 : send_packet(server, &packet, channel->fds, VGPU_CHANNEL_FDS);
         if (rc <= 0)
             return rc;
         channel->known = true;
@@ -503,14 +506,14 @@ static int send_adopt(struct server *server, const struct spare *spare,
  * it has taken so far would not be counted in another. False: there is none that can be had.
  */
 static bool adopt_spare(struct server *server, struct channel *channel,
-                        const struct vgpu_launch_spawn *spawn)
+                        const struct vgpu_launch_spawn *spawn, const int *fds)
 {
     struct spare_pool *pool = spares_pool(&server->spares, spawn->gpu_uuid);
     struct spare *spare = pool ? spare_pool_ready(pool) : NULL;
 
     if (!spare || cgroup_limit(&server->cgroup, spare->group, memory_limit(server, spawn)) < 0)
         return false;
-    if (send_adopt(server, spare, spawn, channel->fds) < 0) {
+    if (send_adopt(server, spare, spawn, fds) < 0) {
         end_spare(spare);
         return false;
     }
@@ -527,7 +530,7 @@ static bool adopt_spare(struct server *server, struct channel *channel,
 
 /* Makes process, cgroup and socket of a channel that is not in the table yet. */
 static int start_worker(struct server *server, struct channel *channel,
-                        const struct vgpu_launch_spawn *spawn, struct vgpu_err *err)
+                        const struct vgpu_launch_spawn *spawn, const int *fds, struct vgpu_err *err)
 {
     _cleanup_close_ int procs = -1, ours = -1, theirs = -1;
     int ends[2], network, rc;
@@ -540,8 +543,8 @@ static int start_worker(struct server *server, struct channel *channel,
     rc = cgroup_make(&server->cgroup, channel->group, memory_limit(server, spawn), &procs, err);
     if (rc < 0)
         return rc;
-    rc = spawn_worker(&server->settings->spawn, spawn, channel->fds, theirs, procs, &channel->pid,
-                      &network, err);
+    rc = spawn_worker(&server->settings->spawn, spawn, fds, theirs, procs, &channel->pid, &network,
+                      err);
     if (rc < 0) {
         cgroup_remove(&server->cgroup, channel->group);
         return rc;
@@ -550,6 +553,24 @@ static int start_worker(struct server *server, struct channel *channel,
     channel->sock = vgpu_steal_fd(&ours);
     watch(server, EPOLL_CTL_ADD, channel->sock, EPOLLIN, SOURCE_WORKER, channel->number);
     return 0;
+}
+
+/* On a spare, or on a new worker. What only the worker is to have is closed here again. */
+static int place_channel(struct server *server, struct channel *channel,
+                         const struct vgpu_launch_spawn *spawn, struct vgpu_err *err)
+{
+    int fds[VGPU_CHANNEL_FDS], rc = 0;
+
+    memcpy(fds, channel->fds, sizeof(fds));
+    if (spawn->grant.domid)
+        rc = devices_open(&server->settings->devices, spawn->grant.domid, fds, err);
+    if (rc < 0)
+        return rc;
+    if (!adopt_spare(server, channel, spawn, fds))
+        rc = start_worker(server, channel, spawn, fds, err);
+    if (spawn->grant.domid)
+        devices_close(fds);
+    return rc;
 }
 
 /* Takes the descriptors over in each case. */
@@ -561,16 +582,16 @@ static int spawn_channel(struct server *server, const struct vgpu_launch_spawn *
 
     if (!channel) {
         for (int i = 0; i < VGPU_CHANNEL_FDS; i++)
-            close(fds[i]);
+            if (fds[i] >= 0)
+                close(fds[i]);
         return vgpu_err_set(err, ENOMEM, "out of memory");
     }
     if (channel_find(&server->channels, channel->number))
         rc = vgpu_err_set(err, EEXIST, "channel %" PRIu32 " exists", channel->number);
     else if (server->channels.count >= server->channels.max)
         rc = vgpu_err_set(err, ENOSPC, "no more than %u workers", server->channels.max);
-    else if ((rc = channel_check_fds(channel->fds, &channel->geometry, err)) == 0 &&
-             !adopt_spare(server, channel, spawn))
-        rc = start_worker(server, channel, spawn, err);
+    else if ((rc = channel_check_fds(channel->fds, &channel->geometry, err)) == 0)
+        rc = place_channel(server, channel, spawn, err);
     if (rc < 0) {
         channel_free(channel);
         return rc;
@@ -582,11 +603,15 @@ static int spawn_channel(struct server *server, const struct vgpu_launch_spawn *
 }
 
 static void handle_spawn(struct server *server, const struct vgpu_launch_spawn *spawn,
-                         const int *fds)
+                         const int *received)
 {
+    unsigned first = spawn->grant.domid ? VGPU_CHANNEL_SHARED_FDS : 0;
     char quoted[VGPU_ERR_TEXT_BYTES];
     struct vgpu_err err = {.code = 0};
+    int fds[VGPU_CHANNEL_FDS] = {-1, -1, -1};
     pid_t pid = 0;
+
+    memcpy(fds + first, received, (VGPU_CHANNEL_FDS - first) * sizeof(*fds));
 
     spawn_channel(server, spawn, fds, &pid, &err);
     if (err.code && may_log(server))
@@ -695,12 +720,6 @@ static void worker_socket(struct server *server, uint32_t number)
         kill(channel->pid, SIGKILL);
 }
 
-static uint64_t cpu_ns(const struct rusage *usage)
-{
-    return ((uint64_t)usage->ru_utime.tv_sec + (uint64_t)usage->ru_stime.tv_sec) * VGPU_NS_PER_S +
-           ((uint64_t)usage->ru_utime.tv_usec + (uint64_t)usage->ru_stime.tv_usec) * VGPU_NS_PER_US;
-}
-
 static void distrust_spares(struct server *server, const struct channel *channel)
 {
     struct spare_pool *pool = spares_pool(&server->spares, channel->spare_gpu);
@@ -717,16 +736,7 @@ static void worker_ended(struct server *server, struct channel *channel, int sta
 {
     int rc;
 
-    channel->exited = true;
-    channel->end = (struct vgpu_launch_exited){
-        .head = {sizeof(channel->end), VGPU_LAUNCH_EXITED},
-        .channel = channel->number,
-        .exit_code = WIFEXITED(status) ? WEXITSTATUS(status) : -1,
-        .signal = WIFSIGNALED(status) ? WTERMSIG(status) : 0,
-        .killed = channel->kill_asked,
-        .cpu_ns = cpu_ns(usage),
-        .peak_rss_bytes = (uint64_t)usage->ru_maxrss * 1024,
-    };
+    channel_ended(channel, status, usage);
     if (may_log(server))
         vgpu_log(VGPU_LOG_INFO, "worker-exit",
                  "channel=%" PRIu32 " vm=%" PRIu32 " worker=%d exit=%d signal=%d killed=%u"

@@ -10,6 +10,7 @@
 #define VGPU_LAUNCHER_SERVER_H
 
 #include "common/err.h"
+#include "launcher/devices.h"
 #include "launcher/spawn.h"
 
 struct server_settings {
@@ -19,6 +20,7 @@ struct server_settings {
     uid_t mediator_uid;
     uint64_t memory_bytes; /* of a worker, where SPAWN does not say; 0: no limit */
     unsigned max_workers;
+    struct devices devices;
     struct spawn_settings spawn;
 };
 

@@ -217,6 +217,11 @@ static void make_args(struct plan *plan, const struct vgpu_launch_spawn *spawn, 
     add_arg(plan, &n, "--data-offset=%" PRIu64, g->data_offset);
     add_arg(plan, &n, "--data-bytes=%" PRIu64, g->data_bytes);
     add_arg(plan, &n, "--total-bytes=%" PRIu64, g->total_bytes);
+    if (spawn->grant.domid) {
+        add_arg(plan, &n, "--grant-domid=%" PRIu32, spawn->grant.domid);
+        add_arg(plan, &n, "--grant-directory=%" PRIu32, spawn->grant.directory);
+        add_arg(plan, &n, "--grant-port=%" PRIu32, spawn->grant.event_port);
+    }
     plan->argv[1 + n] = driver_arg;
     plan->argv[2 + n] = NULL;
 }
@@ -389,6 +394,7 @@ int spawn_adopt(const struct spawn_settings *settings, const struct vgpu_launch_
         .own_user = settings->own_uid,
         .uid = uid,
         .geometry = spawn->geometry,
+        .grant = spawn->grant,
     };
     return 0;
 }

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Starts a worker: its own user, session, network namespace, limits and environment; descriptors
- * 3..9 are the channel's in the order of enum vgpu_channel_fd, 10 is its launcher socket. A spare
- * has nothing behind 3..9 yet. Called by server.c and spare_process.c.
+ * 3..9 are the channel's in the order of enum vgpu_channel_fd (by grants: the first three are Xen's
+ * devices), 10 is its launcher socket. A spare has nothing behind 3..9 yet. Called by server.c and
+ * spare_process.c.
  */
 #ifndef VGPU_LAUNCHER_SPAWN_H
 #define VGPU_LAUNCHER_SPAWN_H

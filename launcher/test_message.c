@@ -5,6 +5,8 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <string.h>
+#include <vgpu/domain.h>
+#include <vgpu/grant.h>
 
 #include <cmocka.h>
 
@@ -73,11 +75,61 @@ static void test_message_checks_identity(void **state)
     REFUSES(channel = 0);
     REFUSES(reserved = 1);
     REFUSES(keep.vm_id = 0);
-    REFUSES(keep.reserved = 1);
     REFUSES(keep.vm_id = MESSAGE_VM_ID_MAX + 1);
     REFUSES(host_memory_bytes = MESSAGE_HOST_MEMORY_BYTES + 1);
     REFUSES(head.size_bytes = sizeof(struct vgpu_launch_spawn) - 8);
     REFUSES(head.type = VGPU_LAUNCH_SPAWNED);
+}
+
+static struct vgpu_launch_spawn good_grant(void)
+{
+    struct vgpu_launch_spawn spawn = good_spawn();
+
+    spawn.keep.domid = 5;
+    spawn.grant = (struct vgpu_launch_grant){.domid = 5, .directory = 8, .event_port = 9};
+    return spawn;
+}
+
+static int parse_grant(const struct vgpu_launch_spawn *spawn, size_t n_fds)
+{
+    struct message message;
+
+    return message_parse(spawn, sizeof(*spawn), n_fds, &message, NULL);
+}
+
+static void test_message_takes_grant_with_its_descriptors_only(void **state)
+{
+    struct vgpu_launch_spawn grant = good_grant(), other = good_spawn();
+
+    assert_int_equal(parse_grant(&grant, VGPU_CHANNEL_GRANT_FDS), 0);
+    assert_int_equal(parse_grant(&grant, VGPU_CHANNEL_FDS), -EPROTO);
+    assert_int_equal(parse_grant(&other, VGPU_CHANNEL_GRANT_FDS), -EPROTO);
+}
+
+#define REFUSES_GRANT(assignment)                                                                  \
+    do {                                                                                           \
+        struct vgpu_launch_spawn bad = good_grant();                                               \
+        bad.assignment;                                                                            \
+        assert_int_equal(parse_grant(&bad, VGPU_CHANNEL_GRANT_FDS), -EPROTO);                      \
+    } while (0)
+
+static void test_message_checks_grant(void **state)
+{
+    struct vgpu_launch_spawn high = good_grant();
+
+    REFUSES(grant.domid = 5);
+    REFUSES(grant.directory = 8);
+    REFUSES(grant.event_port = 9);
+    REFUSES_GRANT(grant.domid = 6);
+    REFUSES_GRANT(grant.directory = 0);
+    REFUSES_GRANT(grant.event_port = 0);
+    REFUSES_GRANT(grant.reserved = 1);
+    REFUSES_GRANT(keep.window = 1);
+    REFUSES_GRANT(geometry.total_bytes = (VGPU_GRANT_MAX_PAGES + 1ull) * 4096);
+    high.grant.domid = high.keep.domid = VGPU_DOMAIN_FIRST_RESERVED - 1;
+    assert_int_equal(parse_grant(&high, VGPU_CHANNEL_GRANT_FDS), 0);
+    high.grant.domid = high.keep.domid = VGPU_DOMAIN_FIRST_RESERVED;
+    assert_int_equal(parse_grant(&high, VGPU_CHANNEL_GRANT_FDS), -EPROTO);
 }
 
 static void test_message_checks_uuid(void **state)
@@ -194,6 +246,8 @@ int main(void)
         cmocka_unit_test(test_message_checks_reset),
         cmocka_unit_test(test_message_checks_geometry),
         cmocka_unit_test(test_message_checks_identity),
+        cmocka_unit_test(test_message_takes_grant_with_its_descriptors_only),
+        cmocka_unit_test(test_message_checks_grant),
         cmocka_unit_test(test_message_checks_uuid),
         cmocka_unit_test(test_message_checks_process_name),
         cmocka_unit_test(test_message_checks_sizes),

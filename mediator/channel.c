@@ -27,14 +27,15 @@
 
 static const enum channel_state moves[CHANNEL_N_STATES][CHANNEL_N_EVENTS] = {
     /* clang-format off */
-    /*                   SPAWNED          FAILED         READY             RESUMED       STOP              KILL             EXITED */
-    [CHANNEL_SPAWNING] = {CHANNEL_LOADING, CHANNEL_ENDED, NO,               NO,           CHANNEL_KILLING,  CHANNEL_KILLING, CHANNEL_ENDED},
-    [CHANNEL_LOADING]  = {NO,              NO,            CHANNEL_OPEN,     NO,           CHANNEL_STOPPING, CHANNEL_KILLING, CHANNEL_ENDED},
-    [CHANNEL_OPEN]     = {NO,              NO,            NO,               NO,           CHANNEL_STOPPING, CHANNEL_KILLING, CHANNEL_ENDED},
-    [CHANNEL_ORPHAN]   = {NO,              NO,            NO,               CHANNEL_OPEN, CHANNEL_STOPPING, CHANNEL_KILLING, CHANNEL_ENDED},
-    [CHANNEL_STOPPING] = {NO,              NO,            NO,               NO,           NO,               CHANNEL_KILLING, CHANNEL_ENDED},
-    [CHANNEL_KILLING]  = {CHANNEL_KILLING, CHANNEL_ENDED, NO,               NO,           NO,               NO,              CHANNEL_ENDED},
-    [CHANNEL_ENDED]    = {NO,              NO,            NO,               NO,           NO,               NO,              NO},
+    /*                   GRANTED           SPAWNED          FAILED         READY             RESUMED       STOP              KILL             EXITED */
+    [CHANNEL_PROMISED] = {CHANNEL_SPAWNING, NO,              NO,            NO,               NO,           CHANNEL_KILLING,  CHANNEL_KILLING, CHANNEL_ENDED},
+    [CHANNEL_SPAWNING] = {NO,               CHANNEL_LOADING, CHANNEL_ENDED, NO,               NO,           CHANNEL_KILLING,  CHANNEL_KILLING, CHANNEL_ENDED},
+    [CHANNEL_LOADING]  = {NO,               NO,              NO,            CHANNEL_OPEN,     NO,           CHANNEL_STOPPING, CHANNEL_KILLING, CHANNEL_ENDED},
+    [CHANNEL_OPEN]     = {NO,               NO,              NO,            NO,               NO,           CHANNEL_STOPPING, CHANNEL_KILLING, CHANNEL_ENDED},
+    [CHANNEL_ORPHAN]   = {NO,               NO,              NO,            NO,               CHANNEL_OPEN, CHANNEL_STOPPING, CHANNEL_KILLING, CHANNEL_ENDED},
+    [CHANNEL_STOPPING] = {NO,               NO,              NO,            NO,               NO,           NO,               CHANNEL_KILLING, CHANNEL_ENDED},
+    [CHANNEL_KILLING]  = {NO,               CHANNEL_KILLING, CHANNEL_ENDED, NO,               NO,           NO,               NO,              CHANNEL_ENDED},
+    [CHANNEL_ENDED]    = {NO,               NO,              NO,            NO,               NO,           NO,               NO,              NO},
     /* clang-format on */
 };
 
@@ -107,15 +108,18 @@ static int make_fds(struct channel *channel, bool mirrored)
     };
     int *fds = channel->fds;
 
-    fds[VGPU_FD_MEMORY] =
-        make_memory("vgpu-channel", channel->geometry.total_bytes, &page, sizeof(page));
+    if (!channel->granted.domid) {
+        fds[VGPU_FD_MEMORY] =
+            make_memory("vgpu-channel", channel->geometry.total_bytes, &page, sizeof(page));
+        fds[VGPU_FD_SUBMIT_KICK] = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+        fds[VGPU_FD_COMPLETE_KICK] = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    }
     fds[VGPU_FD_LEASE] = make_memory("vgpu-lease", VGPU_LEASE_BYTES, &lease, sizeof(lease));
     fds[VGPU_FD_REPORT] = make_memory("vgpu-report", VGPU_REPORT_BYTES, "", 1);
-    fds[VGPU_FD_SUBMIT_KICK] = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-    fds[VGPU_FD_COMPLETE_KICK] = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     fds[VGPU_FD_LEASE_KICK] = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     fds[VGPU_FD_REPORT_KICK] = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-    for (int i = 0; i < VGPU_CHANNEL_FDS; i++)
+    for (unsigned i = channel->granted.domid ? VGPU_CHANNEL_SHARED_FDS : 0; i < VGPU_CHANNEL_FDS;
+         i++)
         if (fds[i] < 0)
             return -errno;
     return 0;
@@ -171,6 +175,7 @@ int channel_new(const struct channel_ask *ask, struct channel **ret_channel, str
     channel->number = ask->number;
     channel->gpu_id = ask->gpu_id;
     channel->window = ask->window;
+    channel->granted.domid = ask->domid;
     snprintf(channel->process, sizeof(channel->process), "%s", ask->process);
     if (!channel_lay_out(ask, &channel->geometry))
         rc = vgpu_err_set(err, ERANGE, "the channel's sizes are out of range");
@@ -183,7 +188,7 @@ int channel_new(const struct channel_ask *ask, struct channel **ret_channel, str
         channel_free(channel);
         return rc;
     }
-    channel->state = CHANNEL_SPAWNING;
+    channel->state = ask->domid ? CHANNEL_PROMISED : CHANNEL_SPAWNING;
     *ret_channel = channel;
     return 0;
 }
@@ -196,7 +201,8 @@ int channel_adopt(const struct vgpu_launch_entry *entry, const int *fds,
 
     if (!channel) {
         for (int i = 0; i < VGPU_CHANNEL_FDS; i++)
-            close(fds[i]);
+            if (fds[i] >= 0)
+                close(fds[i]);
         return vgpu_err_set(err, ENOMEM, "out of memory");
     }
     memcpy(channel->fds, fds, sizeof(channel->fds));
@@ -204,6 +210,7 @@ int channel_adopt(const struct vgpu_launch_entry *entry, const int *fds,
     channel->number = entry->channel;
     channel->gpu_id = entry->keep.gpu_id;
     channel->window = entry->keep.window;
+    channel->granted.domid = entry->keep.domid;
     channel->geometry = entry->geometry;
     channel->pid = entry->pid;
     memcpy(channel->token, entry->keep.token, sizeof(channel->token));

@@ -25,6 +25,7 @@ struct seat;
 struct connection;
 
 enum channel_state {
+    CHANNEL_PROMISED, /* its guest is yet to say where the memory is; there is no worker */
     CHANNEL_SPAWNING, /* SPAWN is asked for */
     CHANNEL_LOADING,  /* the worker runs and is not ready */
     CHANNEL_OPEN,
@@ -36,6 +37,7 @@ enum channel_state {
 };
 
 enum channel_event {
+    CHANNEL_EV_GRANTED, /* the guest has said so */
     CHANNEL_EV_SPAWNED,
     CHANNEL_EV_FAILED, /* there is no worker: the launcher could not start it */
     CHANNEL_EV_READY,
@@ -76,6 +78,7 @@ struct channel {
     int32_t pid; /* of the worker; 0: not known */
     struct vgpu_channel_geometry geometry;
     uint32_t window; /* its place in its guest's window, as in struct vgpu_msg_opened */
+    struct vgpu_launch_grant granted; /* domid 0: it has memory of its own; else its guest's */
     uint8_t token[16];
     char process[40];
     int fds[VGPU_CHANNEL_FDS]; /* those that are still needed; -1: closed */
@@ -116,13 +119,14 @@ struct channel_ask {
     uint64_t data_bytes;
     bool mirrored;   /* the guest's side is a copy elsewhere */
     uint32_t window; /* as in struct channel */
+    uint32_t domid;  /* by grants of this domain; 0: not so */
     const char *process;
 };
 
 /* Where the parts of its memory are to lie. False: they are too large. */
 bool channel_lay_out(const struct channel_ask *ask, struct vgpu_channel_geometry *ret);
 
-/* Makes memory, pages and eventfds. -errno with the cause. */
+/* Makes memory, pages and eventfds, but what a guest grants. -errno with the cause. */
 int channel_new(const struct channel_ask *ask, struct channel **ret_channel, struct vgpu_err *err);
 /* A channel that outlived a mediator. Takes fds over in each case. State: ORPHAN. */
 int channel_adopt(const struct vgpu_launch_entry *entry, const int *fds,

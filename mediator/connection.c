@@ -8,6 +8,7 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
+#include <vgpu/grant.h>
 
 #include "common/cleanup.h"
 #include "common/fdpass.h"
@@ -97,11 +98,14 @@ static void answer_hello(struct connection *connection, const struct vgpu_msg_he
     };
     char text[48];
 
+    if (hello->carrier == VGPU_CARRIER_GRANT && welcome.max_data_bytes > VGPU_GRANT_MAX_DATA_BYTES)
+        welcome.max_data_bytes = VGPU_GRANT_MAX_DATA_BYTES;
     snprintf(welcome.pool, sizeof(welcome.pool), "%s", vm->config.pool);
     snprintf(welcome.name, sizeof(welcome.name), "%s", vm->config.name);
     note_claims(connection, hello);
     connection->greeted = true;
     connection->carrier = hello->carrier;
+    connection->features = welcome.features;
     connection->window_bytes = (uint64_t)hello->window_mib << 20;
     snprintf(text, sizeof(text), "process %d connected", (int)connection->pid);
     events_add_guest(connection->vm, EVENT_VM_CONNECTED, EVENT_INFO, text);
@@ -137,6 +141,21 @@ static bool may_join(const struct connection *connection, uint32_t carrier)
     return true;
 }
 
+/* What an OPEN must not be over this connection; NULL: nothing. */
+static const char *unfit(const struct connection *connection, uint16_t flags)
+{
+    bool grants =
+        connection->carrier != VGPU_CARRIER_LOCAL && (connection->features & VGPU_FEATURE_GRANT);
+
+    if ((flags & VGPU_MSG_OPEN_WINDOW) && !connection->window_bytes)
+        return "this connection has no window";
+    if ((flags & VGPU_MSG_OPEN_GRANT) && !grants)
+        return "this connection has no grants";
+    if (connection->carrier == VGPU_CARRIER_GRANT && !(flags & VGPU_MSG_OPEN_GRANT))
+        return "this connection has nothing but grants";
+    return NULL;
+}
+
 /* False: the connection is to be ended. */
 static bool handle(struct connection *connection, const union request *request)
 {
@@ -155,15 +174,18 @@ static bool handle(struct connection *connection, const union request *request)
         answer_hello(connection, &request->hello);
         break;
     case VGPU_MSG_OPEN:
-        if ((request->head.flags & VGPU_MSG_OPEN_WINDOW) && !connection->window_bytes) {
+        if (unfit(connection, request->head.flags)) {
             connection_refuse(connection, request->head.tag, VGPU_BAD_MESSAGE,
-                              "this connection has no window");
+                              unfit(connection, request->head.flags));
             return false;
         }
         vm_open(connection->vm, connection, &request->open);
         break;
     case VGPU_MSG_CLOSE:
         vm_close(connection->vm, connection, &request->channel);
+        break;
+    case VGPU_MSG_GRANT:
+        vm_grant(connection->vm, connection, &request->grant);
         break;
     case VGPU_MSG_MONITOR:
         monitor_answer(connection, &request->monitor);
@@ -268,10 +290,10 @@ static void turn_away(struct vm *vm, int sock, const struct ucred *who, enum vgp
     connection_refuse(&once, 0, status, text);
 }
 
-/* Who may speak for a VM: root, the mediator's own user, and those that --guest-uid names. */
+/* Who may speak for a VM: root, the mediator's own user, and those that options name for it. */
 static bool user_allowed(const struct mediator_settings *settings, uid_t uid)
 {
-    if (uid == 0 || uid == geteuid())
+    if (uid == 0 || uid == geteuid() || (settings->has_xenbus_uid && uid == settings->xenbus_uid))
         return true;
     for (unsigned i = 0; i < settings->n_guest_uids; i++)
         if (settings->guest_uids[i] == uid)

@@ -21,8 +21,9 @@ struct connection {
     struct loop_watch watch;
     struct loop_timer handshake;
     bool greeted;
-    bool refused;     /* something was; before greeted it is the last that this connection hears */
-    uint32_t carrier; /* enum vgpu_carrier, once greeted */
+    bool refused;      /* something was; before greeted it is the last that this connection hears */
+    uint32_t carrier;  /* enum vgpu_carrier, once greeted */
+    uint64_t features; /* VGPU_FEATURE_*, likewise */
     uint64_t window_bytes; /* of the guest's window; 0: it has none */
     pid_t pid;
     uint32_t used;

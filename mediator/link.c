@@ -30,7 +30,7 @@ union packet {
 
 struct shape {
     uint32_t type;
-    size_t size, n_fds;
+    size_t size, n_fds; /* ENTRY: by what it says */
 };
 
 static const struct shape shapes[] = {
@@ -135,10 +135,14 @@ static int take_welcome(struct link *link, const union packet *packet, int *fds)
     return send_list(link);
 }
 
-static int take_entry(struct link *link, const union packet *packet, const int *fds)
+static int take_entry(struct link *link, const union packet *packet, const int *received)
 {
+    unsigned first = packet->entry.keep.domid ? VGPU_CHANNEL_SHARED_FDS : 0;
+    int fds[VGPU_CHANNEL_FDS] = {-1, -1, -1};
+
+    memcpy(fds + first, received, (VGPU_CHANNEL_FDS - first) * sizeof(*fds));
     if (link->state != LINK_LISTING) {
-        for (int i = 0; i < VGPU_CHANNEL_FDS; i++)
+        for (unsigned i = first; i < VGPU_CHANNEL_FDS; i++)
             close(fds[i]);
         return -EPROTO;
     }
@@ -182,12 +186,18 @@ static int take(struct link *link, const union packet *packet, int *fds)
     }
 }
 
+/* Only of an ENTRY that is whole. */
+static bool is_granted(const union packet *packet)
+{
+    return packet->head.type == VGPU_LAUNCH_ENTRY && packet->entry.keep.domid != 0;
+}
+
 static bool fits(const union packet *packet, size_t size, size_t n_fds)
 {
     for (size_t i = 0; i < VGPU_ARRAY_SIZE(shapes); i++)
         if (size >= sizeof(packet->head) && shapes[i].type == packet->head.type)
             return shapes[i].size == size && packet->head.size_bytes == size &&
-                   shapes[i].n_fds == n_fds;
+                   n_fds == (is_granted(packet) ? VGPU_CHANNEL_GRANT_FDS : shapes[i].n_fds);
     return false;
 }
 
@@ -268,7 +278,9 @@ bool link_ready(const struct link *link)
 
 int link_spawn(struct link *link, const struct vgpu_launch_spawn *spawn, const int *fds)
 {
-    return send_packet(link, spawn, sizeof(*spawn), fds, VGPU_CHANNEL_FDS);
+    unsigned first = spawn->grant.domid ? VGPU_CHANNEL_SHARED_FDS : 0;
+
+    return send_packet(link, spawn, sizeof(*spawn), fds + first, VGPU_CHANNEL_FDS - first);
 }
 
 int link_kill(struct link *link, uint32_t channel)

@@ -16,7 +16,7 @@
 struct link_hooks {
     /* accounts: stays the link's. */
     void (*welcome)(void *context, int accounts);
-    /* fds: the callee's from now on. */
+    /* fds: the callee's from now on; -1: not of this channel. */
     void (*entry)(void *context, const struct vgpu_launch_entry *entry, const int *fds);
     void (*listed)(void *context);
     void (*spawned)(void *context, const struct vgpu_launch_answer *answer);

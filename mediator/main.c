@@ -52,6 +52,7 @@ static const char usage[] =
     "  --handshake-ms N       for a guest to say hello (default 5000)\n"
     "  --guest-uid UID[,UID]  users beside root and its own that may connect for a VM\n"
     "  --agent-uid UID        the user of vgpu-agent, which may name whom it asks for\n"
+    "  --xenbus-uid UID       the user of vgpu-xenbus, which says which Xen domain is which VM\n"
     "  --verbose              log more\n"
     "  --help, --version\n"
     "SIGTERM ends it and all workers; SIGHUP ends it alone, for a restart.\n";
@@ -85,6 +86,7 @@ enum {
     OPTION_HANDSHAKE,
     OPTION_GUEST_UID,
     OPTION_AGENT_UID,
+    OPTION_XENBUS_UID,
     OPTION_VERBOSE,
     OPTION_HELP,
     OPTION_VERSION
@@ -114,6 +116,7 @@ static const struct option options[] = {
     {"handshake-ms", required_argument, NULL, OPTION_HANDSHAKE},
     {"guest-uid", required_argument, NULL, OPTION_GUEST_UID},
     {"agent-uid", required_argument, NULL, OPTION_AGENT_UID},
+    {"xenbus-uid", required_argument, NULL, OPTION_XENBUS_UID},
     {"verbose", no_argument, NULL, OPTION_VERBOSE},
     {"help", no_argument, NULL, OPTION_HELP},
     {"version", no_argument, NULL, OPTION_VERSION},
@@ -254,14 +257,14 @@ static bool take_uids(struct mediator_settings *settings, const char *list)
     }
 }
 
-static bool take_agent_uid(struct mediator_settings *settings, const char *text)
+static bool take_uid(const char *text, uid_t *ret_uid, bool *ret_has)
 {
     uint64_t uid;
 
     if (!number_from(text, 0, UINT32_MAX - 1, &uid))
         return false;
-    settings->agent_uid = (uid_t)uid;
-    settings->has_agent_uid = true;
+    *ret_uid = (uid_t)uid;
+    *ret_has = true;
     return true;
 }
 
@@ -281,7 +284,12 @@ static int take_option(struct cli *cli, int option, const char *value)
     case OPTION_GUEST_UID:
         return take_uids(&cli->settings, value) ? -1 : EXIT_USAGE;
     case OPTION_AGENT_UID:
-        return take_agent_uid(&cli->settings, value) ? -1 : EXIT_USAGE;
+        return take_uid(value, &cli->settings.agent_uid, &cli->settings.has_agent_uid) ? -1
+                                                                                       : EXIT_USAGE;
+    case OPTION_XENBUS_UID:
+        return take_uid(value, &cli->settings.xenbus_uid, &cli->settings.has_xenbus_uid)
+                   ? -1
+                   : EXIT_USAGE;
     case OPTION_VERBOSE:
         cli->verbose = true;
         return -1;

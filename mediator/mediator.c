@@ -63,7 +63,9 @@ static int push_spawn(struct mediator *mediator, struct channel *channel)
         .geometry = channel->geometry,
         .keep = {.vm_id = channel->vm->config.id,
                  .gpu_id = channel->gpu_id,
-                 .window = channel->window},
+                 .window = channel->window,
+                 .domid = channel->granted.domid},
+        .grant = channel->granted,
     };
 
     memcpy(spawn.keep.token, channel->token, sizeof(spawn.keep.token));
@@ -509,7 +511,8 @@ static void begin_service(struct mediator *mediator)
 {
     struct vgpu_err err;
 
-    if (admin_init(&mediator->admin, mediator, &err) < 0) {
+    if (admin_init(&mediator->admin, mediator, &err) < 0 ||
+        domains_init(&mediator->domains, mediator, &err) < 0) {
         give_up(mediator, err.text);
         return;
     }
@@ -724,6 +727,7 @@ int mediator_init(struct mediator *mediator, const struct mediator_settings *set
                                   .loop = loop,
                                   .started_ns = loop_now(loop),
                                   .admin = {.listener = -1},
+                                  .domains = {.listener = -1, .sock = -1},
                                   .stop_timer = {.fire = stop_late, .context = mediator}};
     memory_init(mediator);
     stray_init(mediator);
@@ -747,6 +751,7 @@ void mediator_release(struct mediator *mediator)
     char path[512];
 
     admin_release(&mediator->admin);
+    domains_release(&mediator->domains);
     reset_release(mediator);
     doubt_release(mediator);
     helper_release(&mediator->store);
@@ -790,6 +795,7 @@ void mediator_stop(struct mediator *mediator)
         return;
     mediator->stopping = true;
     admin_release(&mediator->admin);
+    domains_release(&mediator->domains);
     loop_timer_set(mediator->loop, &mediator->stop_timer, loop_now(mediator->loop) + STOP_PATIENCE);
     for (struct vm *vm = mediator->vms; vm; vm = vm->next) {
         vm_deafen(vm);

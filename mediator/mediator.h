@@ -14,6 +14,7 @@
 #include "mediator/admin.h"
 #include "mediator/checkup.h"
 #include "mediator/config.h"
+#include "mediator/domain.h"
 #include "mediator/events.h"
 #include "mediator/helper.h"
 #include "mediator/lease.h"
@@ -42,6 +43,8 @@ struct mediator_settings {
     unsigned n_guest_uids;
     uid_t agent_uid; /* whose peers may say on whose behalf they ask */
     bool has_agent_uid;
+    uid_t xenbus_uid; /* of vgpu-xenbus */
+    bool has_xenbus_uid;
     unsigned spares;        /* workers ahead of time, of each GPU */
     unsigned stray_samples; /* busy without the turn, before the kill; 0: never */
     uint64_t health_ns;     /* from one look at the GPUs to the next; 0: none is made for that */
@@ -90,6 +93,7 @@ struct mediator {
     struct vm *vms;       /* those removed too, until their workers are gone */
     struct vm *vms_by_id; /* a hash of those that are not removed */
     struct admin admin;
+    struct domains domains;
     struct mediator_metrics metrics;
     struct events events;
     bool store_failing;         /* the last that was to be written was not */

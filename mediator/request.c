@@ -13,10 +13,11 @@ struct shape {
 
 static const struct shape shapes[] = {
     {VGPU_MSG_HELLO, 0, sizeof(struct vgpu_msg_hello)},
-    {VGPU_MSG_OPEN, VGPU_MSG_OPEN_WINDOW, sizeof(struct vgpu_msg_open)},
+    {VGPU_MSG_OPEN, VGPU_MSG_OPEN_WINDOW | VGPU_MSG_OPEN_GRANT, sizeof(struct vgpu_msg_open)},
     {VGPU_MSG_CLOSE, 0, sizeof(struct vgpu_msg_channel)},
     {VGPU_MSG_RESUME, 0, sizeof(struct vgpu_msg_resume)},
     {VGPU_MSG_MONITOR, 0, sizeof(struct vgpu_msg_monitor)},
+    {VGPU_MSG_GRANT, 0, sizeof(struct vgpu_msg_grant)},
 };
 
 static int malformed(struct vgpu_err *err, const char *what)
@@ -74,6 +75,8 @@ static int check_open(const struct vgpu_msg_open *open, struct vgpu_err *err)
 {
     if (!memchr(open->process, '\0', sizeof(open->process)))
         return malformed(err, "process");
+    if (open->head.flags == (VGPU_MSG_OPEN_WINDOW | VGPU_MSG_OPEN_GRANT))
+        return malformed(err, "flags");
     return 0;
 }
 
@@ -88,6 +91,8 @@ static int check_body(const union request *request, struct vgpu_err *err)
         return request->channel.reserved ? malformed(err, "reserved field") : 0;
     case VGPU_MSG_MONITOR:
         return 0; /* any number may be asked for */
+    case VGPU_MSG_GRANT:
+        return 0; /* they mean something in the guest only */
     default:
         return request->resume.reserved ? malformed(err, "reserved field") : 0;
     }

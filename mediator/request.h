@@ -18,6 +18,7 @@ union request {
     struct vgpu_msg_channel channel; /* CLOSE */
     struct vgpu_msg_resume resume;
     struct vgpu_msg_monitor monitor;
+    struct vgpu_msg_grant grant;
 };
 
 /*

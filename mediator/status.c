@@ -41,7 +41,7 @@ static unsigned started_workers(const struct mediator *mediator)
 
     for (const struct vm *vm = mediator->vms; vm; vm = vm->next)
         for (const struct channel *c = vm->channels; c; c = c->next)
-            n += channel_has_worker(c) && c->state != CHANNEL_SPAWNING;
+            n += c->state > CHANNEL_SPAWNING && channel_has_worker(c);
     return n;
 }
 

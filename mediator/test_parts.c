@@ -46,6 +46,14 @@ static void test_channel_opens_once(void **state)
     assert_int_equal(channel_next(CHANNEL_SPAWNING, CHANNEL_EV_STOP), CHANNEL_KILLING);
 }
 
+static void test_channel_is_granted_once(void **state)
+{
+    for (int s = 0; s < CHANNEL_N_STATES; s++)
+        assert_int_equal(channel_next(s, CHANNEL_EV_GRANTED),
+                         s == CHANNEL_PROMISED ? CHANNEL_SPAWNING : CHANNEL_N_STATES);
+    assert_int_equal(channel_next(CHANNEL_PROMISED, CHANNEL_EV_STOP), CHANNEL_KILLING);
+}
+
 /* Adopts a channel with objects of those sizes and a lease page of that layout. */
 static int adopt(uint64_t lease_bytes, uint64_t report_bytes, uint32_t layout)
 {
@@ -447,6 +455,7 @@ int main(void)
         cmocka_unit_test(test_channel_moves_end),
         cmocka_unit_test(test_channel_can_be_killed_once),
         cmocka_unit_test(test_channel_opens_once),
+        cmocka_unit_test(test_channel_is_granted_once),
         cmocka_unit_test(test_channel_of_another_version_is_not_adopted),
         cmocka_unit_test(test_vm_moves),
         cmocka_unit_test(test_accounts_survive_another_mapping),

@@ -467,7 +467,7 @@ static void test_relay_is_alone(void **state)
     expect_alone(*state, VGPU_CARRIER_RELAY, VGPU_CARRIER_RELAY);
     expect_alone(*state, VGPU_CARRIER_RELAY, VGPU_CARRIER_LOCAL);
     expect_alone(*state, VGPU_CARRIER_LOCAL, VGPU_CARRIER_RELAY);
-    expect_alone(*state, VGPU_CARRIER_GRANT, VGPU_CARRIER_RELAY);
+    expect_alone(*state, VGPU_CARRIER_RELAY, VGPU_CARRIER_GRANT);
 }
 
 /* A device whose connection died comes back before the mediator has seen the end. */

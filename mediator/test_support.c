@@ -38,6 +38,13 @@ void support_init(int argc, char **argv)
     signal(SIGPIPE, SIG_IGN);
 }
 
+static const char *const *launcher_options;
+
+void support_launcher_options(const char *const *options)
+{
+    launcher_options = options;
+}
+
 uint64_t now_ms(void)
 {
     return vgpu_clock_ns() / VGPU_NS_PER_MS;
@@ -64,7 +71,7 @@ static pid_t run(const char *const *argv)
 
 void host_start_launcher(struct host *host, const char *env)
 {
-    const char *argv[14] = {launcher_path, "--socket", host->launcher_socket, "--worker",
+    const char *argv[24] = {launcher_path, "--socket", host->launcher_socket, "--worker",
                             worker_path,   "--driver", worker_path,           "--same-uid"};
     const char *reset_program = getenv("MEDIATOR_TEST_RESET");
     int n = 8;
@@ -77,6 +84,8 @@ void host_start_launcher(struct host *host, const char *env)
         argv[n++] = "--env";
         argv[n++] = env;
     }
+    for (const char *const *at = launcher_options; at && *at; at++)
+        argv[n++] = *at;
     host->launcher = run(argv);
     AWAIT(access(host->launcher_socket, F_OK) == 0);
 }

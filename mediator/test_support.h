@@ -52,11 +52,14 @@ union message {
     struct vgpu_msg_state state;
     struct vgpu_msg_monitor monitor;
     struct vgpu_msg_monitored monitored;
+    struct vgpu_msg_promised promised;
     uint8_t bytes[VGPU_MSG_MAX_BYTES];
 };
 
 /* Takes the programs' paths from the command line. */
 void support_init(int argc, char **argv);
+/* Further options of launchers from now on, NULL-terminated, at most 8. */
+void support_launcher_options(const char *const *options);
 
 /* HELLO over that carrier. */
 struct guest guest_hello_over(const struct host *host, uint32_t vm_id, uint32_t carrier);

@@ -9,6 +9,7 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
+#include <vgpu/grant.h>
 #include <vgpu/pci_regs.h>
 
 #include "common/cleanup.h"
@@ -359,6 +360,27 @@ static void tell_end(struct channel *channel)
     channel->open_tag = channel->close_tag = 0;
 }
 
+static void answer_grant(struct channel *channel)
+{
+    answer_channel(channel->connection, VGPU_MSG_GRANTED, channel->open_tag, channel->number);
+    channel->open_tag = 0;
+    channel_close_handed(channel);
+}
+
+/* There is no worker yet, and no descriptor that its guest could have. */
+static void answer_promise(struct channel *channel, uint32_t tag)
+{
+    struct vgpu_msg_promised promised = {
+        .head = {sizeof(promised), VGPU_MSG_PROMISED, 0, tag, 0},
+        .channel = channel->number,
+        .backend_domid = channel->vm->mediator->domains.backend_domid,
+        .geometry = channel->geometry,
+    };
+
+    memcpy(promised.token, channel->token, sizeof(promised.token));
+    connection_send(channel->connection, &promised, sizeof(promised), NULL, 0);
+}
+
 static void answer_open(struct channel *channel)
 {
     struct vgpu_msg_opened opened = {
@@ -387,8 +409,31 @@ static void set_timer(struct channel *channel, uint64_t after_ns, void (*fire)(v
     loop_timer_set(loop, &channel->timer, loop_now(loop) + after_ns);
 }
 
+static void ended(struct channel *channel, enum channel_event event);
+
+static void never_was(void *context)
+{
+    struct mediator *mediator = ((struct channel *)context)->vm->mediator;
+
+    ended(context, CHANNEL_EV_EXITED);
+    mediator_check_stopped(mediator);
+}
+
+/* One that is only promised has no worker that could be killed, and ends from the loop. */
+static void push_kill(struct channel *channel, bool promised)
+{
+    if (promised) {
+        set_timer(channel, 0, never_was);
+        return;
+    }
+    channel->kill_unsent = true;
+    mediator_push(channel->vm->mediator, channel);
+}
+
 void vm_kill_channel(struct channel *channel, enum vgpu_status status, const char *text)
 {
+    bool promised = channel->state == CHANNEL_PROMISED;
+
     if (channel_next(channel->state, CHANNEL_EV_KILL) == CHANNEL_N_STATES)
         return;
     channel_blame(channel, status, text);
@@ -397,8 +442,7 @@ void vm_kill_channel(struct channel *channel, enum vgpu_status status, const cha
                  channel->vm->config.id, channel->number, vgpu_status_name(status));
     channel_step(channel, CHANNEL_EV_KILL);
     loop_timer_clear(loop_of(channel->vm), &channel->timer);
-    channel->kill_unsent = true;
-    mediator_push(channel->vm->mediator, channel);
+    push_kill(channel, promised);
 }
 
 void vm_fault_channel(struct channel *channel, enum fault_kind kind, enum vgpu_status status,
@@ -421,13 +465,14 @@ static void stop_late(void *context)
 
 void vm_end_channel(struct channel *channel, enum vgpu_status status, const char *text)
 {
+    bool promised = channel->state == CHANNEL_PROMISED;
+
     if (channel_next(channel->state, CHANNEL_EV_STOP) == CHANNEL_N_STATES)
         return;
     channel_blame(channel, status, text);
     channel_step(channel, CHANNEL_EV_STOP);
     if (channel->state == CHANNEL_KILLING) { /* it does not run yet: there is nobody to tell */
-        channel->kill_unsent = true;
-        mediator_push(channel->vm->mediator, channel);
+        push_kill(channel, promised);
         return;
     }
     channel_set_flags(channel, channel->lease->flags | VGPU_LEASE_STOP);
@@ -450,7 +495,9 @@ static void channel_opened(struct channel *channel)
                  "vm=%" PRIu32 " channel=%" PRIu32 " gpu=%" PRIu32 " window=%s",
                  channel->vm->config.id, channel->number, channel->gpu_id,
                  channel->window ? "yes" : "no");
-    if (channel->connection)
+    if (channel->connection && channel->granted.domid)
+        answer_grant(channel);
+    else if (channel->connection)
         answer_open(channel);
 }
 
@@ -566,6 +613,20 @@ static bool place(const struct vm *vm, const struct connection *connection,
     return true;
 }
 
+/* The memory is the guest's own, and so its size is the guest's concern. */
+static enum vgpu_status choose_grants(const struct vm *vm, const struct vgpu_msg_open *open,
+                                      struct channel_ask *ask, struct vgpu_err *err)
+{
+    vgpu_err_set(err, ENXIO, "it is not known which domain this VM is; see vgpu-xenbus");
+    if (vm->domid == 0)
+        return VGPU_NOT_CONFIGURED;
+    ask->domid = vm->domid;
+    ask->data_bytes = open->data_bytes ? open->data_bytes : VGPU_GRANT_DEFAULT_DATA_BYTES;
+    vgpu_err_set(err, ERANGE, "a data area by grants has up to %" PRIu64 " bytes",
+                 VGPU_GRANT_MAX_DATA_BYTES);
+    return ask->data_bytes > VGPU_GRANT_MAX_DATA_BYTES ? VGPU_LIMIT : VGPU_OK;
+}
+
 /* Where the guest's side of the channel is to be, and how large the data area is. */
 static enum vgpu_status choose_carrier(const struct vm *vm, const struct connection *connection,
                                        const struct vgpu_msg_open *open, struct channel_ask *ask,
@@ -573,6 +634,8 @@ static enum vgpu_status choose_carrier(const struct vm *vm, const struct connect
 {
     bool window = (open->head.flags & VGPU_MSG_OPEN_WINDOW) != 0;
 
+    if (open->head.flags & VGPU_MSG_OPEN_GRANT)
+        return choose_grants(vm, open, ask, err);
     ask->data_bytes = open->data_bytes;
     if (window && place(vm, connection, open, ask))
         return VGPU_OK;
@@ -640,6 +703,22 @@ static enum vgpu_status check_open(const struct vm *vm, const struct connection 
     return VGPU_OK;
 }
 
+static void grant_late(void *context)
+{
+    vm_end_channel(context, VGPU_TIMEOUT, "the guest did not say where its pages are");
+}
+
+/* The request of that tag is answered when the worker is ready. */
+static void start_worker(struct channel *channel, uint32_t tag)
+{
+    struct mediator *mediator = channel->vm->mediator;
+
+    channel->open_tag = tag;
+    channel->spawn_unsent = true;
+    set_timer(channel, mediator->settings->ready_ns, ready_late);
+    mediator_push(mediator, channel);
+}
+
 static int start_channel(struct vm *vm, struct connection *connection, struct channel_ask *ask,
                          uint32_t tag, struct vgpu_err *err)
 {
@@ -657,13 +736,15 @@ static int start_channel(struct vm *vm, struct connection *connection, struct ch
         return rc;
     }
     channel->connection = connection;
-    channel->open_tag = tag;
-    channel->spawn_unsent = true;
     budget_add(&vm->budget, channel);
     memory_join(channel);
     lease_channel_add(seat, channel);
-    set_timer(channel, vm->mediator->settings->ready_ns, ready_late);
-    mediator_push(vm->mediator, channel);
+    if (channel->state == CHANNEL_PROMISED) {
+        set_timer(channel, vm->mediator->settings->ready_ns, grant_late);
+        answer_promise(channel, tag);
+    } else {
+        start_worker(channel, tag);
+    }
     return 0;
 }
 
@@ -692,11 +773,45 @@ static struct channel *own_channel(struct vm *vm, const struct connection *conne
     return channel && channel->connection == connection ? channel : NULL;
 }
 
+static bool grant_fits(const struct channel *channel, const struct vgpu_msg_grant *request)
+{
+    return channel->vm->domid == channel->granted.domid && request->directory != 0 &&
+           request->event_port != 0 &&
+           request->pages == channel->geometry.total_bytes / VGPU_GRANT_PAGE_BYTES;
+}
+
+void vm_grant(struct vm *vm, struct connection *connection, const struct vgpu_msg_grant *request)
+{
+    struct channel *channel = own_channel(vm, connection, request->channel);
+
+    if (!channel || channel->state != CHANNEL_PROMISED) {
+        connection_refuse(connection, request->head.tag, VGPU_GONE,
+                          "no channel of this connection waits for its pages");
+        return;
+    }
+    if (!grant_fits(channel, request)) {
+        channel->open_tag = request->head.tag;
+        vm_end_channel(channel, VGPU_LIMIT, "what the guest granted is not what was asked for");
+        return;
+    }
+    channel->granted.directory = request->directory;
+    channel->granted.event_port = request->event_port;
+    channel_step(channel, CHANNEL_EV_GRANTED);
+    start_worker(channel, request->head.tag);
+}
+
+void vm_end_granted(struct vm *vm)
+{
+    for (struct channel *c = vm->channels; c; c = c->next)
+        if (c->granted.domid && c->granted.domid != vm->domid)
+            vm_end_channel(c, VGPU_GONE, "the guest's domain is gone");
+}
+
 void vm_close(struct vm *vm, struct connection *connection, const struct vgpu_msg_channel *request)
 {
     struct channel *channel = own_channel(vm, connection, request->channel);
 
-    if (!channel || channel->open_tag || channel->close_tag) {
+    if (!channel || (channel->open_tag && !channel->granted.domid) || channel->close_tag) {
         connection_refuse(connection, request->head.tag, VGPU_GONE,
                           "this connection has no such channel");
         return;

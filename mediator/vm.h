@@ -52,7 +52,9 @@ struct vm {
     struct vm_metrics metrics;
     struct faults *faults; /* NULL: there were none */
     struct vgpu_log_limit event_limit;
-    bool quarantine_due; /* in force here; the store has not answered yet */
+    uint32_t domid;        /* the Xen domain that it is; domain.c's; 0: not known */
+    bool domain_confirmed; /* by the present connection of vgpu-xenbus */
+    bool quarantine_due;   /* in force here; the store has not answered yet */
 };
 
 /* Added to the mediator's list. Without a socket yet. NULL when out of memory. */
@@ -81,6 +83,7 @@ void vm_collect(struct vm *vm);
 void vm_open(struct vm *vm, struct connection *connection, const struct vgpu_msg_open *open);
 void vm_close(struct vm *vm, struct connection *connection, const struct vgpu_msg_channel *close);
 void vm_resume(struct vm *vm, struct connection *connection, const struct vgpu_msg_resume *resume);
+void vm_grant(struct vm *vm, struct connection *connection, const struct vgpu_msg_grant *grant);
 /* The connection ends: its channels are told to end. */
 void vm_disconnect(struct vm *vm, struct connection *connection);
 
@@ -92,6 +95,9 @@ void vm_launcher_lost(struct channel *channel);
 
 /* Makes its lease page say whether its VM is quarantined, and whether its GPU runs nothing. */
 void vm_flag_channel(struct channel *channel);
+
+/* Channels by grants of any domain but the one that the VM is now are told to end. */
+void vm_end_granted(struct vm *vm);
 
 /* Tells the worker to end, kills it if it does not, and notes why. */
 void vm_end_channel(struct channel *channel, enum vgpu_status status, const char *text);

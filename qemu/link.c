@@ -11,76 +11,16 @@
  * a call of theirs.
  */
 #include "qemu/osdep.h"
-#include "link.h"
+#include "link_parts.h"
 
-#define HANDSHAKE_MS 5000
-#define QUEUE_BYTES  (32 * 1024)
-#define RETRY_NS     1000000000ull
-#define OPENED_FDS   3
-#define MAX_FDS      16
-
-typedef enum LinkPhase {
-    LINK_DOWN,  /* not connected, or about to be dropped */
-    LINK_HELLO, /* said, and not answered */
-    LINK_UP,
-    LINK_REFUSED
-} LinkPhase;
-
-typedef enum ChannelState {
-    CHANNEL_WAITING, /* OPEN is to be sent */
-    CHANNEL_OPENING, /* it was */
-    CHANNEL_OPEN,
-    CHANNEL_CLOSING,
-    CHANNEL_ENDED /* the mediator has none any more */
-} ChannelState;
-
-/* What the owner is yet to be told. */
-typedef enum ChannelDue { DUE_NOTHING, DUE_REFUSED, DUE_GONE, DUE_CLOSED } ChannelDue;
-
-struct VGPULinkChannel {
-    QTAILQ_ENTRY(VGPULinkChannel) next;
-    VGPULink *link;
-    VGPUOpen open;
-    ChannelState state;
-    ChannelDue due;
-    bool given_up; /* vgpu_link_close() was called */
-    bool placed;   /* it has a place in the window, held until CLOSE */
-    uint32_t tag;  /* of the request under way */
-    uint32_t number;
-    uint8_t token[VGPU_TOKEN_BYTES];
-    uint32_t status; /* with DUE_REFUSED and DUE_GONE */
-    uint64_t retry_ns;
-    char text[VGPU_STATUS_TEXT_BYTES];
-};
-
-struct VGPULink {
-    VGPUStub *s;
-    VGPUCharFrontend *chr;
-    VGPULinkState state;
-    struct vgpu_msg_hello hello;
-    LinkPhase phase;
-    bool connected;
-    bool in_realize; /* the chardev is in a context of its own */
-    bool drop;       /* the bottom half is to end the connection */
-    uint32_t last_tag;
-    uint64_t features;
-    guint watch;
-    QEMUTimer *timer;
-    QEMUBH *bh;
-    QTAILQ_HEAD(, VGPULinkChannel) channels;
-    uint32_t monitor_tag; /* of the question under way; 0: none is */
-    const VGPULinkMonitorOps *monitor_ops;
-    void *monitor_opaque;
-    uint32_t queued;
-    uint32_t received;
-    uint8_t queue[QUEUE_BYTES];
-    uint64_t input[VGPU_MSG_MAX_BYTES / sizeof(uint64_t)];
-};
+#define RETRY_NS   1000000000ull
+#define OPENED_FDS 3
+#define MAX_FDS    16
 
 /* What a guest reads of the link */
 
-static void set_state(VGPULink *link, enum vgpu_device_state state, uint32_t error,
-                      const char *text)
+void vgpu_link_set_state(VGPULink *link, enum vgpu_device_state state, uint32_t error,
+                         const char *text)
 {
     VGPULinkState *now = &link->state;
 
@@ -181,8 +121,8 @@ static void send_hello(VGPULink *link)
     timer_mod(link->timer, qemu_clock_get_ms(QEMU_CLOCK_REALTIME) + HANDSHAKE_MS);
     /* A refusal stands until another answer. */
     if (link->state.state != VGPU_DEVICE_REFUSED) {
-        set_state(link, VGPU_DEVICE_CONNECTING, VGPU_STARTING,
-                  "the mediator has yet to answer");
+        vgpu_link_set_state(link, VGPU_DEVICE_CONNECTING, VGPU_STARTING,
+                            "the mediator has yet to answer");
     }
 }
 
@@ -218,6 +158,10 @@ static void send_open(VGPULinkChannel *channel)
 static void owe(VGPULinkChannel *channel, ChannelDue due, uint32_t status,
                 uint64_t retry_ns, const char *text)
 {
+    if (channel->granting && due == DUE_GONE) {
+        due = DUE_UNGRANTED; /* the owner waits for that */
+    }
+    channel->granting = false;
     channel->state = CHANNEL_ENDED;
     channel->due = channel->given_up ? DUE_CLOSED : due;
     channel->status = status;
@@ -249,6 +193,9 @@ static bool tell_one(VGPULink *link)
             free_channel(channel);
             was.open.refused(was.open.opaque, was.status, was.retry_ns, was.text);
             return true;
+        case DUE_UNGRANTED:
+            was.open.ungranted(was.open.opaque, was.status, was.retry_ns, was.text);
+            return true;
         case DUE_GONE:
             was.open.gone(was.open.opaque, was.status, was.text);
             return true;
@@ -259,6 +206,11 @@ static bool tell_one(VGPULink *link)
         }
     }
     return false;
+}
+
+static bool by_grants(const VGPULinkChannel *channel)
+{
+    return channel->open.ask.head.flags & VGPU_MSG_OPEN_GRANT;
 }
 
 /* OPENs go one at a time; where nobody would answer them they are answered here. */
@@ -277,6 +229,10 @@ static void pump_opens(VGPULink *link)
                     "there is no mediator");
             } else if (link->phase == LINK_REFUSED) {
                 owe(channel, DUE_REFUSED, link->state.error, 0, link->state.error_text);
+            } else if (link->phase == LINK_UP && by_grants(channel) &&
+                       !(link->features & VGPU_FEATURE_GRANT)) {
+                owe(channel, DUE_REFUSED, VGPU_VERSION, 0,
+                    "the host has no channels by grants");
             } else if (!first) {
                 first = channel;
             }
@@ -340,6 +296,23 @@ void vgpu_link_close(VGPULinkChannel *channel)
     }
 }
 
+void vgpu_link_grant(VGPULinkChannel *channel, uint32_t directory, uint32_t event_port)
+{
+    struct vgpu_msg_grant msg = {.channel = channel->number,
+                                 .directory = directory,
+                                 .event_port = event_port,
+                                 .pages = channel->pages};
+
+    channel->granting = true;
+    if (channel->state != CHANNEL_OPEN) {
+        owe(channel, DUE_UNGRANTED, channel->status, 0, channel->text);
+    } else if (channel->link->phase != LINK_UP) {
+        owe(channel, DUE_UNGRANTED, VGPU_STARTING, RETRY_NS, "there is no mediator");
+    } else {
+        channel->tag = send_msg(channel->link, &msg, sizeof(msg), VGPU_MSG_GRANT);
+    }
+}
+
 static void refuse_monitor(VGPULink *link, uint32_t status, uint64_t retry_ns,
                            const char *text)
 {
@@ -358,6 +331,9 @@ static void lose_requests(VGPULink *link)
         channel->tag = 0;
         if (channel->state == CHANNEL_OPENING || channel->state == CHANNEL_CLOSING) {
             owe(channel, DUE_REFUSED, VGPU_STARTING, RETRY_NS, "the mediator went away");
+        } else if (channel->granting) {
+            owe(channel, DUE_UNGRANTED, VGPU_STARTING, RETRY_NS,
+                "the mediator went away");
         }
     }
     if (link->monitor_tag) {
@@ -419,6 +395,7 @@ static void take_welcome(VGPULink *link, const struct vgpu_msg_welcome *msg)
     timer_del(link->timer);
     link->phase = LINK_UP;
     link->features = msg->features;
+    state->grants = msg->features & VGPU_FEATURE_GRANT;
     state->vm_id = msg->vm_id;
     state->max_channels = msg->max_channels;
     state->max_data_bytes = msg->max_data_bytes;
@@ -437,7 +414,7 @@ static void take_welcome(VGPULink *link, const struct vgpu_msg_welcome *msg)
     }
     /* A write that fails ends the connection at once. */
     if (link->phase == LINK_UP) {
-        set_state(link, VGPU_DEVICE_READY, VGPU_OK, "");
+        vgpu_link_set_state(link, VGPU_DEVICE_READY, VGPU_OK, "");
     }
     qemu_bh_schedule(link->bh);
 }
@@ -483,7 +460,7 @@ static void refuse_link(VGPULink *link, uint32_t status, const char *text)
 {
     timer_del(link->timer);
     link->phase = LINK_REFUSED;
-    set_state(link, VGPU_DEVICE_REFUSED, status, text);
+    vgpu_link_set_state(link, VGPU_DEVICE_REFUSED, status, text);
     if (!passing(status)) {
         end_channels(link, status, text);
     }
@@ -512,7 +489,7 @@ static void take_refused(VGPULink *link, const struct vgpu_msg_refused *msg)
     if (channel->state == CHANNEL_OPENING || channel->state == CHANNEL_CLOSING) {
         owe(channel, DUE_REFUSED, msg->status, msg->retry_ns, text);
     } else if (channel->state == CHANNEL_OPEN) {
-        owe(channel, DUE_GONE, msg->status, 0, text);
+        owe(channel, DUE_GONE, msg->status, channel->granting ? msg->retry_ns : 0, text);
     }
 }
 
@@ -545,7 +522,8 @@ static void take_opened(VGPULink *link, const struct vgpu_msg_opened *msg)
     int fds[MAX_FDS];
     int n = qemu_chr_fe_get_msgfds(link->chr, fds, MAX_FDS);
 
-    if (!channel || channel->state != CHANNEL_OPENING || n != OPENED_FDS) {
+    if (!channel || channel->state != CHANNEL_OPENING || n != OPENED_FDS ||
+        by_grants(channel)) {
         close_fds(fds, MAX(n, 0));
         drop(link, "it opened what was not asked for");
         return;
@@ -563,6 +541,42 @@ static void take_opened(VGPULink *link, const struct vgpu_msg_opened *msg)
         return;
     }
     channel->open.opened(channel->open.opaque, msg, fds);
+}
+
+/* A channel without a worker, which GRANT starts. */
+static void take_promised(VGPULink *link, const struct vgpu_msg_promised *msg)
+{
+    VGPULinkChannel *channel = channel_by_tag(link, msg->head.tag);
+    uint64_t pages = msg->geometry.total_bytes / VGPU_GRANT_PAGE_BYTES;
+
+    if (!channel || channel->state != CHANNEL_OPENING || !by_grants(channel) || !pages ||
+        pages > VGPU_GRANT_MAX_PAGES) {
+        drop(link, "it promised what was not asked for");
+        return;
+    }
+    forget_number(link, msg->channel);
+    channel->tag = 0;
+    channel->state = CHANNEL_OPEN;
+    channel->number = msg->channel;
+    channel->pages = pages;
+    memcpy(channel->token, msg->token, sizeof(channel->token));
+    qemu_bh_schedule(link->bh);
+    if (channel->given_up) {
+        send_close(channel);
+        return;
+    }
+    channel->open.promised(channel->open.opaque, msg);
+}
+
+static void take_granted(VGPULink *link, const struct vgpu_msg_channel *msg)
+{
+    VGPULinkChannel *channel = channel_by_tag(link, msg->head.tag);
+
+    if (channel && channel->granting && channel->state == CHANNEL_OPEN) {
+        channel->tag = 0;
+        channel->granting = false;
+        channel->open.granted(channel->open.opaque);
+    }
 }
 
 static void take_closed(VGPULink *link, const struct vgpu_msg_channel *msg)
@@ -619,7 +633,10 @@ static uint32_t size_of(uint16_t type)
         return sizeof(struct vgpu_msg_opened);
     case VGPU_MSG_CLOSED:
     case VGPU_MSG_RESUMED:
+    case VGPU_MSG_GRANTED:
         return sizeof(struct vgpu_msg_channel);
+    case VGPU_MSG_PROMISED:
+        return sizeof(struct vgpu_msg_promised);
     case VGPU_MSG_GONE:
         return sizeof(struct vgpu_msg_gone);
     case VGPU_MSG_STATE:
@@ -649,6 +666,12 @@ static void take_message(VGPULink *link, const void *msg)
         break;
     case VGPU_MSG_OPENED:
         take_opened(link, msg);
+        break;
+    case VGPU_MSG_PROMISED:
+        take_promised(link, msg);
+        break;
+    case VGPU_MSG_GRANTED:
+        take_granted(link, msg);
         break;
     case VGPU_MSG_CLOSED:
         take_closed(link, msg);
@@ -745,7 +768,8 @@ static void connection_ended(VGPULink *link)
     link->phase = LINK_DOWN;
     link->queued = 0;
     if (link->state.state != VGPU_DEVICE_REFUSED) {
-        set_state(link, VGPU_DEVICE_DISCONNECTED, VGPU_STARTING, "there is no mediator");
+        vgpu_link_set_state(link, VGPU_DEVICE_DISCONNECTED, VGPU_STARTING,
+                            "there is no mediator");
     }
     lose_requests(link);
 }
@@ -769,7 +793,7 @@ static void handshake_late(void *opaque)
     drop(opaque, "it did not answer the greeting in time");
 }
 
-static void set_handlers(VGPULink *link, GMainContext *context)
+void vgpu_link_set_handlers(VGPULink *link, GMainContext *context)
 {
     qemu_chr_fe_set_handlers(link->chr, can_receive, receive, event, NULL, link, context,
                              true);
@@ -780,134 +804,7 @@ static void remove_handlers(VGPULink *link)
     qemu_chr_fe_set_handlers(link->chr, NULL, NULL, NULL, NULL, NULL, NULL, true);
 }
 
-/* Realize */
-
-static gboolean expire(void *opaque)
-{
-    *(bool *)opaque = true;
-    return FALSE;
-}
-
-typedef enum Greeting {
-    GREETING_WELCOME,
-    GREETING_REFUSED,
-    GREETING_STALE, /* the mediator had given this connection up */
-    GREETING_NONSENSE,
-    GREETING_SILENT,
-    GREETING_NOBODY /* there was no connection */
-} Greeting;
-
-static Greeting greeting(const VGPULink *link, bool expired)
-{
-    if (link->phase == LINK_UP) {
-        return GREETING_WELCOME;
-    }
-    if (link->phase == LINK_REFUSED) {
-        return link->state.error == VGPU_TIMEOUT ? GREETING_STALE : GREETING_REFUSED;
-    }
-    if (link->drop) {
-        return GREETING_NONSENSE;
-    }
-    return expired ? GREETING_SILENT : GREETING_STALE;
-}
-
-/*
- * Greets the mediator and waits for its answer, without running anything else of QEMU:
- * the chardev is in a context of its own for as long. A connection without a welcome is
- * ended.
- */
-static Greeting greet(VGPULink *link)
-{
-    GMainContext *context = g_main_context_new();
-    GSource *limit = g_timeout_source_new(HANDSHAKE_MS);
-    bool expired = false;
-    Greeting result;
-
-    g_source_set_callback(limit, expire, &expired, NULL);
-    g_source_attach(limit, context);
-    link->in_realize = true;
-    set_handlers(link, context);
-    while (link->phase == LINK_HELLO && !link->drop && !expired) {
-        g_main_context_iteration(context, TRUE);
-    }
-    result = greeting(link, expired);
-    set_handlers(link, NULL);
-    if (result != GREETING_WELCOME) {
-        qemu_chr_fe_disconnect(link->chr);
-    }
-    if (result == GREETING_STALE) {
-        set_state(link, VGPU_DEVICE_DISCONNECTED, VGPU_STARTING, "there is no mediator");
-    }
-    link->in_realize = false;
-    g_source_destroy(limit);
-    g_source_unref(limit);
-    g_main_context_unref(context);
-    return result;
-}
-
-/* 1: it is, 0: nobody is there to connect to, -1: it failed. */
-static int connect_now(VGPULink *link, Chardev *chr, Error **errp)
-{
-    if (qemu_chr_fe_backend_open(link->chr)) {
-        return 1;
-    }
-    if (!vgpu_peer_listens(chr)) {
-        return 0;
-    }
-    return qemu_chr_fe_wait_connected(link->chr, errp) < 0 ? -1 : 1;
-}
-
-/*
- * At start the chardev may have been connected for so long that the mediator has lost its
- * patience: the second time the connection is fresh.
- */
-static bool begin(VGPULink *link, Chardev *chr, Error **errp)
-{
-    Greeting result = GREETING_NOBODY;
-    int connected;
-
-    for (int tries = 0; tries < 2; tries++) {
-        connected = connect_now(link, chr, errp);
-        if (connected < 0) {
-            return false;
-        }
-        if (!connected) {
-            break;
-        }
-        result = greet(link);
-        if (result != GREETING_STALE) {
-            break;
-        }
-    }
-    switch (result) {
-    case GREETING_REFUSED:
-        error_setg(errp, "vgpu-stub: the mediator refuses this VM: %s",
-                   link->state.error_text);
-        return false;
-    case GREETING_NONSENSE:
-        error_setg(
-            errp,
-            "vgpu-stub: what listens at the chardev is no mediator of this version");
-        return false;
-    case GREETING_STALE:
-        /* Its timer for reconnecting is lost with the context that it was in. */
-        if (!vgpu_peer_is_client(chr)) {
-            error_setg(errp,
-                       "vgpu-stub: the mediator closes the connection without an answer");
-            return false;
-        }
-        return true;
-    case GREETING_SILENT:
-        warn_report(
-            "vgpu-stub: the mediator does not answer; going on without it for now");
-        return true;
-    case GREETING_NOBODY:
-        set_handlers(link, NULL);
-        return true;
-    default:
-        return true;
-    }
-}
+/* Coming and going */
 
 static void claim(VGPULink *link, const VGPUClaims *claims)
 {
@@ -915,8 +812,9 @@ static void claim(VGPULink *link, const VGPUClaims *claims)
         .magic = VGPU_MAGIC,
         .version_major = VGPU_VERSION_MAJOR,
         .version_minor = VGPU_VERSION_MINOR,
-        .features =
-            VGPU_FEATURES_KNOWN & ~(claims->window_bytes ? 0 : VGPU_FEATURE_WINDOW),
+        .features = VGPU_FEATURES_KNOWN &
+                    ~(claims->window_bytes ? 0 : VGPU_FEATURE_WINDOW) &
+                    ~(claims->grants ? 0 : VGPU_FEATURE_GRANT),
         .carrier = claims->window_bytes ? VGPU_CARRIER_WINDOW : VGPU_CARRIER_RELAY,
         .window_mib = claims->window_bytes >> 20,
         .claimed_vm_id = claims->vm_id,
@@ -947,7 +845,7 @@ VGPULink *vgpu_link_new(VGPUStub *s, VGPUCharFrontend *frontend, const VGPUClaim
     link->bh = qemu_bh_new(link_work, link);
     link->timer = timer_new_ms(QEMU_CLOCK_REALTIME, handshake_late, link);
     claim(link, claims);
-    if (!begin(link, chr, errp)) {
+    if (!vgpu_link_begin(link, chr, errp)) {
         vgpu_link_free(link);
         return NULL;
     }

@@ -15,6 +15,7 @@ typedef struct VGPUClaims {
     uint32_t priority;
     const char *pool;      /* NULL: none */
     uint64_t window_bytes; /* no claim: 0, or the size of the device's window */
+    bool grants; /* no claim: the guest can grant pages, as it is one of Xen's */
 } VGPUClaims;
 
 /* How the connection stands, and what the mediator has said of this VM. */
@@ -29,6 +30,7 @@ typedef struct VGPULinkState {
     uint32_t max_channels;
     uint64_t max_data_bytes;
     bool quarantined;
+    bool grants; /* the mediator takes channels by grants */
     char pool[72];
     char name[72];
 } VGPULinkState;

@@ -19,16 +19,23 @@ typedef struct Slot {
     VGPURelay *relay;          /* this, */
     VGPUWindowChannel *window; /* or this, or neither */
     uint32_t vector;
-    uint32_t tag;    /* of the OPEN under way */
-    bool opening;    /* an OPEN is to be answered */
-    bool open_waits; /* for the end of the channel before */
-    bool in_use;     /* OPEN was answered with OK, CLOSE not yet given */
-    bool closing;    /* given up; closed() has yet to come */
-    bool ended;      /* gone or broken: nothing to attach */
-    bool commanded;  /* VGPU_REG_COMMAND was written */
-    bool answer_due; /* `answer` is to be written */
-    bool gone_due;   /* so is `gone_*` */
-    bool broken;     /* the relay is to be freed */
+    uint32_t tag;       /* of the OPEN under way, or the ATTACH by grants */
+    bool opening;       /* an OPEN is to be answered */
+    bool open_waits;    /* for the end of the channel before */
+    bool granted;       /* the channel is by grants: */
+    bool attached;      /* ATTACH was given */
+    bool attaching;     /* and is to be answered */
+    bool close_waits;   /* CLOSE is to be answered when no worker is left, */
+    bool close_due;     /* which is now */
+    uint32_t close_tag; /* of the CLOSE */
+    bool in_use;        /* OPEN was answered with OK, CLOSE not yet given */
+    bool closing;       /* given up; closed() has yet to come */
+    bool ended;         /* gone or broken: nothing to attach */
+    bool commanded;     /* VGPU_REG_COMMAND was written */
+    bool answer_due;    /* `answer` is to be written, with `tag` */
+    bool answer_opened; /* it is OPEN's */
+    bool gone_due;      /* so is `gone_*` */
+    bool broken;        /* the relay is to be freed */
     VGPUOpen open;
     struct vgpu_device_command answer; /* from `status` to `text` */
     uint32_t gone_status;
@@ -88,17 +95,25 @@ static void answer(Slot *slot, uint32_t tag, uint32_t status, const char *text)
     write_answer(slot, tag, &reply, false);
 }
 
-/* The answer to OPEN, to be written by the bottom half. */
-static void answer_open(Slot *slot, uint32_t status, uint64_t retry_ns, const char *text)
+/* An answer to be written by the bottom half. */
+static void answer_later(Slot *slot, uint32_t status, uint64_t retry_ns, const char *text)
 {
     memset(&slot->answer, 0, sizeof(slot->answer));
     slot->answer.status = status;
     slot->answer.retry_ns = retry_ns;
     pstrcpy(slot->answer.text, sizeof(slot->answer.text), text);
-    slot->opening = false;
-    slot->in_use = status == VGPU_OK;
+    slot->answer_opened = false;
     slot->answer_due = true;
     work_later(slot);
+}
+
+/* The same to OPEN. */
+static void answer_open(Slot *slot, uint32_t status, uint64_t retry_ns, const char *text)
+{
+    answer_later(slot, status, retry_ns, text);
+    slot->answer_opened = true;
+    slot->opening = false;
+    slot->in_use = status == VGPU_OK;
 }
 
 static void write_gone(Slot *slot)
@@ -133,6 +148,11 @@ static void give_up(Slot *slot)
 static void forget(Slot *slot)
 {
     give_up(slot);
+    slot->granted = false;
+    slot->attached = false;
+    slot->attaching = false;
+    slot->close_waits = false;
+    slot->close_due = false;
     slot->opening = false;
     slot->open_waits = false;
     slot->in_use = false;
@@ -247,6 +267,36 @@ static void link_opened(void *opaque, const struct vgpu_msg_opened *msg, int fds
     slot->answer.geometry = msg->geometry;
 }
 
+static void link_promised(void *opaque, const struct vgpu_msg_promised *msg)
+{
+    Slot *slot = opaque;
+
+    slot->ended = false;
+    slot->granted = true;
+    answer_open(slot, VGPU_OK, 0, "");
+    slot->answer.channel = msg->channel;
+    slot->answer.backend_domid = msg->backend_domid;
+    slot->answer.geometry = msg->geometry;
+}
+
+static void link_granted(void *opaque)
+{
+    Slot *slot = opaque;
+
+    slot->attaching = false;
+    answer_later(slot, VGPU_OK, 0, "");
+}
+
+static void link_ungranted(void *opaque, uint32_t status, uint64_t retry_ns,
+                           const char *text)
+{
+    Slot *slot = opaque;
+
+    slot->attaching = false;
+    slot->ended = true;
+    answer_later(slot, status, retry_ns, text);
+}
+
 static void link_refused(void *opaque, uint32_t status, uint64_t retry_ns,
                          const char *text)
 {
@@ -270,6 +320,11 @@ static void link_closed(void *opaque)
 
     slot->channel = NULL;
     slot->closing = false;
+    if (slot->close_waits) {
+        slot->close_waits = false;
+        slot->close_due = true;
+        work_later(slot);
+    }
     if (slot->open_waits) {
         slot->open_waits = false;
         slot->channel = vgpu_link_open(slot->slots->link, &slot->open);
@@ -284,7 +339,10 @@ static bool ring_size_ok(uint32_t granules)
            (granules & (granules - 1)) == 0;
 }
 
-/* With the window the mediator decides whether an area too large for a relay has room. */
+/*
+ * With the window the mediator decides whether an area too large for a relay has room,
+ * and by grants it decides anyway.
+ */
 static bool data_size_ok(Slot *slot, const struct vgpu_device_command *ask)
 {
     uint64_t window = vgpu_window_bytes(vgpu_window(slot->slots->s));
@@ -292,10 +350,19 @@ static bool data_size_ok(Slot *slot, const struct vgpu_device_command *ask)
     if (ask->data_bytes % 4096) {
         return false;
     }
+    if (ask->flags & VGPU_OPEN_GRANT) {
+        return true;
+    }
     if (ask->flags & VGPU_OPEN_WINDOW) {
         return ask->data_bytes <= MAX(window, VGPU_RELAY_MAX_DATA_BYTES);
     }
     return ask->data_bytes && ask->data_bytes <= VGPU_RELAY_MAX_DATA_BYTES;
+}
+
+static uint16_t message_flags(uint32_t flags)
+{
+    return (flags & VGPU_OPEN_WINDOW ? VGPU_MSG_OPEN_WINDOW : 0) |
+           (flags & VGPU_OPEN_GRANT ? VGPU_MSG_OPEN_GRANT : 0);
 }
 
 static void command_open(Slot *slot, const struct vgpu_device_command *ask)
@@ -317,11 +384,14 @@ static void command_open(Slot *slot, const struct vgpu_device_command *ask)
     }
     slot->opening = true;
     slot->open = (VGPUOpen){
-        .ask = {.head.flags = ask->flags & VGPU_OPEN_WINDOW ? VGPU_MSG_OPEN_WINDOW : 0,
+        .ask = {.head.flags = message_flags(ask->flags),
                 .sub_granules = ask->sub_granules,
                 .comp_granules = ask->comp_granules,
                 .data_bytes = ask->data_bytes},
         .opened = link_opened,
+        .promised = link_promised,
+        .granted = link_granted,
+        .ungranted = link_ungranted,
         .refused = link_refused,
         .gone = link_gone,
         .closed = link_closed,
@@ -335,11 +405,32 @@ static void command_open(Slot *slot, const struct vgpu_device_command *ask)
     }
 }
 
+/* Two numbers, which are the mediator's to judge; answered when a worker has the pages.
+ */
+static void attach_granted(Slot *slot, const struct vgpu_device_command *ask)
+{
+    uint32_t directory = ask->directory, event_port = ask->directory >> 32;
+
+    if (ask->vector || !directory || !event_port || slot->attached) {
+        answer(slot, ask->tag, VGPU_BAD_MESSAGE,
+               "directory, port or vector is out of range, or was given before");
+        return;
+    }
+    slot->attached = true;
+    slot->attaching = true;
+    slot->tag = ask->tag;
+    vgpu_link_grant(slot->channel, directory, event_port);
+}
+
 static void command_attach(Slot *slot, const struct vgpu_device_command *ask)
 {
     const char *why = "";
     uint32_t status;
 
+    if (slot->in_use && slot->granted && !slot->ended) {
+        attach_granted(slot, ask);
+        return;
+    }
     if (!slot->in_use || slot->ended || (!slot->relay && !slot->window)) {
         answer(slot, ask->tag, VGPU_GONE, "the slot has no channel");
         return;
@@ -357,26 +448,39 @@ static void command_attach(Slot *slot, const struct vgpu_device_command *ask)
 
 static void command_close(Slot *slot, const struct vgpu_device_command *ask)
 {
+    /* By grants the guest's pages are the worker's until the link has heard of its end.
+     */
+    bool granted = slot->granted || slot->close_waits;
+
     forget(slot);
+    if (granted && slot->channel) {
+        slot->close_waits = true;
+        slot->close_tag = ask->tag;
+        return;
+    }
     answer(slot, ask->tag, VGPU_OK, "");
 }
 
-/* Which flags a command may have; the window's only where there is one. */
-static uint32_t known_flags(Slot *slot, uint32_t op)
+/* Whether a command may have these flags; each only where there is what it asks for. */
+static bool flags_ok(Slot *slot, uint32_t op, uint32_t flags)
 {
-    return op == VGPU_COMMAND_OPEN && vgpu_window(slot->slots->s) ? VGPU_OPEN_WINDOW : 0;
+    VGPUStub *s = slot->slots->s;
+
+    return !flags ||
+           (op == VGPU_COMMAND_OPEN && ((flags == VGPU_OPEN_WINDOW && vgpu_window(s)) ||
+                                        (flags == VGPU_OPEN_GRANT && vgpu_grants(s))));
 }
 
 static bool well_formed(Slot *slot, const struct vgpu_device_command *ask)
 {
     static const uint8_t zeros[sizeof(ask->reserved1)];
 
-    return !(ask->flags & ~known_flags(slot, ask->op)) &&
+    return flags_ok(slot, ask->op, ask->flags) &&
            !memcmp(ask->reserved1, zeros, sizeof(zeros)) &&
            memchr(ask->process, '\0', sizeof(ask->process));
 }
 
-/* An OPEN under way can only be called off: one command of a slot at a time. */
+/* What is under way can only be called off: one command of a slot at a time. */
 static void take_command(Slot *slot)
 {
     VGPUStub *s = slot->slots->s;
@@ -387,7 +491,8 @@ static void take_command(Slot *slot)
         !vgpu_dma_read(s, field(slot, 0), &ask, COMMAND_ASK_BYTES) || !ask.tag) {
         return;
     }
-    if (!well_formed(slot, &ask) || (slot->opening && ask.op != VGPU_COMMAND_CLOSE)) {
+    if (!well_formed(slot, &ask) ||
+        ((slot->opening || slot->attaching) && ask.op != VGPU_COMMAND_CLOSE)) {
         answer(slot, ask.tag, VGPU_BAD_MESSAGE,
                "the command is malformed or out of turn");
         return;
@@ -416,7 +521,11 @@ static void slot_work(Slot *slot)
     }
     if (slot->answer_due) {
         slot->answer_due = false;
-        write_answer(slot, slot->tag, &slot->answer, true);
+        write_answer(slot, slot->tag, &slot->answer, slot->answer_opened);
+    }
+    if (slot->close_due) {
+        slot->close_due = false;
+        answer(slot, slot->close_tag, VGPU_OK, "");
     }
     if (slot->gone_due) {
         slot->gone_due = false;

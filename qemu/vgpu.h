@@ -6,6 +6,7 @@
  *   vgpu_stub.c  the PCI device: BARs, interrupts, properties, realize, reset
  *   link.c       the connection to the mediator: handshake, OPEN one at a time, RESUME,
  *                a bounded queue that never blocks (link.h)
+ *   link_begin.c  the first connection, in realize (link_parts.h)
  *   peer.c       who is at the other end before there is a connection (link.h)
  *   slots.c      the guest's commands, one channel slot each
  *   channel.c    a channel's memory on the host, mapped and checked
@@ -23,6 +24,7 @@
 #ifndef HW_MISC_VGPU_H
 #define HW_MISC_VGPU_H
 
+#include <vgpu/grant.h>
 #include <vgpu/pci_regs.h>
 #include <vgpu/wire.h>
 #include "channel.h"
@@ -56,6 +58,8 @@ void vgpu_count(VGPUStub *s, enum vgpu_device_counter counter, uint64_t n);
 void vgpu_interrupt(VGPUStub *s, uint32_t bits);
 /* A completion interrupt of a slot's channel. */
 void vgpu_interrupt_channel(VGPUStub *s, uint32_t slot, uint32_t vector);
+/* Whether channels by grants are on offer. */
+bool vgpu_grants(const VGPUStub *s);
 /* NULL: the device has none. */
 VGPUWindow *vgpu_window(VGPUStub *s);
 /* The region of the doorbells' BAR, and whether ioeventfds are to take some. */
@@ -66,12 +70,17 @@ VGPUVectors *vgpu_vectors(VGPUStub *s);
 
 /* link.c */
 
-/* What OPEN asked for; the flags of ask.head are sent. Exactly one of the two is called,
- * never from within vgpu_link_open(). */
+/* What OPEN asked for; the flags of ask.head are sent. Exactly one of opened() (or
+ * promised()) and refused() is called, never from within vgpu_link_open(). */
 typedef struct VGPUOpen {
     struct vgpu_msg_open ask;
     /* The three fds become the callee's. */
     void (*opened)(void *opaque, const struct vgpu_msg_opened *msg, int fds[3]);
+    /* Instead, with VGPU_MSG_OPEN_GRANT: vgpu_link_grant() is to follow, once. Then one
+     * of these two, not from within it; the channel is gone with the second. */
+    void (*promised)(void *opaque, const struct vgpu_msg_promised *msg);
+    void (*granted)(void *opaque);
+    void (*ungranted)(void *opaque, uint32_t status, uint64_t retry_ns, const char *text);
     void (*refused)(void *opaque, uint32_t status, uint64_t retry_ns, const char *text);
     /* Unasked, at most once after opened(): the worker has ended, or RESUME was refused.
      */
@@ -85,6 +94,8 @@ typedef struct VGPUOpen {
  * closed(). */
 typedef struct VGPULinkChannel VGPULinkChannel;
 VGPULinkChannel *vgpu_link_open(VGPULink *link, const VGPUOpen *open);
+/* Where the guest's pages are, and whom to tell of kicks. */
+void vgpu_link_grant(VGPULinkChannel *channel, uint32_t directory, uint32_t event_port);
 /* Gives the channel up in whatever state it is; of the callbacks only closed() still
  * comes. */
 void vgpu_link_close(VGPULinkChannel *channel);

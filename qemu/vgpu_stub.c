@@ -34,6 +34,7 @@ struct VGPUStub {
     uint64_t window_size;
     OnOffAuto ioeventfd;
     bool irqfd;
+    OnOffAuto grants;
 
     MemoryRegion registers;
     MemoryRegion doorbells;
@@ -235,6 +236,11 @@ void vgpu_interrupt_channel(VGPUStub *s, uint32_t slot, uint32_t vector)
 
 /* The window and the doorbells */
 
+bool vgpu_grants(const VGPUStub *s)
+{
+    return vgpu_link_state(s->link)->grants;
+}
+
 VGPUWindow *vgpu_window(VGPUStub *s)
 {
     return s->window;
@@ -325,7 +331,8 @@ static uint32_t identity_read(VGPUStub *s, hwaddr addr)
         return VGPU_VERSION_MAJOR << 16 | VGPU_VERSION_MINOR;
     case VGPU_REG_FEATURES:
         return VGPU_DEVICE_JOB | VGPU_DEVICE_RELAY | VGPU_DEVICE_MONITOR |
-               (s->window ? VGPU_DEVICE_WINDOW : 0);
+               (s->window ? VGPU_DEVICE_WINDOW : 0) |
+               (vgpu_grants(s) ? VGPU_DEVICE_GRANT : 0);
     case VGPU_REG_STATUS:
         return state->state | (state->quarantined ? VGPU_STATUS_QUARANTINED : 0);
     case VGPU_REG_ERROR:
@@ -530,6 +537,8 @@ static bool claims_of(VGPUStub *s, VGPUClaims *ret, Error **errp)
 {
     ret->vm_id = s->vm_id;
     ret->window_bytes = s->window_size;
+    ret->grants =
+        s->grants == ON_OFF_AUTO_AUTO ? xen_enabled() : s->grants == ON_OFF_AUTO_ON;
     ret->pool = s->pool_id;
     if (s->pool_id && strlen(s->pool_id) >= VGPU_NAME_BYTES) {
         error_setg(errp, "vgpu-stub: pool_id has more than %u bytes",
@@ -649,6 +658,7 @@ VGPU_PROPERTIES vgpu_stub_properties[] = {
     DEFINE_PROP_SIZE("window-size", VGPUStub, window_size, WINDOW_AUTO),
     DEFINE_PROP_ON_OFF_AUTO("ioeventfd", VGPUStub, ioeventfd, ON_OFF_AUTO_AUTO),
     DEFINE_PROP_BOOL("irqfd", VGPUStub, irqfd, true),
+    DEFINE_PROP_ON_OFF_AUTO("grants", VGPUStub, grants, ON_OFF_AUTO_AUTO),
     VGPU_PROPERTIES_END};
 
 /* Its channels live in processes of this host. */

@@ -11,9 +11,9 @@ import subprocess
 import sys
 
 ORDER = ['include', 'common', 'ring', 'carrier', 'cuda', 'fault', 'sched', 'store', 'metrics',
-         'softgpu', 'worker', 'launcher', 'mediator', 'admin', 'agent', 'qemu', 'guest',
+         'softgpu', 'worker', 'launcher', 'mediator', 'xenbus', 'admin', 'agent', 'qemu', 'guest',
          'integrations']
-PROGRAMS = {'worker', 'launcher', 'mediator', 'admin', 'agent', 'qemu'}
+PROGRAMS = {'worker', 'launcher', 'mediator', 'xenbus', 'admin', 'agent', 'qemu'}
 FREE = {'tests', 'fuzz', 'bench', 'tools'}
 GPL = ('qemu/', 'guest/driver/')
 # Compiled into QEMU and the kernel as well.

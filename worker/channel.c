@@ -20,6 +20,14 @@ void channel_kick(int fd)
     (void)n; /* a counter that is full wakes its reader as well */
 }
 
+void channel_kick_guest(const struct channel *channel)
+{
+    if (channel->granted.ops)
+        granted_kick(&channel->granted);
+    else
+        channel_kick(channel->fds[VGPU_FD_COMPLETE_KICK]);
+}
+
 /* Edge-triggered: the counters need no reading, and nobody can make that block. */
 static int watch(struct channel *channel, int fd)
 {
@@ -45,11 +53,14 @@ static int watch_all(struct channel *channel)
     return status;
 }
 
-/* The page is nobody else's yet, but it will be: its flags are read here, and once. */
+/*
+ * The page is nobody else's yet, but it will be: its flags are read here, and once. One that a
+ * guest granted is its own already, and says nothing.
+ */
 static int read_flags(struct channel *channel, struct vgpu_err *err)
 {
     const struct mapping *map = &channel->map;
-    uint32_t flags = page_load_u32(&map->page->flags);
+    uint32_t flags = channel->granted.ops ? 0 : page_load_u32(&map->page->flags);
     size_t needed = sizeof(struct vgpu_completion) + sizeof(struct vgpu_written);
 
     if (flags & ~VGPU_CHANNEL_MIRRORED)
@@ -113,7 +124,10 @@ int channel_attach(struct channel *channel, const struct channel_config *config,
 
     channel->lifeline = config->lifeline;
     memcpy(channel->fds, config->fds, sizeof(channel->fds));
-    status = mapping_open(&channel->map, &config->geometry, config->fds, err);
+    channel->granted = (struct granted){.ops = config->grants, .from = config->grant};
+    status = mapping_open(&channel->map, &config->geometry, config->fds, &channel->granted, err);
+    if (status == 0 && config->grants)
+        status = granted_bind(&channel->granted, config->fds[VGPU_FD_SUBMIT_KICK], err);
     if (status == 0)
         status = read_flags(channel, err);
     if (status == 0)
@@ -172,7 +186,7 @@ void channel_announce(struct channel *channel)
     page_store_u32(&channel->map.report->state, VGPU_WORKER_READY);
     page_store_u32(&channel->map.page->notice.state, VGPU_CHANNEL_READY);
     channel_kick(channel->fds[VGPU_FD_REPORT_KICK]);
-    channel_kick(channel->fds[VGPU_FD_COMPLETE_KICK]);
+    channel_kick_guest(channel);
 }
 
 void channel_end(struct channel *channel, enum vgpu_status status, const char *format, ...)
@@ -198,7 +212,7 @@ void channel_tell_end(struct channel *channel)
     page_store_u32(&report->state, VGPU_WORKER_ENDED);
     page_store_u32(&channel->map.page->notice.state, VGPU_CHANNEL_ENDED);
     channel_kick(channel->fds[VGPU_FD_REPORT_KICK]);
-    channel_kick(channel->fds[VGPU_FD_COMPLETE_KICK]);
+    channel_kick_guest(channel);
 }
 
 void channel_add_memory(struct channel *channel, int64_t bytes)

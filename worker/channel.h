@@ -18,6 +18,7 @@
 #include "worker/context.h"
 #include "worker/data.h"
 #include "worker/early.h"
+#include "worker/granted.h"
 #include "worker/graph.h"
 #include "worker/handles.h"
 #include "worker/helper.h"
@@ -49,6 +50,7 @@ struct channel {
     CUdevice device;
     struct mapping map;
     int fds[VGPU_CHANNEL_FDS];
+    struct granted granted;
     int lifeline; /* -1: none */
     int epoll;
 
@@ -110,8 +112,10 @@ struct channel {
 
 struct channel_config {
     struct vgpu_channel_geometry geometry;
-    const int *fds; /* VGPU_CHANNEL_FDS; stay the caller's */
-    int lifeline;   /* -1: none */
+    const int *fds; /* VGPU_CHANNEL_FDS; stay the caller's, but for memory by grants */
+    const struct grant_ops *grants; /* NULL: its memory is an object */
+    struct vgpu_launch_grant grant; /* with grants: where it is */
+    int lifeline;                   /* -1: none */
     const struct cuda_driver *driver;
 };
 
@@ -145,6 +149,8 @@ void channel_tell_end(struct channel *channel);
 
 /* Writes 1 to an eventfd. */
 void channel_kick(int fd);
+/* The guest, by whatever wakes it. */
+void channel_kick_guest(const struct channel *channel);
 
 /* Accounts device memory that the guest got or gave back. */
 void channel_add_memory(struct channel *channel, int64_t bytes);

@@ -2,7 +2,8 @@
 /*
  * vgpu-worker: serves one channel, then exits. Started by vgpu-launcher only, which has put the
  * channel's descriptors at 3 to 9 (enum vgpu_channel_fd) and its own socket at 10. A spare gets
- * them by that socket later, when its driver is up.
+ * them by that socket later, when its driver is up. Of a channel by grants 3 to 5 are Xen's
+ * devices.
  *
  * Exit status: 0 stopped, 1 not started, 2 usage, 3 the guest's record ended the channel, 4 other,
  * 5 (VGPU_EXIT_NOT_ADOPTED) a spare could not become its channel's worker.
@@ -43,6 +44,7 @@ struct options {
     const char *gpu;
     const char *driver;
     struct vgpu_channel_geometry geometry;
+    struct vgpu_launch_grant grant; /* domid 0: its memory is an object */
     enum sandbox_mode sandbox;
     bool spare;
 };
@@ -58,6 +60,9 @@ enum option_key {
     KEY_DATA_OFFSET,
     KEY_DATA_BYTES,
     KEY_TOTAL_BYTES,
+    KEY_GRANT_DOMID,
+    KEY_GRANT_DIRECTORY,
+    KEY_GRANT_PORT,
     KEY_SANDBOX,
     KEY_SPARE
 };
@@ -73,6 +78,9 @@ static const struct option long_options[] = {
     {"data-offset", required_argument, NULL, KEY_DATA_OFFSET},
     {"data-bytes", required_argument, NULL, KEY_DATA_BYTES},
     {"total-bytes", required_argument, NULL, KEY_TOTAL_BYTES},
+    {"grant-domid", required_argument, NULL, KEY_GRANT_DOMID},
+    {"grant-directory", required_argument, NULL, KEY_GRANT_DIRECTORY},
+    {"grant-port", required_argument, NULL, KEY_GRANT_PORT},
     {"sandbox", required_argument, NULL, KEY_SANDBOX},
     {"spare", no_argument, NULL, KEY_SPARE},
     {NULL, 0, NULL, 0},
@@ -143,6 +151,12 @@ static bool parse_option(struct options *options, int key, const char *text)
         return parse_number(text, UINT64_MAX, &geometry->data_bytes);
     case KEY_TOTAL_BYTES:
         return parse_number(text, UINT64_MAX, &geometry->total_bytes);
+    case KEY_GRANT_DOMID:
+        return parse_small(text, &options->grant.domid);
+    case KEY_GRANT_DIRECTORY:
+        return parse_small(text, &options->grant.directory);
+    case KEY_GRANT_PORT:
+        return parse_small(text, &options->grant.event_port);
     case KEY_SANDBOX:
         return parse_sandbox(text, &options->sandbox);
     case KEY_SPARE:
@@ -191,7 +205,8 @@ static int close_sandbox(struct channel *channel, const struct options *options,
                          struct vgpu_err *err)
 {
     const char *applied = "";
-    int status = sandbox_enter(options->sandbox, &applied, err);
+    int status = sandbox_enter(options->sandbox,
+                               options->grant.domid ? grant_ops.notify_request : 0, &applied, err);
 
     if (status < 0)
         return status;
@@ -217,8 +232,11 @@ static int serve(struct channel *channel, const struct options *options)
 static int attach(struct channel *channel, const struct options *options, struct vgpu_err *err)
 {
     int fds[VGPU_CHANNEL_FDS];
-    const struct channel_config config = {
-        .geometry = options->geometry, .fds = fds, .lifeline = LIFELINE_FD};
+    const struct channel_config config = {.geometry = options->geometry,
+                                          .fds = fds,
+                                          .grants = options->grant.domid ? &grant_ops : NULL,
+                                          .grant = options->grant,
+                                          .lifeline = LIFELINE_FD};
 
     for (int i = 0; i < VGPU_CHANNEL_FDS; i++)
         fds[i] = FIRST_FD + i;
@@ -272,6 +290,7 @@ static int run_spare(struct channel *channel, struct cuda_driver *driver, struct
         return status == -ENOTCONN ? EXIT_STOPPED : not_started(options, &err);
     options->channel = adopt.channel;
     options->geometry = adopt.geometry;
+    options->grant = adopt.grant;
     /* Nothing of the guest is mapped before it is the right user's. */
     if (adopt_user(&adopt, &err) < 0) {
         not_started(options, &err);

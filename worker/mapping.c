@@ -104,32 +104,66 @@ static int map_object(int fd, uint64_t bytes, int protection, const char *what, 
 }
 
 /*
- * A second mapping of the data area, where programs have nothing. The guest puts it under the same
- * address; it is another in each worker, because a guest's own addresses tell nothing either.
+ * Where programs have nothing: memory without access, `head` bytes in front of an address in the
+ * band and `bytes` from there on. The guest puts its data area under the same address; it is
+ * another in each worker, because a guest's own addresses tell nothing either. NULL: none is free.
  */
+static uint8_t *take_band(uint64_t head, uint64_t bytes)
+{
+    const int flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED_NOREPLACE;
+    const uint64_t first = (head + BAND_ALIGN_BYTES - 1) / BAND_ALIGN_BYTES;
+    uint64_t room = VGPU_BAND_END - VGPU_BAND_START - first * BAND_ALIGN_BYTES;
+    uint64_t slots, random;
+
+    if (bytes == 0 || bytes > room)
+        return NULL;
+    slots = (room - bytes) / BAND_ALIGN_BYTES + 1;
+    for (int i = 0; i < BAND_TRIES; i++) {
+        uint8_t *wanted, *map;
+
+        if (syscall(SYS_getrandom, &random, sizeof(random), 0) != sizeof(random))
+            return NULL;
+        wanted =
+            (uint8_t *)(uintptr_t)(VGPU_BAND_START + (first + random % slots) * BAND_ALIGN_BYTES) -
+            head;
+        map = mmap(wanted, head + bytes, PROT_NONE, flags, -1, 0);
+        if (map == wanted)
+            return wanted;
+        if (map != MAP_FAILED)
+            munmap(map, head + bytes);
+    }
+    return NULL;
+}
+
+/* A second mapping of the data area. */
 static void place_data(struct mapping *mapping, int fd)
 {
     uint64_t bytes = mapping->geometry.data_bytes;
-    uint64_t slots, random;
+    uint8_t *wanted = take_band(0, bytes);
 
-    if (bytes == 0 || bytes > VGPU_BAND_END - VGPU_BAND_START)
+    if (!wanted)
         return;
-    slots = (VGPU_BAND_END - VGPU_BAND_START - bytes) / BAND_ALIGN_BYTES + 1;
-    for (int i = 0; i < BAND_TRIES; i++) {
-        void *wanted, *map;
-
-        if (syscall(SYS_getrandom, &random, sizeof(random), 0) != sizeof(random))
-            return;
-        wanted = (void *)(uintptr_t)(VGPU_BAND_START + random % slots * BAND_ALIGN_BYTES);
-        map = mmap(wanted, bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED_NOREPLACE, fd,
-                   (off_t)mapping->geometry.data_offset);
-        if (map == wanted) {
-            mapping->data = map;
-            return;
-        }
-        if (map != MAP_FAILED)
-            munmap(map, bytes);
+    if (mmap(wanted, bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, fd,
+             (off_t)mapping->geometry.data_offset) == MAP_FAILED) {
+        munmap(wanted, bytes);
+        return;
     }
+    mapping->data = wanted;
+    mapping->placed = true;
+}
+
+/* The whole lies so that the data area comes to the band: each grant is mapped once. */
+static int map_granted(struct mapping *mapping, const struct vgpu_channel_geometry *geometry,
+                       const struct granted *granted, int memory, void **ret_base,
+                       struct vgpu_err *err)
+{
+    uint8_t *at = take_band(geometry->data_offset, geometry->total_bytes - geometry->data_offset);
+    int rc = granted_map(granted, memory, geometry->total_bytes, at, ret_base, err);
+
+    if (rc < 0 && at)
+        munmap(at, geometry->total_bytes);
+    mapping->placed = rc == 0 && at;
+    return rc;
 }
 
 void mapping_leave_top(void)
@@ -149,7 +183,7 @@ void mapping_leave_top(void)
 }
 
 int mapping_open(struct mapping *mapping, const struct vgpu_channel_geometry *geometry,
-                 const int *fds, struct vgpu_err *err)
+                 const int *fds, const struct granted *granted, struct vgpu_err *err)
 {
     void *base = NULL;
     void *lease = NULL;
@@ -158,7 +192,9 @@ int mapping_open(struct mapping *mapping, const struct vgpu_channel_geometry *ge
 
     memset(mapping, 0, sizeof(*mapping));
     status = mapping_check_geometry(geometry, err);
-    if (status == 0)
+    if (status == 0 && granted->ops)
+        status = map_granted(mapping, geometry, granted, fds[VGPU_FD_MEMORY], &base, err);
+    else if (status == 0)
         status = map_object(fds[VGPU_FD_MEMORY], geometry->total_bytes, PROT_READ | PROT_WRITE,
                             "the channel's memory", &base, err);
     if (status == 0) {
@@ -185,18 +221,19 @@ int mapping_open(struct mapping *mapping, const struct vgpu_channel_geometry *ge
     }
     mapping->page = (struct vgpu_channel_page *)(void *)mapping->base;
     mapping->data = mapping->base + geometry->data_offset;
-    place_data(mapping, fds[VGPU_FD_MEMORY]);
+    if (!granted->ops)
+        place_data(mapping, fds[VGPU_FD_MEMORY]);
     return 0;
 }
 
 bool mapping_is_placed(const struct mapping *mapping)
 {
-    return mapping->data != mapping->base + mapping->geometry.data_offset;
+    return mapping->placed;
 }
 
 void mapping_close(struct mapping *mapping)
 {
-    if (mapping->data && mapping_is_placed(mapping))
+    if (mapping->data && mapping->data != mapping->base + mapping->geometry.data_offset)
         munmap(mapping->data, mapping->geometry.data_bytes);
     if (mapping->base)
         munmap(mapping->base, mapping->geometry.total_bytes);

@@ -153,6 +153,6 @@ bool replies_flush(struct channel *channel)
 void replies_kick(struct channel *channel)
 {
     if (channel->replies.kick)
-        channel_kick(channel->fds[VGPU_FD_COMPLETE_KICK]);
+        channel_kick_guest(channel);
     channel->replies.kick = false;
 }

@@ -46,9 +46,12 @@ static void look_at_events(struct channel *channel)
     struct epoll_event events[8];
     int count = epoll_wait(channel->epoll, events, 8, 0);
 
-    for (int i = 0; i < count; i++)
+    for (int i = 0; i < count; i++) {
         if (events[i].data.fd == channel->lifeline && (events[i].events & (EPOLLHUP | EPOLLERR)))
             channel_end(channel, VGPU_GONE, "the launcher is gone");
+        else if (channel->granted.ops && events[i].data.fd == channel->granted.events)
+            granted_take(&channel->granted);
+    }
 }
 
 static void sleep_for(struct channel *channel, const struct timespec *timeout)

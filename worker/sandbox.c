@@ -126,8 +126,8 @@ static const int refused[] = {
     SCMP_SYS(open),      SCMP_SYS(openat),   SCMP_SYS(access),
     SCMP_SYS(faccessat), SCMP_SYS(readlink), SCMP_SYS(stat),
     SCMP_SYS(lstat),     SCMP_SYS(statx),    SCMP_SYS(sched_setaffinity),
-    SCMP_SYS(prlimit64), SCMP_SYS(ioctl),    SCMP_SYS(mlock),
-    SCMP_SYS(getuid),    SCMP_SYS(geteuid),
+    SCMP_SYS(prlimit64), SCMP_SYS(mlock),    SCMP_SYS(getuid),
+    SCMP_SYS(geteuid),
 };
 
 void sandbox_close_from(int first_fd)
@@ -232,8 +232,24 @@ static int refuse(scmp_filter_ctx filter, const int *calls, size_t count)
     return 0;
 }
 
+/* A driver without a device asks for no ioctl that it needs; the worker may need one. */
+static int restrict_ioctl(scmp_filter_ctx filter, unsigned long notify_request)
+{
+    const scmp_datum_t low = UINT32_MAX; /* the kernel looks at no more of it */
+    int status;
+
+    if (notify_request == 0)
+        return seccomp_rule_add(filter, SCMP_ACT_ERRNO(EACCES), SCMP_SYS(ioctl), 0);
+    status = seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(ioctl), 1,
+                              SCMP_A1(SCMP_CMP_MASKED_EQ, low, notify_request));
+    if (status == 0)
+        status = seccomp_rule_add(filter, SCMP_ACT_ERRNO(EACCES), SCMP_SYS(ioctl), 1,
+                                  SCMP_A1(SCMP_CMP_NE, notify_request));
+    return status;
+}
+
 /* Threads, but no processes: clone3's flags lie in memory, so the C library must use clone. */
-static int add_rules(scmp_filter_ctx filter, bool device)
+static int add_rules(scmp_filter_ctx filter, bool device, unsigned long notify_request)
 {
     int status = allow(filter, computing, sizeof(computing) / sizeof(computing[0]));
 
@@ -241,6 +257,8 @@ static int add_rules(scmp_filter_ctx filter, bool device)
         status = allow(filter, with_device, sizeof(with_device) / sizeof(with_device[0]));
     else if (status == 0)
         status = refuse(filter, refused, sizeof(refused) / sizeof(refused[0]));
+    if (status == 0 && !device)
+        status = restrict_ioctl(filter, notify_request);
     if (status == 0)
         status = seccomp_rule_add(filter, SCMP_ACT_ERRNO(ENOSYS), SCMP_SYS(clone3), 0);
     if (status == 0)
@@ -251,7 +269,7 @@ static int add_rules(scmp_filter_ctx filter, bool device)
     return status;
 }
 
-static int filter_calls(enum sandbox_mode mode, bool device)
+static int filter_calls(enum sandbox_mode mode, bool device, unsigned long notify_request)
 {
     scmp_filter_ctx filter =
         seccomp_init(mode == SANDBOX_LOG ? SCMP_ACT_TRAP : SCMP_ACT_KILL_PROCESS);
@@ -260,7 +278,7 @@ static int filter_calls(enum sandbox_mode mode, bool device)
     if (status == 0)
         status = seccomp_attr_set(filter, SCMP_FLTATR_CTL_TSYNC, 1);
     if (status == 0)
-        status = add_rules(filter, device);
+        status = add_rules(filter, device, notify_request);
     if (status == 0 && mode == SANDBOX_LOG)
         status = handle_refused_calls();
     if (status == 0)
@@ -270,7 +288,8 @@ static int filter_calls(enum sandbox_mode mode, bool device)
     return status;
 }
 
-int sandbox_enter(enum sandbox_mode mode, const char **ret_applied, struct vgpu_err *err)
+int sandbox_enter(enum sandbox_mode mode, unsigned long notify_request, const char **ret_applied,
+                  struct vgpu_err *err)
 {
     bool device = holds_device();
     bool files;
@@ -287,7 +306,7 @@ int sandbox_enter(enum sandbox_mode mode, const char **ret_applied, struct vgpu_
     /* The bounding set needs a capability to change; without it, it does not matter. */
     if (capng_apply(CAPNG_SELECT_BOTH) < 0 && capng_apply(CAPNG_SELECT_CAPS) < 0)
         return vgpu_err_set(err, EPERM, "cannot drop capabilities");
-    status = filter_calls(mode, device);
+    status = filter_calls(mode, device, notify_request);
     if (status < 0)
         return vgpu_err_set(err, -status, "cannot filter system calls: %s", strerror(-status));
     if (files)

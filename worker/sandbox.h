@@ -22,7 +22,11 @@ enum sandbox_mode {
 /* Closes all descriptors from first_fd on; before the driver is loaded. */
 void sandbox_close_from(int first_fd);
 
-/* For good, for all threads. *ret_applied: a static text for the log. */
-int sandbox_enter(enum sandbox_mode mode, const char **ret_applied, struct vgpu_err *err);
+/*
+ * For good, for all threads. notify_request: the one ioctl that is needed, which wakes a guest; 0:
+ * none is. *ret_applied: a static text for the log.
+ */
+int sandbox_enter(enum sandbox_mode mode, unsigned long notify_request, const char **ret_applied,
+                  struct vgpu_err *err);
 
 #endif

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The sandbox from inside: each attempt is made in a child that has entered it. */
+#include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
 #include <setjmp.h>
@@ -8,6 +9,7 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -18,8 +20,9 @@
 
 #define NOT_ENTERED 100
 
-/* The wait status of a child that enters the sandbox and returns what attempt() returns. */
-static int try_inside(enum sandbox_mode mode, int (*attempt)(void))
+#define NOTIFY 0x4504ul /* as an event channel's ioctl may be numbered */
+
+static int try_with_ioctl(enum sandbox_mode mode, unsigned long request, int (*attempt)(void))
 {
     int status = 0;
     pid_t child = fork();
@@ -27,10 +30,26 @@ static int try_inside(enum sandbox_mode mode, int (*attempt)(void))
     if (child == 0) {
         const char *applied;
 
-        _exit(sandbox_enter(mode, &applied, NULL) == 0 ? attempt() : NOT_ENTERED);
+        _exit(sandbox_enter(mode, request, &applied, NULL) == 0 ? attempt() : NOT_ENTERED);
     }
     assert_int_equal(waitpid(child, &status, 0), child);
     return status;
+}
+
+/* The wait status of a child that enters the sandbox and returns what attempt() returns. */
+static int try_inside(enum sandbox_mode mode, int (*attempt)(void))
+{
+    return try_with_ioctl(mode, 0, attempt);
+}
+
+static int ask_to_notify(void)
+{
+    return ioctl(STDIN_FILENO, NOTIFY, 0) < 0 ? errno : 0;
+}
+
+static int ask_to_map(void)
+{
+    return ioctl(STDIN_FILENO, NOTIFY ^ 1, 0) < 0 ? errno : 0;
 }
 
 static int do_nothing(void)
@@ -119,9 +138,22 @@ static void test_sandbox_log_lets_live(void **state)
     assert_int_equal(WEXITSTATUS(status), 0);
 }
 
+static void test_sandbox_leaves_one_ioctl_to_who_needs_it(void **state)
+{
+    int without = try_inside(SANDBOX_ON, ask_to_notify);
+    int with = try_with_ioctl(SANDBOX_ON, NOTIFY, ask_to_notify);
+    int other = try_with_ioctl(SANDBOX_ON, NOTIFY, ask_to_map);
+
+    assert_true(WIFEXITED(without) && WIFEXITED(with) && WIFEXITED(other));
+    assert_int_equal(WEXITSTATUS(without), EACCES);
+    assert_int_equal(WEXITSTATUS(with), ENOTTY);
+    assert_int_equal(WEXITSTATUS(other), EACCES);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_sandbox_leaves_one_ioctl_to_who_needs_it),
         cmocka_unit_test(test_sandbox_lets_work),
         cmocka_unit_test(test_sandbox_refuses_files),
         cmocka_unit_test(test_sandbox_kills),

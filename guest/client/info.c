@@ -17,6 +17,8 @@ static const char *carrier_name(const struct vgpu_identity *vm)
 {
     if (vm->window)
         return "window";
+    if (vm->granted)
+        return "grant";
     return vm->relayed ? "relay" : "local";
 }
 

@@ -130,25 +130,19 @@ static ssize_t priority_show(struct device *dev, struct device_attribute *attrib
 	return sysfs_emit(page, "%s\n", name);
 }
 
-/* The high half may pass on while the low one is read: then it is read again. */
 static ssize_t counter_show(struct device *dev, struct device_attribute *attribute, char *page)
 {
 	struct vgpu_device *vdev = container_of(dev, struct vgpu_device, dev);
-	u32 reg = VGPU_REG_COUNTERS + 8 * container_of(attribute, struct which, attribute)->index;
-	u32 high, low, again;
+	u64 value;
 	int err;
 
 	err = vgpu_enter(vdev);
 	if (err)
 		return err;
-	again = vgpu_read(vdev, reg + 4);
-	do {
-		high = again;
-		low = vgpu_read(vdev, reg);
-		again = vgpu_read(vdev, reg + 4);
-	} while (high != again);
+	value = vdev->transport->counter(vdev,
+					 container_of(attribute, struct which, attribute)->index);
 	vgpu_leave(vdev);
-	return sysfs_emit(page, "%llu\n", (u64)high << 32 | low);
+	return sysfs_emit(page, "%llu\n", value);
 }
 
 #define WHICH(name_, mode_, show_, index_)                                                         \
@@ -196,9 +190,17 @@ static struct attribute *counters[] = {
 	WHICH_ATTR(worker_wakes), WHICH_ATTR(interrupts),     NULL,
 };
 
+static umode_t counter_visible(struct kobject *object, struct attribute *attribute, int index)
+{
+	struct device *dev = container_of(object, struct device, kobj);
+
+	return container_of(dev, struct vgpu_device, dev)->transport->counter ? attribute->mode : 0;
+}
+
 static const struct attribute_group counter_group = {
 	.name = "counters",
 	.attrs = counters,
+	.is_visible = counter_visible,
 };
 
 const struct attribute_group *vgpu_attribute_groups[] = {

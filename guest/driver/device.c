@@ -1,12 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
- * vgpu-stub on the PCI bus: probe and removal, interrupts, reset, and /dev/vgpuN that comes and
- * goes with it. The module's entry is here.
- *
- * The device's memory accesses begin with the address of the command area and end with a reset;
- * what they can reach is freed only after that.
+ * A device as programs see it: /dev/vgpuN that comes and goes, its state, its reset. How the host
+ * is reached is a transport's (struct vgpu_transport; pci.c, xenbus.c), which calls what is here.
+ * The module's entry is here.
  */
-#include <linux/dma-mapping.h>
 #include <linux/idr.h>
 #include <linux/interrupt.h>
 #include <linux/module.h>
@@ -16,86 +13,8 @@
 
 #define VGPU_MINORS 256
 
-#define COMMANDS_BYTES (VGPU_COMMANDS_BYTES + sizeof(struct vgpu_monitor_command))
-
-#define IRQS_WANTED (VGPU_IRQ_COMMAND | VGPU_IRQ_STATE | VGPU_IRQ_CHANNEL)
-
 static dev_t first_number;
 static DEFINE_IDA(minors);
-
-/* Interrupts */
-
-/* MSI-X: the slots that share this vector; some may have nothing new, which is legal. */
-static irqreturn_t channel_interrupt(int irq, void *opaque)
-{
-	struct vgpu_vector *vector = opaque;
-	struct vgpu_device *vdev = vector->vdev;
-	unsigned long flags;
-	u32 i;
-
-	spin_lock_irqsave(&vdev->lock, flags);
-	for (i = vector->index - 1; i < VGPU_SLOTS; i += vdev->vectors - 1)
-		vgpu_slot_kick(&vdev->slot[i]);
-	spin_unlock_irqrestore(&vdev->lock, flags);
-	return IRQ_HANDLED;
-}
-
-static void kick_word(struct vgpu_device *vdev, u32 reg, u32 first)
-{
-	unsigned long channels = vgpu_read(vdev, reg);
-	u32 i;
-
-	if (!channels)
-		return;
-	vgpu_write(vdev, reg, channels);
-	for_each_set_bit(i, &channels, 32)
-		vgpu_slot_kick(&vdev->slot[first + i]);
-}
-
-static void kick_all(struct vgpu_device *vdev)
-{
-	u32 i;
-
-	for (i = 0; i < VGPU_SLOTS; i++)
-		vgpu_slot_kick(&vdev->slot[i]);
-}
-
-/* Vector 0, or the pin. A device that was pulled out reads as all ones. */
-static irqreturn_t control_interrupt(int irq, void *opaque)
-{
-	struct vgpu_vector *vector = opaque;
-	struct vgpu_device *vdev = vector->vdev;
-	bool shared = !vdev->pdev->msix_enabled; /* the pin */
-	bool only_vector = !shared && vdev->vectors == 1;
-	unsigned long flags;
-	u32 bits;
-
-	bits = vgpu_read(vdev, VGPU_REG_IRQ_STATUS);
-	if (bits == ~0u)
-		return IRQ_NONE;
-	bits &= IRQS_WANTED;
-	if (!bits && shared)
-		return IRQ_NONE;
-	if (bits)
-		vgpu_write(vdev, VGPU_REG_IRQ_STATUS, bits);
-	spin_lock_irqsave(&vdev->lock, flags);
-	if (bits & VGPU_IRQ_STATE)
-		vdev->news++;
-	if (bits & VGPU_IRQ_COMMAND) {
-		vgpu_slots_answered(vdev);
-		wake_up(&vdev->monitor_wait);
-	}
-	if (bits & VGPU_IRQ_CHANNEL) {
-		kick_word(vdev, VGPU_REG_CHANNELS_LOW, 0);
-		kick_word(vdev, VGPU_REG_CHANNELS_HIGH, 32);
-	} else if (only_vector) {
-		kick_all(vdev);
-	}
-	spin_unlock_irqrestore(&vdev->lock, flags);
-	if (bits & VGPU_IRQ_STATE)
-		schedule_work(&vdev->news_work);
-	return IRQ_HANDLED;
-}
 
 /* Any number of programs may poll for news: they are woken outside the interrupt. */
 static void news_work(struct work_struct *work)
@@ -105,136 +24,43 @@ static void news_work(struct work_struct *work)
 	wake_up_interruptible(&vdev->news_wait);
 }
 
-static void free_interrupts(struct vgpu_device *vdev, u32 count)
+void vgpu_device_news(struct vgpu_device *vdev)
 {
-	while (count--)
-		pci_free_irq(vdev->pdev, count, &vdev->vector[count]);
-	pci_free_irq_vectors(vdev->pdev);
-}
-
-/*
- * A vector for each slot would let probe and removal take seconds in a small machine; some more
- * than it has processors keep the channels of a few programs apart.
- */
-static u32 vectors_wanted(void)
-{
-	return 1 + min_t(u32, VGPU_SLOTS, 4 * num_online_cpus());
-}
-
-static int request_interrupts(struct vgpu_device *vdev, const char *name)
-{
-	int got, err;
-	u32 i;
-
-	got = pci_alloc_irq_vectors(vdev->pdev, 1, vectors_wanted(), PCI_IRQ_MSIX | PCI_IRQ_INTX);
-	if (got < 0)
-		return got;
-	vdev->vectors = got;
-	for (i = 0; i < vdev->vectors; i++) {
-		vdev->vector[i] = (struct vgpu_vector){ .vdev = vdev, .index = i };
-		err = pci_request_irq(vdev->pdev, i, i ? channel_interrupt : control_interrupt,
-				      NULL, &vdev->vector[i], "%s-%u", name, i);
-		if (err) {
-			free_interrupts(vdev, i);
-			return err;
-		}
-	}
-	return 0;
-}
-
-/* State */
-
-static void read_text(struct vgpu_device *vdev, u32 reg, char *ret, u32 bytes)
-{
-	u32 i, word;
-
-	for (i = 0; i < bytes; i += sizeof(word)) {
-		word = vgpu_le32(vgpu_read(vdev, reg + i));
-		memcpy(ret + i, &word, sizeof(word));
-	}
-	ret[bytes - 1] = '\0';
-}
-
-/* Each register is an exit of the virtual CPU, so texts are read when they have changed. */
-static void refresh_state(struct vgpu_device *vdev, u32 generation)
-{
-	struct vgpu_ioc_state *state = &vdev->state;
-
-	state->vm_id = vgpu_read(vdev, VGPU_REG_VM_ID);
-	state->priority = vgpu_read(vdev, VGPU_REG_PRIORITY);
-	state->weight_hundredths = vgpu_read(vdev, VGPU_REG_WEIGHT);
-	state->max_channels = vgpu_read(vdev, VGPU_REG_MAX_CHANNELS);
-	state->max_data_bytes = (u64)vgpu_read(vdev, VGPU_REG_MAX_DATA) * 4096;
-	read_text(vdev, VGPU_REG_POOL, state->pool, sizeof(state->pool));
-	read_text(vdev, VGPU_REG_NAME, state->name, sizeof(state->name));
-	read_text(vdev, VGPU_REG_ERROR_TEXT, state->error_text, sizeof(state->error_text));
-	vdev->state_generation = generation;
-	vdev->state_valid = vgpu_read(vdev, VGPU_REG_GENERATION) == generation;
+	vdev->news++;
+	schedule_work(&vdev->news_work);
 }
 
 int vgpu_device_state(struct vgpu_device *vdev, struct vgpu_ioc_state *ret)
 {
-	u32 generation, status, tries;
-
-	mutex_lock(&vdev->state_lock);
-	generation = vgpu_read(vdev, VGPU_REG_GENERATION);
-	if (!vdev->state_valid || vdev->state_generation != generation) {
-		vdev->state_valid = false;
-		for (tries = 0; tries < 3 && !vdev->state_valid; tries++)
-			refresh_state(vdev, vgpu_read(vdev, VGPU_REG_GENERATION));
-	}
-	*ret = vdev->state;
-	mutex_unlock(&vdev->state_lock);
-	status = vgpu_read(vdev, VGPU_REG_STATUS);
-	if (status == ~0u)
-		return -ENODEV;
-	ret->device_state = status & VGPU_STATUS_STATE;
-	ret->quarantined = !!(status & VGPU_STATUS_QUARANTINED);
-	ret->device_error = vgpu_read(vdev, VGPU_REG_ERROR);
-	return 0;
+	return vdev->transport->state(vdev, ret);
 }
 
 /* Reset */
 
-/* A reset has cleared these. */
-static void program(struct vgpu_device *vdev)
-{
-	vgpu_write(vdev, VGPU_REG_COMMANDS_LOW, lower_32_bits(vdev->commands_dma));
-	vgpu_write(vdev, VGPU_REG_COMMANDS_HIGH, upper_32_bits(vdev->commands_dma));
-	vgpu_write(vdev, VGPU_REG_IRQ_ENABLE, IRQS_WANTED);
-}
-
-/* The read makes sure that the write has arrived, and with it that no memory is touched. */
-static void stop(struct vgpu_device *vdev)
-{
-	vgpu_write(vdev, VGPU_REG_CONTROL, VGPU_CONTROL_RESET);
-	vgpu_read(vdev, VGPU_REG_MAGIC);
-}
-
-static void stop_and_tell(struct vgpu_device *vdev, bool keep_contents, bool go_on)
+void vgpu_device_halt(struct vgpu_device *vdev, bool keep_contents, bool go_on)
 {
 	unsigned long flags;
 
 	down_write(&vdev->window_lock);
 	vgpu_slots_revoke(vdev, keep_contents);
 	spin_lock_irqsave(&vdev->lock, flags);
-	stop(vdev);
+	vdev->transport->stop(vdev);
 	WRITE_ONCE(vdev->epoch, vdev->epoch + 1);
 	vgpu_slots_reset(vdev);
 	wake_up(&vdev->monitor_wait);
 	if (go_on)
-		program(vdev);
+		vdev->transport->program(vdev);
 	spin_unlock_irqrestore(&vdev->lock, flags);
 	up_write(&vdev->window_lock);
 }
 
 void vgpu_device_reset(struct vgpu_device *vdev)
 {
-	dev_warn(&vdev->pdev->dev, "no answer: the device is reset, its channels end\n");
-	stop_and_tell(vdev, true, true);
+	dev_warn(vdev->parent, "no answer: the device is reset, its channels end\n");
+	vgpu_device_halt(vdev, true, true);
 }
 
-/* Probe and removal */
+/* Coming and going */
 
 static void device_release(struct device *dev)
 {
@@ -252,150 +78,29 @@ static char *devnode(vgpu_devnode_device *dev, umode_t *mode)
 	return NULL;
 }
 
+/* The host has memory of this machine mapped, which a machine that sleeps or moves cannot have. */
+static int __maybe_unused refuse_sleep(struct device *dev)
+{
+	struct vgpu_device *vdev = container_of(dev, struct vgpu_device, dev);
+
+	if (!vdev->transport->granted && !vgpu_slots_granted(vdev))
+		return 0;
+	dev_warn(dev, "cannot sleep while pages are granted to the host\n");
+	return -EBUSY;
+}
+
+static int __maybe_unused wake_up_again(struct device *dev)
+{
+	return 0;
+}
+
+static SIMPLE_DEV_PM_OPS(class_pm_ops, refuse_sleep, wake_up_again);
+
 static struct class vgpu_class = {
 	.name = "vgpu",
 	.devnode = devnode,
+	.pm = &class_pm_ops,
 };
-
-static struct vgpu_device *device_new(struct pci_dev *pdev)
-{
-	struct vgpu_device *vdev = kvzalloc(sizeof(*vdev), GFP_KERNEL);
-
-	if (!vdev)
-		return NULL;
-	vdev->pdev = pdev;
-	init_rwsem(&vdev->alive);
-	init_rwsem(&vdev->window_lock);
-	spin_lock_init(&vdev->lock);
-	mutex_init(&vdev->state_lock);
-	mutex_init(&vdev->monitor_lock);
-	init_waitqueue_head(&vdev->monitor_wait);
-	init_waitqueue_head(&vdev->slot_wait);
-	init_waitqueue_head(&vdev->news_wait);
-	INIT_WORK(&vdev->news_work, news_work);
-	vgpu_slots_init(vdev);
-	device_initialize(&vdev->dev);
-	vdev->dev.class = &vgpu_class;
-	vdev->dev.parent = &pdev->dev;
-	vdev->dev.release = device_release;
-	vdev->dev.groups = vgpu_attribute_groups;
-	return vdev;
-}
-
-static int check_device(struct vgpu_device *vdev)
-{
-	struct device *dev = &vdev->pdev->dev;
-	u32 version;
-
-	if (vgpu_read(vdev, VGPU_REG_MAGIC) != VGPU_MAGIC) {
-		dev_err(dev, "this is no vgpu-stub\n");
-		return -ENODEV;
-	}
-	version = vgpu_read(vdev, VGPU_REG_VERSION);
-	if (version >> 16 != VGPU_VERSION_MAJOR) {
-		dev_err(dev, "the device speaks version %u, this driver %u\n", version >> 16,
-			VGPU_VERSION_MAJOR);
-		return -ENODEV;
-	}
-	if (!(vgpu_read(vdev, VGPU_REG_FEATURES) & VGPU_DEVICE_RELAY)) {
-		dev_err(dev, "the device has no channels in guest memory\n");
-		return -ENODEV;
-	}
-	return 0;
-}
-
-static int map_registers(struct vgpu_device *vdev)
-{
-	struct pci_dev *pdev = vdev->pdev;
-	int err;
-
-	if (pci_resource_len(pdev, VGPU_BAR_REGISTERS) < VGPU_REGISTERS_BYTES ||
-	    pci_resource_len(pdev, VGPU_BAR_DOORBELLS) < VGPU_DOORBELL_BYTES)
-		return -ENODEV;
-	err = pci_request_selected_regions(pdev, BIT(VGPU_BAR_REGISTERS) | BIT(VGPU_BAR_DOORBELLS),
-					   "vgpu");
-	if (err)
-		return err;
-	vdev->doorbells = pci_resource_start(pdev, VGPU_BAR_DOORBELLS);
-	vdev->regs = pci_iomap(pdev, VGPU_BAR_REGISTERS, VGPU_REGISTERS_BYTES);
-	if (vdev->regs)
-		return 0;
-	pci_release_selected_regions(pdev, BIT(VGPU_BAR_REGISTERS) | BIT(VGPU_BAR_DOORBELLS));
-	return -ENOMEM;
-}
-
-static void unmap_registers(struct vgpu_device *vdev)
-{
-	pci_iounmap(vdev->pdev, vdev->regs);
-	pci_release_selected_regions(vdev->pdev, BIT(VGPU_BAR_REGISTERS) | BIT(VGPU_BAR_DOORBELLS));
-}
-
-/* From a device at rest to one that takes commands and interrupts. */
-static int start_device(struct vgpu_device *vdev)
-{
-	struct pci_dev *pdev = vdev->pdev;
-	int err;
-
-	stop(vdev);
-	err = dma_set_mask_and_coherent(&pdev->dev, DMA_BIT_MASK(64));
-	if (err)
-		return err;
-	vdev->commands =
-		dma_alloc_coherent(&pdev->dev, COMMANDS_BYTES, &vdev->commands_dma, GFP_KERNEL);
-	if (!vdev->commands)
-		return -ENOMEM;
-	vdev->workqueue = alloc_workqueue("%s", WQ_UNBOUND, VGPU_SLOTS, dev_name(&vdev->dev));
-	if (!vdev->workqueue) {
-		err = -ENOMEM;
-		goto free_commands;
-	}
-	pci_set_master(pdev);
-	err = request_interrupts(vdev, dev_name(&vdev->dev));
-	if (err)
-		goto destroy_workqueue;
-	program(vdev);
-	return 0;
-
-destroy_workqueue:
-	pci_clear_master(pdev);
-	destroy_workqueue(vdev->workqueue);
-free_commands:
-	dma_free_coherent(&pdev->dev, COMMANDS_BYTES, vdev->commands, vdev->commands_dma);
-	return err;
-}
-
-/* Ends everything that uses the device. Whoever comes later finds it dead. */
-static void stop_device(struct vgpu_device *vdev)
-{
-	struct pci_dev *pdev = vdev->pdev;
-	unsigned long flags;
-
-	spin_lock_irqsave(&vdev->lock, flags);
-	WRITE_ONCE(vdev->dead, true);
-	spin_unlock_irqrestore(&vdev->lock, flags);
-	vgpu_slots_wake(vdev);
-	wake_up_all(&vdev->slot_wait);
-	wake_up_all(&vdev->monitor_wait);
-
-	down_write(&vdev->alive); /* for all who waited, and have left now */
-	stop_and_tell(vdev, true, false);
-	vgpu_slots_remove(vdev);
-	up_write(&vdev->alive);
-
-	free_interrupts(vdev, vdev->vectors);
-	destroy_workqueue(vdev->workqueue);
-	cancel_work_sync(&vdev->news_work);
-	wake_up_interruptible(&vdev->news_wait);
-	pci_clear_master(pdev);
-	dma_free_coherent(&pdev->dev, COMMANDS_BYTES, vdev->commands, vdev->commands_dma);
-}
-
-static int publish(struct vgpu_device *vdev)
-{
-	cdev_init(&vdev->cdev, &vgpu_file_operations);
-	vdev->cdev.owner = THIS_MODULE;
-	return cdev_device_add(&vdev->cdev, &vdev->dev);
-}
 
 static int name_device(struct vgpu_device *vdev)
 {
@@ -411,116 +116,86 @@ static int name_device(struct vgpu_device *vdev)
 	return err;
 }
 
-static int vgpu_probe(struct pci_dev *pdev, const struct pci_device_id *id)
+struct vgpu_device *vgpu_device_new(struct device *parent, const struct vgpu_transport *transport)
 {
-	struct vgpu_device *vdev = device_new(pdev);
+	struct vgpu_device *vdev = kvzalloc(sizeof(*vdev), GFP_KERNEL);
 	int err;
 
 	if (!vdev)
-		return -ENOMEM;
+		return ERR_PTR(-ENOMEM);
+	vdev->parent = parent;
+	vdev->transport = transport;
+	init_rwsem(&vdev->alive);
+	init_rwsem(&vdev->window_lock);
+	spin_lock_init(&vdev->lock);
+	mutex_init(&vdev->state_lock);
+	mutex_init(&vdev->monitor_lock);
+	init_waitqueue_head(&vdev->monitor_wait);
+	init_waitqueue_head(&vdev->slot_wait);
+	init_waitqueue_head(&vdev->news_wait);
+	INIT_WORK(&vdev->news_work, news_work);
+	vgpu_slots_init(vdev);
+	device_initialize(&vdev->dev);
+	vdev->dev.class = &vgpu_class;
+	vdev->dev.parent = parent;
+	vdev->dev.release = device_release;
+	vdev->dev.groups = vgpu_attribute_groups;
 	err = name_device(vdev);
-	if (err)
-		goto put;
-	err = pci_enable_device(pdev);
-	if (err)
-		goto free_minor;
-	err = map_registers(vdev);
-	if (err)
-		goto disable;
-	err = check_device(vdev);
-	if (err)
-		goto unmap;
-	vgpu_window_find(vdev);
-	err = start_device(vdev);
-	if (err)
-		goto lose_window;
-	err = publish(vdev);
-	if (err)
-		goto stop;
-	pci_set_drvdata(pdev, vdev);
-	dev_info(&pdev->dev, "%s, %u interrupt vectors, a window of %llu MiB\n",
-		 dev_name(&vdev->dev), vdev->vectors, vdev->window_bytes >> 20);
-	return 0;
-
-stop:
-	stop_device(vdev);
-lose_window:
-	vgpu_window_lose(vdev);
-unmap:
-	unmap_registers(vdev);
-disable:
-	pci_disable_device(pdev);
-free_minor:
-	ida_free(&minors, MINOR(vdev->dev.devt));
-put:
+	if (!err)
+		return vdev;
 	put_device(&vdev->dev);
-	return err;
+	return ERR_PTR(err);
 }
 
-static void vgpu_remove(struct pci_dev *pdev)
+void vgpu_device_put(struct vgpu_device *vdev)
 {
-	struct vgpu_device *vdev = pci_get_drvdata(pdev);
+	ida_free(&minors, MINOR(vdev->dev.devt));
+	put_device(&vdev->dev);
+}
 
+int vgpu_device_start(struct vgpu_device *vdev)
+{
+	vdev->workqueue = alloc_workqueue("%s", WQ_UNBOUND, VGPU_SLOTS, dev_name(&vdev->dev));
+	return vdev->workqueue ? 0 : -ENOMEM;
+}
+
+int vgpu_device_publish(struct vgpu_device *vdev)
+{
+	cdev_init(&vdev->cdev, &vgpu_file_operations);
+	vdev->cdev.owner = THIS_MODULE;
+	return cdev_device_add(&vdev->cdev, &vdev->dev);
+}
+
+void vgpu_device_unpublish(struct vgpu_device *vdev)
+{
 	cdev_device_del(&vdev->cdev, &vdev->dev);
-	stop_device(vdev);
-	vgpu_window_lose(vdev);
-	unmap_registers(vdev);
-	pci_disable_device(pdev);
-	ida_free(&minors, MINOR(vdev->dev.devt));
-	put_device(&vdev->dev);
 }
 
-/* The machine goes down, or another kernel starts: the device must not write into its memory. */
-static void vgpu_shutdown(struct pci_dev *pdev)
+void vgpu_device_stop(struct vgpu_device *vdev)
 {
-	stop_and_tell(pci_get_drvdata(pdev), false, false);
+	unsigned long flags;
+
+	spin_lock_irqsave(&vdev->lock, flags);
+	WRITE_ONCE(vdev->dead, true);
+	spin_unlock_irqrestore(&vdev->lock, flags);
+	vgpu_slots_wake(vdev);
+	wake_up_all(&vdev->slot_wait);
+	wake_up_all(&vdev->monitor_wait);
+
+	down_write(&vdev->alive); /* for all who waited, and have left now */
+	vgpu_device_halt(vdev, true, false);
+	vgpu_slots_remove(vdev);
+	up_write(&vdev->alive);
 }
 
-/* Sleep and function resets lose the device's state: channels end, and new ones can be opened. */
-static void vgpu_reset_prepare(struct pci_dev *pdev)
+void vgpu_device_end(struct vgpu_device *vdev)
 {
-	stop_and_tell(pci_get_drvdata(pdev), true, false);
+	destroy_workqueue(vdev->workqueue);
+	cancel_work_sync(&vdev->news_work);
+	wake_up_interruptible(&vdev->news_wait);
 }
 
-static void vgpu_reset_done(struct pci_dev *pdev)
-{
-	stop_and_tell(pci_get_drvdata(pdev), true, true);
-}
-
-static const struct pci_error_handlers vgpu_error_handlers = {
-	.reset_prepare = vgpu_reset_prepare,
-	.reset_done = vgpu_reset_done,
-};
-
-static int __maybe_unused vgpu_suspend(struct device *dev)
-{
-	vgpu_reset_prepare(to_pci_dev(dev));
-	return 0;
-}
-
-static int __maybe_unused vgpu_resume(struct device *dev)
-{
-	vgpu_reset_done(to_pci_dev(dev));
-	return 0;
-}
-
-static SIMPLE_DEV_PM_OPS(vgpu_pm_ops, vgpu_suspend, vgpu_resume);
-
-static const struct pci_device_id vgpu_ids[] = {
-	{ PCI_DEVICE(VGPU_PCI_VENDOR, VGPU_PCI_DEVICE) },
-	{},
-};
-MODULE_DEVICE_TABLE(pci, vgpu_ids);
-
-static struct pci_driver vgpu_driver = {
-	.name = "vgpu",
-	.id_table = vgpu_ids,
-	.probe = vgpu_probe,
-	.remove = vgpu_remove,
-	.shutdown = vgpu_shutdown,
-	.err_handler = &vgpu_error_handlers,
-	.driver.pm = &vgpu_pm_ops,
-};
+/* The module */
 
 static int __init vgpu_init(void)
 {
@@ -532,11 +207,16 @@ static int __init vgpu_init(void)
 	err = class_register(&vgpu_class);
 	if (err)
 		goto unregister_region;
-	err = pci_register_driver(&vgpu_driver);
+	err = vgpu_pci_register();
 	if (err)
 		goto unregister_class;
+	err = vgpu_xenbus_register();
+	if (err)
+		goto unregister_pci;
 	return 0;
 
+unregister_pci:
+	vgpu_pci_unregister();
 unregister_class:
 	class_unregister(&vgpu_class);
 unregister_region:
@@ -546,7 +226,8 @@ unregister_region:
 
 static void __exit vgpu_exit(void)
 {
-	pci_unregister_driver(&vgpu_driver);
+	vgpu_xenbus_unregister();
+	vgpu_pci_unregister();
 	class_unregister(&vgpu_class);
 	unregister_chrdev_region(first_number, VGPU_MINORS);
 	ida_destroy(&minors);

@@ -3,10 +3,13 @@
  * The parts of vgpu.ko and how they use each other. include/vgpu/pci_regs.h is the device,
  * include/vgpu/ioctl.h what programs see.
  *
- *   device.c      PCI, interrupts, reset, /dev/vgpuN comes and goes
+ *   device.c      /dev/vgpuN comes and goes, reset; whatever the transport
+ *   pci.c         the transport by which vgpu-stub is reached: registers, interrupts
+ *   xenbus.c      on Xen, the one without that device: granted pages, an event channel
  *   slot.c        the device's slots: who has one, its commands, its end
  *   memory.c      a relayed channel's pages and the tables by which the device finds them
- *   window.c      the other channels' memory: parts of the device's window
+ *   window.c      other channels' memory: parts of the device's window
+ *   grant.c       on Xen: pages that are granted to the host, and event channels
  *   file.c        an open file: ioctl, mmap, read, poll
  *   monitor.c     what the VM may know of its GPUs, asked without a channel
  *   attributes.c  sysfs
@@ -37,6 +40,7 @@
 #include <linux/wait.h>
 #include <linux/workqueue.h>
 
+#include <vgpu/grant.h>
 #include <vgpu/ioctl.h>
 #include <vgpu/pci_regs.h>
 
@@ -47,19 +51,52 @@ static_assert(PAGE_SIZE == 4096, "vgpu needs a kernel with pages of 4096 bytes")
 
 /* A device that has not answered ATTACH or CLOSE by then is reset. */
 #define VGPU_ANSWER_JIFFIES (10 * HZ)
+/* The same for CLOSE of a channel by grants, whose worker has to die first. */
+#define VGPU_END_JIFFIES (60 * HZ)
 /* How long OPEN waits for a slot whose last user has just left. */
 #define VGPU_SLOT_JIFFIES (5 * HZ)
 /* How long it waits for room in the window, if that may come. */
 #define VGPU_ROOM_JIFFIES HZ
 
+/* The slots' commands and the question about GPUs. */
+#define VGPU_COMMAND_AREA_BYTES (VGPU_COMMANDS_BYTES + sizeof(struct vgpu_monitor_command))
+
 struct vgpu_device;
 struct vgpu_file;
+struct vgpu_grants;
 struct vgpu_memory;
 struct vgpu_window;
+struct vgpu_xen;
+
+/*
+ * How the host is reached. The command area has the same layout with each, and is the transport's:
+ * it is there from vgpu_device_start() to after vgpu_device_end().
+ */
+struct vgpu_transport {
+	/* Under vgpu_device.lock. */
+	void (*command)(struct vgpu_device *vdev, u32 slot); /* to be taken by the host */
+	void (*stop)(struct vgpu_device *vdev); /* all is forgotten, and no memory touched */
+	void (*program)(struct vgpu_device *vdev); /* after that: commands are taken again */
+	/* Within vgpu_enter(). */
+	u32 (*features)(struct vgpu_device *vdev); /* VGPU_DEVICE_* */
+	u64 (*max_data)(struct vgpu_device *vdev); /* bytes; 0: not known */
+	int (*state)(struct vgpu_device *vdev, struct vgpu_ioc_state *ret);
+	/* NULL: the device has none. */
+	u64 (*counter)(struct vgpu_device *vdev, enum vgpu_device_counter counter);
+	bool granted; /* the command area itself is granted to the host */
+};
 
 struct vgpu_vector {
 	struct vgpu_device *vdev;
 	u32 index;
+};
+
+/* An event channel of ours; irq 0: there is none. */
+struct vgpu_event {
+	int irq;
+	u32 port;
+	void (*handler)(void *opaque); /* in an interrupt */
+	void *opaque;
 };
 
 struct vgpu_slot {
@@ -73,26 +110,36 @@ struct vgpu_slot {
 	struct vgpu_memory
 		*memory; /* what ATTACH told of; freed with the slot. NULL: in the window */
 	struct vgpu_window *window; /* the file's part of it; under vgpu_device.window_lock */
+	bool granted; /* OPEN asks, or has asked, for a channel by grants: */
+	u32 backend; /* the domain to grant to */
+	struct vgpu_grants *grants; /* its memory; freed with the slot */
+	struct vgpu_event event; /* its kicks, both ways */
 	/* Under vgpu_device.lock. */
 	struct vgpu_file *file; /* whom interrupts reach */
-	struct vgpu_channel_notice *notice; /* in `memory` */
+	struct vgpu_channel_notice *notice; /* in `memory` or `grants` */
 };
 
 struct vgpu_device {
 	struct device dev; /* the class device; owns this structure */
 	struct cdev cdev;
+	struct device *parent;
+	const struct vgpu_transport *transport;
+	struct vgpu_device_command *commands;
+	struct workqueue_struct *workqueue;
+	struct work_struct news_work;
+
+	/* pci.c */
 	struct pci_dev *pdev;
 	void __iomem *regs;
 	resource_size_t doorbells;
-	struct vgpu_device_command *commands;
 	dma_addr_t commands_dma;
 	void *window; /* NULL: there is none, or it is not used */
 	u64 window_bytes;
 	unsigned long window_pfn;
 	u32 vectors;
 	struct vgpu_vector vector[VGPU_MSIX_VECTORS];
-	struct workqueue_struct *workqueue;
-	struct work_struct news_work;
+
+	struct vgpu_xen *xen; /* xenbus.c */
 
 	struct rw_semaphore alive;
 	bool dead; /* written once; also read without a lock, to stop waiting */
@@ -129,7 +176,8 @@ struct vgpu_file {
 	struct mutex lock;
 	enum vgpu_file_phase phase; /* OPEN is published by store-release and stays */
 	struct vgpu_slot *slot;
-	struct vgpu_window *window; /* NULL: the channel is relayed */
+	struct vgpu_window *window; /* NULL: the memory is the slot's */
+	bool granted; /* by grants; neither: the channel is relayed */
 	struct vgpu_channel_geometry geometry;
 	u32 channel;
 	struct page *scratch; /* in the doorbell's place when the device has gone; under `lock` */
@@ -179,12 +227,48 @@ static inline void vgpu_leave(struct vgpu_device *vdev)
 	up_read(&vdev->alive);
 }
 
-/* device.c */
+/* device.c, for transports, in this order */
+/* With a number of its own; ends with vgpu_device_put(). An ERR_PTR() otherwise. */
+struct vgpu_device *vgpu_device_new(struct device *parent, const struct vgpu_transport *transport);
+void vgpu_device_put(struct vgpu_device *vdev);
+/* Before the first interrupt; ends with vgpu_device_end(), after the last. */
+int vgpu_device_start(struct vgpu_device *vdev);
+void vgpu_device_end(struct vgpu_device *vdev);
+/* Programs can open it. */
+int vgpu_device_publish(struct vgpu_device *vdev);
+void vgpu_device_unpublish(struct vgpu_device *vdev);
+/* Ends everything that uses the device. Whoever comes later finds it dead. */
+void vgpu_device_stop(struct vgpu_device *vdev);
+/* Ends all channels, and takes new ones if it goes on. */
+void vgpu_device_halt(struct vgpu_device *vdev, bool keep_contents, bool go_on);
+/* The state has changed; under vgpu_device.lock. */
+void vgpu_device_news(struct vgpu_device *vdev);
+
+/* device.c, for the others */
 extern const struct attribute_group *vgpu_attribute_groups[];
 /* The device's part of the structure; the rest is zero. -ENODEV: it was pulled out. */
 int vgpu_device_state(struct vgpu_device *vdev, struct vgpu_ioc_state *ret);
 /* Ends all channels; pages that were attached are the driver's alone afterwards. */
 void vgpu_device_reset(struct vgpu_device *vdev);
+
+/* pci.c */
+int vgpu_pci_register(void);
+void vgpu_pci_unregister(void);
+
+/* xenbus.c */
+#ifdef VGPU_XEN
+int vgpu_xenbus_register(void);
+void vgpu_xenbus_unregister(void);
+#else
+static inline int vgpu_xenbus_register(void)
+{
+	return 0;
+}
+
+static inline void vgpu_xenbus_unregister(void)
+{
+}
+#endif
 
 /* slot.c; vgpu_slot_open() and vgpu_slot_gone_reason() within vgpu_enter() */
 void vgpu_slots_init(struct vgpu_device *vdev);
@@ -195,6 +279,8 @@ void vgpu_slots_init(struct vgpu_device *vdev);
 int vgpu_slot_open(struct vgpu_file *file, struct vgpu_ioc_open *open);
 /* Gives the file's slot up, outside of vgpu_enter(); does not wait for the device. */
 void vgpu_slot_release(struct vgpu_file *file);
+/* Whether the host has pages of ours. */
+bool vgpu_slots_granted(struct vgpu_device *vdev);
 /* Interrupts; under vgpu_device.lock. */
 void vgpu_slot_kick(struct vgpu_slot *slot);
 void vgpu_slots_answered(struct vgpu_device *vdev);
@@ -220,6 +306,70 @@ dma_addr_t vgpu_memory_directory(struct vgpu_memory *memory);
 /* A page more, or one less, of what all channels together may have. */
 bool vgpu_memory_allow(struct vgpu_device *vdev);
 void vgpu_memory_disallow(struct vgpu_device *vdev);
+
+/* grant.c, with VGPU_XEN only */
+#ifdef VGPU_XEN
+/* This is a guest of Xen's, and nobody has said that it is not to grant. */
+bool vgpu_grants_usable(void);
+/* Zeroed pages, granted, behind a directory. -ENOMEM, -ENOSPC: no references, -EINTR: fatal signal.
+ */
+struct vgpu_grants *vgpu_grants_new(struct vgpu_device *vdev, u32 backend, u32 pages);
+/* The directory's reference; 0: there is none any more. */
+u32 vgpu_grants_directory(const struct vgpu_grants *set);
+/* The backend has read the directory: it and the tables are freed. */
+void vgpu_grants_settled(struct vgpu_grants *set);
+/* NULL: the set has not so many. The reference is the set's. */
+struct page *vgpu_grants_page(const struct vgpu_grants *set, u64 index);
+/* NULL is fine. */
+void vgpu_grants_free(struct vgpu_grants *set);
+/* A port that `backend` may bind. `event` is zeroed, and stays where it is. */
+int vgpu_event_init(struct vgpu_event *event, u32 backend, const char *name,
+		    void (*handler)(void *opaque), void *opaque);
+void vgpu_event_release(struct vgpu_event *event);
+void vgpu_event_kick(const struct vgpu_event *event);
+#else
+static inline bool vgpu_grants_usable(void)
+{
+	return false;
+}
+
+static inline struct vgpu_grants *vgpu_grants_new(struct vgpu_device *vdev, u32 backend, u32 pages)
+{
+	return ERR_PTR(-EOPNOTSUPP);
+}
+
+static inline u32 vgpu_grants_directory(const struct vgpu_grants *set)
+{
+	return 0;
+}
+
+static inline void vgpu_grants_settled(struct vgpu_grants *set)
+{
+}
+
+static inline struct page *vgpu_grants_page(const struct vgpu_grants *set, u64 index)
+{
+	return NULL;
+}
+
+static inline void vgpu_grants_free(struct vgpu_grants *set)
+{
+}
+
+static inline int vgpu_event_init(struct vgpu_event *event, u32 backend, const char *name,
+				  void (*handler)(void *opaque), void *opaque)
+{
+	return -EOPNOTSUPP;
+}
+
+static inline void vgpu_event_release(struct vgpu_event *event)
+{
+}
+
+static inline void vgpu_event_kick(const struct vgpu_event *event)
+{
+}
+#endif
 
 /* window.c */
 /* At probe: the device has a window from then on, or it has not. */

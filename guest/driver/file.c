@@ -25,7 +25,7 @@ static u64 channel_pages(const struct vgpu_file *file)
 {
 	u64 pages = file->geometry.total_bytes / PAGE_SIZE;
 
-	return file->window ? pages : pages + 1; /* and the page of transfers */
+	return file->window || file->granted ? pages : pages + 1; /* and the page of transfers */
 }
 
 /* ioctl */
@@ -150,7 +150,7 @@ static long ioctl_populate(struct vgpu_file *file, void __user *arg)
 	err = vgpu_enter(file->vdev);
 	if (err)
 		return err;
-	if (!file->window)
+	if (!file->window && !file->granted)
 		err = vgpu_memory_populate(file->slot->memory, part.offset / PAGE_SIZE,
 					   part.bytes / PAGE_SIZE);
 	vgpu_leave(file->vdev);
@@ -238,7 +238,22 @@ static struct page *blank_page(u64 index)
 	return page;
 }
 
-/* Real pages, so that they can be pinned; each is made when it is first touched. */
+/* A page of the slot's memory, with a reference for the caller. */
+static struct page *channel_page(struct vgpu_file *file, u64 index)
+{
+	struct page *page;
+
+	if (!file->granted)
+		return vgpu_memory_page(file->slot->memory, index);
+	page = vgpu_grants_page(file->slot->grants, index);
+	if (page)
+		get_page(page);
+	return page;
+}
+
+/*
+ * Real pages, so that they can be pinned; a relayed channel's are made when they are first touched.
+ */
 static vm_fault_t channel_fault(struct vm_fault *vmf)
 {
 	struct vgpu_file *file = vmf->vma->vm_private_data;
@@ -247,7 +262,7 @@ static vm_fault_t channel_fault(struct vm_fault *vmf)
 		vmf->page = blank_page(vmf->pgoff);
 		return vmf->page ? 0 : VM_FAULT_SIGBUS;
 	}
-	vmf->page = vgpu_memory_page(file->slot->memory, vmf->pgoff);
+	vmf->page = channel_page(file, vmf->pgoff);
 	vgpu_leave(file->vdev);
 	return vmf->page ? 0 : VM_FAULT_SIGBUS;
 }
@@ -304,7 +319,7 @@ static int vgpu_mmap(struct file *filp, struct vm_area_struct *vma)
 		return -EINVAL;
 	if (vma->vm_flags & VM_EXEC)
 		return -EACCES;
-	if (doorbell ? count != 1
+	if (doorbell ? count != 1 || file->granted
 		     : first >= channel_pages(file) || count > channel_pages(file) - first)
 		return -EINVAL;
 	vma->vm_private_data = file;
@@ -321,7 +336,7 @@ static int vgpu_mmap(struct file *filp, struct vm_area_struct *vma)
 	return 0;
 }
 
-/* read and poll */
+/* read, write and poll */
 
 enum kicks { KICKS_NONE, KICKS_SOME, KICKS_END, KICKS_REMOVED };
 
@@ -367,6 +382,27 @@ static ssize_t vgpu_read_kicks(struct file *filp, char __user *buffer, size_t si
 	if (result == KICKS_END)
 		return 0;
 	return copy_to_user(buffer, &kicks, sizeof(kicks)) ? -EFAULT : sizeof(kicks);
+}
+
+/* The submission kick of a channel by grants: an event, which only the kernel can send. */
+static ssize_t vgpu_write_kick(struct file *filp, const char __user *buffer, size_t size,
+			       loff_t *offset)
+{
+	struct vgpu_file *file = filp->private_data;
+	int err;
+
+	if (size != sizeof(u64))
+		return -EINVAL;
+	if (!is_open(file))
+		return -ENOTCONN;
+	if (!file->granted)
+		return -EOPNOTSUPP;
+	err = vgpu_enter(file->vdev);
+	if (err)
+		return err;
+	vgpu_event_kick(&file->slot->event);
+	vgpu_leave(file->vdev);
+	return sizeof(u64);
 }
 
 static __poll_t vgpu_poll(struct file *filp, poll_table *wait)
@@ -434,5 +470,6 @@ const struct file_operations vgpu_file_operations = {
 	.compat_ioctl = compat_ptr_ioctl,
 	.mmap = vgpu_mmap,
 	.read = vgpu_read_kicks,
+	.write = vgpu_write_kick,
 	.poll = vgpu_poll,
 };

@@ -41,7 +41,7 @@ static u32 send(struct vgpu_device *vdev, const struct vgpu_ioc_monitor *ask)
 	command->first = vgpu_le32(ask->first);
 	spin_lock_irqsave(&vdev->lock, flags);
 	epoch = vdev->epoch;
-	vgpu_write(vdev, VGPU_REG_COMMAND, VGPU_MONITOR_SLOT);
+	vdev->transport->command(vdev, VGPU_MONITOR_SLOT);
 	spin_unlock_irqrestore(&vdev->lock, flags);
 	return epoch;
 }
@@ -76,7 +76,7 @@ int vgpu_monitor_ask(struct vgpu_device *vdev, struct vgpu_ioc_monitor *ask)
 {
 	int err;
 
-	if (!(vgpu_read(vdev, VGPU_REG_FEATURES) & VGPU_DEVICE_MONITOR))
+	if (!(vdev->transport->features(vdev) & VGPU_DEVICE_MONITOR))
 		return -EOPNOTSUPP;
 	if (mutex_lock_killable(&vdev->monitor_lock))
 		return -EINTR;

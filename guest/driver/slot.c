@@ -26,6 +26,13 @@ static struct vgpu_device_command *command_of(struct vgpu_slot *slot)
 
 /* Commands */
 
+static u32 open_flags(const struct vgpu_slot *slot)
+{
+	if (slot->granted)
+		return VGPU_OPEN_GRANT;
+	return slot->vdev->window ? VGPU_OPEN_WINDOW : 0;
+}
+
 static int send(struct vgpu_slot *slot, enum vgpu_command_op op)
 {
 	struct vgpu_device_command *command = command_of(slot);
@@ -36,7 +43,7 @@ static int send(struct vgpu_slot *slot, enum vgpu_command_op op)
 	if (++slot->tag == 0)
 		slot->tag = 1;
 	command->op = vgpu_le32(op);
-	command->flags = op == VGPU_COMMAND_OPEN && vdev->window ? vgpu_le32(VGPU_OPEN_WINDOW) : 0;
+	command->flags = op == VGPU_COMMAND_OPEN ? vgpu_le32(open_flags(slot)) : 0;
 	command->tag = vgpu_le32(slot->tag);
 	spin_lock_irqsave(&vdev->lock, flags);
 	/* A reset has forgotten what this command builds on. */
@@ -44,7 +51,7 @@ static int send(struct vgpu_slot *slot, enum vgpu_command_op op)
 		err = -EIO;
 	slot->epoch = vdev->epoch;
 	if (!err)
-		vgpu_write(vdev, VGPU_REG_COMMAND, slot->index);
+		vdev->transport->command(vdev, slot->index);
 	spin_unlock_irqrestore(&vdev->lock, flags);
 	return err;
 }
@@ -124,13 +131,17 @@ static void make_free(struct vgpu_slot *slot, bool was_closing)
 {
 	struct vgpu_device *vdev = slot->vdev;
 	struct vgpu_memory *memory = slot->memory;
+	struct vgpu_grants *grants = slot->grants;
 	unsigned long flags;
 
 	spin_lock_irqsave(&vdev->lock, flags);
 	slot->file = NULL;
 	slot->notice = NULL;
 	slot->memory = NULL;
+	slot->grants = NULL;
 	spin_unlock_irqrestore(&vdev->lock, flags);
+	vgpu_event_release(&slot->event);
+	vgpu_grants_free(grants);
 	vgpu_memory_free(memory);
 
 	spin_lock_irqsave(&vdev->lock, flags);
@@ -163,7 +174,7 @@ static void close_work(struct work_struct *work)
 		return;
 	err = send(slot, VGPU_COMMAND_CLOSE);
 	if (!err)
-		err = wait_idle(slot, VGPU_ANSWER_JIFFIES);
+		err = wait_idle(slot, slot->granted ? VGPU_END_JIFFIES : VGPU_ANSWER_JIFFIES);
 	if (err == -ETIMEDOUT)
 		vgpu_device_reset(vdev);
 	/* Without the device, removal frees the memory. */
@@ -189,12 +200,14 @@ static u64 default_data_bytes(u64 max)
 
 /*
  * False: refused. A device without a mediator does not know the limit, and says so to OPEN. With a
- * window the host knows best what a channel gets that asks for no size.
+ * window, and by grants, the host knows best what a channel gets that asks for no size.
  */
-static bool choose_sizes(struct vgpu_device *vdev, struct vgpu_ioc_open *open)
+static bool choose_sizes(struct vgpu_device *vdev, bool granted, struct vgpu_ioc_open *open)
 {
-	u64 most = vdev->window ? VGPU_DATA_MAX_BYTES : VGPU_RELAY_MAX_DATA_BYTES;
-	u64 max = (u64)vgpu_read(vdev, VGPU_REG_MAX_DATA) * 4096;
+	u64 most = granted	  ? VGPU_GRANT_MAX_DATA_BYTES
+		   : vdev->window ? VGPU_DATA_MAX_BYTES
+				  : VGPU_RELAY_MAX_DATA_BYTES;
+	u64 max = vdev->transport->max_data(vdev);
 
 	if (!max || max > most)
 		max = most;
@@ -202,7 +215,7 @@ static bool choose_sizes(struct vgpu_device *vdev, struct vgpu_ioc_open *open)
 		open->sub_granules = DEFAULT_SUB_GRANULES;
 	if (!open->comp_granules)
 		open->comp_granules = DEFAULT_COMP_GRANULES;
-	if (!open->data_bytes && !vdev->window)
+	if (!open->data_bytes && !vdev->window && !granted)
 		open->data_bytes = default_data_bytes(max);
 	if (open->data_bytes <= max)
 		return true;
@@ -219,6 +232,8 @@ static bool part_ok(u64 offset, u32 granules, u64 end)
 
 static bool place_ok(const struct vgpu_slot *slot, const struct vgpu_channel_geometry *g)
 {
+	if (slot->granted)
+		return g->total_bytes / PAGE_SIZE <= VGPU_GRANT_MAX_PAGES;
 	if (slot->place)
 		return vgpu_window_has(slot->vdev, slot->place - 1, g->total_bytes);
 	return g->data_bytes <= VGPU_RELAY_MAX_DATA_BYTES &&
@@ -266,6 +281,8 @@ static int command_open(struct vgpu_slot *slot, struct vgpu_ioc_open *open)
 	command->sub_granules = vgpu_le32(open->sub_granules);
 	command->comp_granules = vgpu_le32(open->comp_granules);
 	command->data_bytes = vgpu_le64(open->data_bytes);
+	command->directory = 0; /* of the slot's channel before */
+	command->vector = 0;
 	memcpy(command->process, open->process, sizeof(command->process));
 	err = send(slot, VGPU_COMMAND_OPEN);
 	if (!err)
@@ -276,19 +293,29 @@ static int command_open(struct vgpu_slot *slot, struct vgpu_ioc_open *open)
 	if (open->status == VGPU_OK) {
 		open->channel = vgpu_le32(command->channel);
 		open->geometry = geometry_read(&command->geometry);
-		slot->place = vgpu_le32(READ_ONCE(command->window));
-		open->flags = slot->place ? VGPU_OPENED_WINDOW : 0;
+		slot->place = slot->granted ? 0 : vgpu_le32(READ_ONCE(command->window));
+		slot->backend = vgpu_le32(READ_ONCE(command->backend_domid));
+		open->flags = slot->granted ? VGPU_OPENED_GRANT
+			      : slot->place ? VGPU_OPENED_WINDOW
+					    : 0;
 	}
 	return 0;
+}
+
+static void set_notice(struct vgpu_slot *slot, struct vgpu_channel_page *page)
+{
+	unsigned long flags;
+
+	spin_lock_irqsave(&slot->vdev->lock, flags);
+	slot->notice = &page->notice;
+	spin_unlock_irqrestore(&slot->vdev->lock, flags);
 }
 
 /* All but the data area, which programs populate as they use it. */
 static int make_memory(struct vgpu_slot *slot, const struct vgpu_channel_geometry *g)
 {
 	struct vgpu_device *vdev = slot->vdev;
-	struct vgpu_channel_page *page;
 	struct page *first;
-	unsigned long flags;
 	int err;
 
 	slot->memory = vgpu_memory_new(vdev, g->total_bytes);
@@ -300,27 +327,89 @@ static int make_memory(struct vgpu_slot *slot, const struct vgpu_channel_geometr
 	if (err)
 		return err;
 	first = vgpu_memory_page(slot->memory, 0);
-	page = page_address(first);
-	spin_lock_irqsave(&vdev->lock, flags);
-	slot->notice = &page->notice;
-	spin_unlock_irqrestore(&vdev->lock, flags);
+	set_notice(slot, page_address(first));
 	put_page(first); /* slot->memory keeps it */
 	return 0;
+}
+
+static void granted_kick(void *opaque)
+{
+	struct vgpu_slot *slot = opaque;
+	unsigned long flags;
+
+	spin_lock_irqsave(&slot->vdev->lock, flags);
+	vgpu_slot_kick(slot);
+	spin_unlock_irqrestore(&slot->vdev->lock, flags);
+}
+
+static void geometry_write(struct vgpu_channel_geometry *raw, const struct vgpu_channel_geometry *g)
+{
+	*raw = (struct vgpu_channel_geometry){
+		.sub_granules = vgpu_le32(g->sub_granules),
+		.comp_granules = vgpu_le32(g->comp_granules),
+		.sub_offset = vgpu_le64(g->sub_offset),
+		.comp_offset = vgpu_le64(g->comp_offset),
+		.data_offset = vgpu_le64(g->data_offset),
+		.data_bytes = vgpu_le64(g->data_bytes),
+		.total_bytes = vgpu_le64(g->total_bytes),
+	};
+}
+
+/* The whole of it, as the worker maps all at once; and the channel's page, written by us. */
+static int make_grants(struct vgpu_slot *slot, const struct vgpu_channel_geometry *g)
+{
+	struct vgpu_device *vdev = slot->vdev;
+	struct vgpu_channel_page *page;
+	int err;
+
+	slot->grants = vgpu_grants_new(vdev, slot->backend, g->total_bytes / PAGE_SIZE);
+	if (IS_ERR(slot->grants)) {
+		err = PTR_ERR(slot->grants);
+		slot->grants = NULL;
+		return err;
+	}
+	page = page_address(vgpu_grants_page(slot->grants, 0));
+	page->magic = vgpu_le32(VGPU_MAGIC);
+	page->layout = vgpu_le32(VGPU_LAYOUT_VERSION);
+	geometry_write(&page->geometry, g);
+	err = vgpu_event_init(&slot->event, slot->backend, dev_name(&vdev->dev), granted_kick,
+			      slot);
+	if (!err)
+		set_notice(slot, page);
+	return err;
+}
+
+static u64 directory_of(const struct vgpu_slot *slot)
+{
+	if (slot->grants)
+		return VGPU_GRANT_ATTACH(vgpu_grants_directory(slot->grants), slot->event.port);
+	return slot->memory ? vgpu_memory_directory(slot->memory) : 0;
+}
+
+/* By grants, completions come by the event channel. */
+static u32 vector_of(const struct vgpu_slot *slot)
+{
+	u32 vectors = slot->vdev->vectors;
+
+	return vectors > 1 && !slot->granted ? 1 + slot->index % (vectors - 1) : 0;
 }
 
 static int command_attach(struct vgpu_slot *slot, struct vgpu_ioc_open *open)
 {
 	struct vgpu_device_command *command = command_of(slot);
-	struct vgpu_device *vdev = slot->vdev;
 	int err;
 
-	command->directory = slot->memory ? vgpu_le64(vgpu_memory_directory(slot->memory)) : 0;
-	command->vector = vgpu_le32(vdev->vectors > 1 ? 1 + slot->index % (vdev->vectors - 1) : 0);
+	command->directory = vgpu_le64(directory_of(slot));
+	command->vector = vgpu_le32(vector_of(slot));
 	err = send(slot, VGPU_COMMAND_ATTACH);
+	/* By grants, a worker is started only now. */
 	if (!err)
-		err = wait_killable(slot, VGPU_ANSWER_JIFFIES);
+		err = wait_killable(slot,
+				    slot->granted ? MAX_SCHEDULE_TIMEOUT : VGPU_ANSWER_JIFFIES);
 	if (!err)
 		read_answer(slot, open);
+	if (!err && slot->grants && open->status == VGPU_OK)
+		vgpu_grants_settled(slot->grants);
 	return err;
 }
 
@@ -332,6 +421,14 @@ static bool device_says_gone(struct vgpu_slot *slot)
 	return true;
 }
 
+/* Nobody writes into granted pages that the worker has died: it could not, and the host does not.
+ */
+static void tell_ended(struct vgpu_slot *slot)
+{
+	if (slot->notice)
+		WRITE_ONCE(slot->notice->state, vgpu_le32(VGPU_CHANNEL_ENDED));
+}
+
 /* From here on interrupts reach the file. What came before is not lost: it is looked for. */
 static void hand_over(struct vgpu_slot *slot, struct vgpu_file *file,
 		      const struct vgpu_ioc_open *open)
@@ -340,6 +437,7 @@ static void hand_over(struct vgpu_slot *slot, struct vgpu_file *file,
 	unsigned long flags;
 
 	file->slot = slot;
+	file->granted = slot->granted;
 	file->geometry = open->geometry;
 	file->channel = open->channel;
 	down_write(&vdev->window_lock);
@@ -348,6 +446,8 @@ static void hand_over(struct vgpu_slot *slot, struct vgpu_file *file,
 	file->reset = vdev->epoch != slot->epoch;
 	file->gone = file->reset || device_says_gone(slot);
 	file->news = file->gone;
+	if (file->gone && slot->grants)
+		tell_ended(slot);
 	slot->file = file;
 	spin_unlock_irqrestore(&vdev->lock, flags);
 	slot->window = file->window;
@@ -367,6 +467,8 @@ static void drop_window(struct vgpu_file *file)
 static int make_channel(struct vgpu_slot *slot, struct vgpu_file *file,
 			const struct vgpu_channel_geometry *g)
 {
+	if (slot->granted)
+		return make_grants(slot, g);
 	if (!slot->place)
 		return make_memory(slot, g);
 	file->window = vgpu_window_new(file, slot->place - 1, g->total_bytes);
@@ -382,6 +484,11 @@ static int open_in(struct vgpu_slot *slot, struct vgpu_file *file, struct vgpu_i
 		return 0;
 	}
 	err = make_channel(slot, file, &open->geometry);
+	if (err == -ENOSPC && slot->granted) {
+		refuse(open, VGPU_LIMIT,
+		       "this machine is out of grants or event channels (see max_grant_frames)");
+		return 0;
+	}
 	if (!err)
 		err = command_attach(slot, open);
 	if (!err && open->status == VGPU_OK) {
@@ -410,7 +517,7 @@ static bool worth_another_try(struct vgpu_slot *slot, const struct vgpu_ioc_open
 }
 
 /* *again: whether there may be another try, then whether it is wanted; then nothing was opened. */
-static int try_open(struct vgpu_file *file, struct vgpu_ioc_open *open, bool *again)
+static int try_open(struct vgpu_file *file, bool granted, struct vgpu_ioc_open *open, bool *again)
 {
 	struct vgpu_device *vdev = file->vdev;
 	bool closing = any_closing(vdev);
@@ -424,6 +531,7 @@ static int try_open(struct vgpu_file *file, struct vgpu_ioc_open *open, bool *ag
 		refuse(open, VGPU_LIMIT, "all channels of this device are in use");
 		return 0;
 	}
+	slot->granted = granted;
 	err = command_open(slot, open);
 	*again = !err && *again && closing && worth_another_try(slot, open);
 	if (!err && open->status != VGPU_OK) {
@@ -437,21 +545,59 @@ static int try_open(struct vgpu_file *file, struct vgpu_ioc_open *open, bool *ag
 	return err;
 }
 
-int vgpu_slot_open(struct vgpu_file *file, struct vgpu_ioc_open *open)
+/* In the window, or relayed. */
+static int open_shown(struct vgpu_file *file, struct vgpu_ioc_open *open)
 {
 	const struct vgpu_ioc_open ask = *open;
 	bool again = true;
 	int err;
 
-	if (!choose_sizes(file->vdev, open))
+	if (!choose_sizes(file->vdev, false, open))
 		return 0;
-	err = try_open(file, open, &again);
+	err = try_open(file, false, open, &again);
 	if (err || !again)
 		return err;
 	*open = ask;
-	choose_sizes(file->vdev, open);
+	choose_sizes(file->vdev, false, open);
 	again = false;
-	return try_open(file, open, &again);
+	return try_open(file, false, open, &again);
+}
+
+static int open_granted(struct vgpu_file *file, struct vgpu_ioc_open *open)
+{
+	bool again = false;
+
+	return choose_sizes(file->vdev, true, open) ? try_open(file, true, open, &again) : 0;
+}
+
+/* Refusals that would be the same for a relayed channel. */
+static bool for_any_channel(u32 status)
+{
+	return status == VGPU_BUSY || status == VGPU_STARTING || status == VGPU_QUARANTINED ||
+	       status == VGPU_NO_GPU;
+}
+
+int vgpu_slot_open(struct vgpu_file *file, struct vgpu_ioc_open *open)
+{
+	u32 features = file->vdev->transport->features(file->vdev);
+	const struct vgpu_ioc_open ask = *open;
+	int err;
+
+	if (!(features & (VGPU_DEVICE_GRANT | VGPU_DEVICE_RELAY))) {
+		refuse(open, VGPU_STARTING, "the host has yet to take this device up");
+		open->retry_ns = NSEC_PER_SEC;
+		return 0;
+	}
+	if (!(features & VGPU_DEVICE_GRANT) || !vgpu_grants_usable())
+		return open_shown(file, open);
+	err = open_granted(file, open);
+	if (err || open->status == VGPU_OK || for_any_channel(open->status) ||
+	    !(features & VGPU_DEVICE_RELAY))
+		return err;
+	dev_info_ratelimited(file->vdev->parent, "no channel by grants (%s): it is relayed\n",
+			     open->text);
+	*open = ask;
+	return open_shown(file, open);
 }
 
 void vgpu_slot_release(struct vgpu_file *file)
@@ -506,8 +652,11 @@ void vgpu_slot_kick(struct vgpu_slot *slot)
 
 	if (!file)
 		return;
-	if (device_says_gone(slot))
+	if (device_says_gone(slot)) {
+		if (slot->grants)
+			tell_ended(slot);
 		note_gone(file, false);
+	}
 	wake(file);
 }
 
@@ -531,14 +680,26 @@ void vgpu_slots_reset(struct vgpu_device *vdev)
 	for_each_set_bit(i, vdev->used, VGPU_SLOTS) {
 		struct vgpu_slot *slot = &vdev->slot[i];
 
-		if (slot->notice)
-			WRITE_ONCE(slot->notice->state, vgpu_le32(VGPU_CHANNEL_ENDED));
+		tell_ended(slot);
 		if (slot->file && !slot->file->gone) {
 			note_gone(slot->file, true);
 			wake(slot->file);
 		}
 		wake_up(&slot->wait);
 	}
+}
+
+bool vgpu_slots_granted(struct vgpu_device *vdev)
+{
+	bool granted = false;
+	unsigned long flags;
+	u32 i;
+
+	spin_lock_irqsave(&vdev->lock, flags);
+	for_each_set_bit(i, vdev->used, VGPU_SLOTS)
+		granted |= vdev->slot[i].grants != NULL;
+	spin_unlock_irqrestore(&vdev->lock, flags);
+	return granted;
 }
 
 void vgpu_slots_wake(struct vgpu_device *vdev)

@@ -37,7 +37,8 @@ void test_driver_open_close(void)
 		CHECK(page_of(&c)->magic == VGPU_MAGIC &&
 		      page_of(&c)->layout == VGPU_LAYOUT_VERSION);
 		CHECK(in_window(&c) == (window_bytes() > 0));
-		CHECK(!(page_of(&c)->flags & VGPU_CHANNEL_MIRRORED) == in_window(&c));
+		CHECK(!(page_of(&c)->flags & VGPU_CHANNEL_MIRRORED) ==
+		      (in_window(&c) || by_grants(&c)));
 		CHECK(g.sub_granules == 64 && g.comp_granules == 64 && g.data_bytes == 1 << 20);
 		CHECK(c.open.channel && state.channel == c.open.channel);
 		channel_close(&c);
@@ -50,7 +51,9 @@ void test_driver_default_sizes(void)
 	uint64_t eighth = memory_line("MemTotal") * 1024 / 8;
 
 	CHECK(c.open.geometry.sub_granules == 8192 && c.open.geometry.comp_granules == 2048);
-	if (in_window(&c)) {
+	if (by_grants(&c)) {
+		CHECK(c.open.geometry.data_bytes == 16 << 20);
+	} else if (in_window(&c)) {
 		CHECK(c.open.geometry.total_bytes <= window_bytes() / 8);
 		CHECK(c.open.geometry.data_bytes > window_bytes() / 16);
 	} else {
@@ -58,6 +61,19 @@ void test_driver_default_sizes(void)
 		CHECK(c.open.geometry.data_bytes <= eighth + (1 << 20));
 		CHECK(c.open.geometry.data_bytes >= 8 << 20);
 	}
+	channel_close(&c);
+}
+
+void test_driver_write_is_for_grants(void)
+{
+	uint64_t kick = 1;
+	struct channel c = { .fd = open_node() };
+
+	CHECK_ERRNO(write(c.fd, &kick, sizeof(kick)), ENOTCONN);
+	close(c.fd);
+	c = channel_open(64, 1 << 20);
+	CHECK_ERRNO(write(c.fd, &kick, sizeof(kick)), EOPNOTSUPP);
+	CHECK_ERRNO(write(c.fd, &kick, 4), EINVAL);
 	channel_close(&c);
 }
 
@@ -114,7 +130,8 @@ void test_driver_mmap_private_and_exec(void)
 		    EINVAL);
 	CHECK_ERRNO(mmap(NULL, PAGE, PROT_READ | PROT_EXEC, MAP_SHARED, c.fd, 0), EACCES);
 	CHECK_ERRNO(mprotect(c.memory, PAGE, PROT_READ | PROT_EXEC), EACCES);
-	CHECK_ERRNO(mprotect(c.doorbell, PAGE, PROT_READ | PROT_EXEC), EACCES);
+	if (!by_grants(&c))
+		CHECK_ERRNO(mprotect(c.doorbell, PAGE, PROT_READ | PROT_EXEC), EACCES);
 	channel_close(&c);
 }
 

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * The tests of vgpu.ko, in the order in which test_driver.c runs them; the slow ones only by name.
- * test_channel.c, test_process.c and test_unbind.c have them.
+ * The tests of vgpu.ko, in the order in which test_driver.c runs them; the slow ones and
+ * those that want Xen only by name. test_channel.c, test_granted.c, test_process.c and
+ * test_unbind.c have them.
  */
 #ifndef VGPU_TEST_DRIVER_H
 #define VGPU_TEST_DRIVER_H
@@ -21,6 +22,7 @@
 	TEST(hostile_open, false) \
 	TEST(hostile_ioctls, false) \
 	TEST(open_into_read_only_memory, false) \
+	TEST(write_is_for_grants, false) \
 	TEST(read_and_poll, false) \
 	TEST(read_blocks, false) \
 	TEST(monitor, false) \
@@ -44,7 +46,16 @@
 	TEST(module_comes_and_goes, false) \
 	TEST(module_without_the_window, false) \
 	TEST(all_channels_and_one_more, true) \
-	TEST(silent_device_is_reset, true)
+	TEST(silent_device_is_reset, true) \
+	TEST(granted_memory_is_shared, true) \
+	TEST(granted_kicks, true) \
+	TEST(granted_interface, true) \
+	TEST(granted_default_size, true) \
+	TEST(granted_too_large, true) \
+	TEST(granted_until_there_are_none, true) \
+	TEST(granted_killed_at_any_moment, true) \
+	TEST(granted_gone_is_told, true) \
+	TEST(granted_backend_closes, true)
 /* clang-format on */
 
 #define DECLARE(name, slow) void test_driver_##name(void);

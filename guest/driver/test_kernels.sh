@@ -2,7 +2,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 #
 # Builds vgpu.ko, from the tree that DKMS gets, for the oldest kernel that it is for, the newest that
-# Debian has, and those between. A warning in our files is a failure.
+# Debian has, and those between; for one of them once more as a kernel without Xen would take it. A
+# warning in our files is a failure.
 #
 # Usage: test_kernels.sh ROOT DIRECTORY
 set -euo pipefail
@@ -10,8 +11,10 @@ root=$1
 work=$2/driver-kernels
 failed=0
 
-for suite in bullseye bookworm bookworm-backports trixie sid; do
-    if ! lines=$("$root/tools/kernel.sh" --suite "$suite" --headers-only); then
+for suite in bullseye bookworm bookworm/without-xen bookworm-backports trixie sid; do
+    options=()
+    [[ $suite != */without-xen ]] || options=(CONFIG_XEN=)
+    if ! lines=$("$root/tools/kernel.sh" --suite "${suite%/*}" --headers-only); then
         echo "[  FAILED  ] $suite: no headers"
         failed=1
         continue
@@ -19,7 +22,8 @@ for suite in bullseye bookworm bookworm-backports trixie sid; do
     eval "$lines"
     rm -rf "$work" && mkdir -p "$work"
     make -s -C "$root/guest/driver" dkms-tree DIR="$work"
-    if make -C "$work" KDIR="$KDIR" CC="$KERNEL_CC" >"$work.log" 2>&1 && [ -e "$work/vgpu.ko" ] &&
+    if make -C "$work" KDIR="$KDIR" CC="$KERNEL_CC" "${options[@]}" >"$work.log" 2>&1 && [ -e "$work/vgpu.ko" ] &&
+        { [[ $suite == */without-xen ]] || [ -e "$work/xenbus.o" ]; } && # and built what it should
         ! grep -E "^($work/)?[a-z]+\.[ch]:[0-9:]+ warning" "$work.log"; then
         echo "[       OK ] $RELEASE ($suite)"
     else

@@ -88,10 +88,12 @@ struct channel channel_open(uint32_t granules, uint64_t data_bytes)
 	CHECK(ask_open(c.fd, &c.open, granules, data_bytes) == 0);
 	if (c.open.status != VGPU_OK)
 		fail(__FILE__, __LINE__, "OPEN: status %u, %s", c.open.status, c.open.text);
-	c.bytes = c.open.geometry.total_bytes + (in_window(&c) ? 0 : PAGE);
+	c.bytes = c.open.geometry.total_bytes + (c.open.flags ? 0 : PAGE);
 	at = mmap(NULL, c.bytes, PROT_READ | PROT_WRITE, MAP_SHARED, c.fd, VGPU_MMAP_CHANNEL);
 	CHECK(at != MAP_FAILED);
 	c.memory = at;
+	if (by_grants(&c))
+		return c;
 	at = mmap(NULL, PAGE, PROT_READ | PROT_WRITE, MAP_SHARED, c.fd, (off_t)VGPU_MMAP_DOORBELL);
 	CHECK(at != MAP_FAILED);
 	c.doorbell = at;
@@ -101,13 +103,18 @@ struct channel channel_open(uint32_t granules, uint64_t data_bytes)
 void channel_close(struct channel *c)
 {
 	CHECK(munmap(c->memory, c->bytes) == 0);
-	CHECK(munmap(c->doorbell, PAGE) == 0);
+	CHECK(by_grants(c) || munmap(c->doorbell, PAGE) == 0);
 	CHECK(close(c->fd) == 0);
 }
 
 bool in_window(const struct channel *c)
 {
 	return c->open.flags & VGPU_OPENED_WINDOW;
+}
+
+bool by_grants(const struct channel *c)
+{
+	return c->open.flags & VGPU_OPENED_GRANT;
 }
 
 volatile struct vgpu_channel_page *page_of(const struct channel *c)
@@ -117,7 +124,12 @@ volatile struct vgpu_channel_page *page_of(const struct channel *c)
 
 void ring(struct channel *c)
 {
-	*(volatile uint32_t *)c->doorbell = 1;
+	uint64_t one = 1;
+
+	if (by_grants(c))
+		CHECK(write(c->fd, &one, sizeof(one)) == sizeof(one));
+	else
+		*(volatile uint32_t *)c->doorbell = 1;
 }
 
 uint8_t *data_of(const struct channel *c)

@@ -25,7 +25,7 @@ struct channel {
 	int fd;
 	struct vgpu_ioc_open open;
 	uint8_t *memory; /* all of it, and the page of transfers if it is relayed */
-	void *doorbell;
+	void *doorbell; /* NULL: by grants */
 	uint64_t bytes;
 };
 
@@ -50,6 +50,7 @@ int ask_open(int fd, struct vgpu_ioc_open *open, uint32_t granules, uint64_t dat
 struct channel channel_open(uint32_t granules, uint64_t data_bytes);
 void channel_close(struct channel *c);
 bool in_window(const struct channel *c);
+bool by_grants(const struct channel *c);
 uint64_t window_bytes(void);
 volatile struct vgpu_channel_page *page_of(const struct channel *c);
 void ring(struct channel *c);

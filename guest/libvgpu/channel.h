@@ -72,8 +72,8 @@ struct mirror;
 
 struct sender {
     struct channel_mapping map;
-    int submit_kick;       /* eventfd: wakes the worker; -1 where there is a doorbell */
-    uint32_t *doorbell;    /* of a virtual machine's device; the owner unmaps it. NULL: none */
+    int submit_kick;       /* eventfd: wakes the worker; -1 in a virtual machine: */
+    uint32_t *doorbell;    /* the device's; the owner unmaps it. NULL: `device` is written to */
     int device;            /* the driver's file, which maps parts anew; -1: mappings can be moved */
     int completion_kick;   /* read like an eventfd: the worker wakes the leader */
     int own_kick;          /* eventfd: threads of this process wake the leader */
@@ -123,7 +123,7 @@ struct sender {
 int sender_init(struct sender *sender, const struct channel_mapping *map, int submit_kick,
                 int completion_kick);
 
-/* The same by the driver of a virtual machine: its file, and the doorbell, which stays the
+/* The same by the driver of a virtual machine: its file, and the doorbell or NULL, which stays the
  * caller's. */
 int sender_init_device(struct sender *sender, const struct channel_mapping *map, int device,
                        uint32_t *doorbell);

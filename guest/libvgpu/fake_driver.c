@@ -9,6 +9,7 @@
 #include <stdarg.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <unistd.h>
 
 #include "common/flag.h"
 #include "guest/libvgpu/fake_host.h"
@@ -25,6 +26,23 @@ void *__wrap_mmap(void *at, size_t bytes, int access, int flags, int fd, off64_t
 void *__wrap_mmap64(void *at, size_t bytes, int access, int flags, int fd, off64_t offset);
 int __real_poll(struct pollfd *fds, nfds_t count, int timeout);
 int __wrap_poll(struct pollfd *fds, nfds_t count, int timeout);
+ssize_t __real_write(int fd, const void *from, size_t bytes);
+ssize_t __wrap_write(int fd, const void *from, size_t bytes);
+
+/* The kick by grants: what an eventfd takes, to a file that is none. */
+ssize_t __wrap_write(int fd, const void *from, size_t bytes)
+{
+    struct fake_relay *relay = fake_relay_at(fd);
+
+    if (!relay)
+        return __real_write(fd, from, bytes);
+    if (bytes != sizeof(uint64_t)) {
+        errno = EINVAL;
+        return -1;
+    }
+    fake_relay_ring(relay);
+    return (ssize_t)bytes;
+}
 
 /* Nobody here makes a file: no mode. */
 int __wrap_open64(const char *path, int flags, ...)
@@ -65,6 +83,10 @@ void *__wrap_mmap64(void *at, size_t bytes, int access, int flags, int fd, off64
         if (flags & MAP_FIXED)
             munmap(at, bytes);
         errno = ENOMEM;
+        return MAP_FAILED;
+    }
+    if ((uint64_t)offset == VGPU_MMAP_DOORBELL && relay->granted) {
+        errno = EINVAL;
         return MAP_FAILED;
     }
     if ((uint64_t)offset == VGPU_MMAP_DOORBELL)

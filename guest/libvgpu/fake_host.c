@@ -20,7 +20,7 @@
 #include "guest/libvgpu/fake_relay.h"
 #include "ring/pages.h"
 
-bool fake_mirrored, fake_window;
+bool fake_mirrored, fake_window, fake_granted;
 
 static void check(bool good, const char *what)
 {
@@ -659,7 +659,7 @@ void fake_host_start(struct fake_host *host)
     pthread_cond_init(&host->changed, NULL);
     host->device = calloc(1, FAKE_DEVICE_BYTES);
     make_channel(host);
-    if (fake_mirrored || fake_window)
+    if (fake_mirrored || fake_window || fake_granted)
         host->relay = fake_relay_start(host);
     check(pthread_create(&host->worker, NULL, worker_main, host) == 0, "worker thread");
     if (host->relay)

@@ -23,10 +23,10 @@
 #define FAKE_MAX_RECORDS  65536
 
 /*
- * Hosts that are started are behind a device that copies, or behind one with a window
- * (fake_relay.h). Set before.
+ * Hosts that are started are behind a device that copies, or behind one with a window,
+ * or have mapped what the guest granted (fake_relay.h). Set before.
  */
-extern bool fake_mirrored, fake_window;
+extern bool fake_mirrored, fake_window, fake_granted;
 
 struct fake_host;
 struct fake_relay;

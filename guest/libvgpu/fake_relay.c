@@ -289,7 +289,8 @@ struct fake_relay *fake_relay_start(struct fake_host *host)
 
     check(relay && !current, "one relay at a time");
     relay->host = host;
-    relay->window = fake_window;
+    relay->window = fake_window || fake_granted;
+    relay->granted = fake_granted;
     relay->geometry = host->geometry;
     relay->file = -1;
     relay->priority = 1;
@@ -356,6 +357,13 @@ void fake_relay_gone(struct fake_relay *relay, uint32_t status, const char *text
     kick(relay->interrupt);
 }
 
+void fake_relay_ring(struct fake_relay *relay)
+{
+    check(relay->granted, "a write where there is a doorbell");
+    page_store_u32(relay->doorbell, 1);
+    kick(relay->host->completion_kick); /* so that the thread looks */
+}
+
 struct fake_relay *fake_relay_now(void)
 {
     return current;
@@ -379,7 +387,7 @@ static int open_channel(struct fake_relay *relay, struct vgpu_ioc_open *open)
     open->retry_ns = open->status ? 5 : 0;
     open->channel = 9;
     open->geometry = relay->geometry;
-    open->flags = relay->window ? VGPU_OPENED_WINDOW : 0;
+    open->flags = relay->granted ? VGPU_OPENED_GRANT : relay->window ? VGPU_OPENED_WINDOW : 0;
     snprintf(open->text, sizeof(open->text), "%s", open->status ? "refused by the test" : "");
     return 0;
 }

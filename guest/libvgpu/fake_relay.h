@@ -7,7 +7,7 @@
  * ask for, of a part beyond the data area) ends the test.
  *
  * With a window the guest's side is the worker's memory, and the thread only passes doorbells and
- * wake-ups on.
+ * wake-ups on. By grants it is, too, but there is no doorbell: the library writes to the file.
  *
  * fake_driver.c puts the library's system calls on the driver's file here: the executable is linked
  * with --wrap for each of them.
@@ -28,8 +28,9 @@ struct fake_host;
 struct fake_relay {
     struct fake_host *host;
     struct vgpu_channel_geometry geometry;
-    bool window;
-    int memory; /* the channel's and the transfers, unless there is a window; and a doorbell */
+    bool window;  /* the memory is the worker's */
+    bool granted; /* and besides, there is no doorbell */
+    int memory;   /* the channel's and the transfers, unless there is a window; and a doorbell */
     uint64_t doorbell_at;
     uint8_t *base; /* of memory */
     struct vgpu_channel_page *page;
@@ -77,6 +78,7 @@ void fake_relay_prefer(struct fake_relay *relay, uint32_t priority);
 void fake_relay_gone(struct fake_relay *relay, uint32_t status, const char *text);
 
 /* For fake_driver.c: the driver's answers. */
+void fake_relay_ring(struct fake_relay *relay);
 struct fake_relay *fake_relay_at(int file);
 struct fake_relay *fake_relay_now(void);
 int fake_relay_open(struct fake_relay *relay);

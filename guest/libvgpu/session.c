@@ -318,6 +318,7 @@ static int start_session(uint32_t channel, struct local_refusal *refusal)
     session.identity.channel = channel;
     session.identity.relayed = session.sender.mirror != NULL;
     session.identity.window = session.sender.doorbell && !session.sender.mirror;
+    session.identity.granted = session.sender.device >= 0 && !session.sender.doorbell;
     session.identity.data_bytes = session.sender.map.geometry.data_bytes;
     session.gone_status = VGPU_OK;
     session.stop = eventfd(0, EFD_CLOEXEC);

@@ -92,7 +92,7 @@ void sender_kick(struct sender *sender)
         page_store_u32(sender->doorbell, 1);
         return;
     }
-    n = write(sender->submit_kick, &one, sizeof(one));
+    n = write(sender->submit_kick >= 0 ? sender->submit_kick : sender->device, &one, sizeof(one));
     (void)n; /* a full counter wakes as well */
 }
 

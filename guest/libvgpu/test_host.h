@@ -22,7 +22,7 @@
 
 /*
  * Runs `both`, with the argument "mirrored" on channels that a device copies, with "window" on
- * those that lie in one's window; without them `local` as well, whose tests need memory that the
+ * those that lie in one's window, with "granted" on those by grants; without them `local` as well, whose tests need memory that the
  * worker shares, or a mediator to talk to.
  */
 static inline int run_both(int argc, char **argv, const struct CMUnitTest *both, size_t n_both,
@@ -32,8 +32,9 @@ static inline int run_both(int argc, char **argv, const struct CMUnitTest *both,
 
     fake_mirrored = argc > 1 && strcmp(argv[1], "mirrored") == 0;
     fake_window = argc > 1 && strcmp(argv[1], "window") == 0;
+    fake_granted = argc > 1 && strcmp(argv[1], "granted") == 0;
     failed = _cmocka_run_group_tests("both", both, n_both, NULL, NULL);
-    if (!fake_mirrored && !fake_window)
+    if (!fake_mirrored && !fake_window && !fake_granted)
         failed += _cmocka_run_group_tests("local", local, n_local, NULL, NULL);
     return failed;
 }

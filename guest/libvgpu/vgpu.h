@@ -42,6 +42,7 @@ struct vgpu_identity {
     bool quarantined;
     bool relayed; /* by a device that copies: page-locked memory is for copies only */
     bool window;  /* of a device: its memory is the worker's own */
+    bool granted; /* by Xen: its memory is this machine's, which the worker has mapped */
     uint64_t data_bytes;
     char pool[72];
     char name[72];

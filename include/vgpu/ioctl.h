@@ -5,11 +5,14 @@
  * mappings.
  *
  *   mmap at VGPU_MMAP_CHANNEL + x    channel memory from x on, as the geometry says, and behind it,
- *                                    without VGPU_OPENED_WINDOW, the page of transfers; shared,
- * read and write mmap at VGPU_MMAP_DOORBELL       one page; a 32-bit write to its start is the
- * submission kick read                             8 bytes: completion kicks since the last read;
- * blocks until there is one, or EAGAIN with O_NONBLOCK poll                             POLLIN:
- * read has something. POLLPRI: VGPU_IOC_STATE has news. POLLHUP: the channel is gone
+ *                                    if it is relayed, the page of transfers; shared, read and write
+ *   mmap at VGPU_MMAP_DOORBELL       one page; a 32-bit write to its start is the submission kick
+ *   write 8 bytes                    the submission kick with VGPU_OPENED_GRANT, where there is no
+ *                                    doorbell to map
+ *   read 8 bytes                     completion kicks since the last read; blocks until there is
+ *                                    one, or EAGAIN with O_NONBLOCK
+ *   poll                             POLLIN: read has something. POLLPRI: VGPU_IOC_STATE has news.
+ *                                    POLLHUP: the channel is gone
  */
 #ifndef VGPU_IOCTL_H
 #define VGPU_IOCTL_H
@@ -48,8 +51,9 @@ struct vgpu_ioc_state {
 };
 VGPU_ASSERT_SIZE(struct vgpu_ioc_state, 576);
 
-/* vgpu_ioc_open.flags: the memory is the worker's own; else the device copies (relayed). */
-#define VGPU_OPENED_WINDOW (1u << 0)
+/* vgpu_ioc_open.flags: guest and worker share the memory; with neither the device copies (relayed). */
+#define VGPU_OPENED_WINDOW (1u << 0) /* it is the worker's own */
+#define VGPU_OPENED_GRANT  (1u << 1) /* it is the guest's; kicks by write, there is no doorbell */
 
 /* Opens this file's channel. Sizes of 0: defaults. */
 struct vgpu_ioc_open {

@@ -18,7 +18,11 @@
 #define VGPU_LAUNCH_MAX_GPUS    64u
 #define VGPU_LAUNCH_MAX_SPARES  16u /* of one GPU */
 
-/* Descriptors of a channel, in the order in which they travel with SPAWN and ENTRY. */
+/*
+ * Descriptors of a channel, in the order in which they travel with SPAWN and ENTRY. Of a channel by
+ * grants the first VGPU_CHANNEL_SHARED_FDS do not: the launcher puts its own in their place, which
+ * only the worker gets: gntdev, then event channels twice.
+ */
 enum vgpu_channel_fd {
     VGPU_FD_MEMORY = 0,        /* the channel's memory */
     VGPU_FD_SUBMIT_KICK = 1,   /* eventfd: guest to worker */
@@ -29,16 +33,18 @@ enum vgpu_channel_fd {
     VGPU_FD_REPORT_KICK = 6,   /* eventfd: worker to mediator */
     VGPU_CHANNEL_FDS = 7
 };
+#define VGPU_CHANNEL_SHARED_FDS 3u
+#define VGPU_CHANNEL_GRANT_FDS  (VGPU_CHANNEL_FDS - VGPU_CHANNEL_SHARED_FDS)
 
 enum vgpu_launch_type {
     VGPU_LAUNCH_HELLO = 1,   /* mediator: struct vgpu_launch_hello */
     VGPU_LAUNCH_WELCOME = 2, /* launcher: struct vgpu_launch_hello; fd: accounts page (memfd, rw) */
-    VGPU_LAUNCH_SPAWN = 3,   /* mediator: struct vgpu_launch_spawn; fds: VGPU_CHANNEL_FDS */
+    VGPU_LAUNCH_SPAWN = 3,   /* mediator: struct vgpu_launch_spawn; fds: the channel's */
     VGPU_LAUNCH_SPAWNED = 4, /* launcher: struct vgpu_launch_answer; result 0 or a positive errno */
     VGPU_LAUNCH_KILL = 5,    /* mediator: struct vgpu_launch_channel */
     VGPU_LAUNCH_EXITED = 6,  /* launcher, unasked: struct vgpu_launch_exited */
     VGPU_LAUNCH_LIST = 7,    /* mediator: struct vgpu_launch_channel, channel 0 */
-    VGPU_LAUNCH_ENTRY = 8,   /* launcher: struct vgpu_launch_entry; fds: VGPU_CHANNEL_FDS */
+    VGPU_LAUNCH_ENTRY = 8,   /* launcher: struct vgpu_launch_entry; fds: the channel's */
     VGPU_LAUNCH_LIST_END = 9,     /* launcher: struct vgpu_launch_channel, channel = entries sent */
     VGPU_LAUNCH_REFUSED = 10,     /* launcher, then it closes: struct vgpu_launch_answer */
     VGPU_LAUNCH_SPARES = 11,      /* mediator: struct vgpu_launch_spares */
@@ -72,9 +78,18 @@ struct vgpu_launch_keep {
     uint8_t token[16];
     char process[40];
     uint32_t window; /* as in struct vgpu_msg_opened */
-    uint32_t reserved;
+    uint32_t domid;  /* the guest that grants its memory; 0: the channel is not by grants */
 };
 VGPU_ASSERT_SIZE(struct vgpu_launch_keep, 72);
+
+/* Where the memory of a channel by grants is; all 0 for another. */
+struct vgpu_launch_grant {
+    uint32_t domid;
+    uint32_t directory;  /* as in struct vgpu_msg_grant */
+    uint32_t event_port; /* likewise */
+    uint32_t reserved;
+};
+VGPU_ASSERT_SIZE(struct vgpu_launch_grant, 16);
 
 struct vgpu_launch_spawn {
     struct vgpu_launch head;
@@ -84,8 +99,9 @@ struct vgpu_launch_spawn {
     struct vgpu_launch_keep keep;
     char gpu_uuid[VGPU_GPU_UUID_BYTES]; /* as NVML writes it: "GPU-…"; letters, digits, '-' */
     uint64_t host_memory_bytes; /* of the worker, for its cgroup; 0: the launcher's default */
+    struct vgpu_launch_grant grant;
 };
-VGPU_ASSERT_SIZE(struct vgpu_launch_spawn, 192);
+VGPU_ASSERT_SIZE(struct vgpu_launch_spawn, 208);
 
 struct vgpu_launch_channel {
     struct vgpu_launch head;
@@ -171,7 +187,8 @@ struct vgpu_launch_adopt {
     uint32_t uid;
     uint32_t reserved;
     struct vgpu_channel_geometry geometry;
+    struct vgpu_launch_grant grant;
 };
-VGPU_ASSERT_SIZE(struct vgpu_launch_adopt, 72);
+VGPU_ASSERT_SIZE(struct vgpu_launch_adopt, 88);
 
 #endif

@@ -102,6 +102,7 @@ enum vgpu_device_counter {
 #define VGPU_DEVICE_RELAY   (1u << 1) /* channels in the guest's memory, copied by the device */
 #define VGPU_DEVICE_WINDOW  (1u << 2) /* channels whose memory is a part of VGPU_BAR_WINDOW */
 #define VGPU_DEVICE_MONITOR (1u << 3) /* VGPU_COMMAND_MONITOR */
+#define VGPU_DEVICE_GRANT   (1u << 4) /* channels in pages that the guest grants; on Xen only */
 
 /* VGPU_REG_STATUS: the state is in the low byte. */
 enum vgpu_device_state {
@@ -126,7 +127,8 @@ enum vgpu_job_state { VGPU_JOB_IDLE = 0, VGPU_JOB_RUNNING = 1, VGPU_JOB_DONE = 2
 
 enum vgpu_command_op {
     VGPU_COMMAND_OPEN = 1, /* ask the mediator for a channel */
-    /* Relayed: its guest memory; from now on the device copies. In the window: it is there now. */
+    /* Relayed: its guest memory; from now on the device copies. In the window: it is there now. By
+     * grants: the worker maps it. */
     VGPU_COMMAND_ATTACH = 2,
     /* The device touches its memory no more, the window has it no more; then the channel ends. */
     VGPU_COMMAND_CLOSE = 3,
@@ -135,6 +137,7 @@ enum vgpu_command_op {
 
 /* vgpu_device_command.flags of OPEN; others are refused. */
 #define VGPU_OPEN_WINDOW (1u << 0) /* in the window if there is room, otherwise relayed */
+#define VGPU_OPEN_GRANT  (1u << 1) /* in pages that the guest grants, or refused (grant.h) */
 
 /* A slot's command and answer, in guest memory. One command of a slot at a time. */
 struct vgpu_device_command {
@@ -143,10 +146,10 @@ struct vgpu_device_command {
     uint32_t tag;          /* another one than before, not 0 */
     uint32_t sub_granules; /* OPEN; as in struct vgpu_msg_open, but not 0 */
     uint32_t comp_granules;
-    uint64_t data_bytes; /* OPEN; a multiple of 4096; 0, with VGPU_OPEN_WINDOW only: the host's
-                          * default for the kind of channel that it turns out to be */
+    uint64_t data_bytes; /* OPEN; a multiple of 4096; 0, with a flag only: the host's default for
+                          * the kind of channel that it turns out to be */
     uint64_t directory;  /* ATTACH: address of a struct vgpu_page_table, multiple of 4096; 0 for a
-                          * channel in the window */
+                          * channel in the window; VGPU_GRANT_ATTACH() for one by grants */
     uint32_t vector;     /* ATTACH: MSI-X vector for completions, below VGPU_MSIX_VECTORS */
     uint32_t flags;      /* OPEN: VGPU_OPEN_*; else 0 */
     char process[40];    /* OPEN: name of the guest's process, ended by NUL */
@@ -160,7 +163,8 @@ struct vgpu_device_command {
     uint32_t window;  /* OPEN: 0: relayed; else 1 + the 4096-byte page of the window it starts at */
     struct vgpu_channel_geometry geometry; /* OPEN */
     char text[VGPU_STATUS_TEXT_BYTES];     /* why, with a status */
-    uint8_t reserved3[120];
+    uint32_t backend_domid;                /* OPEN by grants: whom to grant to */
+    uint8_t reserved3[116];
 
     /* Written by the device, unasked, when the channel's worker has ended. */
     uint32_t gone; /* 1, after the rest; 0 again with the answer to OPEN */

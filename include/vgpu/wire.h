@@ -30,20 +30,23 @@ enum vgpu_msg_type {
     VGPU_MSG_OPEN = 4,    /* guest: struct vgpu_msg_open */
     VGPU_MSG_OPENED =
         5, /* mediator: struct vgpu_msg_opened; fds: memory, submit kick, completion kick */
-    VGPU_MSG_CLOSE = 6,     /* guest: struct vgpu_msg_channel */
-    VGPU_MSG_CLOSED = 7,    /* mediator: struct vgpu_msg_channel */
-    VGPU_MSG_RESUME = 8,    /* guest, after a restart of the mediator: struct vgpu_msg_resume */
-    VGPU_MSG_RESUMED = 9,   /* mediator: struct vgpu_msg_channel */
-    VGPU_MSG_GONE = 10,     /* mediator, unasked, tag 0: struct vgpu_msg_gone */
-    VGPU_MSG_STATE = 11,    /* mediator, unasked, tag 0: struct vgpu_msg_state */
-    VGPU_MSG_MONITOR = 12,  /* guest, with VGPU_FEATURE_MONITOR: struct vgpu_msg_monitor */
-    VGPU_MSG_MONITORED = 13 /* mediator: struct vgpu_msg_monitored */
+    VGPU_MSG_CLOSE = 6,      /* guest: struct vgpu_msg_channel */
+    VGPU_MSG_CLOSED = 7,     /* mediator: struct vgpu_msg_channel */
+    VGPU_MSG_RESUME = 8,     /* guest, after a restart of the mediator: struct vgpu_msg_resume */
+    VGPU_MSG_RESUMED = 9,    /* mediator: struct vgpu_msg_channel */
+    VGPU_MSG_GONE = 10,      /* mediator, unasked, tag 0: struct vgpu_msg_gone */
+    VGPU_MSG_STATE = 11,     /* mediator, unasked, tag 0: struct vgpu_msg_state */
+    VGPU_MSG_MONITOR = 12,   /* guest, with VGPU_FEATURE_MONITOR: struct vgpu_msg_monitor */
+    VGPU_MSG_MONITORED = 13, /* mediator: struct vgpu_msg_monitored */
+    VGPU_MSG_PROMISED = 14,  /* mediator, to OPEN by grants: struct vgpu_msg_promised */
+    VGPU_MSG_GRANT = 15,     /* guest, with VGPU_FEATURE_GRANT: struct vgpu_msg_grant */
+    VGPU_MSG_GRANTED = 16    /* mediator: struct vgpu_msg_channel */
 };
 
 struct vgpu_msg {
     uint32_t size_bytes; /* head and body */
     uint16_t type;
-    uint16_t flags; /* OPEN: VGPU_MSG_OPEN_WINDOW; else 0 */
+    uint16_t flags; /* OPEN: VGPU_MSG_OPEN_*; else 0 */
     uint32_t tag;   /* chosen by the asker, repeated in the answer; 0 for what nobody asked */
     uint32_t reserved;
 };
@@ -100,6 +103,8 @@ VGPU_ASSERT_SIZE(struct vgpu_msg_refused, 224);
 
 /* vgpu_msg.flags of OPEN, over VGPU_CARRIER_WINDOW only: in the window if there is room. */
 #define VGPU_MSG_OPEN_WINDOW 0x1u
+/* The same, with VGPU_FEATURE_GRANT and not over VGPU_CARRIER_LOCAL: by grants, or refused. */
+#define VGPU_MSG_OPEN_GRANT 0x2u
 
 struct vgpu_msg_open {
     struct vgpu_msg head;
@@ -118,6 +123,25 @@ struct vgpu_msg_opened {
     struct vgpu_channel_geometry geometry;
 };
 VGPU_ASSERT_SIZE(struct vgpu_msg_opened, 88);
+
+/* There is no worker yet: it starts when GRANT says where the memory is. */
+struct vgpu_msg_promised {
+    struct vgpu_msg head;
+    uint32_t channel;
+    uint32_t backend_domid; /* whom the guest grants its pages to, and allocates its port for */
+    uint8_t token[VGPU_TOKEN_BYTES];
+    struct vgpu_channel_geometry geometry;
+};
+VGPU_ASSERT_SIZE(struct vgpu_msg_promised, 88);
+
+struct vgpu_msg_grant {
+    struct vgpu_msg head;
+    uint32_t channel;
+    uint32_t directory;  /* reference of a struct vgpu_grant_directory */
+    uint32_t event_port; /* of the guest, not bound yet */
+    uint32_t pages;      /* of the channel, by its geometry */
+};
+VGPU_ASSERT_SIZE(struct vgpu_msg_grant, 32);
 
 struct vgpu_msg_channel {
     struct vgpu_msg head;

@@ -43,6 +43,7 @@ MESSAGES_AT = 0x114000
 HEAP_AT = 0x200000
 
 OPEN_WINDOW = 1
+OPEN_GRANT = 2
 
 COMMAND_ASK = struct.Struct('<IIIIQQII40s')
 GEOMETRY = struct.Struct('<IIQQQQQ')
@@ -194,6 +195,9 @@ class Machine:
     def answer_window(self, slot):
         return self.ram.u32(COMMANDS_AT + slot * 1024 + 148)
 
+    def answer_backend(self, slot):
+        return self.ram.u32(COMMANDS_AT + slot * 1024 + 392)
+
     def answer_geometry(self, slot):
         return GEOMETRY.unpack(self.ram.read(COMMANDS_AT + slot * 1024 + 152, GEOMETRY.size))
 
@@ -202,6 +206,9 @@ class Machine:
         return self.ram.u32(at + 512), self.ram.u32(at + 516), text_of(self.ram.read(at + 520, 192))
 
     # Channels
+
+    def wait_gone(self, slot):
+        until(lambda: self.gone(slot)[0] == 1, 'slot %d to be gone' % slot)
 
     def pages(self, count, spread=1):
         """Addresses of new pages of guest memory, every `spread`th."""

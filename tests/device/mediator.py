@@ -17,7 +17,7 @@ import time
 
 MAGIC = 0x55504756
 HELLO, WELCOME, REFUSED, OPEN, OPENED, CLOSE, CLOSED, RESUME, RESUMED, GONE, STATE, \
-    MONITOR, MONITORED = range(1, 14)
+    MONITOR, MONITORED, PROMISED, GRANT, GRANTED = range(1, 17)
 OK, BUSY, QUARANTINED, STATUS_GONE, NO_GPU, NOT_CONFIGURED, VERSION, BAD_MESSAGE, BAD_RECORD, \
     LIMIT, FAILED, TIMEOUT, KILLED, NO_MEMORY, STARTING, DRIVER, REMOVED, INTERNAL = range(18)
 
@@ -39,13 +39,19 @@ BODIES = {
     STATE: (struct.Struct('<IIII72s'), 'priority weight quarantined reserved pool'),
     MONITOR: (struct.Struct('<II'), 'gpu first'),
     MONITORED: (struct.Struct('<744s'), 'monitor'),
+    PROMISED: (struct.Struct('<II16sIIQQQQQ'), 'channel backend_domid token sub_granules '
+               'comp_granules sub_offset comp_offset data_offset data_bytes total_bytes'),
+    GRANT: (struct.Struct('<IIII'), 'channel directory event_port pages'),
+    GRANTED: (struct.Struct('<II'), 'channel reserved'),
 }
 FIELDS = {kind: collections.namedtuple('Body%d' % kind, names)
           for kind, (_, names) in BODIES.items()}
 TEXTS = ('claimed_pool', 'pool', 'name', 'text', 'process', 'token', 'monitor')
 OPEN_WINDOW = 1
+OPEN_GRANT = 2
 PLACE_STEP = 2 << 20
 FEATURE_WINDOW = 4
+FEATURE_GRANT = 16
 Message = collections.namedtuple('Message', 'kind flags tag reserved body fds size')
 
 WELCOME_VALUES = {'magic': MAGIC, 'major': 1, 'minor': 0, 'features': 7, 'vm_id': 7, 'priority': 2,
@@ -98,7 +104,7 @@ class Link:
         assert kind in BODIES, 'message of kind %d' % kind
         layout, _ = BODIES[kind]
         assert size == HEAD.size + layout.size, (kind, size)
-        assert flags & ~(OPEN_WINDOW if kind == OPEN else 0) == 0, (kind, flags)
+        assert flags & ~(OPEN_WINDOW | OPEN_GRANT if kind == OPEN else 0) == 0, (kind, flags)
         assert reserved == 0, (kind, reserved)
         body = FIELDS[kind](*layout.unpack(self._bytes(layout.size, end, fds)))
         assert not fds, 'a guest sends no descriptors'

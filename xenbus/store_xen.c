@@ -1,0 +1,126 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "xenbus/store_xen.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <xenstore.h>
+
+#include "common/cleanup.h"
+
+static struct xs_handle *handle(struct store *store)
+{
+    return (struct xs_handle *)(void *)store;
+}
+
+static int outcome(bool ok)
+{
+    return ok ? 0 : -(errno ? errno : EIO);
+}
+
+static int read_value(struct store *store, const char *path, char value[STORE_VALUE_BYTES])
+{
+    unsigned size;
+    _cleanup_free_ char *text = xs_read(handle(store), XBT_NULL, path, &size);
+
+    if (!text)
+        return outcome(false);
+    if (size >= STORE_VALUE_BYTES || memchr(text, '\0', size))
+        return -E2BIG;
+    memset(value, 0, STORE_VALUE_BYTES);
+    memcpy(value, text, size);
+    return 0;
+}
+
+static int write_value(struct store *store, const char *path, const char *value)
+{
+    return outcome(xs_write(handle(store), XBT_NULL, path, value, (unsigned)strlen(value)));
+}
+
+static int remove_node(struct store *store, const char *path)
+{
+    return outcome(xs_rm(handle(store), XBT_NULL, path));
+}
+
+static int own(struct store *store, const char *path, uint32_t owner, uint32_t reader)
+{
+    struct xs_permissions permissions[2] = {{.id = owner, .perms = XS_PERM_NONE},
+                                            {.id = reader, .perms = XS_PERM_READ}};
+
+    if (!xs_mkdir(handle(store), XBT_NULL, path))
+        return outcome(false);
+    return outcome(xs_set_permissions(handle(store), XBT_NULL, path, permissions, 2));
+}
+
+static int numbers(struct store *store, const char *path, uint32_t *ret, unsigned most)
+{
+    unsigned n = 0, found = 0;
+    _cleanup_free_ char **names = xs_directory(handle(store), XBT_NULL, path, &n);
+
+    if (!names)
+        return outcome(false);
+    for (unsigned i = 0; i < n && found < most; i++)
+        if (store_number(names[i], UINT32_MAX, &ret[found]))
+            found++;
+    return (int)found;
+}
+
+static int watch(struct store *store, const char *path)
+{
+    return outcome(xs_watch(handle(store), path, path));
+}
+
+static void unwatch(struct store *store, const char *path)
+{
+    xs_unwatch(handle(store), path, path);
+}
+
+static bool changed(struct store *store, char path[STORE_PATH_BYTES])
+{
+    _cleanup_free_ char **fired = xs_check_watch(handle(store));
+
+    if (!fired)
+        return false;
+    snprintf(path, STORE_PATH_BYTES, "%s", fired[XS_WATCH_PATH]);
+    return true;
+}
+
+static int fd(struct store *store)
+{
+    return xs_fileno(handle(store));
+}
+
+static bool lives(struct store *store, uint32_t domid)
+{
+    return xs_is_domain_introduced(handle(store), domid);
+}
+
+const struct store_ops store_xen_ops = {
+    .read = read_value,
+    .write = write_value,
+    .remove = remove_node,
+    .own = own,
+    .numbers = numbers,
+    .watch = watch,
+    .unwatch = unwatch,
+    .changed = changed,
+    .fd = fd,
+    .lives = lives,
+};
+
+int store_xen_open(struct store **ret_store, struct vgpu_err *err)
+{
+    struct xs_handle *xs = xs_open(0);
+
+    if (!xs)
+        return vgpu_err_set(err, errno, "cannot open xenstore: %s", strerror(errno));
+    xs_fileno(xs); /* makes its pipe at the first call: not in the sandbox */
+    *ret_store = (struct store *)(void *)xs;
+    return 0;
+}
+
+void store_xen_close(struct store *store)
+{
+    xs_close(handle(store));
+}
