@@ -51,6 +51,7 @@ static const char usage[] =
     "  --ready-ms N           for a worker to start (default 60000)\n"
     "  --handshake-ms N       for a guest to say hello (default 5000)\n"
     "  --guest-uid UID[,UID]  users beside root and its own that may connect for a VM\n"
+    "  --device-dir DIR       devices that listen have ID.sock there; they are connected to\n"
     "  --agent-uid UID        the user of vgpu-agent, which may name whom it asks for\n"
     "  --verbose              log more\n"
     "  --help, --version\n"
@@ -84,6 +85,7 @@ enum {
     OPTION_READY,
     OPTION_HANDSHAKE,
     OPTION_GUEST_UID,
+    OPTION_DEVICE_DIR,
     OPTION_AGENT_UID,
     OPTION_VERBOSE,
     OPTION_HELP,
@@ -113,6 +115,7 @@ static const struct option options[] = {
     {"ready-ms", required_argument, NULL, OPTION_READY},
     {"handshake-ms", required_argument, NULL, OPTION_HANDSHAKE},
     {"guest-uid", required_argument, NULL, OPTION_GUEST_UID},
+    {"device-dir", required_argument, NULL, OPTION_DEVICE_DIR},
     {"agent-uid", required_argument, NULL, OPTION_AGENT_UID},
     {"verbose", no_argument, NULL, OPTION_VERBOSE},
     {"help", no_argument, NULL, OPTION_HELP},
@@ -225,6 +228,8 @@ static const char **text_of(struct mediator_settings *settings, int option)
         return &settings->nvml;
     case OPTION_DRIVER_NAME:
         return &settings->driver;
+    case OPTION_DEVICE_DIR:
+        return &settings->device_dir;
     default:
         return NULL;
     }

@@ -410,6 +410,7 @@ static void link_listed(void *context)
         if (vm->state != VM_REMOVED)
             listen_vm(vm);
     }
+    dial_start(&mediator->dial);
     vgpu_log(VGPU_LOG_INFO, "in-charge", "channels=%u after_us=%" PRIu64, channels,
              (loop_now(mediator->loop) - mediator->started_ns) / VGPU_NS_PER_US);
     snprintf(text, sizeof(text), "version %s in charge, %u channels adopted", VGPU_PROGRAM_VERSION,
@@ -687,6 +688,7 @@ int mediator_init(struct mediator *mediator, const struct mediator_settings *set
                                   .loop = loop,
                                   .started_ns = loop_now(loop),
                                   .admin = {.listener = -1},
+                                  .dial = {.mediator = mediator, .directory = -1},
                                   .stop_timer = {.fire = stop_late, .context = mediator}};
     memory_init(mediator);
     stray_init(mediator);
@@ -699,6 +701,8 @@ int mediator_init(struct mediator *mediator, const struct mediator_settings *set
         return vgpu_err_set(err, -rc, "no memory for the events");
     rc = make_directories(settings, err);
     if (rc == 0)
+        rc = dial_init(&mediator->dial, mediator, settings->device_dir, err);
+    if (rc == 0)
         rc = start_store(mediator, err);
     if (rc == 0)
         rc = start_nvml(mediator, err);
@@ -710,6 +714,7 @@ void mediator_release(struct mediator *mediator)
     char path[512];
 
     admin_release(&mediator->admin);
+    dial_release(&mediator->dial);
     reset_release(mediator);
     doubt_release(mediator);
     helper_release(&mediator->store);
