@@ -301,7 +301,7 @@ static bool user_allowed(const struct mediator_settings *settings, uid_t uid)
     return false;
 }
 
-static int connection_new(struct vm *vm, int sock, const struct ucred *who)
+static int connection_new(struct vm *vm, int sock, const struct ucred *who, bool dialled)
 {
     struct connection *connection = calloc(1, sizeof(*connection));
     struct mediator *mediator = vm->mediator;
@@ -315,6 +315,7 @@ static int connection_new(struct vm *vm, int sock, const struct ucred *who)
     connection->vm = vm;
     connection->sock = sock;
     connection->pid = who->pid;
+    connection->dialled = dialled;
     connection->handshake = (struct loop_timer){.fire = handshake_late, .context = connection};
     loop_timer_set(mediator->loop, &connection->handshake,
                    loop_now(mediator->loop) + mediator->settings->handshake_ns);
@@ -327,15 +328,15 @@ static int connection_new(struct vm *vm, int sock, const struct ucred *who)
     return 0;
 }
 
-void connection_accept(struct vm *vm)
+/* Takes the socket over: it becomes a connection, or is told why not and closed. */
+static void admit(struct vm *vm, int fd, bool dialled)
 {
-    _cleanup_close_ int sock = accept4(vm->listener, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
-
+    _cleanup_close_ int sock = fd;
     struct ucred who = {0};
     socklen_t size = sizeof(who);
     char text[96];
 
-    if (sock < 0 || getsockopt(sock, SOL_SOCKET, SO_PEERCRED, &who, &size) < 0)
+    if (getsockopt(sock, SOL_SOCKET, SO_PEERCRED, &who, &size) < 0)
         return;
     if (!user_allowed(vm->mediator->settings, who.uid)) {
         snprintf(text, sizeof(text), "user %u may not speak for this VM; see --guest-uid",
@@ -343,9 +344,22 @@ void connection_accept(struct vm *vm)
         turn_away(vm, sock, &who, VGPU_NOT_CONFIGURED, text);
     } else if (vm->n_connections >= VGPU_VM_MAX_CONNECTIONS) {
         turn_away(vm, sock, &who, VGPU_LIMIT, "too many connections of this VM");
-    } else if (connection_new(vm, sock, &who) == 0) {
+    } else if (connection_new(vm, sock, &who, dialled) == 0) {
         vgpu_steal_fd(&sock);
     }
+}
+
+void connection_accept(struct vm *vm)
+{
+    int sock = accept4(vm->listener, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+
+    if (sock >= 0)
+        admit(vm, sock, false);
+}
+
+void connection_dialled(struct vm *vm, int sock)
+{
+    admit(vm, sock, true);
 }
 
 void connection_end(struct connection *connection)

@@ -20,6 +20,7 @@ struct connection {
     int sock;
     struct loop_watch watch;
     struct loop_timer handshake;
+    bool dialled; /* the mediator has connected to a device that listens */
     bool greeted;
     bool refused;      /* something was; before greeted it is the last that this connection hears */
     uint32_t carrier;  /* enum vgpu_carrier, once greeted */
@@ -32,6 +33,8 @@ struct connection {
 
 /* Accepts what waits at the VM's listener. */
 void connection_accept(struct vm *vm);
+/* Takes over a socket that dial.c has connected; the peer is checked as one that came by itself. */
+void connection_dialled(struct vm *vm, int sock);
 /* Tells the VM, closes, frees. */
 void connection_end(struct connection *connection);
 

@@ -51,6 +51,7 @@ static const char usage[] =
     "  --ready-ms N           for a worker to start (default 60000)\n"
     "  --handshake-ms N       for a guest to say hello (default 5000)\n"
     "  --guest-uid UID[,UID]  users beside root and its own that may connect for a VM\n"
+    "  --device-dir DIR       devices that listen have ID.sock there; they are connected to\n"
     "  --agent-uid UID        the user of vgpu-agent, which may name whom it asks for\n"
     "  --xenbus-uid UID       the user of vgpu-xenbus, which says which Xen domain is which VM\n"
     "  --verbose              log more\n"
@@ -85,6 +86,7 @@ enum {
     OPTION_READY,
     OPTION_HANDSHAKE,
     OPTION_GUEST_UID,
+    OPTION_DEVICE_DIR,
     OPTION_AGENT_UID,
     OPTION_XENBUS_UID,
     OPTION_VERBOSE,
@@ -115,6 +117,7 @@ static const struct option options[] = {
     {"ready-ms", required_argument, NULL, OPTION_READY},
     {"handshake-ms", required_argument, NULL, OPTION_HANDSHAKE},
     {"guest-uid", required_argument, NULL, OPTION_GUEST_UID},
+    {"device-dir", required_argument, NULL, OPTION_DEVICE_DIR},
     {"agent-uid", required_argument, NULL, OPTION_AGENT_UID},
     {"xenbus-uid", required_argument, NULL, OPTION_XENBUS_UID},
     {"verbose", no_argument, NULL, OPTION_VERBOSE},
@@ -228,6 +231,8 @@ static const char **text_of(struct mediator_settings *settings, int option)
         return &settings->nvml;
     case OPTION_DRIVER_NAME:
         return &settings->driver;
+    case OPTION_DEVICE_DIR:
+        return &settings->device_dir;
     default:
         return NULL;
     }

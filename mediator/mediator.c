@@ -412,6 +412,7 @@ static void link_listed(void *context)
         if (vm->state != VM_REMOVED)
             listen_vm(vm);
     }
+    dial_start(&mediator->dial);
     vgpu_log(VGPU_LOG_INFO, "in-charge", "channels=%u after_us=%" PRIu64, channels,
              (loop_now(mediator->loop) - mediator->started_ns) / VGPU_NS_PER_US);
     snprintf(text, sizeof(text), "version %s in charge, %u channels adopted", VGPU_PROGRAM_VERSION,
@@ -728,6 +729,7 @@ int mediator_init(struct mediator *mediator, const struct mediator_settings *set
                                   .started_ns = loop_now(loop),
                                   .admin = {.listener = -1},
                                   .domains = {.listener = -1, .sock = -1},
+                                  .dial = {.mediator = mediator, .directory = -1},
                                   .stop_timer = {.fire = stop_late, .context = mediator}};
     memory_init(mediator);
     stray_init(mediator);
@@ -739,6 +741,8 @@ int mediator_init(struct mediator *mediator, const struct mediator_settings *set
     if (rc < 0)
         return vgpu_err_set(err, -rc, "no memory for the events");
     rc = make_directories(settings, err);
+    if (rc == 0)
+        rc = dial_init(&mediator->dial, mediator, settings->device_dir, err);
     if (rc == 0)
         rc = start_store(mediator, err);
     if (rc == 0)
@@ -752,6 +756,7 @@ void mediator_release(struct mediator *mediator)
 
     admin_release(&mediator->admin);
     domains_release(&mediator->domains);
+    dial_release(&mediator->dial);
     reset_release(mediator);
     doubt_release(mediator);
     helper_release(&mediator->store);

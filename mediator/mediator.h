@@ -14,6 +14,7 @@
 #include "mediator/admin.h"
 #include "mediator/checkup.h"
 #include "mediator/config.h"
+#include "mediator/dial.h"
 #include "mediator/domain.h"
 #include "mediator/events.h"
 #include "mediator/helper.h"
@@ -33,6 +34,7 @@
 
 struct mediator_settings {
     const char *run_dir, *database, *launcher_socket, *nvml, *helper_dir, *driver;
+    const char *device_dir; /* dial.c's; NULL: no device listens */
     bool create_database;
     uint64_t max_data_bytes, default_data_bytes;
     uint64_t resume_ns;                        /* how long adopted channels wait for their guest */
@@ -94,6 +96,7 @@ struct mediator {
     struct vm *vms_by_id; /* a hash of those that are not removed */
     struct admin admin;
     struct domains domains;
+    struct dial dial;
     struct mediator_metrics metrics;
     struct events events;
     bool store_failing;         /* the last that was to be written was not */

@@ -5,13 +5,19 @@
 # Makes the image that the test guests boot: busybox, our driver and programs with their libraries,
 # lspci; everything in memory, no disk. Called by quickstart and the tests in tests/vm.
 #
-#   tools/guest-image.sh BUILD    BUILD: a meson build directory
+#   tools/guest-image.sh [--xen] BUILD    BUILD: a meson build directory
 #
-# Prints KERNEL=... and INITRD=..., the files to boot. The image is BUILD/guest/image.cpio, and is
-# made anew only when something in it has changed. The kernel is tools/kernel.sh's.
+# Prints KERNEL=... and INITRD=..., the files to boot. The image is BUILD/guest/image/image.cpio, and
+# is made anew only when something in it has changed. The kernel is tools/kernel.sh's; with --xen it is
+# tools/xen.sh's, which boots in each kind of Xen's guests, and the image is in BUILD/guest/image-xen.
 set -euo pipefail
+flavour=
+if [ "${1:-}" = --xen ]; then
+    flavour=-xen
+    shift
+fi
 if [ $# -ne 1 ] || [ ! -d "$1" ]; then
-    echo "usage: $0 BUILD-DIRECTORY" >&2
+    echo "usage: $0 [--xen] BUILD-DIRECTORY" >&2
     exit 2
 fi
 build=$(cd "$1" && pwd)
@@ -19,7 +25,7 @@ here=$(cd "$(dirname "$0")/.." && pwd)
 # shellcheck source=tools/needs.sh
 . "$here/tools/needs.sh"
 
-out=$build/guest/image
+out=$build/guest/image$flavour
 mkdir -p "$out"
 exec 9>"$out/lock"
 flock 9
@@ -37,7 +43,11 @@ libraries=(guest/libvgpu/libcuda.so.1 guest/libnvml/libnvidia-ml.so.1)
 # shellcheck disable=SC2119
 kernel_lines()
 {
-    "$here/tools/kernel.sh"
+    if [ -n "$flavour" ]; then
+        "$here/tools/xen.sh"
+    else
+        "$here/tools/kernel.sh"
+    fi
 }
 
 # The driver's module for this kernel, built in a copy: the checkout stays as it is.
@@ -116,6 +126,10 @@ install_module()
     # A block device in memory, for the driver's test of direct I/O.
     # shellcheck disable=SC2153  # kernel.sh says it
     cp "$MODULES/kernel/drivers/block/brd.ko" "$1/lib/"
+    # Grants and event channels from user space, for what a hostile guest does with them.
+    if [ -n "$flavour" ]; then
+        cp "$MODULES"/kernel/drivers/xen/xen-{evtchn,gntdev,gntalloc}.ko "$modules/"
+    fi
     : >"$modules/modules.order"
     : >"$modules/modules.builtin"
     : >"$modules/modules.builtin.modinfo"

@@ -114,15 +114,18 @@ class Command:
 
 
 class Line:
-    """The host's end of the serial line to guest-exec; a thread of its own reads it."""
+    """The host's end of the serial line to guest-exec; a thread of its own reads it. The line is a
+    Unix socket's path, or what has a socket's recv, sendall, shutdown and close."""
 
     def __init__(self, path):
-        self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        try:
-            self.socket.connect(path)
-        except OSError:
-            self.socket.close()
-            raise
+        self.socket = path
+        if isinstance(path, str):
+            self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+            try:
+                self.socket.connect(path)
+            except OSError:
+                self.socket.close()
+                raise
         self.changed = threading.Condition()
         self.commands = {}
         self.numbers = itertools.count(1)
@@ -155,13 +158,13 @@ class Line:
             if not condition():
                 raise GuestError('the guest is gone: %s' % what)
 
-    def greet(self, seconds):
+    def greet(self, seconds, every=0.2):
         """A guest that is still starting does not answer; it is asked again and again."""
         deadline = time.monotonic() + seconds
         while not self.greeted:
             self.send(0, PING, self.token)
             with self.changed:
-                self.changed.wait_for(lambda: self.greeted or self.broken, 0.2)
+                self.changed.wait_for(lambda: self.greeted or self.broken, every)
             if self.broken:
                 raise GuestError('the guest is gone')
             if time.monotonic() > deadline:

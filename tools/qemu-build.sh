@@ -6,9 +6,12 @@
 # configuration that boots a Linux guest (machine `pc`, TCG and KVM, ISA serial ports).
 # Called by quickstart, check and the tests of qemu/.
 #
-# Usage: tools/qemu-build.sh [--sanitize] [--source-only] [5.2|7.2|10.0]
+# Usage: tools/qemu-build.sh [--sanitize|--xen] [--source-only] [5.2|7.2|10.0]
 #
-# The last line on standard output is the path of qemu-system-x86_64; progress goes to standard
+# --xen (7.2 only): qemu-system-i386 as a device model of Xen's, configured as XCP-ng's is (Xen, no
+# TCG, no KVM, seccomp), against tools/xen.sh's libraries; it runs in tests/xen's dom0.
+#
+# The last line on standard output is the path of the binary; progress goes to standard
 # error. Everything is kept under .cache/qemu/VERSION/{source,build,firmware} (VGPU_CACHE names
 # another place than .cache), and a call with nothing to do takes a second. Two callers wait for
 # each other. No setting of this machine is changed; packages are installed as needs.sh does it.
@@ -22,7 +25,7 @@ here=$(cd "$(dirname "$0")/.." && pwd)
 
 usage()
 {
-    echo "usage: $0 [--sanitize] [--source-only] [5.2|7.2|10.0]" >&2
+    echo "usage: $0 [--sanitize|--xen] [--source-only] [5.2|7.2|10.0]" >&2
     exit 2
 }
 
@@ -41,10 +44,12 @@ die()
 
 version=7.2
 sanitize=0
+xen=0
 source_only=0
 for argument in "$@"; do
     case "$argument" in
     --sanitize) sanitize=1 ;;
+    --xen) xen=1 ;;
     --source-only) source_only=1 ;;
     5.2 | 7.2 | 10.0) version=$argument ;;
     *) usage ;;
@@ -55,6 +60,7 @@ case "$version" in
 7.2) suite=bookworm ;;
 10.0) suite=trixie ;;
 esac
+[ "$xen" = 0 ] || { [ "$version" = 7.2 ] && [ "$sanitize" = 0 ]; } || usage
 
 cache=${VGPU_CACHE:-$here/.cache}
 mkdir -p "$cache"
@@ -63,9 +69,12 @@ top=$cache/qemu/$version
 source=$top/source
 build=$top/build
 [ "$sanitize" = 1 ] && build=$top/build-sanitize
+[ "$xen" = 1 ] && build=$top/build-xen
 log=$build.log
 firmware=$top/firmware
-binary=$build/qemu-system-x86_64
+program=qemu-system-x86_64
+[ "$xen" = 1 ] && program=qemu-system-i386
+binary=$build/$program
 
 needs()
 {
@@ -83,7 +92,7 @@ needs()
 unpack()
 {
     local work=$top/fetch dsc
-    [ -e "$source/.vgpu-patched" ] && return
+    [ -e "$source/.vgpu-patched" ] && return 0
     if [ ! -e "$source" ]; then
         say "fetching QEMU $version (suite $suite)"
         rm -rf "$work"
@@ -105,6 +114,27 @@ unpack()
         die "qemu/patches/qemu-$version.patch does not fit; the log is $top/fetch.log" \
             "Remove $top and call this again."
     touch "$source/.vgpu-patched"
+}
+
+# What else a device model of Xen's wants from the source: the list of its devices.
+patch_xen()
+{
+    [ ! -e "$source/.vgpu-patched-xen" ] || return 0
+    patch -d "$source" -p1 -s -N <"$here/qemu/patches/qemu-$version-xen.patch" >>"$log" 2>&1 ||
+        die "qemu/patches/qemu-$version-xen.patch does not fit; the log is $log" \
+            "Remove $top and call this again."
+    touch "$source/.vgpu-patched-xen"
+}
+
+# Xen's libraries and their headers are not installed: pkg-config and the linker are told where.
+find_xen()
+{
+    local said libraries
+    said=$("$here/tools/xen.sh") || exit 1
+    eval "$said"
+    libraries=$XEN_TREE/usr/lib/x86_64-linux-gnu
+    export PKG_CONFIG_PATH=$libraries/pkgconfig
+    xen_options=("--extra-ldflags=-Wl,-rpath-link,$libraries")
 }
 
 # same FILE... DIRECTORY: copies those that differ, so that what has not changed is not rebuilt.
@@ -130,8 +160,23 @@ copy_device()
     same "$here/ring/ring.c" "$here/ring/ring.h" "$here/ring/pages.h" "$to/shared/ring"
 }
 
+xen_configuration()
+{
+    printf '%s\n' --target-list=i386-softmmu --without-default-features --without-default-devices \
+        --with-devices-i386=vgpu --enable-xen --disable-tcg --disable-kvm --enable-seccomp \
+        --enable-vnc --disable-docs --audio-drv-list= --enable-fdt=system \
+        "--firmwarepath=/usr/share/qemu" "${xen_options[@]}"
+    if command -v ccache >/dev/null 2>&1; then
+        echo "--cc=ccache gcc"
+    fi
+}
+
 configuration()
 {
+    if [ "$xen" = 1 ]; then
+        xen_configuration
+        return
+    fi
     printf '%s\n' --target-list=x86_64-softmmu --without-default-devices --enable-tcg \
         --enable-kvm --disable-docs --audio-drv-list= --enable-fdt=system \
         "--firmwarepath=$firmware"
@@ -192,7 +237,7 @@ compile()
     jobs=${VGPU_JOBS:-$(nproc)}
     [ ! -e "$log" ] || before=$(stat -c %s "$log")
     [ -x "$binary" ] || say "building with $jobs jobs, 2 to 3 minutes on two cores (log: $log)"
-    ninja -C "$build" -j "$jobs" qemu-system-x86_64 >>"$log" 2>&1 || {
+    ninja -C "$build" -j "$jobs" "$program" >>"$log" 2>&1 || {
         grep -A 12 -m 3 -E '^FAILED|error:' "$log" | tail -n 40 >&2
         die "the build failed; the log is $log" \
             "After a change of packages: rm -rf $build and call this again."
@@ -248,6 +293,10 @@ fi
 export CCACHE_NOHASHDIR=1 CCACHE_BASEDIR=$top
 [ -x "$binary" ] || needs
 unpack
+if [ "$xen" = 1 ]; then
+    find_xen
+    patch_xen
+fi
 copy_device
 if [ "$source_only" = 1 ]; then
     echo "$source"
@@ -255,5 +304,5 @@ if [ "$source_only" = 1 ]; then
 fi
 configure
 compile
-gather_firmware
+[ "$xen" = 1 ] || gather_firmware
 echo "$binary"
