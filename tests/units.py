@@ -11,8 +11,10 @@ import sys
 import tempfile
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-UNITS = glob.glob(os.path.join(ROOT, 'integrations/**/*.service'), recursive=True) + glob.glob(
-    os.path.join(ROOT, 'integrations/**/*.socket'), recursive=True)
+UNITS = [path for kind in ('service', 'socket', 'timer')
+         for path in glob.glob(os.path.join(ROOT, 'integrations/**/*.' + kind), recursive=True)]
+# What units for a dom0's systemd 219 must still say.
+OLD = 'Standard output type syslog is obsolete'
 
 
 def complaints(paths):
@@ -36,7 +38,12 @@ def main():
         print('skipped: no systemd-analyze')
         return 77
     assert UNITS, 'there are no units'
-    found = complaints(UNITS)
+    found = []
+    for directory in sorted({os.path.dirname(path) for path in UNITS}):
+        of_dom0 = '/xcp-ng/' in directory
+        found += [line for line in
+                  complaints([path for path in UNITS if os.path.dirname(path) == directory])
+                  if not (of_dom0 and OLD in line)]
     with tempfile.NamedTemporaryFile('w', prefix='vgpu-wrong-', suffix='.service') as wrong:
         wrong.write('[Service]\nExecStart=/bin/true\nNoSuchSetting=yes\n')
         wrong.flush()
