@@ -534,6 +534,17 @@ static void test_lease_in_flight_follows_the_grace(void **state)
     assert_int_equal(bench->channels[0]->lease->inflight_max_ns, 2500 * VGPU_NS_PER_US);
 }
 
+/* The first VM's work is in flight, the second waits, and the first was told to give way. */
+static void revoked_for_another(struct bench *bench)
+{
+    seat_at(bench, 0, 1);
+    seat_at(bench, 1, 2);
+    hangs(bench, 0);
+    needs(bench, 1, true);
+    while (!bench->channels[0]->revoked)
+        pass(bench, MS / 10);
+}
+
 static void is_ending(struct bench *bench, int i)
 {
     bench->reports[i]->turn_ending = bench->channels[i]->lease->turn;
@@ -544,12 +555,7 @@ static void test_lease_next_begins_when_the_drain_is_nearly_over(void **state)
 {
     struct bench *bench = *state;
 
-    seat_at(bench, 0, 1);
-    seat_at(bench, 1, 2);
-    hangs(bench, 0);
-    needs(bench, 1, true);
-    while (!bench->channels[0]->revoked)
-        pass(bench, MS / 10);
+    revoked_for_another(bench);
     assert_false(granted(bench, 1));
     is_ending(bench, 0);
     assert_true(granted(bench, 1));
@@ -583,12 +589,7 @@ static void test_lease_ending_that_does_not_end_pays(void **state)
     struct bench *bench = *state;
     uint64_t before;
 
-    seat_at(bench, 0, 1);
-    seat_at(bench, 1, 2);
-    hangs(bench, 0);
-    needs(bench, 1, true);
-    while (!bench->channels[0]->revoked)
-        pass(bench, MS / 10);
+    revoked_for_another(bench);
     is_ending(bench, 0);
     before = charged(bench, 1);
     bench->reports[0]->busy_ns = 0;
