@@ -129,20 +129,17 @@ class Vms(object):
             raise Failure('limit', 'pool %s takes no more VMs: %s' % (wish.pool, pool['reason']))
 
     @staticmethod
-    def _settings(vm_id, wish, vm):
-        """Commands for what was asked for and is not so."""
-        if wish.priority and wish.priority != vm['priority']:
-            yield 'set-priority', {'vm_id': vm_id, 'priority': wish.priority}
-        if wish.weight and wish.weight != vm['weight']:
-            yield 'set-weight', {'vm_id': vm_id, 'weight': wish.weight}
-        if wish.memory_bytes and wish.memory_bytes != vm['memory_bytes']:
-            yield 'set-memory', {'vm_id': vm_id, 'memory_bytes': wish.memory_bytes}
+    def _settings(wish, vm):
+        """Members of what was asked for and is not so."""
+        asked = {'pool': wish.pool, 'priority': wish.priority, 'weight': wish.weight,
+                 'memory_bytes': wish.memory_bytes}
+        return {key: value for key, value in asked.items() if value and value != vm.get(key)}
 
-    def _batch(self, commands, dry_run, revision=None, vm_id=None):
-        args = {'commands': [{'command': name, 'args': values} for name, values in commands]}
-        if vm_id is not None:
-            args['vm_id'] = vm_id
-        return self.mediator.ask('batch', args, revision=revision, dry_run=dry_run)
+    def _write(self, vm_id, members, dry_run, revision=None):
+        """A VM as the members say, in one change; a new one where there is no revision."""
+        config = {'format': 1, 'vms': [dict(members, vm_id=vm_id)]}
+        args = {'config': config, 'existing': revision is not None}
+        return self.mediator.ask('import', args, revision=revision, dry_run=dry_run)['vm']
 
     def _stored_name(self, name, own=None):
         """A name is kept for people to read; one that does not fit or is another's is left out."""
@@ -161,16 +158,10 @@ class Vms(object):
         for attempt in range(ID_TRIES):
             used = set(vm['vm_id'] for vm in self.mediator.ask('list-vms')['vms'])
             vm_id = next(n for n in range(1, len(used) + 2) if n not in used)
-            args = {'vm_id': vm_id, 'pool': wish.pool, 'priority': wish.priority or 'medium'}
-            for key, value in (('uuid', uuid), ('name', name), ('weight', wish.weight)):
-                if value:
-                    args[key] = value
-            commands = [('register-vm', args)]
-            if wish.memory_bytes:
-                commands.append(('set-memory', {'vm_id': vm_id,
-                                                'memory_bytes': wish.memory_bytes}))
+            members = self._settings(wish, {})
+            members.update({key: value for key, value in (('uuid', uuid), ('name', name)) if value})
             try:
-                return self._batch(commands, dry_run)['vm']
+                return self._write(vm_id, members, dry_run)
             except Failure as failure:
                 if failure.code != 'exists' or attempt + 1 == ID_TRIES:
                     raise
@@ -178,18 +169,10 @@ class Vms(object):
 
     def _bring_back(self, vm, uuid, name, wish, dry_run):
         vm_id = vm['vm_id']
-        commands = []
+        members = self._settings(wish, vm)
         wanted = {'uuid': uuid or vm['uuid'], 'name': self._stored_name(name, vm_id) or vm['name']}
-        if wanted != {'uuid': vm['uuid'], 'name': vm['name']}:
-            args = {'vm_id': vm_id}
-            args.update({'new_' + key: value for key, value in wanted.items() if value})
-            commands.append(('set-identity', args))
-        if vm['pool'] != wish.pool:
-            commands.append(('set-pool', {'vm_id': vm_id, 'pool': wish.pool}))
-        commands.extend(self._settings(vm_id, wish, vm))
-        if not commands:
-            return vm
-        return self._batch(commands, dry_run, vm['revision'], vm_id)['vm']
+        members.update({key: value for key, value in wanted.items() if value != vm[key]})
+        return self._write(vm_id, members, dry_run, vm['revision']) if members else vm
 
     def reserve(self, uuid, name, wish, running, dry_run=False):
         """Registers a VM in its pool or brings it back; all of it or nothing. Returns the VM."""
