@@ -298,8 +298,8 @@ struct fake_relay *fake_relay_start(struct fake_host *host)
     relay->news = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     pthread_mutex_init(&relay->lock, NULL);
     make_memory(relay);
+    current = relay; /* its own thread writes, too, and asks whether that is for a relay */
     check(pthread_create(&relay->thread, NULL, relay_main, relay) == 0, "relay thread");
-    current = relay;
     return relay;
 }
 
@@ -371,13 +371,18 @@ struct fake_relay *fake_relay_now(void)
 
 struct fake_relay *fake_relay_at(int file)
 {
-    return current && file >= 0 && current->file == file ? current : NULL;
+    struct fake_relay *relay = current;
+
+    return relay && file >= 0 && __atomic_load_n(&relay->file, __ATOMIC_SEQ_CST) == file ? relay
+                                                                                         : NULL;
 }
 
 int fake_relay_open(struct fake_relay *relay)
 {
-    relay->file = fcntl(relay->interrupt, F_DUPFD_CLOEXEC, 0);
-    return relay->file;
+    int file = fcntl(relay->interrupt, F_DUPFD_CLOEXEC, 0);
+
+    __atomic_store_n(&relay->file, file, __ATOMIC_SEQ_CST);
+    return file;
 }
 
 static int open_channel(struct fake_relay *relay, struct vgpu_ioc_open *open)
