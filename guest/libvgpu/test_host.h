@@ -22,8 +22,8 @@
 
 /*
  * Runs `both`, with the argument "mirrored" on channels that a device copies, with "window" on
- * those that lie in one's window, with "granted" on those by grants; without them `local` as well, whose tests need memory that the
- * worker shares, or a mediator to talk to.
+ * those that lie in one's window, with "granted" on those by grants; without them `local` as well,
+ * whose tests need memory that the worker shares, or a mediator to talk to.
  */
 static inline int run_both(int argc, char **argv, const struct CMUnitTest *both, size_t n_both,
                            const struct CMUnitTest *local, size_t n_local)

@@ -5,7 +5,8 @@
  * mappings.
  *
  *   mmap at VGPU_MMAP_CHANNEL + x    channel memory from x on, as the geometry says, and behind it,
- *                                    if it is relayed, the page of transfers; shared, read and write
+ *                                    if it is relayed, the page of transfers; shared, read and
+ *                                    write
  *   mmap at VGPU_MMAP_DOORBELL       one page; a 32-bit write to its start is the submission kick
  *   write 8 bytes                    the submission kick with VGPU_OPENED_GRANT, where there is no
  *                                    doorbell to map
@@ -51,7 +52,7 @@ struct vgpu_ioc_state {
 };
 VGPU_ASSERT_SIZE(struct vgpu_ioc_state, 576);
 
-/* vgpu_ioc_open.flags: guest and worker share the memory; with neither the device copies (relayed). */
+/* vgpu_ioc_open.flags: guest and worker share the memory. With neither, the device copies. */
 #define VGPU_OPENED_WINDOW (1u << 0) /* it is the worker's own */
 #define VGPU_OPENED_GRANT  (1u << 1) /* it is the guest's; kicks by write, there is no doorbell */
 
