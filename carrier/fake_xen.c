@@ -107,7 +107,7 @@ static bool take(struct fake_xen *xen, struct fake_xen_conn *conn)
         if (xen->refuses_binds)
             break;
         conn->port = message.port;
-        conn->masked = false;
+        conn->masked = conn->pending = false;
         message.port += LOCAL_PORT;
         send(conn->sock, &message, sizeof(message), MSG_NOSIGNAL);
         break;
@@ -116,6 +116,8 @@ static bool take(struct fake_xen *xen, struct fake_xen_conn *conn)
         break;
     case FAKE_GRANT_UNMASK:
         conn->masked = false;
+        if (conn->pending)
+            fake_xen_send(xen, conn->port);
         break;
     case FAKE_GRANT_UNBIND:
         conn->port = 0;
@@ -153,7 +155,7 @@ uint32_t fake_xen_bind(struct fake_xen *xen, unsigned conn, uint32_t port)
 {
     assert_true(conn < xen->n_conns);
     xen->conns[conn].port = port;
-    xen->conns[conn].masked = false;
+    xen->conns[conn].masked = xen->conns[conn].pending = false;
     return port + LOCAL_PORT;
 }
 
@@ -162,7 +164,10 @@ void fake_xen_send(struct fake_xen *xen, uint32_t port)
     const struct fake_grant_message message = {FAKE_GRANT_EVENT, 0, port + LOCAL_PORT};
     struct fake_xen_conn *conn = fake_xen_bound(xen, port);
 
-    if (!conn || conn->masked)
+    if (!conn)
+        return;
+    conn->pending = conn->masked;
+    if (conn->masked)
         return;
     conn->masked = true;
     send(conn->sock, &message, sizeof(message), MSG_NOSIGNAL | MSG_DONTWAIT);

@@ -18,7 +18,8 @@ struct fake_xen_conn {
     uint32_t domid; /* that it is restricted to */
     uint32_t port;  /* of the guest, that is bound; 0: none */
     uint32_t notified;
-    bool masked; /* its event waits to be looked at */
+    bool masked;  /* its event waits to be looked at */
+    bool pending; /* one more came meanwhile, and is sent when that has been done */
 };
 
 struct fake_xen {
@@ -48,7 +49,7 @@ struct fake_xen_conn *fake_xen_bound(struct fake_xen *xen, uint32_t port);
  * thread as who binds. Returns the port of the backend's.
  */
 uint32_t fake_xen_bind(struct fake_xen *xen, unsigned conn, uint32_t port);
-/* The guest sends an event; one that waits to be looked at takes it in. */
+/* The guest sends an event. While one waits to be looked at, others are kept as one. */
 void fake_xen_send(struct fake_xen *xen, uint32_t port);
 
 #endif

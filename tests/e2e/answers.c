@@ -24,7 +24,7 @@
 #include "cuda/cuda_ops.h"
 #include "ring/ring.h"
 
-#define MAX_JOBS    1000000u
+#define MAX_JOBS    16000000u
 #define MAX_AHEAD   256u
 #define COUNT       16u /* elements of a job */
 #define PATIENCE_NS (120 * VGPU_NS_PER_S)
