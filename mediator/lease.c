@@ -484,11 +484,9 @@ static void turn_is_ending(struct seat *seat)
 {
     struct sched_actions actions;
 
-    if (seat->overrun_ns)
-        return;
     look_at_backlogs(seat->gpu);
-    sched_lease_ending(seat->gpu->sched, seat->handle, now_of(seat->gpu), &actions);
-    gpu_carry_out(seat->gpu, &actions);
+    if (sched_lease_ending(seat->gpu->sched, seat->handle, now_of(seat->gpu), &actions) == 0)
+        gpu_carry_out(seat->gpu, &actions);
 }
 
 void lease_channel_reported(struct channel *channel)

@@ -648,6 +648,24 @@ static void test_lease_second_overrunner_is_ended(void **state)
     lease_channel_gone(bench->channels[0]);
 }
 
+/* Who is to be killed may say what it likes: it holds up the turn no longer than that takes. */
+static void test_lease_ending_of_one_to_be_killed_is_nothing(void **state)
+{
+    struct bench *bench = *state;
+
+    for (int i = 0; i < 3; i++)
+        seat_at(bench, i, (uint32_t)i + 1);
+    hangs(bench, 0);
+    hangs(bench, 1);
+    needs(bench, 2, true);
+    while (!bench->killed)
+        pass(bench, 10 * MS);
+    assert_ptr_equal(bench->killed, bench->channels[1]);
+    is_ending(bench, 1);
+    pass(bench, 30 * MS);
+    assert_true(granted(bench, 2));
+}
+
 static void test_lease_overrunner_pays_for_all_it_held(void **state)
 {
     struct bench *bench = *state;
@@ -807,6 +825,7 @@ int main(void)
         CASE(test_lease_ending_that_does_not_end_pays),
         CASE(test_lease_neighbour_of_an_overrunner_is_not_stalled_again),
         CASE(test_lease_second_overrunner_is_ended),
+        CASE(test_lease_ending_of_one_to_be_killed_is_nothing),
         CASE(test_lease_overrunner_pays_for_all_it_held),
         CASE(test_lease_idle_holder_loses_it_at_once),
         CASE(test_lease_sleeper_has_neither_credit_nor_debt),
