@@ -97,16 +97,25 @@ static void start_with(struct host *host, const struct device *device)
     host_start_mediator(host, dir_options(device));
 }
 
+/* A device that listens, met by a mediator that starts after it. */
+static struct guest met(struct device *device, struct host *host)
+{
+    struct guest guest;
+
+    device_dir(device, host);
+    device_listen_at(device, device->path);
+    start_with(host, device);
+    guest = device_accept(device);
+    device_greet(&guest);
+    return guest;
+}
+
 static void test_dial_greets_a_device_that_listens(void **state)
 {
     struct device device;
     struct guest guest;
 
-    device_dir(&device, *state);
-    device_listen_at(&device, device.path);
-    start_with(*state, &device);
-    guest = device_accept(&device);
-    device_greet(&guest);
+    guest = met(&device, *state);
     guest_close(&guest);
     device_end(&device);
 }
@@ -130,11 +139,7 @@ static void test_dial_again_when_the_connection_is_lost(void **state)
     struct device device;
     struct guest guest;
 
-    device_dir(&device, *state);
-    device_listen_at(&device, device.path);
-    start_with(*state, &device);
-    guest = device_accept(&device);
-    device_greet(&guest);
+    guest = met(&device, *state);
     guest_close(&guest);
     guest = device_accept(&device);
     device_greet(&guest);
@@ -152,11 +157,7 @@ static void test_dial_resumes_channels_after_a_restart(void **state)
     struct vgpu_msg_resume resume = {0};
     union message message;
 
-    device_dir(&device, host);
-    device_listen_at(&device, device.path);
-    start_with(host, &device);
-    guest = device_accept(&device);
-    device_greet(&guest);
+    guest = met(&device, host);
     guest_open(&guest, &channel);
     host_kill(&host->mediator, SIGKILL);
     guest_close(&guest);
@@ -180,11 +181,7 @@ static void test_dial_keeps_to_one_connection(void **state)
     struct device device;
     struct guest guest;
 
-    device_dir(&device, *state);
-    device_listen_at(&device, device.path);
-    start_with(*state, &device);
-    guest = device_accept(&device);
-    device_greet(&guest);
+    guest = met(&device, *state);
     assert_false(device_is_dialled(&device, SOME_TURNS_MS));
     guest_close(&guest);
     device_end(&device);
