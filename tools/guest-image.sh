@@ -114,6 +114,14 @@ install_programs()
     ln -s lib "$root/lib64"
 }
 
+# What a guest of Xen tries to forge keys with.
+install_xenstore()
+{
+    local from=$XEN_TREE/usr/lib/x86_64-linux-gnu
+    install -m 755 -s "$XEN_TREE/usr/bin/xenstore-write" "$XEN_TREE/usr/bin/xenstore-read" "$1/bin/"
+    install -m 755 -s "$from"/libxenstore.so.4 "$from"/libxentoolcore.so.1 "$1/lib/"
+}
+
 # Where modprobe and lspci look for it, and as /lib/vgpu.ko.
 install_module()
 {
@@ -129,6 +137,7 @@ install_module()
     # Grants and event channels from user space, for what a hostile guest does with them.
     if [ -n "$flavour" ]; then
         cp "$MODULES"/kernel/drivers/xen/xen-{evtchn,gntdev,gntalloc}.ko "$modules/"
+        install_xenstore "$1"
     fi
     : >"$modules/modules.order"
     : >"$modules/modules.builtin"

@@ -194,8 +194,10 @@ mkdir -p "$apt_dir"
 exec 9>"$base/lock"
 flock 9
 
-if [ "$update" = yes ]; then
+# What is unpacked names itself by absolute paths: in a folder that was moved it is made anew.
+if [ "$update" = yes ] || [ "$(cat "$base/place" 2>/dev/null)" != "$base" ]; then
     rm -rf "$tree" "$base/release" "$base/image"
+    echo "$base" >"$base/place"
 fi
 if [ ! -e "$base/release" ] || { [ "$headers_only" = no ] && [ ! -e "$base/image" ]; }; then
     mkdir -p "$apt_dir"/{state/lists/partial,cache/archives/partial} "$tree"

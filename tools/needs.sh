@@ -64,6 +64,10 @@ NEEDS_GUESTS="make libglib2.0-dev libpixman-1-dev libfdt-dev zlib1g-dev dpkg-dev
     seabios busybox-static cpio pciutils kmod"
 export NEEDS_GUESTS
 
+# For vgpu-xenbus; Xen itself is unpacked and not installed (tools/xen.sh).
+NEEDS_XEN="libxen-dev"
+export NEEDS_XEN
+
 # For the panel's tests in a browser; the panel itself needs npm, which is not taken from Debian.
 NEEDS_WEB="chromium chromium-driver python3-selenium"
 export NEEDS_WEB

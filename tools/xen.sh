@@ -26,7 +26,6 @@ base=${VGPU_CACHE:-$root/.cache}/xen
 mkdir -p "$base"
 base=$(cd "$base" && pwd)
 tree=$base/tree
-arch=$(dpkg --print-architecture)
 
 fail()
 {
@@ -39,6 +38,9 @@ case "${1:-}" in
 --update) rm -f "$base/complete" ;;
 *) fail "unknown option $1; there is --update" ;;
 esac
+command -v dpkg >/dev/null ||
+    fail "this is no Debian system; the test bed is made of Debian's packages, 12 or later"
+arch=$(dpkg --print-architecture)
 [ "$arch" = amd64 ] || fail "the test bed is for amd64, and this is $arch"
 
 # depends PACKAGE PATTERN: the first package that PACKAGE depends on and PATTERN names.
@@ -102,15 +104,16 @@ relocate()
 
 exec 9>"$base/lock"
 flock 9
-if [ ! -e "$base/complete" ]; then
+# What is unpacked names itself by absolute paths: in a folder that was moved it is made anew.
+if [ "$(sed -n 2p "$base/complete" 2>/dev/null)" != "$base" ]; then
     fetch
     release=$(basename "$tree"/boot/vmlinuz-*)
     release=${release#vmlinuz-}
     relocate "$release"
     gunzip -c "$tree"/boot/xen-*-amd64.gz >"$base/xen"
-    echo "$release" >"$base/complete"
+    printf '%s\n' "$release" "$base" >"$base/complete"
 fi
-release=$(cat "$base/complete")
+release=$(sed -n 1p "$base/complete")
 compiler=$(sed -n 's/^CC = .*CROSS_COMPILE)\(gcc-[0-9]*\)$/\1/p' \
     "$tree/usr/src/linux-headers-$release/.kernelvariables")
 echo "XEN_TREE=$tree"

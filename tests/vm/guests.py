@@ -293,7 +293,7 @@ class Result(unittest.TestResult):
         print(''.join(traceback.format_exception(*error))[-6000:])
         print('failed: %s (%.1f s)' % (test.id().rsplit('.', 1)[-1],
                                        time.monotonic() - self.started), flush=True)
-        if isinstance(getattr(test, 'stack', None), VmStack):
+        if hasattr(getattr(test, 'stack', None), 'show'):
             type(test).failed = True
             test.stack.show()
 

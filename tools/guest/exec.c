@@ -33,11 +33,6 @@
 #define OUTPUT_MAX  2048u
 #define COMMANDS    64
 
-/* The second serial port of a PC, and two bits of its line status. */
-#define UART       0x2f8
-#define UART_READY 0x01
-#define UART_ROOM  0x20
-
 enum frame_type {
     FRAME_PING = 1,   /* 8 bytes token */
     FRAME_RUN = 2,    /* u32 milliseconds (0: for ever), then text for sh -c */
@@ -436,77 +431,6 @@ static void serve(int signals)
     }
 }
 
-static uint8_t port_in(int ports, off_t port)
-{
-    uint8_t value = 0;
-
-    if (pread(ports, &value, 1, port) != 1)
-        _exit(1);
-    return value;
-}
-
-static void port_out(int ports, off_t port, uint8_t value)
-{
-    if (pwrite(ports, &value, 1, port) != 1)
-        _exit(1);
-}
-
-/* What has come, up to a buffer; returns whether there was something. */
-static bool uart_to_socket(int ports, int sock)
-{
-    uint8_t buffer[256];
-    size_t n = 0;
-
-    while (n < sizeof(buffer) && (port_in(ports, UART + 5) & UART_READY))
-        buffer[n++] = port_in(ports, UART);
-    return n > 0 && send(sock, buffer, n, MSG_NOSIGNAL) > 0;
-}
-
-static bool socket_to_uart(int ports, int sock)
-{
-    uint8_t buffer[256];
-    ssize_t n = recv(sock, buffer, sizeof(buffer), MSG_DONTWAIT);
-
-    if (n == 0)
-        _exit(0);
-    for (ssize_t i = 0; i < n; i++) {
-        while (!(port_in(ports, UART + 5) & UART_ROOM))
-            ;
-        port_out(ports, UART, buffer[i]);
-    }
-    return n > 0;
-}
-
-/*
- * The second serial port without the kernel's driver, by a process that looks at it again and
- * again: where Xen itself runs in an emulator, interrupts of the port get lost. Returns this
- * process' end.
- */
-static int poll_port(void)
-{
-    const struct timespec pause = {.tv_nsec = 2 * 1000 * 1000};
-    int ends[2], ports = open("/dev/port", O_RDWR | O_CLOEXEC);
-
-    if (ports < 0 || socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) < 0)
-        return -1;
-    if (fork() > 0) {
-        close(ports);
-        close(ends[1]);
-        return ends[0];
-    }
-    close(ends[0]);
-    port_out(ports, UART + 1, 0); /* no interrupts */
-    port_out(ports, UART + 3, 3); /* 8 bits, no parity */
-    port_out(ports, UART + 2, 1); /* with its queues */
-    port_out(ports, UART + 4, 3);
-    for (;;) {
-        bool in = uart_to_socket(ports, ends[1]);
-
-        if (!socket_to_uart(ports, ends[1]) && !in)
-            nanosleep(&pause, NULL);
-    }
-}
-
 static int open_line(const char *path)
 {
     struct termios raw;
@@ -527,11 +451,11 @@ int main(int argc, char **argv)
     int signals;
 
     if (argc > 2) {
-        fprintf(stderr, "usage: guest-exec [SERIAL-LINE|polled]\n");
+        fprintf(stderr, "usage: guest-exec [SERIAL-LINE]\n");
         return 2;
     }
     if (argc == 2)
-        line_in = strcmp(argv[1], "polled") == 0 ? poll_port() : open_line(argv[1]);
+        line_in = open_line(argv[1]);
     line_out = argc == 2 ? line_in : 1;
     sigemptyset(&child);
     sigaddset(&child, SIGCHLD);
