@@ -115,13 +115,16 @@ class Command:
 
 class Line:
     """The host's end of the serial line to guest-exec; a thread of its own reads it. The line is a
-    Unix socket's path, or what has a socket's recv, sendall, shutdown and close."""
+    Unix socket's path, or what has a socket's recv, sendall, shutdown and close. A guest that reads
+    nothing for send_seconds, though the socket is full, is given up."""
 
-    def __init__(self, path):
+    def __init__(self, path, send_seconds=20):
         self.socket = path
         if isinstance(path, str):
             self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
             try:
+                self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO,
+                                       struct.pack('ll', send_seconds, 0))
                 self.socket.connect(path)
             except OSError:
                 self.socket.close()
@@ -148,6 +151,8 @@ class Line:
         try:
             with self.sending:
                 self.socket.sendall(HEADER.pack(MAGIC, kind, len(payload), number) + payload)
+        except BlockingIOError as error:
+            raise GuestError('the guest reads nothing') from error
         except OSError as error:
             raise GuestError('the guest is gone: %s' % error) from error
 

@@ -114,5 +114,19 @@ class Exec(unittest.TestCase):
         self.assertLess(time.monotonic() - started, 4)
 
 
+class Deaf(unittest.TestCase):
+    def test_exec_a_guest_that_reads_nothing_is_given_up(self):
+        """It hangs while it starts, say: the socket is full at some time."""
+        with tempfile.TemporaryDirectory() as directory, \
+                socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listener:
+            path = os.path.join(directory, 'line')
+            listener.bind(path)
+            listener.listen(1)
+            line = Line(path, send_seconds=1)
+            self.addCleanup(line.close)
+            with self.assertRaisesRegex(GuestError, 'the guest reads nothing'):
+                line.greet(60, 0)
+
+
 if __name__ == '__main__':
     main()
