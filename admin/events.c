@@ -46,10 +46,10 @@ static const struct command_option options[] = {
 
 /* docs/spec/admin.md; a test compares them with docs/spec/schema/event.json. */
 const char *const event_kinds[] = {
-    "config-changed", "vm-connected", "vm-disconnected", "vm-quarantined",
-    "vm-released",    "fault",        "gpu-missing",     "gpu-returned",
-    "gpu-health",     "gpu-drained",  "gpu-resumed",     "mediator-started",
-    "helper-lost",    "helper-back",  "not-stored",      NULL,
+    "config-changed",  "vm-connected", "vm-disconnected",  "vm-quarantined", "vm-released",
+    "channel-refused", "fault",        "gpu-missing",      "gpu-returned",   "gpu-health",
+    "gpu-drained",     "gpu-resumed",  "mediator-started", "helper-lost",    "helper-back",
+    "not-stored",      NULL,
 };
 
 /* Where reading stands. */

@@ -91,11 +91,13 @@ static json_t *offline_vm(const json_t *vm)
 {
     static const char *const known[] = {
         "vm_id", "uuid", "name", "pool", "priority", "weight", "quarantine_reason", NULL};
-    static const char *const live[] = {
-        "state",        "gpu_id",          "channels",    "connections", "memory_bytes",
-        "queue_depth",  "submission_rate", "mean_job_ns", "jobs_done",   "jobs_failed",
-        "jobs_refused", "gpu_time_ns",     "wait_ns",     "share",       "entitlement",
-        "memory",       "faults",          "refused_by",  "held_by",     NULL};
+    static const char *const live[] = {"state",       "gpu_id",          "channels",
+                                       "connections", "domid",           "memory_bytes",
+                                       "queue_depth", "submission_rate", "mean_job_ns",
+                                       "jobs_done",   "jobs_failed",     "jobs_refused",
+                                       "gpu_time_ns", "wait_ns",         "share",
+                                       "entitlement", "memory",          "faults",
+                                       "refused_by",  "held_by",         NULL};
     json_t *row = json_object();
 
     take(row, vm, known);
@@ -228,6 +230,11 @@ static bool add_vm(struct table *table, const json_t *vm)
            table_add_json(table, json_object_get(vm, "jobs_done")) && add_bad_jobs(table, vm);
 }
 
+static bool add_xen_vm(struct table *table, const json_t *vm)
+{
+    return add_vm(table, vm) && table_add_json(table, json_object_get(vm, "domid"));
+}
+
 static const struct table_column gpu_columns[] = {
     {"GPU", .right = true},    {"MODEL", .shrink = true}, {"MEMORY USED / TOTAL", .right = true},
     {"UTIL%", .right = true},  {"°C", .right = true},     {"STATE", .state = true},
@@ -248,7 +255,9 @@ static const struct table_column vm_columns[] = {
     {"CH", .right = true},     {"QUEUE", .right = true},
     {"SHARE%", .right = true}, {"DUE%", .right = true},
     {"DONE", .right = true},   {"FAIL/REF", .right = true},
+    {"DOMID", .right = true},
 };
+#define N_VM_COLUMNS (VGPU_ARRAY_SIZE(vm_columns) - 1) /* the last is for hosts with Xen */
 
 static void print_section(const json_t *rows, const struct table_column *columns, size_t n_columns,
                           bool (*add)(struct table *table, const json_t *row),
@@ -286,6 +295,18 @@ static void print_quarantined(const json_t *vms)
         printf("… and %zu more\n", shown - QUARANTINED_ROWS);
 }
 
+/* Is any VM known to be a domain of Xen? */
+static bool has_domain(const json_t *vms)
+{
+    const json_t *vm;
+    size_t i;
+
+    json_array_foreach (vms, i, vm)
+        if (json_is_integer(json_object_get(vm, "domid")))
+            return true;
+    return false;
+}
+
 /* Lines that print_quarantined() takes. */
 static size_t quarantined_lines(const json_t *vms)
 {
@@ -316,7 +337,10 @@ static void print_status(const json_t *status, bool watch)
     print_section(gpus, gpu_columns, VGPU_ARRAY_SIZE(gpu_columns), add_gpu, &screen, screen.rows);
     print_section(pools, pool_columns, VGPU_ARRAY_SIZE(pool_columns), add_pool, &screen,
                   screen.rows);
-    print_section(vms, vm_columns, VGPU_ARRAY_SIZE(vm_columns), add_vm, &screen, vm_rows);
+    if (has_domain(vms))
+        print_section(vms, vm_columns, N_VM_COLUMNS + 1, add_xen_vm, &screen, vm_rows);
+    else
+        print_section(vms, vm_columns, N_VM_COLUMNS, add_vm, &screen, vm_rows);
     print_quarantined(vms);
 }
 

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "admin/table.h"
 
+#include <assert.h>
 #include <stdarg.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -15,6 +16,7 @@
 
 void table_init(struct table *table, const struct table_column *columns, size_t n_columns)
 {
+    assert(n_columns <= TABLE_COLUMNS_MAX);
     *table = (struct table){.columns = columns, .n_columns = n_columns};
 }
 

@@ -8,7 +8,7 @@
 
 #include <jansson.h>
 
-#define TABLE_COLUMNS_MAX 12
+#define TABLE_COLUMNS_MAX 13
 #define TABLE_CELL_BYTES  96
 #define TABLE_WIDTH       100
 #define TABLE_FIT_BYTES   (2 * TABLE_CELL_BYTES) /* a cell in at most its own columns, or padded */

@@ -83,7 +83,7 @@ STATUS = {
     "pools": [{"pool": "A", "policy": "wfq", "gpus": [0], "vms": 1}],
     "vms": [{"vm_id": 1, "uuid": None, "name": "web", "pool": "A", "priority": "high",
              "weight": 50.0, "quarantine_reason": None, "state": "running", "gpu_id": 0, "channels": 1,
-             "connections": 1, "memory_bytes": 6, "queue_depth": 2,
+             "connections": 1, "domid": 5, "memory_bytes": 6, "queue_depth": 2,
              "submission_rate": 12.5, "mean_job_ns": 4000,
              "jobs_done": 3, "jobs_failed": 0, "jobs_refused": 0, "gpu_time_ns": 4, "wait_ns": 5,
              "share": 1.0, "entitlement": 1.0, "faults": 2,
@@ -112,15 +112,18 @@ class Json(unittest.TestCase):
     def tearDown(self):
         self.directory.cleanup()
 
-    def run_json(self, command, *arguments):
-        """Runs the command and gives what it printed, checked against its schema."""
+    def run_text(self, *arguments):
         done = subprocess.run(
             [PROGRAM, "--database", os.path.join(self.directory.name, "vgpu.db"), "--create",
-             "--json", command, *arguments],
+             *arguments],
             env={**os.environ, "VGPU_RUN_DIR": self.directory.name}, capture_output=True,
             check=False)
         self.assertEqual(done.returncode, 0, done.stderr)
-        result = json.loads(done.stdout)
+        return done.stdout.decode()
+
+    def run_json(self, command, *arguments):
+        """Runs the command and gives what it printed, checked against its schema."""
+        result = json.loads(self.run_text("--json", command, *arguments))
         check(result, load(command + ".json"))
         return result
 
@@ -256,6 +259,9 @@ class Json(unittest.TestCase):
 
     def answer_of_a_mediator(self, result, command, *arguments):
         """What the command prints where a mediator answers with that result."""
+        return self.with_a_mediator(result, self.run_json, command, *arguments)
+
+    def with_a_mediator(self, result, run, *arguments):
         with socket.socket(socket.AF_UNIX) as listener:
             listener.bind(os.path.join(self.directory.name, "admin.sock"))
             listener.listen(1)
@@ -269,12 +275,23 @@ class Json(unittest.TestCase):
 
             server = threading.Thread(target=serve)
             server.start()
-            printed = self.run_json(command, *arguments)
+            printed = run(*arguments)
             server.join()
             return printed
 
     def test_status_of_a_mediator_is_passed_on_whole(self):
         self.assertEqual(self.answer_of_a_mediator(STATUS, "status"), STATUS)
+
+    def test_status_has_a_column_of_domains_on_xen_only(self):
+        for domid, shown in ((5, True), (None, False)):
+            status = {**STATUS, "vms": [{**STATUS["vms"][0], "domid": domid}]}
+            text = self.with_a_mediator(status, self.run_text, "status")
+            self.assertEqual("DOMID" in text, shown)
+            if shown:
+                titles, row = [line for line in text.splitlines()
+                               if line.split()[-1:] in (["DOMID"], ["5"])]
+                self.assertEqual(titles.index("DOMID") + 4, row.rindex("5"))
+            os.unlink(os.path.join(self.directory.name, "admin.sock"))
 
     def test_reload_config_is_passed_on_whole(self):
         result = {"changed": True, "gpus": 1, "pools": 2, "vms": 3,

@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
@@ -24,11 +25,14 @@ static int send_message(int events, uint32_t what, uint32_t domid, uint32_t port
     return write(events, &message, sizeof(message)) < 0 ? -errno : 0;
 }
 
+/* Whoever opens the device owns it, whoever else gets the descriptor. */
 static int open_memory(const char *path)
 {
-    int fd = open(path, O_RDWR | O_CLOEXEC);
+    _cleanup_close_ int fd = open(path, O_RDWR | O_CLOEXEC);
 
-    return fd < 0 ? -errno : fd;
+    if (fd < 0 || fcntl(fd, F_SETOWN, getpid()) < 0)
+        return -errno;
+    return vgpu_steal_fd(&fd);
 }
 
 static int open_events(const char *path, uint32_t domid)
@@ -46,7 +50,12 @@ static int open_events(const char *path, uint32_t domid)
 
 static int own_memory(int memory)
 {
-    return memory;
+    char path[40];
+    int own;
+
+    snprintf(path, sizeof(path), "/proc/self/fd/%d", memory);
+    own = open_memory(path);
+    return own < 0 ? memory : own;
 }
 
 static int map(int memory, uint32_t domid, const uint32_t *refs, uint32_t n, bool write, void *at,
@@ -58,6 +67,8 @@ static int map(int memory, uint32_t domid, const uint32_t *refs, uint32_t n, boo
 
     if (fstat(memory, &status) < 0)
         return -errno;
+    if (fcntl(memory, F_GETOWN) != getpid())
+        return -EINVAL;
     for (uint32_t i = 0; i < n; i++)
         if (refs[i] == 0 || (uint64_t)status.st_size / PAGE_BYTES <= refs[i])
             return -EINVAL;

@@ -2,7 +2,8 @@
 /*
  * Grants and events without Xen, for tests: `grant_ops` of the programs that are linked with
  * fake_grant.c. The device of grants is a file, whose page r is what reference r grants; the device
- * of events is a SEQPACKET socket on which the test answers for Xen and the guest.
+ * of events is a SEQPACKET socket on which the test answers for Xen and the guest. As under a PV
+ * dom0 before Linux 5.5, only the process that opened the device of grants can map by it.
  */
 #ifndef VGPU_CARRIER_FAKE_GRANT_H
 #define VGPU_CARRIER_FAKE_GRANT_H

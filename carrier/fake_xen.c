@@ -11,6 +11,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/un.h>
 #include <unistd.h>
 
@@ -35,6 +36,7 @@ void fake_xen_init(struct fake_xen *xen)
     assert_int_equal(bind(xen->listener, (struct sockaddr *)&address, sizeof(address)), 0);
     assert_int_equal(listen(xen->listener, FAKE_XEN_CONNS), 0);
     xen->memory = memfd_create("guest", MFD_CLOEXEC);
+    assert_int_equal(fchmod(xen->memory, 0600), 0); /* as the device is */
     assert_int_equal(ftruncate(xen->memory, (off_t)FAKE_XEN_PAGES * 4096), 0);
     xen->pages = mmap(NULL, (size_t)FAKE_XEN_PAGES * 4096, PROT_READ | PROT_WRITE, MAP_SHARED,
                       xen->memory, 0);

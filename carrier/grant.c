@@ -60,6 +60,13 @@ int grant_table_check(const struct vgpu_grant_table *table, uint32_t used, struc
     return 0;
 }
 
+/* Linux says no more than EINVAL of whatever Xen refuses. */
+static const char *why_not_mapped(int rc)
+{
+    return rc == -EINVAL ? "Xen refuses: a reference is wrong, revoked, or of another domain"
+                         : strerror(-rc);
+}
+
 /* Copies a page out, once. */
 static int fetch(const struct grant_ops *ops, const struct grant_set *set, uint32_t reference,
                  void *ret_page, struct vgpu_err *err)
@@ -68,8 +75,8 @@ static int fetch(const struct grant_ops *ops, const struct grant_set *set, uint3
     int rc = ops->map(set->memory, set->domid, &reference, 1, false, NULL, &map);
 
     if (rc < 0)
-        return vgpu_err_set(err, -rc, "cannot map a page of the guest's directory: %s",
-                            strerror(-rc));
+        return vgpu_err_set(err, -rc, "cannot map page %u of the guest's directory: %s", reference,
+                            why_not_mapped(rc));
     memcpy(ret_page, map.at, VGPU_GRANT_PAGE_BYTES);
     ops->unmap(set->memory, &map);
     return 0;
@@ -116,6 +123,6 @@ int grant_map_set(const struct grant_ops *ops, const struct grant_set *set, void
     rc = ops->map(set->memory, set->domid, refs, set->pages, true, at, ret);
     if (rc < 0)
         return vgpu_err_set(err, -rc, "cannot map %u pages of domain %u: %s", set->pages,
-                            set->domid, strerror(-rc));
+                            set->domid, why_not_mapped(rc));
     return 0;
 }

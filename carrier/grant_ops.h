@@ -24,7 +24,7 @@ struct grant_ops {
     /* Descriptors, CLOEXEC; events: not blocking, and restricted to domid where that is not 0. */
     int (*open_memory)(const char *path);
     int (*open_events)(const char *path, uint32_t domid);
-    /* A descriptor in place of one that another process has opened, or that one itself. */
+    /* The device opened anew by this process, or `memory` itself where that is not allowed. */
     int (*own_memory)(int memory);
 
     /* n pages of domid, at `at` where that is not NULL: whole pages that the caller has reserved.

@@ -18,6 +18,7 @@ int message_size(const struct vgpu_msg *head)
         [VGPU_MSG_MONITORED] = sizeof(struct vgpu_msg_monitored),
         [VGPU_MSG_PROMISED] = sizeof(struct vgpu_msg_promised),
         [VGPU_MSG_GRANTED] = sizeof(struct vgpu_msg_channel),
+        [VGPU_MSG_DRAINED] = sizeof(struct vgpu_msg_channel),
     };
 
     if (head->type >= sizeof(sizes) / sizeof(sizes[0]) || sizes[head->type] == 0)

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Directories of granted pages: each rule at its limit, and that what was copied counts. */
 #include <errno.h>
+#include <fcntl.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -55,6 +56,7 @@ static int set_up(void **state)
     size_t bytes = (size_t)(FIRST + VGPU_GRANT_MAX_PAGES) * 4096;
 
     guest->memory = memfd_create("guest", MFD_CLOEXEC);
+    assert_int_equal(fcntl(guest->memory, F_SETOWN, getpid()), 0); /* opened here */
     assert_int_equal(ftruncate(guest->memory, (off_t)bytes), 0);
     guest->pages = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, guest->memory, 0);
     assert_ptr_not_equal(guest->pages, MAP_FAILED);

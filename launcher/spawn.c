@@ -22,7 +22,7 @@
 #define WORKER_NOFILE  4096
 #define FIRST_FD       3
 #define SAVED_FDS_FROM 64 /* above every descriptor that the worker gets */
-#define N_ARGS         12
+#define N_ARGS         13
 #define ARG_BYTES      64
 #define N_OWN_ENV      4
 
@@ -56,7 +56,8 @@ struct plan {
     const struct spawn_settings *settings;
     uid_t uid;
     bool spare;
-    uint32_t vm; /* none for a spare */
+    bool changes_user; /* the worker itself, later: as a spare, or by way of a device of root's */
+    uint32_t vm;       /* none for a spare */
     pid_t parent;
     int fds[VGPU_CHANNEL_FDS + 1]; /* the channel's, then the launcher socket */
     int null, cgroup_procs, status;
@@ -157,12 +158,12 @@ static void child_user(const struct plan *plan)
 
     if (!settings->own_uid)
         return;
-    if (plan->spare && prctl(PR_SET_KEEPCAPS, 1, 0, 0, 0) < 0)
+    if (plan->changes_user && prctl(PR_SET_KEEPCAPS, 1, 0, 0, 0) < 0)
         fail(plan, STAGE_USER);
     if (setgroups(settings->has_gpu_gid ? 1 : 0, &settings->gpu_gid) < 0 ||
         setresgid(gid, gid, gid) < 0 || setresuid(plan->uid, plan->uid, plan->uid) < 0)
         fail(plan, STAGE_USER);
-    if (plan->spare && !keep_capabilities())
+    if (plan->changes_user && !keep_capabilities())
         fail(plan, STAGE_USER);
 }
 
@@ -221,6 +222,8 @@ static void make_args(struct plan *plan, const struct vgpu_launch_spawn *spawn, 
         add_arg(plan, &n, "--grant-domid=%" PRIu32, spawn->grant.domid);
         add_arg(plan, &n, "--grant-directory=%" PRIu32, spawn->grant.directory);
         add_arg(plan, &n, "--grant-port=%" PRIu32, spawn->grant.event_port);
+        if (plan->changes_user)
+            add_arg(plan, &n, "--grant-user=%" PRIu32, (uint32_t)plan->uid);
     }
     plan->argv[1 + n] = driver_arg;
     plan->argv[2 + n] = NULL;
@@ -354,6 +357,7 @@ int spawn_worker(const struct spawn_settings *settings, const struct vgpu_launch
         return rc;
     if (asprintf(&driver_arg, "--driver=%s", settings->driver) < 0)
         return vgpu_err_set(err, ENOMEM, "out of memory");
+    plan.changes_user = settings->own_uid && spawn->grant.domid;
     memcpy(plan.fds, fds, VGPU_CHANNEL_FDS * sizeof(int));
     plan.fds[VGPU_FD_LEASE] = lease;
     plan.fds[VGPU_CHANNEL_FDS] = sock;
@@ -366,6 +370,7 @@ int spawn_spare(const struct spawn_settings *settings, const char *gpu_uuid, uin
 {
     struct plan plan = {.settings = settings,
                         .spare = true,
+                        .changes_user = true,
                         .uid = SPAWN_SPARE_UIDS + number % SPAWN_N_SPARE_UIDS,
                         .cgroup_procs = cgroup_procs};
     _cleanup_free_ char *driver_arg = NULL;

@@ -2,8 +2,11 @@
 /*
  * Starts a worker: its own user, session, network namespace, limits and environment; descriptors
  * 3..9 are the channel's in the order of enum vgpu_channel_fd (by grants: the first three are Xen's
- * devices), 10 is its launcher socket. A spare has nothing behind 3..9 yet. Called by server.c and
- * spare_process.c.
+ * devices), 10 is its launcher socket. A spare has nothing behind 3..9 yet. Called by server.c.
+ *
+ * A worker starts with no capability, but a spare and one by grants keep the two that a change of
+ * user takes: they use them before the first byte of a guest is read, and drop them
+ * (worker/adopt.h).
  */
 #ifndef VGPU_LAUNCHER_SPAWN_H
 #define VGPU_LAUNCHER_SPAWN_H

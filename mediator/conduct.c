@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "mediator/conduct.h"
 
+#include <inttypes.h>
 #include <signal.h>
 #include <stdio.h>
 
@@ -48,6 +49,18 @@ static bool is_crash(int number)
 {
     return number == SIGSEGV || number == SIGBUS || number == SIGILL || number == SIGFPE ||
            number == SIGSYS || number == SIGXCPU;
+}
+
+void conduct_ended(const struct channel *channel)
+{
+    char text[VGPU_STATUS_TEXT_BYTES + 32];
+
+    bool late = channel->state == CHANNEL_KILLING && channel->end_status == VGPU_DRIVER;
+
+    if (channel->state != CHANNEL_SPAWNING && channel->state != CHANNEL_LOADING && !late)
+        return;
+    snprintf(text, sizeof(text), "channel %" PRIu32 ": %s", channel->number, channel->end_text);
+    events_add_guest(channel->vm, EVENT_CHANNEL_REFUSED, EVENT_WARNING, text);
 }
 
 void conduct_exited(struct channel *channel, const struct vgpu_launch_exited *exited)

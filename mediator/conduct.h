@@ -17,6 +17,9 @@ void conduct_adopt(struct channel *channel);
 /* One look at its report page. May ask for its end. */
 void conduct_look(struct channel *channel, const struct channel_report *report);
 
+/* It ends, before its state says so: one that was never open is an event. */
+void conduct_ended(const struct channel *channel);
+
 /* The worker is dead, by itself or not; before the channel's state says so. */
 void conduct_exited(struct channel *channel, const struct vgpu_launch_exited *exited);
 

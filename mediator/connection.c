@@ -14,6 +14,7 @@
 #include "common/fdpass.h"
 #include "common/log.h"
 #include "common/status.h"
+#include "mediator/drain.h"
 #include "mediator/mediator.h"
 #include "mediator/monitor.h"
 #include "mediator/request.h"
@@ -186,6 +187,9 @@ static bool handle(struct connection *connection, const union request *request)
         break;
     case VGPU_MSG_GRANT:
         vm_grant(connection->vm, connection, &request->grant);
+        break;
+    case VGPU_MSG_DRAIN:
+        drain_ask(connection, request->head.tag);
         break;
     case VGPU_MSG_MONITOR:
         monitor_answer(connection, &request->monitor);

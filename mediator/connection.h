@@ -27,6 +27,7 @@ struct connection {
     uint64_t features; /* VGPU_FEATURE_*, likewise */
     uint64_t window_bytes; /* of the guest's window; 0: it has none */
     pid_t pid;
+    uint32_t drain_tag; /* of DRAIN while it waits; 0: none */
     uint32_t used;
     uint8_t buffer[VGPU_MSG_MAX_BYTES];
 };

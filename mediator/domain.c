@@ -14,6 +14,7 @@
 #include "common/listen.h"
 #include "common/log.h"
 #include "common/status.h"
+#include "mediator/drain.h"
 #include "mediator/mediator.h"
 
 #define PACKETS_PER_TURN 64
@@ -112,7 +113,7 @@ static void forget(struct vm *vm)
     vgpu_log(VGPU_LOG_INFO, "domain-gone", "vm=%" PRIu32 " domid=%" PRIu32, vm->config.id,
              vm->domid);
     vm->domid = 0;
-    vm_end_granted(vm);
+    drain_domain(vm);
 }
 
 static enum vgpu_status set_domain(struct mediator *mediator, const struct vgpu_domain_set *set,
@@ -150,7 +151,7 @@ static void listed(struct mediator *mediator)
         if (vm->domid != 0 && !vm->domain_confirmed)
             forget(vm);
         else
-            vm_end_granted(vm);
+            drain_domain(vm);
     }
 }
 
@@ -182,6 +183,9 @@ static bool answer_set(struct domains *domains, const struct vgpu_domain_set *se
     struct vgpu_domain_is is = {.head = {sizeof(is), VGPU_DOMAIN_IS}, .domid = set->domid};
 
     is.status = set_domain(domains->mediator, set, &vm);
+    /* Whoever hears that it is nobody takes it that none of its pages is mapped. */
+    if (is.status != VGPU_OK && drain_domain_lives(domains->mediator, set->domid))
+        is.status = VGPU_STARTING;
     is.vm_id = vm ? vm->config.id : 0;
     if (is.status == VGPU_LIMIT)
         snprintf(is.text, sizeof(is.text), "no domain has this number, or the VM is another one");

@@ -12,14 +12,16 @@
 struct doubt {
     struct doubt *next;
     bool is_asked; /* the sample under way was begun after it */
+    bool is_gpus;  /* a sample that came since found something wrong with the GPU */
     uint32_t vm_id, gpu_id;
     enum fault_kind kind;
     char text[VGPU_STATUS_TEXT_BYTES];
 };
 
-static void judge(struct vm *vm, uint32_t gpu_id, enum fault_kind kind, const char *text)
+static void judge(struct vm *vm, uint32_t gpu_id, enum fault_kind kind, const char *text,
+                  bool is_gpus)
 {
-    if (mediator_gpu_ok(vm->mediator, gpu_id))
+    if (!is_gpus)
         fault_note(vm, kind, text);
     else if (mediator_may_log(vm->mediator))
         vgpu_log(VGPU_LOG_INFO, "fault-of-gpu", "vm=%" PRIu32 " gpu=%" PRIu32 " kind=%s",
@@ -31,7 +33,8 @@ static void judge_doubt(struct mediator *mediator, const struct doubt *doubt)
     struct vm *vm = vm_find(mediator, doubt->vm_id);
 
     if (vm)
-        judge(vm, doubt->gpu_id, doubt->kind, doubt->text);
+        judge(vm, doubt->gpu_id, doubt->kind, doubt->text,
+              doubt->is_gpus || !mediator_gpu_ok(mediator, doubt->gpu_id));
 }
 
 /* Takes those out that the sample was for, or all. */
@@ -98,12 +101,13 @@ static void answered(void *context, json_t *reply)
 void doubt_note(struct vm *vm, uint32_t gpu_id, enum fault_kind kind, const char *text)
 {
     struct mediator *mediator = vm->mediator;
+    bool gpu_ok = mediator_gpu_ok(mediator, gpu_id);
     struct doubt *doubt = NULL;
 
-    if (mediator->has_nvml && mediator_gpu_ok(mediator, gpu_id))
+    if (mediator->has_nvml && gpu_ok)
         doubt = calloc(1, sizeof(*doubt));
     if (!doubt) {
-        judge(vm, gpu_id, kind, text);
+        judge(vm, gpu_id, kind, text, !gpu_ok);
         return;
     }
     *doubt = (struct doubt){
@@ -111,6 +115,12 @@ void doubt_note(struct vm *vm, uint32_t gpu_id, enum fault_kind kind, const char
     snprintf(doubt->text, sizeof(doubt->text), "%s", text);
     mediator->doubts = doubt;
     ask_if_idle(mediator);
+}
+
+void doubt_sampled(struct mediator *mediator)
+{
+    for (struct doubt *doubt = mediator->doubts; doubt; doubt = doubt->next)
+        doubt->is_gpus |= !mediator_gpu_ok(mediator, doubt->gpu_id);
 }
 
 void doubt_release(struct mediator *mediator)

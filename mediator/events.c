@@ -41,7 +41,7 @@ const char *event_kind_name(enum event_kind kind)
         [EVENT_GPU_HEALTH] = "gpu-health",           [EVENT_GPU_DRAINED] = "gpu-drained",
         [EVENT_GPU_RESUMED] = "gpu-resumed",         [EVENT_MEDIATOR_STARTED] = "mediator-started",
         [EVENT_HELPER_LOST] = "helper-lost",         [EVENT_HELPER_BACK] = "helper-back",
-        [EVENT_NOT_STORED] = "not-stored",
+        [EVENT_NOT_STORED] = "not-stored",           [EVENT_CHANNEL_REFUSED] = "channel-refused",
     };
 
     return names[kind];

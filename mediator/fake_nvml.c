@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * An NVML for the mediator's tests: two GPUs, the second of which knows no utilization. Processes
- * of the first are the lines "PID BYTES" of the file that FAKE_NVML_PROCESSES names.
+ * of the first are the lines "PID BYTES" of the file that FAKE_NVML_PROCESSES names. The first is
+ * lost while there is a file of the name FAKE_NVML_LOST, and for the one look that finds a file of
+ * the name FAKE_NVML_LOST_ONCE, and removes it.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -129,12 +131,13 @@ nvmlReturn_t nvmlDeviceGetUtilizationRates(nvmlDevice_t device, nvmlUtilization_
 nvmlReturn_t nvmlDeviceGetTemperature(nvmlDevice_t device, nvmlTemperatureSensors_t sensor,
                                       unsigned int *temperature)
 {
-    const char *lost = getenv("FAKE_NVML_LOST"); /* while there is a file of that name */
+    const char *lost = getenv("FAKE_NVML_LOST"), *once = getenv("FAKE_NVML_LOST_ONCE");
 
     *temperature = 55;
-    if (lost && device->index == 0 && access(lost, F_OK) == 0)
-        return NVML_ERROR_GPU_IS_LOST;
-    return NVML_SUCCESS;
+    if (device->index != 0)
+        return NVML_SUCCESS;
+    return (once && unlink(once) == 0) || (lost && access(lost, F_OK) == 0) ? NVML_ERROR_GPU_IS_LOST
+                                                                            : NVML_SUCCESS;
 }
 
 nvmlReturn_t nvmlSystemGetCudaDriverVersion_v2(int *version)

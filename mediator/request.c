@@ -18,6 +18,7 @@ static const struct shape shapes[] = {
     {VGPU_MSG_RESUME, 0, sizeof(struct vgpu_msg_resume)},
     {VGPU_MSG_MONITOR, 0, sizeof(struct vgpu_msg_monitor)},
     {VGPU_MSG_GRANT, 0, sizeof(struct vgpu_msg_grant)},
+    {VGPU_MSG_DRAIN, 0, sizeof(struct vgpu_msg_channel)},
 };
 
 static int malformed(struct vgpu_err *err, const char *what)
@@ -89,6 +90,10 @@ static int check_body(const union request *request, struct vgpu_err *err)
         return check_open(&request->open, err);
     case VGPU_MSG_CLOSE:
         return request->channel.reserved ? malformed(err, "reserved field") : 0;
+    case VGPU_MSG_DRAIN:
+        return request->channel.channel || request->channel.reserved
+                   ? malformed(err, "reserved field")
+                   : 0;
     case VGPU_MSG_MONITOR:
         return 0; /* any number may be asked for */
     case VGPU_MSG_GRANT:

@@ -15,7 +15,7 @@ union request {
     struct vgpu_msg head;
     struct vgpu_msg_hello hello;
     struct vgpu_msg_open open;
-    struct vgpu_msg_channel channel; /* CLOSE */
+    struct vgpu_msg_channel channel; /* CLOSE, DRAIN */
     struct vgpu_msg_resume resume;
     struct vgpu_msg_monitor monitor;
     struct vgpu_msg_grant grant;

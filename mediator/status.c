@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "common/clock.h"
+#include "mediator/doubt.h"
 #include "mediator/mediator.h"
 #include "mediator/sum.h"
 
@@ -189,10 +190,11 @@ static json_t *live_json(struct mediator *mediator, uint32_t vm_id)
         memory_sum(vm, &memory);
     }
     vm_sum(mediator, vm_id, &sum);
-    row = json_pack("{s:s, s:o, s:i, s:i, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o}",
+    row = json_pack("{s:s, s:o, s:i, s:i, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o}",
                     "state", vm_state_name(vm, &sum), "gpu_id",
                     sum.gpu_id >= 0 ? json_integer(sum.gpu_id) : json_null(), "channels",
                     vm ? (int)vm_living(vm) : 0, "connections", vm ? (int)vm->n_connections : 0,
+                    "domid", vm && vm->domid ? json_integer(vm->domid) : json_null(),
                     "memory_bytes", count(memory.held), "queue_depth", count(sum.totals.depth),
                     "jobs_done", count(sum.totals.jobs_done), "jobs_failed",
                     count(sum.totals.jobs_failed), "jobs_refused", count(sum.totals.jobs_refused),
@@ -291,4 +293,5 @@ void status_take_sample(struct mediator *mediator, const json_t *line)
     json_array_foreach (gpus, i, gpu)
         shown |= take_gpu_sample(mediator, gpu);
     checkup_taken(mediator, shown);
+    doubt_sampled(mediator);
 }

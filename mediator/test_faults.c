@@ -437,19 +437,33 @@ static void test_faults_are_not_those_of_a_lost_gpu(void **state)
     guest_close(&guest);
 }
 
-/* The GPU is lost, and nobody knows it yet: NVML is not asked for its health here. */
-static void test_faults_are_judged_after_a_look_at_the_gpu(void **state)
+/* Answers come in order: what the mediator asked NVML when it started has been answered too. */
+static void await_nvml(const struct host *host)
+{
+    json_decref(admin_ok(host, "\"scan-gpus\""));
+}
+
+/* A mediator that asks NVML for the GPUs' health only when something is wrong. */
+static void restart_without_looks(struct host *host, const char *variable, const char *path)
 {
     static const char *const never[] = {"--health-ms=0", NULL};
+
+    setenv(variable, path, 1);
+    host_kill(&host->mediator, SIGTERM);
+    host_start_mediator(host, never);
+    unsetenv(variable);
+    await_nvml(host);
+}
+
+/* The GPU is lost, and nobody knows it yet. */
+static void test_faults_are_judged_after_a_look_at_the_gpu(void **state)
+{
     struct host *host = *state;
     struct guest guest;
     char lost[96];
 
     snprintf(lost, sizeof(lost), "%s/lost", host->dir);
-    setenv("FAKE_NVML_LOST", lost, 1);
-    host_kill(&host->mediator, SIGTERM);
-    host_start_mediator(host, never);
-    unsetenv("FAKE_NVML_LOST");
+    restart_without_looks(host, "FAKE_NVML_LOST", lost);
     guest = guest_hello(host, 1);
     write_line(lost, 0, 0);
     end_by(&guest, FAKE_CRASH);
@@ -459,6 +473,39 @@ static void test_faults_are_judged_after_a_look_at_the_gpu(void **state)
     AWAIT(gpu_is(host, "ok"));
     end_by(&guest, FAKE_CRASH);
     AWAIT(shown_number(host, 1, "faults") == 1);
+    guest_close(&guest);
+}
+
+/* The look that was under way when the second worker died finds it lost, the next one does not. */
+static void test_faults_of_a_gpu_lost_for_a_moment_are_not_the_vms(void **state)
+{
+    struct host *host = *state;
+    struct guest guest;
+    struct guest_channel channels[2];
+    union message message;
+    char once[96];
+    pid_t nvml;
+
+    snprintf(once, sizeof(once), "%s/once", host->dir);
+    restart_without_looks(host, "FAKE_NVML_LOST_ONCE", once);
+    nvml = child_of(host->mediator, "vgpu-nvml");
+    assert_true(nvml > 0);
+    guest = guest_hello(host, 1);
+    for (int i = 0; i < 2; i++)
+        guest_open(&guest, &channels[i]);
+    kill(nvml, SIGSTOP);
+    write_line(once, 0, 0);
+    for (int i = 0; i < 2; i++) {
+        channel_order(&channels[i], FAKE_CRASH, 1, 10);
+        guest_expect(&guest, VGPU_MSG_GONE, &message);
+        channel_forget(&channels[i]);
+    }
+    kill(nvml, SIGCONT);
+    await_nvml(host); /* the first look is over, and so the second is asked for */
+    await_nvml(host);
+    assert_int_equal(access(once, F_OK), -1);
+    assert_int_equal(vm_number(host, 1, "faults"), 0);
+    assert_true(gpu_is(host, "ok"));
     guest_close(&guest);
 }
 
@@ -620,6 +667,7 @@ int main(int argc, char **argv)
         CASE(test_faults_are_not_what_the_host_does),
         CASE(test_faults_are_not_those_of_a_lost_gpu),
         CASE(test_faults_are_judged_after_a_look_at_the_gpu),
+        CASE(test_faults_of_a_gpu_lost_for_a_moment_are_not_the_vms),
         CASE(test_faults_job_timeout_is_the_vms_own),
         CASE(test_faults_hostile_clock_ends_by_ours),
         CASE(test_faults_limits_reach_workers_live),

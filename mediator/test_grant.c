@@ -15,6 +15,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/un.h>
 #include <unistd.h>
 #include <vgpu/domain.h>
@@ -34,10 +35,13 @@
 #define PORT    17u
 #define COUNT   64u
 
+#define BASE_UID      70000u
+#define BASE_UID_TEXT "70000"
+
 struct setting {
     struct host host;
     struct fake_xen xen;
-    const char *options[7];
+    const char *options[9];
     int xenbus;
 };
 
@@ -104,7 +108,7 @@ static void xenbus_listed(struct setting *setting)
     assert_int_equal(send(setting->xenbus, &listed, sizeof(listed), 0), sizeof(listed));
 }
 
-static int set_up(void **state)
+static int set_up_as(void **state, const char *base_uid)
 {
     struct setting *setting = calloc(1, sizeof(*setting));
 
@@ -116,6 +120,8 @@ static int set_up(void **state)
     setting->options[3] = setting->xen.memory_path;
     setting->options[4] = "--event-device";
     setting->options[5] = setting->xen.events;
+    setting->options[6] = base_uid ? "--base-uid" : NULL;
+    setting->options[7] = base_uid;
     support_launcher_options(setting->options);
     host_start(&setting->host, 2);
     xenbus_hello(setting);
@@ -125,9 +131,30 @@ static int set_up(void **state)
     return 0;
 }
 
+static int set_up(void **state)
+{
+    return set_up_as(state, NULL);
+}
+
+static const char *worker_path;
+
+/* Workers get users of their own, for which the test has to be root. */
+static int set_up_users(void **state)
+{
+    struct stat status;
+
+    *state = NULL;
+    if (geteuid() != 0 || stat(worker_path, &status) < 0 || !(status.st_mode & S_IXOTH))
+        return 0;
+    return set_up_as(state, BASE_UID_TEXT);
+}
+
 static int tear_down(void **state)
 {
     struct setting *setting = *state;
+
+    if (!setting)
+        return 0;
 
     vgpu_close(&setting->xenbus);
     host_stop(&setting->host);
@@ -338,12 +365,60 @@ static void test_grant_runs_jobs_by_events(void **state)
     guest_close(&guest);
 }
 
-static void test_grant_starts_on_a_spare(void **state)
+/* Nothing is left of what it took to open the device of grants: no right, and no descriptor. */
+static void expect_bare(pid_t pid)
 {
-    const char *extra[] = {"--spares", "1", NULL};
+    static const char *const lines[] = {
+        "CapInh:\t0000000000000000",        "CapPrm:\t0000000000000000",
+        "CapEff:\t0000000000000000",        "CapAmb:\t0000000000000000",
+        "Uid:\t70001\t70001\t70001\t70001", "Gid:\t70001\t70001\t70001\t70001"};
+    char path[64], text[4096] = "", target[128];
+    FILE *file;
+
+    snprintf(path, sizeof(path), "/proc/%d/status", (int)pid);
+    file = fopen(path, "re");
+    assert_non_null(file);
+    assert_true(fread(text, 1, sizeof(text) - 1, file) > 0);
+    fclose(file);
+    for (size_t i = 0; i < VGPU_ARRAY_SIZE(lines); i++)
+        if (!strstr(text, lines[i]))
+            fail_msg("not so: %s", lines[i]);
+    for (int fd = 0; fd < 64; fd++) {
+        ssize_t n;
+
+        snprintf(path, sizeof(path), "/proc/%d/fd/%d", (int)pid, fd);
+        n = readlink(path, target, sizeof(target) - 1);
+        target[n > 0 ? n : 0] = '\0';
+        assert_null(strstr(target, "memfd:guest"));
+    }
+}
+
+static void skip_unless_users(const struct setting *setting)
+{
+    if (setting)
+        return;
+    print_message("skipped: not root, or other users cannot run the worker\n");
+    skip();
+}
+
+static void test_worker_of_its_own_user_maps(void **state)
+{
     struct setting *setting = *state;
     struct grant_channel channel;
     struct guest guest;
+
+    skip_unless_users(setting);
+    guest = guest_hello_over(&setting->host, 1, VGPU_CARRIER_RELAY);
+    open_channel(setting, &guest, &channel);
+    start_rings(&channel);
+    run_job(setting, &channel);
+    expect_bare(host_worker(&setting->host));
+    guest_close(&guest);
+}
+
+static void await_spare(struct setting *setting)
+{
+    const char *extra[] = {"--spares", "1", NULL};
     json_t *status;
     json_int_t ready = 0;
 
@@ -358,6 +433,34 @@ static void test_grant_starts_on_a_spare(void **state)
             json_object_get(json_array_get(json_object_get(status, "gpus"), 0), "spares"));
         json_decref(status);
     } while (ready == 0);
+}
+
+static void test_spare_of_another_user_maps(void **state)
+{
+    struct setting *setting = *state;
+    struct grant_channel channel;
+    struct guest guest;
+    pid_t spare;
+
+    skip_unless_users(setting);
+    await_spare(setting);
+    spare = host_worker(&setting->host);
+    guest = guest_hello_over(&setting->host, 1, VGPU_CARRIER_RELAY);
+    open_channel(setting, &guest, &channel);
+    start_rings(&channel);
+    run_job(setting, &channel);
+    expect_bare(spare);
+    guest_close(&guest);
+}
+
+static void test_grant_starts_on_a_spare(void **state)
+{
+    struct setting *setting = *state;
+    struct grant_channel channel;
+    struct guest guest;
+    json_t *status;
+
+    await_spare(setting);
     guest = guest_hello_over(&setting->host, 1, VGPU_CARRIER_RELAY);
     open_channel(setting, &guest, &channel);
     start_rings(&channel);
@@ -392,6 +495,68 @@ static void test_grant_refuses_other_numbers_than_promised(void **state)
     REFUSES(grant.pages--);
     REFUSES(grant.directory = 0);
     REFUSES(grant.event_port = 0);
+    guest_close(&guest);
+}
+
+/* The reason is in the guest's answer, and in an event. */
+static void expect_reason(struct setting *setting, struct guest *guest,
+                          const struct vgpu_msg_grant *grant, uint32_t status, const char *text)
+{
+    json_t *events, *list, *event, *told;
+    union message message;
+    size_t i;
+    bool found = false;
+
+    guest_send(guest, grant, sizeof(*grant));
+    expect(setting, guest, VGPU_MSG_REFUSED, &message);
+    assert_int_equal(message.refused.status, status);
+    if (!strstr(message.refused.text, text))
+        fail_msg("the guest was told: %s", message.refused.text);
+    events = admin_ok(&setting->host, "\"events\", \"args\": {\"after\": 0}");
+    list = json_object_get(events, "events");
+    json_array_foreach (list, i, event) {
+        told = json_object_get(event, "text");
+        if (strcmp(json_string_value(json_object_get(event, "kind")), "channel-refused") == 0)
+            found = found || strstr(json_string_value(told), text);
+    }
+    json_decref(events);
+    assert_true(found);
+}
+
+static void test_refused_grant_has_its_reason(void **state)
+{
+    struct setting *setting = *state;
+    struct guest guest = guest_hello_over(&setting->host, 1, VGPU_CARRIER_RELAY);
+    struct grant_channel channel;
+    struct vgpu_msg_grant grant;
+
+    promised(setting, &guest, &channel); /* no page of any guest */
+    grant = good_grant(setting, &guest, &channel);
+    grant.directory = FAKE_XEN_PAGES;
+    expect_reason(setting, &guest, &grant, VGPU_BAD_MESSAGE, "Xen refuses: a reference is wrong");
+    promised(setting, &guest, &channel); /* a page that is no directory */
+    grant = good_grant(setting, &guest, &channel);
+    grant.directory = channel.first;
+    expect_reason(setting, &guest, &grant, VGPU_BAD_MESSAGE, "directory of pages is wrong: magic");
+    promised(setting, &guest, &channel); /* revoked, as a page behind the last is */
+    grant = good_grant(setting, &guest, &channel);
+    ((struct vgpu_grant_table *)(void *)(setting->xen.pages + ((size_t)grant.directory + 1) * 4096))
+        ->ref[0] = FAKE_XEN_PAGES + 1;
+    expect_reason(setting, &guest, &grant, VGPU_BAD_MESSAGE, "pages of domain 5: Xen refuses");
+    guest_close(&guest);
+}
+
+static void test_missing_device_is_the_reason(void **state)
+{
+    struct setting *setting = *state;
+    struct grant_channel channel;
+    struct vgpu_msg_grant grant;
+    struct guest guest = guest_hello_over(&setting->host, 1, VGPU_CARRIER_RELAY);
+
+    assert_int_equal(unlink(setting->xen.memory_path), 0);
+    promised(setting, &guest, &channel);
+    grant = good_grant(setting, &guest, &channel);
+    expect_reason(setting, &guest, &grant, VGPU_INTERNAL, "cannot open the grant device");
     guest_close(&guest);
 }
 
@@ -578,6 +743,73 @@ static void test_channel_of_an_unlisted_domain_ends(void **state)
     guest_close(&guest);
 }
 
+static void drain(struct guest *guest, uint32_t tag)
+{
+    struct vgpu_msg_channel message = {.head = {sizeof(message), VGPU_MSG_DRAIN, 0, tag, 0}};
+
+    guest_send(guest, &message, sizeof(message));
+}
+
+static void test_drain_is_answered_when_nothing_is_left(void **state)
+{
+    struct setting *setting = *state;
+    struct guest guest = guest_hello_over(&setting->host, 1, VGPU_CARRIER_GRANT);
+    struct grant_channel channel;
+    union message message;
+
+    drain(&guest, 50); /* nothing was there */
+    expect(setting, &guest, VGPU_MSG_DRAINED, &message);
+    assert_int_equal(message.head.tag, 50);
+    open_channel(setting, &guest, &channel);
+    drain(&guest, 51); /* its own are not meant */
+    expect(setting, &guest, VGPU_MSG_DRAINED, &message);
+    start_rings(&channel);
+    run_job(setting, &channel);
+    guest_close(&guest);
+    guest = guest_hello_over(&setting->host, 1, VGPU_CARRIER_GRANT);
+    drain(&guest, 52);
+    expect(setting, &guest, VGPU_MSG_DRAINED, &message);
+    assert_int_equal(workers(&setting->host), 0);
+    guest_close(&guest);
+}
+
+static void test_drain_is_not_for_others(void **state)
+{
+    struct setting *setting = *state;
+    struct guest guest = guest_hello_over(&setting->host, 1, VGPU_CARRIER_RELAY);
+    union message message;
+
+    drain(&guest, 50);
+    guest_expect_refused(&guest, 50, VGPU_BAD_MESSAGE, &message);
+    guest_close(&guest);
+}
+
+/* -1: it is null. */
+static json_int_t shown_domid(const struct setting *setting, uint32_t vm_id)
+{
+    json_t *status = admin_ok(&setting->host, "\"status\"");
+    json_t *shown = admin_ok(&setting->host, "\"show-vm\", \"args\": {\"vm_id\": %u}", vm_id);
+    json_t *vm = json_array_get(json_object_get(status, "vms"), vm_id - 1);
+    json_t *domid = json_object_get(vm, "domid");
+    json_int_t value = json_is_null(domid) ? -1 : json_integer_value(domid);
+
+    assert_non_null(domid);
+    assert_true(json_equal(domid, json_object_get(json_object_get(shown, "live"), "domid")));
+    json_decref(status);
+    json_decref(shown);
+    return value;
+}
+
+static void test_domain_is_shown(void **state)
+{
+    struct setting *setting = *state;
+
+    assert_int_equal(shown_domid(setting, 1), DOMID);
+    assert_int_equal(shown_domid(setting, 2), -1);
+    assert_int_equal(xenbus_set(setting, DOMID, NULL).status, VGPU_OK);
+    assert_int_equal(shown_domid(setting, 1), -1);
+}
+
 static void test_domain_is_one_vm(void **state)
 {
     struct setting *setting = *state;
@@ -669,8 +901,12 @@ int main(int argc, char **argv)
     const struct CMUnitTest tests[] = {
         TEST(test_grant_runs_jobs_by_events),
         TEST(test_grant_starts_on_a_spare),
+        cmocka_unit_test_setup_teardown(test_worker_of_its_own_user_maps, set_up_users, tear_down),
+        cmocka_unit_test_setup_teardown(test_spare_of_another_user_maps, set_up_users, tear_down),
         TEST(test_grant_needs_a_known_domain),
         TEST(test_grant_refuses_other_numbers_than_promised),
+        TEST(test_refused_grant_has_its_reason),
+        TEST(test_missing_device_is_the_reason),
         TEST(test_grant_refuses_what_cannot_be_mapped),
         TEST(test_grant_size_is_bounded),
         TEST(test_grant_is_no_part_of_the_local_carrier),
@@ -681,6 +917,9 @@ int main(int argc, char **argv)
         TEST(test_end_of_domain_ends_its_channels),
         TEST(test_channel_outlives_the_mediator),
         TEST(test_channel_of_an_unlisted_domain_ends),
+        TEST(test_drain_is_answered_when_nothing_is_left),
+        TEST(test_drain_is_not_for_others),
+        TEST(test_domain_is_shown),
         TEST(test_domain_is_one_vm),
         TEST(test_xenbus_nonsense_ends_its_connection),
         TEST(test_flood_of_events_harms_nobody),
@@ -688,5 +927,6 @@ int main(int argc, char **argv)
     };
 
     support_init(argc, argv);
+    worker_path = argv[2];
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -15,22 +15,6 @@
 
 static const char *const watchful[] = {"--memory-grace-ms=100", "--memory-margin-mib=2", NULL};
 
-/* Of the launcher, which is the parent of the only worker. */
-static int worker_pid(const struct host *host)
-{
-    char path[64];
-    FILE *file;
-    int pid = 0;
-
-    snprintf(path, sizeof(path), "/proc/%d/task/%d/children", (int)host->launcher,
-             (int)host->launcher);
-    file = fopen(path, "re");
-    assert_non_null(file);
-    assert_int_equal(fscanf(file, "%d", &pid), 1);
-    fclose(file);
-    return pid;
-}
-
 /* The file is replaced whole: the stand-in never reads a part of it. */
 static void nvml_shows(const struct host *host, int pid, uint64_t bytes)
 {
@@ -108,7 +92,7 @@ static void test_memory_nvml_ends_who_holds_too_much(void **state)
 
     set_quota(host, 16 * MIB);
     guest_open(&guest, &channel);
-    nvml_shows(host, worker_pid(host), 40 * MIB);
+    nvml_shows(host, host_worker(host), 40 * MIB);
     guest_expect(&guest, VGPU_MSG_GONE, &message);
     assert_int_equal(message.gone.status, VGPU_KILLED);
     assert_non_null(strstr(message.gone.text, "GPU memory"));
@@ -130,7 +114,7 @@ static void test_memory_nvml_is_told_beside_the_ledger(void **state)
     guest_open(&guest, &channel);
     channel.orders->memory_bytes = 3 * MIB;
     channel_order(&channel, FAKE_OBEY, 0, 0);
-    nvml_shows(host, worker_pid(host), 5 * MIB);
+    nvml_shows(host, host_worker(host), 5 * MIB);
     AWAIT(memory_of(host, "nvml_bytes") == (int64_t)(5 * MIB));
     AWAIT(memory_of(host, "held_bytes") == (int64_t)(3 * MIB));
     assert_int_equal(memory_of(host, "unexplained_bytes"), 2 * MIB);
@@ -148,7 +132,7 @@ static void test_memory_nvml_without_a_quota_ends_nobody(void **state)
     struct guest_channel channel;
 
     guest_open(&guest, &channel);
-    nvml_shows(host, worker_pid(host), 40 * MIB);
+    nvml_shows(host, host_worker(host), 40 * MIB);
     AWAIT(memory_of(host, "nvml_bytes") == (int64_t)(40 * MIB)); /* status has asked for it */
     assert_int_equal(memory_of(host, "granted_bytes"), -1);
     assert_int_equal(memory_of(host, "quota_bytes"), 0);

@@ -671,10 +671,10 @@ static void test_worker_reason_is_told(void **state)
     guest_close(&guest);
 }
 
-/* Opens with a launcher whose workers start as `how` says. */
-static void open_fails(void **state, const char *how, uint32_t status, const char *text)
+/* Opens with a launcher whose workers start as `how` says, and a mediator with these options. */
+static void open_fails(void **state, const char *how, const char *const *options, uint32_t status,
+                       const char *text)
 {
-    static const char *const quick[] = {"--ready-ms", "200", NULL};
     struct host *host = *state;
     union message message;
     struct guest guest;
@@ -683,7 +683,7 @@ static void open_fails(void **state, const char *how, uint32_t status, const cha
     host_kill(&host->mediator, SIGTERM);
     host_kill(&host->launcher, SIGTERM);
     host_start_launcher(host, how);
-    host_start_mediator(host, quick);
+    host_start_mediator(host, options);
     guest = guest_hello(host, 1);
     open = good_open(&guest);
     guest_send(&guest, &open, sizeof(open));
@@ -695,17 +695,19 @@ static void open_fails(void **state, const char *how, uint32_t status, const cha
 
 static void test_open_without_driver_is_refused(void **state)
 {
-    open_fails(state, "FAKE_START=refuse", VGPU_DRIVER, "no driver here");
+    open_fails(state, "FAKE_START=refuse", NULL, VGPU_DRIVER, "no driver here");
 }
 
 static void test_open_with_crashing_worker_is_refused(void **state)
 {
-    open_fails(state, "FAKE_START=crash", VGPU_KILLED, "signal 11");
+    open_fails(state, "FAKE_START=crash", NULL, VGPU_KILLED, "signal 11");
 }
 
 static void test_open_with_slow_worker_is_refused(void **state)
 {
-    open_fails(state, "FAKE_START=sleep", VGPU_DRIVER, "in time");
+    static const char *const quick[] = {"--ready-ms", "200", NULL};
+
+    open_fails(state, "FAKE_START=sleep", quick, VGPU_DRIVER, "in time");
 }
 
 static void test_open_without_gpu_is_refused(void **state)

@@ -69,13 +69,24 @@ static pid_t run(const char *const *argv)
     return pid;
 }
 
+static bool own_users(void)
+{
+    for (const char *const *at = launcher_options; at && *at; at++)
+        if (strcmp(*at, "--base-uid") == 0)
+            return true;
+    return false;
+}
+
 void host_start_launcher(struct host *host, const char *env)
 {
-    const char *argv[24] = {launcher_path, "--socket", host->launcher_socket, "--worker",
-                            worker_path,   "--driver", worker_path,           "--same-uid"};
+    const char *argv[24] = {launcher_path, "--socket",  host->launcher_socket,
+                            "--worker",    worker_path, "--driver",
+                            worker_path};
     const char *reset_program = getenv("MEDIATOR_TEST_RESET");
-    int n = 8;
+    int n = 7;
 
+    if (!own_users())
+        argv[n++] = "--same-uid";
     if (reset_program) {
         argv[n++] = "--reset-program";
         argv[n++] = reset_program;
@@ -161,6 +172,21 @@ int wait_exit(pid_t pid)
 
     assert_int_equal(waitpid(pid, &status, 0), pid);
     return WIFEXITED(status) ? WEXITSTATUS(status) : 256 + WTERMSIG(status);
+}
+
+pid_t host_worker(const struct host *host)
+{
+    char path[64];
+    FILE *file;
+    int pid = 0;
+
+    snprintf(path, sizeof(path), "/proc/%d/task/%d/children", (int)host->launcher,
+             (int)host->launcher);
+    file = fopen(path, "re");
+    assert_non_null(file);
+    assert_int_equal(fscanf(file, "%d", &pid), 1);
+    fclose(file);
+    return pid;
 }
 
 void host_kill(pid_t *pid, int signal)

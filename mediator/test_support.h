@@ -58,7 +58,8 @@ union message {
 
 /* Takes the programs' paths from the command line. */
 void support_init(int argc, char **argv);
-/* Further options of launchers from now on, NULL-terminated, at most 8. */
+/* Further options of launchers from now on, NULL-terminated, at most 8. Workers have the test's
+ * user unless --base-uid is among them. */
 void support_launcher_options(const char *const *options);
 
 /* HELLO over that carrier. */
@@ -72,6 +73,8 @@ void host_start_launcher(struct host *host, const char *env);
 /* extra: further options, NULL-terminated, or NULL. */
 void host_start_mediator(struct host *host, const char *const *extra);
 pid_t host_spawn_mediator(const struct host *host, const char *const *extra);
+/* The only worker there is, found by its parent. */
+pid_t host_worker(const struct host *host);
 void host_kill(pid_t *pid, int signal);
 /* The exit status of a child, which must end by itself. */
 int wait_exit(pid_t pid);

@@ -18,6 +18,7 @@
 #include "common/status.h"
 #include "mediator/conduct.h"
 #include "mediator/doubt.h"
+#include "mediator/drain.h"
 #include "mediator/mediator.h"
 #include "mediator/window.h"
 
@@ -667,7 +668,6 @@ static enum vgpu_status check_open(const struct vm *vm, const struct connection 
                                    struct vgpu_err *err)
 {
     const struct mediator_settings *settings = vm->mediator->settings;
-
     enum vgpu_status status;
 
     *ask = (struct channel_ask){
@@ -800,13 +800,6 @@ void vm_grant(struct vm *vm, struct connection *connection, const struct vgpu_ms
     start_worker(channel, request->head.tag);
 }
 
-void vm_end_granted(struct vm *vm)
-{
-    for (struct channel *c = vm->channels; c; c = c->next)
-        if (c->granted.domid && c->granted.domid != vm->domid)
-            vm_end_channel(c, VGPU_GONE, "the guest's domain is gone");
-}
-
 void vm_close(struct vm *vm, struct connection *connection, const struct vgpu_msg_channel *request)
 {
     struct channel *channel = own_channel(vm, connection, request->channel);
@@ -850,6 +843,11 @@ void vm_resume(struct vm *vm, struct connection *connection, const struct vgpu_m
 
     if (!channel || channel->connection || !token_ok(channel, request->token)) {
         connection_refuse(connection, request->head.tag, VGPU_GONE, "there is no such channel");
+        return;
+    }
+    if (drain_holds(channel)) { /* refused when no page is mapped any more */
+        channel->connection = connection;
+        channel->open_tag = request->head.tag;
         return;
     }
     if (channel->state != CHANNEL_ORPHAN) { /* its worker ended while nobody was there to tell */
@@ -919,22 +917,27 @@ void vm_adopt(struct vm *vm, struct channel *channel)
 /* The worker is dead, or was never there. */
 static void ended(struct channel *channel, enum channel_event event)
 {
+    char quoted[VGPU_STATUS_TEXT_BYTES + 64];
     struct vm *vm = channel->vm;
     bool orphan = channel->state == CHANNEL_ORPHAN;
     /* Its guest knows it, and has not closed it: it stays in the window. */
     bool placed = channel->window != 0 && channel->connection && !channel->open_tag &&
                   !channel->close_tag && vm->state != VM_REMOVED;
 
+    conduct_ended(channel);
     lease_channel_gone(channel);
     metrics_channel_ended(channel);
     budget_remove(&vm->budget, channel);
     loop_watch_remove(loop_of(vm), &channel->kick);
     channel_step(channel, event);
     if (mediator_may_log(vm->mediator))
-        vgpu_log(VGPU_LOG_INFO, "channel-end", "vm=%" PRIu32 " channel=%" PRIu32 " status=%s",
-                 vm->config.id, channel->number, vgpu_status_name(channel->end_status));
+        vgpu_log(VGPU_LOG_INFO, "channel-end",
+                 "vm=%" PRIu32 " channel=%" PRIu32 " status=%s text=%s", vm->config.id,
+                 channel->number, vgpu_status_name(channel->end_status),
+                 vgpu_log_quote(quoted, sizeof(quoted), channel->end_text));
     memory_gone(vm);
     tell_end(channel);
+    drain_ended(channel);
     if (orphan)
         return; /* until its guest has come back to hear why, or the time for that is over */
     if (placed)

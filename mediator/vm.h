@@ -96,9 +96,6 @@ void vm_launcher_lost(struct channel *channel);
 /* Makes its lease page say whether its VM is quarantined, and whether its GPU runs nothing. */
 void vm_flag_channel(struct channel *channel);
 
-/* Channels by grants of any domain but the one that the VM is now are told to end. */
-void vm_end_granted(struct vm *vm);
-
 /* Tells the worker to end, kills it if it does not, and notes why. */
 void vm_end_channel(struct channel *channel, enum vgpu_status status, const char *text);
 void vm_kill_channel(struct channel *channel, enum vgpu_status status, const char *text);

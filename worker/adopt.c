@@ -116,21 +116,42 @@ static bool all_threads_are_bare(uid_t uid)
     return bare;
 }
 
-int adopt_user(const struct vgpu_launch_adopt *adopt, struct vgpu_err *err)
+/* Before Linux 5.5, in a PV domain, a mapping needs a device that its own process has opened. */
+static int reopen(const struct grant_ops *grants, int memory, struct vgpu_err *err)
+{
+    _cleanup_close_ int own = -1;
+    int opened = grants ? grants->own_memory(memory) : memory;
+
+    if (opened == memory)
+        return 0;
+    own = opened;
+    if (dup3(own, memory, O_CLOEXEC) < 0)
+        return vgpu_err_set(err, errno, "cannot place the grant device: %m");
+    return 0;
+}
+
+int adopt_user(const struct vgpu_launch_adopt *adopt, const struct grant_ops *grants, int memory,
+               struct vgpu_err *err)
 {
     uid_t uid = adopt->uid;
+    int rc;
 
     if (!adopt->own_user)
-        return 0;
+        return reopen(grants, memory, err);
     if (uid == 0)
         return vgpu_err_set(err, EPERM, "a worker does not become root");
     /* By way of root: leaving it is what takes each thread's capabilities. */
-    if (setresgid(uid, uid, uid) < 0 || setresuid(0, 0, 0) < 0 || setresuid(uid, uid, uid) < 0)
+    if (setresgid(uid, uid, uid) < 0 || setresuid(0, 0, 0) < 0)
+        return vgpu_err_set(err, errno, "cannot become the channel's user: %m");
+    rc = reopen(grants, memory, err);
+    if (rc < 0)
+        return rc;
+    if (setresuid(uid, uid, uid) < 0)
         return vgpu_err_set(err, errno, "cannot become the channel's user: %m");
     /* A change of user clears the first and takes the second. */
     if (prctl(PR_SET_PDEATHSIG, SIGKILL) < 0 || prctl(PR_SET_DUMPABLE, 1) < 0)
         return vgpu_err_set(err, errno, "cannot follow the launcher: %m");
     if (!all_threads_are_bare(uid))
-        return vgpu_err_set(err, EPERM, "a thread kept rights of the spare");
+        return vgpu_err_set(err, EPERM, "a thread kept rights of the launcher");
     return 0;
 }

@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/epoll.h>
 #include <unistd.h>
 
@@ -202,14 +203,29 @@ void channel_end(struct channel *channel, enum vgpu_status status, const char *f
     va_end(args);
 }
 
+static void report_end(struct vgpu_report_page *report, enum vgpu_status status, const char *text)
+{
+    snprintf(report->text, sizeof(report->text), "%s", text);
+    page_store_u32(&report->need, VGPU_NEED_NOTHING);
+    page_store_u32(&report->reason, status);
+    page_store_u32(&report->state, VGPU_WORKER_ENDED);
+}
+
+void channel_tell_not_attached(const int *fds, enum vgpu_status status, const char *text)
+{
+    struct vgpu_report_page *report =
+        mmap(NULL, VGPU_REPORT_BYTES, PROT_READ | PROT_WRITE, MAP_SHARED, fds[VGPU_FD_REPORT], 0);
+
+    if (report == MAP_FAILED)
+        return;
+    report_end(report, status, text);
+    munmap(report, VGPU_REPORT_BYTES);
+    channel_kick(fds[VGPU_FD_REPORT_KICK]);
+}
+
 void channel_tell_end(struct channel *channel)
 {
-    struct vgpu_report_page *report = channel->map.report;
-
-    memcpy(report->text, channel->end_text, sizeof(report->text));
-    page_store_u32(&report->need, VGPU_NEED_NOTHING);
-    page_store_u32(&report->reason, channel->end_status);
-    page_store_u32(&report->state, VGPU_WORKER_ENDED);
+    report_end(channel->map.report, channel->end_status, channel->end_text);
     page_store_u32(&channel->map.page->notice.state, VGPU_CHANNEL_ENDED);
     channel_kick(channel->fds[VGPU_FD_REPORT_KICK]);
     channel_kick_guest(channel);

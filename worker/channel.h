@@ -147,6 +147,9 @@ void channel_end(struct channel *channel, enum vgpu_status status, const char *f
 /* Writes the reason to the report page and the notice, and wakes both readers. */
 void channel_tell_end(struct channel *channel);
 
+/* The same of a channel that could not be attached; its descriptors are the worker's still. */
+void channel_tell_not_attached(const int *fds, enum vgpu_status status, const char *text);
+
 /* Writes 1 to an eventfd. */
 void channel_kick(int fd);
 /* The guest, by whatever wakes it. */

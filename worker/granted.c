@@ -11,7 +11,8 @@
 int granted_map(const struct granted *granted, int memory, uint64_t total_bytes, void *at,
                 void **ret_base, struct vgpu_err *err)
 {
-    struct grant_set set = {.domid = granted->from.domid,
+    struct grant_set set = {.memory = memory,
+                            .domid = granted->from.domid,
                             .directory = granted->from.directory,
                             .pages = (uint32_t)(total_bytes / VGPU_GRANT_PAGE_BYTES)};
     struct grant_map map;
@@ -22,10 +23,7 @@ int granted_map(const struct granted *granted, int memory, uint64_t total_bytes,
         close(memory);
         return vgpu_err_set(err, EINVAL, "the channel is too large to be granted");
     }
-    set.memory = granted->ops->own_memory(memory);
     rc = grant_map_set(granted->ops, &set, at, &map, err);
-    if (set.memory != memory)
-        close(set.memory);
     close(memory);
     if (rc == 0)
         *ret_base = map.at;

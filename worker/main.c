@@ -45,6 +45,7 @@ struct options {
     const char *driver;
     struct vgpu_channel_geometry geometry;
     struct vgpu_launch_grant grant; /* domid 0: its memory is an object */
+    uint32_t user;                  /* to become, with grant; 0: none */
     enum sandbox_mode sandbox;
     bool spare;
 };
@@ -63,6 +64,7 @@ enum option_key {
     KEY_GRANT_DOMID,
     KEY_GRANT_DIRECTORY,
     KEY_GRANT_PORT,
+    KEY_GRANT_USER,
     KEY_SANDBOX,
     KEY_SPARE
 };
@@ -81,6 +83,7 @@ static const struct option long_options[] = {
     {"grant-domid", required_argument, NULL, KEY_GRANT_DOMID},
     {"grant-directory", required_argument, NULL, KEY_GRANT_DIRECTORY},
     {"grant-port", required_argument, NULL, KEY_GRANT_PORT},
+    {"grant-user", required_argument, NULL, KEY_GRANT_USER},
     {"sandbox", required_argument, NULL, KEY_SANDBOX},
     {"spare", no_argument, NULL, KEY_SPARE},
     {NULL, 0, NULL, 0},
@@ -157,6 +160,8 @@ static bool parse_option(struct options *options, int key, const char *text)
         return parse_small(text, &options->grant.directory);
     case KEY_GRANT_PORT:
         return parse_small(text, &options->grant.event_port);
+    case KEY_GRANT_USER:
+        return parse_small(text, &options->user);
     case KEY_SANDBOX:
         return parse_sandbox(text, &options->sandbox);
     case KEY_SPARE:
@@ -229,6 +234,12 @@ static int serve(struct channel *channel, const struct options *options)
     return channel->end_status == VGPU_BAD_RECORD ? EXIT_BAD_RECORD : EXIT_OTHER;
 }
 
+static void list_fds(int fds[VGPU_CHANNEL_FDS])
+{
+    for (int i = 0; i < VGPU_CHANNEL_FDS; i++)
+        fds[i] = FIRST_FD + i;
+}
+
 static int attach(struct channel *channel, const struct options *options, struct vgpu_err *err)
 {
     int fds[VGPU_CHANNEL_FDS];
@@ -238,8 +249,7 @@ static int attach(struct channel *channel, const struct options *options, struct
                                           .grant = options->grant,
                                           .lifeline = LIFELINE_FD};
 
-    for (int i = 0; i < VGPU_CHANNEL_FDS; i++)
-        fds[i] = FIRST_FD + i;
+    list_fds(fds);
     return channel_attach(channel, &config, err);
 }
 
@@ -253,7 +263,27 @@ static int not_started(const struct options *options, const struct vgpu_err *err
     return EXIT_NOT_STARTED;
 }
 
-/* As above, and mediator and guest are told by the channel's pages. */
+/* What the guest named and Xen does not give is its own doing; what else goes wrong is ours. */
+static enum vgpu_status attach_status(const struct options *options, const struct vgpu_err *err)
+{
+    if (err->code == ENOMEM || err->code == ENOSPC)
+        return VGPU_NO_MEMORY;
+    if (options->grant.domid && (err->code == EPROTO || err->code == EINVAL))
+        return VGPU_BAD_MESSAGE;
+    return VGPU_INTERNAL;
+}
+
+/* The mediator is told by the report page, and the guest by the mediator. */
+static int tell_not_attached(const struct options *options, const struct vgpu_err *err)
+{
+    int fds[VGPU_CHANNEL_FDS];
+
+    list_fds(fds);
+    channel_tell_not_attached(fds, attach_status(options, err), err->text);
+    return not_started(options, err);
+}
+
+/* As above, where the channel's pages are mapped. */
 static int tell_not_started(struct channel *channel, const struct options *options,
                             const struct vgpu_err *err)
 {
@@ -262,14 +292,24 @@ static int tell_not_started(struct channel *channel, const struct options *optio
     return not_started(options, err);
 }
 
+/* The device of grants becomes this process's own, with rights that are given up for good. */
+static int take_grants(const struct options *options, struct vgpu_err *err)
+{
+    const struct vgpu_launch_adopt adopt = {.own_user = options->user != 0, .uid = options->user};
+    int status = adopt_prepare(err);
+
+    return status < 0 ? status : adopt_user(&adopt, &grant_ops, FIRST_FD + VGPU_FD_MEMORY, err);
+}
+
 /* A worker of a channel that is there already. */
 static int run_worker(struct channel *channel, struct cuda_driver *driver,
                       const struct options *options)
 {
     struct vgpu_err err = {0};
 
-    if (attach(channel, options, &err) < 0)
-        return not_started(options, &err);
+    if ((options->grant.domid && take_grants(options, &err) < 0) ||
+        attach(channel, options, &err) < 0)
+        return tell_not_attached(options, &err);
     if (cuda_driver_load(driver, options->driver, &err) < 0 || warm_up(channel, &err) < 0 ||
         close_sandbox(channel, options, &err) < 0)
         return tell_not_started(channel, options, &err);
@@ -292,12 +332,13 @@ static int run_spare(struct channel *channel, struct cuda_driver *driver, struct
     options->geometry = adopt.geometry;
     options->grant = adopt.grant;
     /* Nothing of the guest is mapped before it is the right user's. */
-    if (adopt_user(&adopt, &err) < 0) {
-        not_started(options, &err);
+    if (adopt_user(&adopt, adopt.grant.domid ? &grant_ops : NULL, FIRST_FD + VGPU_FD_MEMORY, &err) <
+        0) {
+        tell_not_attached(options, &err);
         return EXIT_NOT_ADOPTED;
     }
     if (attach(channel, options, &err) < 0)
-        return not_started(options, &err);
+        return tell_not_attached(options, &err);
     if (close_sandbox(channel, options, &err) < 0)
         return tell_not_started(channel, options, &err);
     return serve(channel, options);

@@ -213,8 +213,8 @@ static int carry_out(struct device *device, enum xenbus_state next)
             enter(device, XENBUS_CLOSING);
             return 0;
         }
-        slots_begin(device, device->was_connected);
-        device->was_connected = false;
+        slots_begin(device, device->inherited);
+        device->inherited = false;
         enter(device, next);
         show(device);
         device_link_try(device);
@@ -281,11 +281,13 @@ struct device *device_new(const struct backend *backend, uint32_t domid, uint32_
     device->link.sock = -1;
     device->state = XENBUS_INITIALISING;
     device->dirty = true;
-    /* As another process left it: what was mapped and bound went with that. */
+    /* As another process left it: what that had mapped and bound went with it, its workers not. */
     if (read_ours(device, "state", value) && store_number(value, XENBUS_N_STATES - 1, &state)) {
-        device->was_connected = state == XENBUS_CONNECTED;
+        device->inherited = state == XENBUS_CONNECTED;
         if (state == XENBUS_CLOSED || state == XENBUS_CLOSING)
             device->state = (enum xenbus_state)state;
+        if (state == XENBUS_CLOSING)
+            slots_inherit(device);
     }
     return device;
 }
@@ -303,21 +305,45 @@ void device_free(struct device *device)
     free(device);
 }
 
-void device_identify(struct device *device, uint32_t vm_id, const char *text)
+/* No VM is this domain, and so no worker has pages of it. */
+static void is_nobody(struct device *device, const char *text)
 {
-    if (vm_id == 0 && strcmp(device->error_text, text) != 0)
+    if (strcmp(device->error_text, text) != 0)
         fail(device, text);
-    if (vm_id == 0) {
-        device->error = VGPU_NOT_CONFIGURED;
-        put(device->error_text, sizeof(device->error_text), text);
-    } else if (vm_id != device->vm_id) {
+    device->error = VGPU_NOT_CONFIGURED;
+    put(device->error_text, sizeof(device->error_text), text);
+    device->vm_id = 0;
+    if (device->link.sock < 0) {
+        slots_disown(device);
+        slots_drain_done(device);
+    }
+}
+
+static void is_vm(struct device *device, uint32_t vm_id)
+{
+    if (vm_id != device->vm_id) {
         device->error = VGPU_OK;
         device->error_text[0] = '\0';
-        if (device->link.sock >= 0) /* it was somebody else */
-            lose(device);
+    }
+    if (device->facts.vm_id && device->facts.vm_id != vm_id) { /* it was somebody else */
+        device->facts.vm_id = 0;
+        lose(device);
+        slots_disown(device);
     }
     device->vm_id = vm_id;
     device_link_try(device);
+}
+
+void device_identify(struct device *device, const struct vgpu_domain_is *is)
+{
+    if (is->status == VGPU_STARTING)
+        return; /* it is asked again */
+    if (is->status == VGPU_OK)
+        is_vm(device, is->vm_id);
+    else
+        is_nobody(device, is->text);
+    if (device->state == XENBUS_CLOSING)
+        device->dirty = true; /* what it waited for may be so now */
     show(device);
 }
 
@@ -354,7 +380,7 @@ static int hear(struct device *device, const union message *message)
         device->error = VGPU_OK;
         device->error_text[0] = '\0';
         show(device);
-        return slots_resume(device);
+        return slots_welcomed(device);
     case VGPU_MSG_STATE:
         device->facts.priority = message->state.priority;
         device->facts.weight_hundredths = message->state.weight_hundredths;

@@ -16,8 +16,8 @@ static int say_hello(struct link *link)
         .magic = VGPU_MAGIC,
         .version_major = VGPU_VERSION_MAJOR,
         .version_minor = VGPU_VERSION_MINOR,
-        .features =
-            VGPU_FEATURE_RESUME | VGPU_FEATURE_MONITOR | VGPU_FEATURE_GRANT | VGPU_FEATURE_JOB,
+        .features = VGPU_FEATURE_RESUME | VGPU_FEATURE_MONITOR | VGPU_FEATURE_GRANT |
+                    VGPU_FEATURE_JOB | VGPU_FEATURE_DRAIN,
         .carrier = VGPU_CARRIER_GRANT,
     };
 

@@ -71,6 +71,16 @@ static void add(struct server *server, uint32_t domid, uint32_t devid)
     vgpu_log(VGPU_LOG_INFO, "device", "domid=%" PRIu32 " devid=%" PRIu32, domid, devid);
 }
 
+/* The toolstack writes a device's `state` last: before that it is still being made. */
+static bool is_made(const struct server *server, uint32_t domid, uint32_t devid)
+{
+    const struct device place = {.backend = &server->backend, .domid = domid, .devid = devid};
+    char path[STORE_PATH_BYTES], value[STORE_VALUE_BYTES];
+
+    device_backend_path(&place, "state", path);
+    return server->backend.store_ops->read(server->backend.store, path, value) == 0;
+}
+
 static void scan_guest(struct server *server, const char *tree, uint32_t domid)
 {
     const struct store_ops *ops = server->backend.store_ops;
@@ -86,7 +96,7 @@ static void scan_guest(struct server *server, const char *tree, uint32_t domid)
 
         if (device)
             device->seen = true;
-        else if (devids[i] < VGPU_XEN_CONTROL_MAX)
+        else if (devids[i] < VGPU_XEN_CONTROL_MAX && is_made(server, domid, devids[i]))
             add(server, domid, devids[i]);
     }
 }
@@ -130,30 +140,34 @@ static void scan(struct server *server)
     }
 }
 
-/* Which device a path is of: all of the backend's tree are looked at where it does not say. */
+/*
+ * Which device a path is of: all of the backend's tree are looked at where it does not say. A key
+ * of a device that is known is looked at alone: our own writes come back as such, and how many
+ * there are is up to its guest.
+ */
 static void note_change(struct server *server, const char *path)
 {
+    struct device *device = NULL;
     uint32_t domid, devid;
     char tree[STORE_PATH_BYTES];
+    bool within = false;
     size_t length;
+    int end = 0;
 
     tree_path(server, tree);
     length = strlen(tree);
     if (sscanf(path, "/local/domain/%" SCNu32 "/device/vgpu/%" SCNu32 "/", &domid, &devid) == 2) {
-        struct device *device = find(server, domid, devid);
-
-        if (device)
-            device->dirty = true;
-        return;
+        device = find(server, domid, devid);
+        within = true;
+    } else if (strncmp(path, tree, length) == 0 &&
+               sscanf(path + length, "/%" SCNu32 "/%" SCNu32 "%n", &domid, &devid, &end) == 2) {
+        device = find(server, domid, devid);
+        within = device && path[length + (size_t)end] == '/';
     }
-    server->scan = true;
-    if (strncmp(path, tree, length) == 0 &&
-        sscanf(path + length, "/%" SCNu32 "/%" SCNu32, &domid, &devid) == 2) {
-        struct device *device = find(server, domid, devid);
-
-        if (device)
-            device->dirty = true;
-    }
+    if (device)
+        device->dirty = true;
+    if (!within)
+        server->scan = true;
 }
 
 static void take_changes(struct server *server)
@@ -202,7 +216,9 @@ static void identify(struct server *server, const struct vgpu_domain_is *is)
 {
     for (struct device *d = server->devices; d; d = d->next)
         if (d->domid == is->domid && d->vm[0])
-            device_identify(d, is->status == VGPU_OK ? is->vm_id : 0, is->text);
+            device_identify(d, is);
+    if (is->status == VGPU_STARTING)
+        server->repeat_ns = vgpu_clock_ns() + RETRY_NS;
 }
 
 static void hear(struct server *server)

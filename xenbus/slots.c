@@ -50,10 +50,11 @@ static void put_text(char *to, const char *text)
 static void answer_command(const struct device *device, struct slot *slot, uint32_t status,
                            uint64_t retry_ns, const char *text)
 {
-    struct vgpu_device_command *command = command_of(device, slot);
+    struct vgpu_device_command *command;
 
     if (!device->pages.at || slot->command == 0)
         return;
+    command = command_of(device, slot);
     command->status = status;
     command->retry_ns = retry_ns;
     put_text(command->text, text);
@@ -93,12 +94,13 @@ static void answer(const struct device *device, struct slot *slot, uint32_t stat
 static void tell_gone(const struct device *device, struct slot *slot, uint32_t status,
                       const char *text)
 {
-    struct vgpu_device_command *command = command_of(device, slot);
+    struct vgpu_device_command *command;
 
     slot->state = SLOT_GONE;
     slot->wire_tag = 0;
     if (!device->pages.at)
         return;
+    command = command_of(device, slot);
     command->gone_status = status;
     put_text(command->gone_text, text);
     store_last(&command->gone, 1);
@@ -107,13 +109,18 @@ static void tell_gone(const struct device *device, struct slot *slot, uint32_t s
 
 /* Requests */
 
+static uint32_t new_tag(struct device *device)
+{
+    if (++device->last_tag < 2) /* 1 is HELLO's */
+        device->last_tag = 2;
+    return device->last_tag;
+}
+
 static int request(struct device *device, struct slot *slot, void *message)
 {
     struct vgpu_msg *head = message;
 
-    if (++device->last_tag < 2) /* 1 is HELLO's */
-        device->last_tag = 2;
-    head->tag = slot->wire_tag = device->last_tag;
+    head->tag = slot->wire_tag = new_tag(device);
     return link_send(&device->link, message);
 }
 
@@ -145,6 +152,11 @@ static bool can_ask(struct device *device, struct slot *slot)
 
 static int take_open(struct device *device, struct slot *slot, struct command *command)
 {
+    if (slot->state == SLOT_LOST) {
+        answer(device, slot, VGPU_STARTING, UINT64_C(100000000),
+               "the host ends what was in this slot before");
+        return 0;
+    }
     if (slot->state != SLOT_FREE) {
         answer(device, slot, VGPU_BAD_MESSAGE, 0, "the slot is in use");
         return 0;
@@ -157,6 +169,8 @@ static int take_open(struct device *device, struct slot *slot, struct command *c
 
 static int take_attach(struct device *device, struct slot *slot, struct command *command)
 {
+    if (slot->state == SLOT_LOST)
+        return 0; /* its pages may be mapped: answered when they are not */
     if (slot->state != SLOT_PROMISED) {
         answer(device, slot, VGPU_GONE, 0, "there is no channel that waits for its pages");
         return 0;
@@ -171,6 +185,7 @@ static int take_close(struct device *device, struct slot *slot)
 {
     switch (slot->state) {
     case SLOT_OPENING:
+    case SLOT_LOST:
         slot->called_off = true;
         return 0;
     case SLOT_PROMISED:
@@ -317,10 +332,32 @@ static void hear_gone(struct device *device, const struct vgpu_msg_gone *gone)
     }
 }
 
+void slots_drain_done(struct device *device)
+{
+    device->drain_tag = 0;
+    for (uint32_t i = 0; i < VGPU_SLOTS; i++) {
+        struct slot *slot = &device->slots[i];
+        bool closed = slot->called_off;
+
+        if (slot->state != SLOT_LOST)
+            continue;
+        tell_gone(device, slot, VGPU_GONE, "vgpu-xenbus has it no more");
+        slot->state = SLOT_FREE;
+        slot->called_off = false;
+        answer(device, slot, closed ? VGPU_OK : VGPU_GONE, 0, closed ? "" : "its channel is gone");
+    }
+}
+
 int slots_hear(struct device *device, const union message *message)
 {
     struct slot *slot = asked(device, message->head.tag);
 
+    if (device->drain_tag && message->head.tag == device->drain_tag) {
+        if (message->head.type != VGPU_MSG_DRAINED)
+            return -EPROTO;
+        slots_drain_done(device);
+        return 0;
+    }
     if (message->head.type == VGPU_MSG_GONE) {
         hear_gone(device, &message->gone);
         return 0;
@@ -352,8 +389,21 @@ int slots_hear(struct device *device, const union message *message)
     }
 }
 
-int slots_resume(struct device *device)
+/* Who has lost channels waits until they have ended; an older mediator cannot say when. */
+static int ask_drain(struct device *device)
 {
+    struct vgpu_msg_channel drain = {
+        .head = {sizeof(drain), VGPU_MSG_DRAIN, 0, device->drain_tag = new_tag(device), 0}};
+
+    if (device->facts.features & VGPU_FEATURE_DRAIN)
+        return link_send(&device->link, &drain);
+    slots_drain_done(device);
+    return 0;
+}
+
+int slots_welcomed(struct device *device)
+{
+    bool lost = false;
     int rc = 0;
 
     for (uint32_t i = 0; i < VGPU_SLOTS && rc == 0; i++) {
@@ -361,16 +411,18 @@ int slots_resume(struct device *device)
         struct vgpu_msg_resume resume = {.head = {sizeof(resume), VGPU_MSG_RESUME, 0, 0, 0},
                                          .channel = slot->channel};
 
+        lost = lost || slot->state == SLOT_LOST;
         if (slot->state != SLOT_OPEN && slot->state != SLOT_GRANTING && slot->state != SLOT_CLOSING)
             continue;
         memcpy(resume.token, slot->token, sizeof(resume.token));
         rc = request(device, slot, &resume);
     }
-    return rc;
+    return rc == 0 && lost ? ask_drain(device) : rc;
 }
 
 void slots_lost(struct device *device)
 {
+    device->drain_tag = 0;
     for (uint32_t i = 0; i < VGPU_XEN_COMMANDS; i++) {
         struct slot *slot = &device->slots[i];
         bool closing = slot->called_off;
@@ -412,8 +464,26 @@ bool slots_drained(const struct device *device)
     return true;
 }
 
+void slots_inherit(struct device *device)
+{
+    for (uint32_t i = 0; i < VGPU_SLOTS; i++)
+        device->slots[i].state = SLOT_LOST;
+}
+
+void slots_disown(struct device *device)
+{
+    for (uint32_t i = 0; i < VGPU_SLOTS; i++) {
+        struct slot *slot = &device->slots[i];
+
+        if (slot->state != SLOT_GRANTING && slot->state != SLOT_OPEN && slot->state != SLOT_CLOSING)
+            continue;
+        slot->called_off = slot->state == SLOT_CLOSING;
+        slot->state = SLOT_LOST;
+    }
+}
+
 /* A command that is answered already is not taken; one that came while nobody was there is. */
-void slots_begin(struct device *device, bool gone)
+void slots_begin(struct device *device, bool inherited)
 {
     memset(device->slots, 0, sizeof(device->slots));
     for (uint32_t i = 0; i < VGPU_XEN_COMMANDS; i++) {
@@ -425,9 +495,7 @@ void slots_begin(struct device *device, bool gone)
         memcpy(&done, command_page(device, i) + at, sizeof(done));
         if (done == doorbell)
             device->slots[i].taken = doorbell;
-        if (gone && i < VGPU_SLOTS) {
-            tell_gone(device, &device->slots[i], VGPU_GONE, "vgpu-xenbus was started anew");
-            device->slots[i].state = SLOT_FREE;
-        }
     }
+    if (inherited)
+        slots_inherit(device);
 }

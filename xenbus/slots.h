@@ -12,15 +12,23 @@
 int slots_serve(struct device *device);
 /* A message of the mediator that is about channels or GPUs. */
 int slots_hear(struct device *device, const union message *message);
-/* The connection is there again: channels are claimed. */
-int slots_resume(struct device *device);
+/* The connection is there again: channels are claimed, and the end of others is asked for. */
+int slots_welcomed(struct device *device);
 /* The connection was lost. */
 void slots_lost(struct device *device);
 /* The device closes: all channels are to end. */
 int slots_end(struct device *device);
 /* No channel has a worker, as far as the mediator has said. */
 bool slots_drained(const struct device *device);
-/* Forgets all, and what the guest's pages say was there before is gone. */
-void slots_begin(struct device *device, bool tell_gone);
+/* Forgets all. inherited: the guest's pages were another process's before. */
+void slots_begin(struct device *device, bool inherited);
+
+/* All slots may have a channel of another process: they are lost until it is known to have ended.
+ */
+void slots_inherit(struct device *device);
+/* Channels that cannot be claimed any more are lost, likewise. */
+void slots_disown(struct device *device);
+/* No lost channel has a worker: the guest is told. */
+void slots_drain_done(struct device *device);
 
 #endif

@@ -31,6 +31,7 @@ struct setting {
     struct server server;
     struct vgpu_xen_control *control;
     struct grant_ops ops;
+    struct store_ops store_ops;
 };
 
 static const char *value(const struct setting *setting, const char *path)
@@ -75,6 +76,14 @@ static int bind_at_once(int events, uint32_t domid, uint32_t port, uint32_t *ret
     return 0;
 }
 
+static unsigned n_listed;
+
+static int list_and_count(struct store *store, const char *path, uint32_t *ret, unsigned most)
+{
+    n_listed++;
+    return fake_store_ops.numbers(store, path, ret, most);
+}
+
 static void guest_connects(struct setting *setting)
 {
     uint32_t first;
@@ -99,9 +108,11 @@ static int set_up(void **state)
     the_xen = &setting->xen;
     setting->ops = grant_ops;
     setting->ops.bind = bind_at_once;
+    setting->store_ops = fake_store_ops;
+    setting->store_ops.numbers = list_and_count;
     setting->backend = (struct backend){
         .store = &setting->store,
-        .store_ops = &fake_store_ops,
+        .store_ops = &setting->store_ops,
         .grants = &setting->ops,
         .memory = grant_ops.open_memory(setting->xen.memory_path),
         .events = grant_ops.open_events(setting->xen.events, 0),
@@ -235,6 +246,41 @@ static void test_device_closes_and_comes_back(void **state)
     assert_string_equal(value(setting, BACK "state"), "4");
 }
 
+/* What a guest does to its own device makes nobody look at those of others. */
+static void test_guest_that_comes_and_goes_makes_no_scan(void **state)
+{
+    struct setting *setting = *state;
+
+    guest_connects(setting);
+    n_listed = 0;
+    for (int i = 0; i < 20; i++) {
+        guest_says(setting, "state", "5");
+        turn(setting);
+        assert_string_equal(value(setting, BACK "state"), "6");
+        guest_says(setting, "state", "1");
+        turn(setting);
+        assert_string_equal(value(setting, BACK "state"), "2");
+        guest_says(setting, "state", "3");
+        turn(setting);
+    }
+    assert_int_equal(n_listed, 0);
+}
+
+/* The changes that a turn takes are bounded, and many of one device are one look. */
+static void test_flood_of_changes_is_taken_in_turns(void **state)
+{
+    struct setting *setting = *state;
+
+    guest_connects(setting);
+    for (int i = 0; i < FAKE_STORE_CHANGES - 1; i++)
+        fake_store_fire(&setting->store, FRONT "state");
+    assert_int_equal(server_turn(&setting->server, 0), 0);
+    assert_true(setting->store.n_changes > 0);
+    for (int i = 0; i < FAKE_STORE_CHANGES && setting->store.n_changes > 0; i++)
+        assert_int_equal(server_turn(&setting->server, 0), 0);
+    assert_string_equal(value(setting, BACK "state"), "4");
+}
+
 static void test_toolstack_takes_it_away(void **state)
 {
     struct setting *setting = *state;
@@ -279,6 +325,54 @@ static void test_toolstack_makes_a_device_once(void **state)
     assert_int_equal(toolstack_detach(&setting->backend, 7, 0, 0, &err), -ENOENT);
     guest_connects(setting);
     assert_int_equal(toolstack_detach(&setting->backend, DOMID, 0, 0, &err), -ETIMEDOUT);
+}
+
+static struct setting *attached_to;
+
+/* A backend that is quicker than the toolstack: it looks after each key. */
+static int write_to_be_seen(struct store *store, const char *path, const char *text)
+{
+    int rc = fake_store_ops.write(store, path, text);
+
+    turn(attached_to);
+    return rc;
+}
+
+static int own_to_be_seen(struct store *store, const char *path, uint32_t owner, uint32_t reader)
+{
+    int rc = fake_store_ops.own(store, path, owner, reader);
+
+    turn(attached_to);
+    return rc;
+}
+
+static void test_device_that_is_being_made_is_left_alone(void **state)
+{
+    struct setting *setting = attached_to = *state;
+    struct store_ops seen = fake_store_ops;
+    struct backend toolstack = setting->backend;
+    struct vgpu_err err;
+
+    seen.write = write_to_be_seen;
+    seen.own = own_to_be_seen;
+    toolstack.store_ops = &seen;
+    assert_int_equal(toolstack_attach(&toolstack, DOMID, 1, "vm", &err), 0);
+    assert_string_equal(value(setting, "/local/domain/0/backend/vgpu/5/1/state"), "2");
+    assert_int_equal(setting->server.n_devices, 2);
+}
+
+/* Nobody is there whose channels would have to end first. */
+static void test_toolstack_detaches_what_a_dead_domain_left(void **state)
+{
+    struct setting *setting = *state;
+    struct vgpu_err err;
+
+    guest_connects(setting);
+    setting->store.dead = DOMID;
+    assert_int_equal(toolstack_detach(&setting->backend, DOMID, 0, 0, &err), 0);
+    assert_null(fake_store_node(&setting->store, BACK "state"));
+    turn(setting);
+    assert_int_equal(setting->server.n_devices, 0);
 }
 
 /* Hostile keys and pages: the device is refused with a reason, and nothing stays. */
@@ -368,6 +462,26 @@ static void test_command_is_taken_once(void **state)
     assert_int_equal(command(setting, 0)->done, 0);
 }
 
+static struct vgpu_device_command good_open(void)
+{
+    return (struct vgpu_device_command){.op = VGPU_COMMAND_OPEN,
+                                        .tag = 1,
+                                        .sub_granules = VGPU_RING_MAX_GRANULES,
+                                        .comp_granules = VGPU_RING_MIN_GRANULES,
+                                        .data_bytes = VGPU_GRANT_MAX_DATA_BYTES,
+                                        .flags = VGPU_OPEN_GRANT,
+                                        .process = "p"};
+}
+
+static void restart(struct setting *setting)
+{
+    server_release(&setting->server); /* the process ends, and another one comes */
+    fake_xen_turn(&setting->xen, 0);
+    assert_int_equal(server_init(&setting->server, &setting->backend, NULL), 0);
+    turn(setting);
+    assert_string_equal(value(setting, BACK "state"), "4");
+}
+
 static void test_command_in_wait_is_taken_after_a_restart(void **state)
 {
     struct setting *setting = *state;
@@ -375,17 +489,31 @@ static void test_command_in_wait_is_taken_after_a_restart(void **state)
     guest_connects(setting);
     *command(setting, 0) = (struct vgpu_device_command){.op = VGPU_COMMAND_CLOSE, .tag = 7};
     ring(setting, 0);
-    server_release(&setting->server); /* the process ends, and another one comes */
-    *command(setting, 1) = (struct vgpu_device_command){.op = VGPU_COMMAND_CLOSE, .tag = 8};
+    *command(setting, 1) = good_open();
+    command(setting, 1)->tag = 8;
+    command(setting, 1)->data_bytes = 4096;
     setting->control->doorbell[1] = 8;
     command(setting, 0)->text[0] = 'x';
-    fake_xen_turn(&setting->xen, 0);
-    assert_int_equal(server_init(&setting->server, &setting->backend, NULL), 0);
-    turn(setting);
-    assert_string_equal(value(setting, BACK "state"), "4");
+    restart(setting);
     assert_int_equal(command(setting, 1)->done, 8);
+    assert_int_equal(command(setting, 1)->status, VGPU_STARTING);
     assert_int_equal(command(setting, 0)->text[0], 'x');
-    assert_int_equal(command(setting, 0)->gone, 1);
+}
+
+/* There is no mediator that could say that no worker is left. */
+static void test_restart_alone_ends_nothing(void **state)
+{
+    struct setting *setting = *state;
+
+    guest_connects(setting);
+    *command(setting, 0) = (struct vgpu_device_command){.op = VGPU_COMMAND_CLOSE, .tag = 7};
+    setting->control->doorbell[0] = 7;
+    restart(setting);
+    assert_int_equal(command(setting, 0)->done, 0);
+    assert_int_equal(command(setting, 0)->gone, 0);
+    guest_says(setting, "state", "5");
+    turn(setting);
+    assert_string_equal(value(setting, BACK "state"), "5");
 }
 
 static void test_flood_of_doorbells_is_bounded(void **state)
@@ -403,17 +531,6 @@ static void test_flood_of_doorbells_is_bounded(void **state)
         turn(setting);
         assert_int_equal(command(setting, VGPU_SLOTS - 1)->done, i);
     }
-}
-
-static struct vgpu_device_command good_open(void)
-{
-    return (struct vgpu_device_command){.op = VGPU_COMMAND_OPEN,
-                                        .tag = 1,
-                                        .sub_granules = VGPU_RING_MAX_GRANULES,
-                                        .comp_granules = VGPU_RING_MIN_GRANULES,
-                                        .data_bytes = VGPU_GRANT_MAX_DATA_BYTES,
-                                        .flags = VGPU_OPEN_GRANT,
-                                        .process = "p"};
 }
 
 static enum vgpu_status taken(const struct vgpu_device_command *from)
@@ -497,15 +614,20 @@ int main(void)
         TEST(test_keys_belong_to_their_sides),
         TEST(test_device_connects),
         TEST(test_device_closes_and_comes_back),
+        TEST(test_guest_that_comes_and_goes_makes_no_scan),
+        TEST(test_flood_of_changes_is_taken_in_turns),
         TEST(test_toolstack_takes_it_away),
         TEST(test_end_of_domain_takes_all_along),
         TEST(test_toolstack_makes_a_device_once),
+        TEST(test_device_that_is_being_made_is_left_alone),
+        TEST(test_toolstack_detaches_what_a_dead_domain_left),
         TEST(test_hostile_keys_are_refused),
         TEST(test_control_page_without_magic_is_refused),
         TEST(test_states_that_mean_nothing_are_left_alone),
         TEST(test_open_without_mediator_is_answered),
         TEST(test_command_is_taken_once),
         TEST(test_command_in_wait_is_taken_after_a_restart),
+        TEST(test_restart_alone_ends_nothing),
         TEST(test_flood_of_doorbells_is_bounded),
     };
 

@@ -78,7 +78,7 @@ int toolstack_detach(const struct backend *backend, uint32_t domid, uint32_t dev
     ops->write(backend->store, path, "0");
     device_backend_path(&device, "state", path);
     for (int waited = 0;; waited += LOOK_MS) {
-        if (ops->read(backend->store, path, value) < 0 ||
+        if (ops->read(backend->store, path, value) < 0 || !ops->lives(backend->store, domid) ||
             (store_number(value, XENBUS_N_STATES, &state) && state == XENBUS_CLOSED))
             break;
         if (waited >= wait_ms)

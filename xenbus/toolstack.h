@@ -12,7 +12,9 @@
 /* -EEXIST: there is one. */
 int toolstack_attach(const struct backend *backend, uint32_t domid, uint32_t devid, const char *vm,
                      struct vgpu_err *err);
-/* Asks for the end, waits for it up to wait_ms, and removes the keys. -ETIMEDOUT: they are there.
+/*
+ * Asks for the end, waits for it up to wait_ms, unless the domain is dead, and removes the keys.
+ * -ETIMEDOUT: they are there.
  */
 int toolstack_detach(const struct backend *backend, uint32_t domid, uint32_t devid, int wait_ms,
                      struct vgpu_err *err);

@@ -16,9 +16,10 @@
 #define VGPU_FEATURE_WINDOW  (1ull << 2) /* channels in a window of the guest's device */
 #define VGPU_FEATURE_MONITOR (1ull << 3) /* a VM's view of its GPUs, without a channel */
 #define VGPU_FEATURE_GRANT   (1ull << 4) /* channels in pages that a Xen guest grants */
+#define VGPU_FEATURE_DRAIN   (1ull << 5) /* waiting for the end of what others have opened */
 #define VGPU_FEATURES_KNOWN                                                                        \
     (VGPU_FEATURE_JOB | VGPU_FEATURE_RESUME | VGPU_FEATURE_WINDOW | VGPU_FEATURE_MONITOR |         \
-     VGPU_FEATURE_GRANT)
+     VGPU_FEATURE_GRANT | VGPU_FEATURE_DRAIN)
 
 /* Asserts a size once, with the text that docs/spec gives. Usable in C11, C++ and the kernel. */
 #define VGPU_ASSERT_SIZE(type, bytes)                                                              \

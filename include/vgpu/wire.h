@@ -40,7 +40,9 @@ enum vgpu_msg_type {
     VGPU_MSG_MONITORED = 13, /* mediator: struct vgpu_msg_monitored */
     VGPU_MSG_PROMISED = 14,  /* mediator, to OPEN by grants: struct vgpu_msg_promised */
     VGPU_MSG_GRANT = 15,     /* guest, with VGPU_FEATURE_GRANT: struct vgpu_msg_grant */
-    VGPU_MSG_GRANTED = 16    /* mediator: struct vgpu_msg_channel */
+    VGPU_MSG_GRANTED = 16,   /* mediator: struct vgpu_msg_channel */
+    VGPU_MSG_DRAIN = 17,  /* guest, with VGPU_FEATURE_DRAIN: struct vgpu_msg_channel, channel 0 */
+    VGPU_MSG_DRAINED = 18 /* mediator: struct vgpu_msg_channel, likewise */
 };
 
 struct vgpu_msg {

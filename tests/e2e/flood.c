@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * flood seconds|batches N PATH: keeps the GPU wanted without a break, for tests of shares: kernels
- * are posted ahead, and the queue is never empty until the time is over or the batches of 16 are
- * done. Prints how many kernels have run. PATH is a VM's socket, or the device in a guest.
+ * flood seconds|batches N PATH [STEPS]: keeps the GPU wanted without a break, for tests of shares:
+ * kernels are posted ahead, and the queue is never empty until the time is over or the batches of
+ * 16 are done. Prints how many kernels have run. PATH is a VM's socket, or the device in a guest;
+ * STEPS of each thread make a kernel longer or shorter.
  */
 #include <limits.h>
 #include <stdio.h>
@@ -15,7 +16,7 @@
 #define AHEAD  64 /* kernels posted and not known to be done */
 #define BATCH  16 /* kernels to an event */
 #define BLOCKS 8
-#define STEPS  16000 /* of a thread: about 2 ms on softgpu; a guest can be slow to post more */
+#define STEPS  "16000" /* of a thread: about 2 ms on softgpu; a guest can be slow to post more */
 
 static const char spin[] = ".version 7.0\n.target sm_70\n.address_size 64\n"
                            ".visible .entry spin(.param .u32 steps)\n{\n"
@@ -32,9 +33,8 @@ static double now(void)
     return (double)time.tv_sec + (double)time.tv_nsec / 1e9;
 }
 
-static void post(CUfunction kernel, CUevent event)
+static void post(CUfunction kernel, CUevent event, unsigned steps)
 {
-    unsigned steps = STEPS;
     void *arguments[] = {&steps};
 
     for (unsigned i = 0; i < BATCH; i++)
@@ -48,12 +48,14 @@ int main(int argc, char **argv)
     CUmodule module;
     CUfunction kernel;
     unsigned long batches = 0, most = ULONG_MAX;
+    unsigned steps;
     double end;
 
-    if (argc != 4) {
-        fprintf(stderr, "usage: flood seconds|batches N PATH\n");
+    if (argc != 4 && argc != 5) {
+        fprintf(stderr, "usage: flood seconds|batches N PATH [STEPS]\n");
         return 2;
     }
+    steps = (unsigned)strtoul(argc == 5 ? argv[4] : STEPS, NULL, 10);
     program_start(argv[3]);
     must(cuModuleLoadData(&module, spin), "load");
     must(cuModuleGetFunction(&kernel, module, "spin"), "function");
@@ -69,7 +71,7 @@ int main(int argc, char **argv)
 
         if (batches >= AHEAD / BATCH)
             must(cuEventSynchronize(event), "synchronize");
-        post(kernel, event);
+        post(kernel, event, steps);
     }
     must(cuCtxSynchronize(), "the end");
     printf("%lu kernels\n", batches * BATCH);

@@ -12,6 +12,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -440,6 +441,142 @@ static void test_backend_comes_back(void **state)
     run_job(setting, &slot);
 }
 
+/* Its end takes as long as the mediator has patience: it does not run, so it cannot end itself. */
+static pid_t open_and_freeze(struct setting *setting, struct guest_slot *slot)
+{
+    pid_t worker;
+
+    connect_guest(setting);
+    open_slot(setting, 1, slot);
+    worker = host_worker(&setting->host);
+    assert_int_equal(kill(worker, SIGSTOP), 0);
+    return worker;
+}
+
+static bool is_dead(pid_t pid)
+{
+    return kill(pid, 0) < 0 && errno == ESRCH;
+}
+
+static void restart_backend(struct setting *setting)
+{
+    server_release(&setting->server);
+    fake_xen_turn(&setting->xen, 0);
+    start_backend(setting);
+}
+
+static void test_gone_comes_when_the_worker_is_dead(void **state)
+{
+    struct setting *setting = *state;
+    struct guest_slot slot;
+    pid_t worker = open_and_freeze(setting, &slot);
+
+    restart_backend(setting);
+    UNTIL(setting, page_load_u32(&command(setting, 1)->gone) == 1);
+    assert_true(is_dead(worker));
+    assert_int_equal(workers(&setting->host), 0);
+}
+
+static void test_gone_waits_for_orphans(void **state)
+{
+    struct setting *setting = *state;
+    struct guest_slot slot;
+    pid_t worker;
+
+    connect_guest(setting);
+    open_slot(setting, 1, &slot);
+    worker = host_worker(&setting->host);
+    host_kill(&setting->host.mediator, SIGKILL);
+    restart_backend(setting);
+    host_start_mediator(&setting->host, NULL);
+    UNTIL(setting, page_load_u32(&command(setting, 1)->gone) == 1);
+    assert_true(is_dead(worker));
+}
+
+static void test_commands_to_what_is_lost_wait(void **state)
+{
+    struct vgpu_device_command open = good_command(), close = {.op = VGPU_COMMAND_CLOSE};
+    struct setting *setting = *state;
+    struct guest_slot slot;
+    pid_t worker = open_and_freeze(setting, &slot);
+
+    restart_backend(setting);
+    UNTIL(setting, strcmp(value(setting, BACK "state"), "4") == 0 &&
+                       fake_xen_bound(&setting->xen, CONTROL_PORT));
+    assert_int_equal(give(setting, 2, &open), VGPU_STARTING);
+    assert_false(is_dead(worker));
+    assert_int_equal(give(setting, 1, &close), VGPU_OK);
+    assert_true(is_dead(worker));
+}
+
+static void test_attach_that_was_taken_is_answered(void **state)
+{
+    struct vgpu_device_command attach_it = {.op = VGPU_COMMAND_ATTACH, .tag = 77};
+    struct setting *setting = *state;
+    struct guest_slot slot;
+    pid_t worker = open_and_freeze(setting, &slot);
+
+    memcpy(command(setting, 1), &attach_it, offsetof(struct vgpu_device_command, done));
+    page_store_u32(&setting->control->doorbell[1], attach_it.tag);
+    restart_backend(setting);
+    UNTIL(setting, page_load_u32(&command(setting, 1)->done) == attach_it.tag);
+    assert_int_equal(command(setting, 1)->status, VGPU_GONE);
+    assert_true(is_dead(worker));
+}
+
+static void test_restart_while_closing_waits_too(void **state)
+{
+    struct setting *setting = *state;
+    struct guest_slot slot;
+    pid_t worker = open_and_freeze(setting, &slot);
+
+    guest_says(setting, "state", 5);
+    UNTIL(setting, strcmp(value(setting, BACK "state"), "5") == 0);
+    restart_backend(setting);
+    UNTIL(setting, strcmp(value(setting, BACK "state"), "6") == 0);
+    assert_true(is_dead(worker));
+}
+
+static void test_lost_connection_tells_gone_when_dead(void **state)
+{
+    struct setting *setting = *state;
+    struct guest_slot slot;
+    pid_t worker = open_and_freeze(setting, &slot);
+
+    shutdown(setting->server.devices->link.sock, SHUT_RDWR);
+    UNTIL(setting, page_load_u32(&command(setting, 1)->gone) == 1);
+    assert_true(is_dead(worker));
+}
+
+static void test_another_vm_gets_no_pages_of_the_one_before(void **state)
+{
+    struct setting *setting = *state;
+    struct guest_slot slot;
+    pid_t worker = open_and_freeze(setting, &slot);
+
+    json_decref(admin_ok(&setting->host,
+                         "\"register-vm\", \"args\": {\"pool\": \"A\", \"vm_id\": 9, "
+                         "\"name\": \"other\"}"));
+    fake_store_ops.write(&setting->store, BACK "vm", "other");
+    UNTIL(setting, page_load_u32(&command(setting, 1)->gone) == 1);
+    assert_true(is_dead(worker));
+    UNTIL(setting, setting->control->vm_id == 9);
+}
+
+static void test_vm_that_is_removed_meanwhile(void **state)
+{
+    struct setting *setting = *state;
+    struct guest_slot slot;
+    pid_t worker = open_and_freeze(setting, &slot);
+
+    server_release(&setting->server);
+    fake_xen_turn(&setting->xen, 0);
+    json_decref(admin_ok(&setting->host, "\"remove-vm\", \"args\": {\"vm_id\": 1}"));
+    start_backend(setting);
+    UNTIL(setting, page_load_u32(&command(setting, 1)->gone) == 1);
+    assert_true(is_dead(worker));
+}
+
 static void test_unknown_vm_is_told_and_asked_again(void **state)
 {
     struct setting *setting = *state;
@@ -469,6 +606,14 @@ int main(int argc, char **argv)
         TEST(test_closing_ends_channels_first),
         TEST(test_end_of_domain_leaves_nothing),
         TEST(test_backend_comes_back),
+        TEST(test_gone_comes_when_the_worker_is_dead),
+        TEST(test_gone_waits_for_orphans),
+        TEST(test_commands_to_what_is_lost_wait),
+        TEST(test_attach_that_was_taken_is_answered),
+        TEST(test_restart_while_closing_waits_too),
+        TEST(test_lost_connection_tells_gone_when_dead),
+        TEST(test_another_vm_gets_no_pages_of_the_one_before),
+        TEST(test_vm_that_is_removed_meanwhile),
         TEST(test_unknown_vm_is_told_and_asked_again),
     };
 
