@@ -32,6 +32,25 @@ XENSTORE_LIST = """#!/bin/sh
 [ -d '%(dir)s/xenstore'"$1" ] || { echo "could not list path $1" >&2; exit 1; }
 ls '%(dir)s/xenstore'"$1"
 """
+# vgpu-xenbus attach and detach, as far as they can be seen in xenstore.
+XENBUS = """#!/bin/sh
+echo "$*" >>'%(dir)s/xenbus.log'
+back='%(dir)s/xenstore/local/domain/0/backend/vgpu/'"$2"
+case "$1" in
+attach)
+    [ -e '%(dir)s/xenstore/local/domain/'"$2" ] || { echo "there is no domain $2"; exit 1; }
+    [ ! -e "$back/0" ] || { echo "domain $2 has a device 0"; exit 1; }
+    mkdir -p "$back/0/vm" && printf %%s "$3" >"$back/0/vm/.value" ;;
+detach) rm -r "$back" ;;
+*) exit 2 ;;
+esac
+"""
+# As xenstore-watch: a line at once, one for each of a test's, and then it ends.
+XENSTORE_WATCH = """#!/bin/sh
+[ "$*" = @introduceDomain ] || exit 2
+echo "$1"
+cat '%(dir)s/introduced'
+"""
 # Ends each argument with a NUL, as an argument can hold anything else.
 RECORDER = """#!/bin/sh
 printf '%%s\\0' "$0" "$@" >'%(dir)s/%(name)s.called'
@@ -69,6 +88,9 @@ class Host:
         os.makedirs(self.path('xenopsd'))
         self.script('xenstore-read', XENSTORE_READ)
         self.script('xenstore-list', XENSTORE_LIST)
+        self.script('xenstore-watch', XENSTORE_WATCH)
+        self.script('vgpu-xenbus', XENBUS)
+        self.write('introduced', '')
         self.script('stock-wrapper', RECORDER, then='umask; exit 7')
         self.script('xe', RECORDER, then="cat '%s'" % self.path('xe.answer'))
         self.write('xe.answer', '')
@@ -95,7 +117,8 @@ class Host:
         lines = {'admin-socket': self.stack.path('admin.sock'), 'state-dir': self.path('state'),
                  'xenopsd-dir': self.path('xenopsd'), 'stock-wrapper': self.path('stock-wrapper'),
                  'xenstore-read': self.path('xenstore-read'), 'xe': self.path('xe'),
-                 'xenstore-list': self.path('xenstore-list'), 'timeout-ms': '5000'}
+                 'xenstore-list': self.path('xenstore-list'), 'timeout-ms': '5000',
+                 'xenstore-watch': self.path('xenstore-watch'), 'xenbus': self.path('vgpu-xenbus')}
         lines.update({key.replace('_', '-'): value for key, value in values.items()})
         self.write('xcp-ng.conf', ''.join('%s = %s\n' % pair for pair in lines.items()))
 
@@ -110,13 +133,13 @@ class Host:
 
     # -- what XAPI and xenopsd do
 
-    def record(self, number, name, platform=None, as_pairs=False):
+    def record(self, number, name, platform=None, as_pairs=False, kind=None):
         """xenopsd's record of a VM, which it writes before the first hook."""
         platform = {'acpi': '1', **(platform or {})}
         self.write('xenopsd/%s/config' % uuid(number), json.dumps({
             'id': uuid(number), 'name': name,
             'platformdata': [list(pair) for pair in platform.items()] if as_pairs else platform,
-            'xsdata': {'vm-data/vgpu-pool': 'B'}}))
+            'xsdata': {'vm-data/vgpu-pool': 'B'}, **({'ty': [kind, {}]} if kind else {})}))
 
     def xenstore(self, path, value):
         self.write('xenstore%s/.value' % path, value)
@@ -177,7 +200,20 @@ class Host:
     def reconcile(self):
         return self.run(os.path.join(PROGRAMS, 'vgpu-reconcile'))
 
+    def attach(self):
+        """The service, until its xenstore-watch ends."""
+        return self.run(os.path.join(PROGRAMS, 'vgpu-attach'))
+
     # -- what became of it
+
+    def xenbus(self):
+        """How vgpu-xenbus was called since it was asked last."""
+        try:
+            lines = self.read('xenbus.log').decode().splitlines()
+        except FileNotFoundError:
+            return []
+        os.unlink(self.path('xenbus.log'))
+        return lines
 
     def vms(self):
         return {vm['vm_id']: vm for vm in self.stack.admin_json('list-vms')['vms']}

@@ -202,7 +202,8 @@ def test_start_that_no_hook_saw_is_reserved(host):
     assert [item['uuid'] for item in result['reserved']] == [uuid(5)]
     assert (host.vms()[3]['pool'], host.vms()[3]['name']) == ('A', 'domain 9')
     result = unchanged(host, 'reconcile')
-    assert result == {'schema': 1, 'reserved': [], 'released': [], 'removed': [], 'refused': []}
+    assert result == {'schema': 1, 'reserved': [], 'released': [], 'removed': [], 'attached': [],
+                      'detached': [], 'refused': []}
 
 
 def test_what_cannot_be_reserved_is_told_and_stops_nothing(host):

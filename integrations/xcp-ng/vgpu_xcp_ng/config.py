@@ -18,9 +18,12 @@ DEFAULTS = {
     'stock-wrapper': '/usr/lib64/xen/bin/qemu-wrapper',
     'xenstore-read': '/usr/bin/xenstore-read',
     'xenstore-list': '/usr/bin/xenstore-list',
+    'xenstore-watch': '/usr/bin/xenstore-watch',
+    'xenbus': '/usr/sbin/vgpu-xenbus',
     'xe': '/usr/bin/xe',
     'instance-name': '[irsv]-[0-9]+(-[0-9]+)?-[A-Za-z0-9]+',
     'mediator-down': 'refuse',
+    'grants': 'pv',
     'halted-pool': 'xcp-ng-halted',
     'keep-days': '30',
     'start-grace-s': '300',
@@ -28,6 +31,7 @@ DEFAULTS = {
     'pci-slot': '0x10',
 }
 NUMBERS = {'keep-days': (1, 3650), 'start-grace-s': (10, 86400), 'timeout-ms': (50, 60000)}
+WORDS = {'mediator-down': ('refuse', 'allow'), 'grants': ('off', 'pv', 'all')}
 PCI_SLOTS = (0x10, 0x1f)  # XAPI gives the lower ones to its own devices
 
 
@@ -62,9 +66,10 @@ class Config(object):
         for key, (least, most) in NUMBERS.items():
             values[key] = _number(key, values[key], least, most)
         values['pci-slot'] = _number('pci-slot', values['pci-slot'], *PCI_SLOTS, base=0)
-        if values['mediator-down'] not in ('refuse', 'allow'):
-            raise Failure('invalid', 'mediator-down is not refuse or allow: %s' %
-                          values['mediator-down'])
+        for key, words in WORDS.items():
+            if values[key] not in words:
+                raise Failure('invalid', '%s is not %s: %s' % (key, ' or '.join(words),
+                                                                values[key]))
         try:
             values['instance-name'] = re.compile('^(?:%s)\\Z' % values['instance-name'])
         except re.error as error:

@@ -9,6 +9,7 @@ from . import journal, wish, xenopsd
 from .failure import Failure, MEDIATOR_DOWN, UNREADABLE
 from .mediator import Mediator
 from .vms import Vms
+from .xenbus import Xenbus
 from .xenstore import Xenstore
 
 TIMEOUT_MS = 30000
@@ -22,7 +23,17 @@ class Reconciler(object):
         self.xenstore = Xenstore(config)
         self.mediator = Mediator(config, TIMEOUT_MS)
         self.vms = Vms(config, self.mediator)
-        self.result = {'reserved': [], 'released': [], 'removed': [], 'refused': []}
+        self.xenbus = Xenbus(config, self.xenstore)
+        self.result = {'reserved': [], 'released': [], 'removed': [], 'attached': [],
+                       'detached': [], 'refused': []}
+
+    def _kind(self, uuid):
+        try:
+            return xenopsd.record(self.config, uuid).kind
+        except Failure as failure:
+            if failure.code != UNREADABLE:
+                raise
+            return None
 
     def _name(self, uuid, domid):
         try:
@@ -32,16 +43,36 @@ class Reconciler(object):
                 raise
             return self.xenstore.read('/local/domain/%d/name' % domid)
 
-    def _reserve(self, uuid, domid, running, known):
-        """A domain with a vGPU whose VM has no slot; a refusal is told, and the others go on."""
-        try:
-            wanted = wish.of_platform(self.xenstore.platform(domid))
-            if wanted is None or known.get(uuid) == wanted.pool:
-                return
+    def _reserve(self, uuid, domid, running, known, wanted):
+        vm = known.get(uuid)
+        if vm is None or vm['pool'] != wanted.pool:
             vm = self.vms.reserve(uuid, self._name(uuid, domid), wanted, lambda: running,
                                   self.dry_run)
             self.result['reserved'].append({'uuid': uuid, 'vm_id': vm['vm_id'],
                                             'pool': vm['pool']})
+        return vm
+
+    def _attach(self, uuid, domid, vm):
+        """A domain whose start nobody saw: vgpu-attach was not there, or the mediator was down."""
+        if not self.xenbus.serves(self._kind(uuid)) or self.xenbus.vm_of(domid) == str(vm['vm_id']):
+            return
+        if not self.dry_run:
+            self.xenbus.attach(domid, vm['vm_id'])
+        self.result['attached'].append({'uuid': uuid, 'vm_id': vm['vm_id']})
+
+    def _detach(self, domids):
+        for domid in self.xenbus.left(domids):
+            if not self.dry_run:
+                self.xenbus.detach(domid)
+            self.result['detached'].append({'domid': domid})
+
+    def _serve(self, uuid, domid, running, known):
+        """A domain with a vGPU whose VM has no slot, or that is not attached; a refusal is told, and
+        the others go on."""
+        try:
+            wanted = wish.of_platform(self.xenstore.platform(domid))
+            if wanted is not None:
+                self._attach(uuid, domid, self._reserve(uuid, domid, running, known, wanted))
         except Failure as failure:
             if failure.code == MEDIATOR_DOWN:
                 raise
@@ -68,9 +99,10 @@ class Reconciler(object):
                 self._remove(vm)
             elif self.vms.release(vm, self.dry_run):
                 self.result['released'].append({'uuid': vm['uuid'], 'vm_id': vm['vm_id']})
-        known = {vm['uuid']: vm['pool'] for vm in vms}
+        known = {vm['uuid']: vm for vm in vms}
         for uuid in sorted(running):
-            self._reserve(uuid, running[uuid], running, known)
+            self._serve(uuid, running[uuid], running, known)
+        self._detach(set(running.values()))
         return self.result
 
 

@@ -12,6 +12,7 @@ from . import journal, wish, xenopsd
 from .failure import Failure, MEDIATOR_DOWN, UNREADABLE
 from .mediator import Mediator
 from .vms import Vms
+from .xenbus import Xenbus
 from .xenstore import Xenstore
 
 ID = 'vgpu0'
@@ -56,6 +57,16 @@ def _name(config, uuid):
         return None
 
 
+def _attach(config, xenstore, domid, vm):
+    """That its channels may be by grants. Without, QEMU relays them: no start fails for it."""
+    xenbus = Xenbus(config, xenstore)
+    try:
+        if xenbus.serves('HVM'):
+            xenbus.attach(domid, vm['vm_id'])
+    except Failure as failure:
+        journal.say('qemu-wrapper-vgpu', u'domain %d has no grants: %s' % (domid, failure.text))
+
+
 def _added(config, domid, arguments):
     """What a domain's QEMU gets besides its arguments."""
     xenstore = Xenstore(config)
@@ -70,6 +81,7 @@ def _added(config, domid, arguments):
     vms = Vms(config, Mediator(config))
     vm = vms.reserve(uuid, _name(config, uuid), wanted, xenstore.running)
     vms.mark(uuid)
+    _attach(config, xenstore, domid, vm)
     return device(config, vm)
 
 

@@ -12,9 +12,10 @@ BYTES_MAX = 1 << 20
 
 
 class Record(object):
-    def __init__(self, uuid, name, platform):
+    def __init__(self, uuid, name, kind, platform):
         self.uuid = uuid
         self.name = name
+        self.kind = kind  # HVM, PV, PVinPVH, PVH; None: not as xenopsd wrote it so far
         self.platform = platform  # our keys of VM.platform
 
 
@@ -22,6 +23,12 @@ def _pairs(value):
     """OCaml's lists of pairs are written as an object, or as a list of two-element lists."""
     pairs = value.items() if isinstance(value, dict) else value
     return {key: text for key, text in pairs if key.startswith('vgpu-')}
+
+
+def _kind(value):
+    """A variant of OCaml's is written as its name, with what it holds behind it in a list."""
+    name = value[0] if isinstance(value, list) and value else value
+    return name if isinstance(name, type(u'')) else None
 
 
 def record(config, uuid):
@@ -38,6 +45,6 @@ def record(config, uuid):
         raise Failure(UNREADABLE, '%s has more than %d bytes' % (path, BYTES_MAX))
     try:
         whole = json.loads(data.decode('utf-8'))
-        return Record(uuid, whole['name'], _pairs(whole['platformdata']))
+        return Record(uuid, whole['name'], _kind(whole.get('ty')), _pairs(whole['platformdata']))
     except (AttributeError, KeyError, TypeError, ValueError):
         raise Failure(UNREADABLE, '%s is not what xenopsd wrote so far' % path)
