@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the test bed boots: Xen, a kernel, and dom0's file system, which is all in memory.
 
-dom0 holds busybox, Xen's tools, the host's programs of a build, QEMU as Xen's device model, what
-guests boot, and the libraries of all these. Called by bed.py. make() assembles it anew only when one
-of its files has changed.
+dom0 holds busybox, Xen's tools, the host's programs of a build, QEMU as Xen's device model, XCP-ng's
+wrapper of it with as much of Python as that takes, what guests boot, and the libraries of all these.
+Called by bed.py. make() assembles it anew only when one of its files has changed.
 """
 import fcntl
 import glob
@@ -14,20 +14,22 @@ import re
 import shutil
 import struct
 import subprocess
+import sys
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 ROOT = os.path.dirname(os.path.dirname(HERE))
 BUILD = os.environ.get('VGPU_BUILD', os.path.join(ROOT, 'build/check'))
 
 OWN = 'usr/libexec/vgpu'  # where dom0 has our programs
+XCP_NG = os.path.join(ROOT, 'integrations/xcp-ng')
 PROGRAMS = ['mediator/vgpu-mediator', 'mediator/vgpu-nvml', 'store/vgpu-store',
             'launcher/vgpu-launcher', 'worker/vgpu-worker', 'admin/vgpu-admin',
             'guest/client/vgpu-client', 'tools/guest/guest-exec', 'softgpu/libsoftgpu.so',
             'softgpu/libsoftgpu-nvml.so']
 # Those that not every build has.
-MORE_PROGRAMS = ['mediator/vgpu-xenbus', 'xenbus/vgpu-xenbus']
+MORE_PROGRAMS = ['xenbus/vgpu-xenbus', 'tests/grant_host']
 XEN_TOOLS = ['xl', 'xenstored', 'xenconsoled', 'xen-init-dom0', 'lsevtchn', 'libxl-save-helper',
-             'xenconsole', 'xen-diag']
+             'xenconsole', 'xen-diag', 'xentrace']
 XENSTORE = ['xenstore', 'xenstore-ls', 'xenstore-read', 'xenstore-write', 'xenstore-rm',
             'xenstore-chmod', 'xenstore-list', 'xenstore-exists', 'xenstore-watch']
 MODULES = ['xen-evtchn', 'xen-gntdev', 'xen-gntalloc', 'xen-privcmd', 'xenfs/xenfs']
@@ -48,6 +50,22 @@ def tool(*command):
 
 def settings(*command):
     return dict(line.split('=', 1) for line in tool(*command) if '=' in line)
+
+
+def python_files():
+    """The interpreter, and what the wrapper imports, each at the place that it has here."""
+    text = ('import sys; sys.path.insert(0, %r); import vgpu_xcp_ng.wrapper, encodings.idna; '
+            'print(sys.executable); '
+            '[print(m.__file__) for m in list(sys.modules.values()) if getattr(m, "__file__", None)]')
+    done = subprocess.run([sys.executable, '-I', '-S', '-B', '-c', text % XCP_NG],
+                          stdout=subprocess.PIPE, text=True, check=True)
+    interpreter, *modules = done.stdout.split()
+    ours = [(path, OWN + '/xcp-ng' + path[len(XCP_NG):]) for path in modules
+            if path.startswith(XCP_NG + '/')]
+    theirs = [(path, path[1:]) for path in modules if not path.startswith(XCP_NG + '/')]
+    return ours + theirs + [
+        (os.path.realpath(interpreter), 'usr/bin/python3'),
+        (os.path.join(XCP_NG, 'qemu-wrapper-vgpu'), OWN + '/xcp-ng/qemu-wrapper-vgpu')]
 
 
 class Parts:
@@ -103,6 +121,8 @@ def files_of(parts):
     found = [(shutil.which('busybox') or '/bin/busybox', 'bin/busybox'),
              (os.path.join(HERE, 'dom0-init'), 'init'),
              (os.path.join(HERE, 'qemu-wrapper'), OWN + '/qemu-wrapper'),
+             (os.path.join(HERE, 'xenopsd-wrapper'), OWN + '/xenopsd-wrapper'),
+             (os.path.join(HERE, 'stock-wrapper'), OWN + '/stock-wrapper'),
              (parts.device_model, OWN + '/qemu-system-i386'),
              (parts.kernel, 'guest/vmlinux'), (parts.bzimage, 'guest/vmlinuz'), (parts.guest_image, 'guest/image.cpio'),
              (os.path.join(xen, 'boot/hvmloader'), in_dom0 + '/boot/hvmloader'),
@@ -121,6 +141,7 @@ def files_of(parts):
     keymaps = os.path.join(parts.source, 'pc-bios/keymaps')
     found += [(os.path.join(keymaps, name), 'usr/share/qemu/keymaps/' + name)
               for name in sorted(os.listdir(keymaps)) if name != 'meson.build']
+    found += python_files()
     for path, _inside in found:
         if not os.path.exists(path):
             raise Missing('there is no %s' % path)
@@ -162,7 +183,7 @@ def place(path, inside, root):
 
 def assemble(parts, files, root):
     shutil.rmtree(root, ignore_errors=True)
-    for directory in ('dev', 'etc/xen', 'lib', 'proc', 'run', 'sys', 'tmp', 'var/lib/xen',
+    for directory in ('dev', 'etc/vgpu', 'etc/xen', 'lib', 'proc', 'run', 'sys', 'tmp', 'var/lib/xen',
                       'var/lib/xenstored', 'var/log/xen/console', 'var/lib/vgpu', 'var/xen/qemu'):
         os.makedirs(os.path.join(root, directory))
     for path, inside in files:
@@ -179,11 +200,16 @@ def assemble(parts, files, root):
         if not os.path.lexists(os.path.join(root, 'bin', name)):
             os.symlink('busybox', os.path.join(root, 'bin', name))
     with open(os.path.join(root, 'etc/passwd'), 'w', encoding='ascii') as text:
-        text.write('root:x:0:0:root:/:/bin/sh\nvgpu:x:990:990:vgpu:/:/bin/false\n')
+        text.write('root:x:0:0:root:/:/bin/sh\nvgpu:x:990:990:vgpu:/:/bin/false\n'
+                   # The first of the users that device models become, one for each domain.
+                   'xen-qemuuser-range-base:x:65536:65536:QEMU:/:/bin/false\n')
     with open(os.path.join(root, 'etc/group'), 'w', encoding='ascii') as text:
         text.write('root:x:0:\nvgpu:x:990:\n')
     with open(os.path.join(root, 'etc/xen/xl.conf'), 'w', encoding='ascii') as text:
         text.write('autoballoon="off"\nrun_hotplug_scripts=0\n')
+    with open(os.path.join(root, 'etc/vgpu/xcp-ng.conf'), 'w', encoding='ascii') as text:
+        text.write('stock-wrapper = /%s/stock-wrapper\nxenstore-read = /bin/xenstore-read\n'
+                   'xenstore-list = /bin/xenstore-list\ntimeout-ms = 30000\n' % OWN)
 
 
 def make(parts):
