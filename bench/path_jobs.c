@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * path_jobs PATH [COUNTERS]: what a job costs on the way, by kind. PATH is a VM's socket or the
- * device in a guest; COUNTERS the device's counters/ in sysfs. One line a kind: name, jobs, time of
- * a job in ns, sleeps of this process per thousand jobs, then each counter per thousand jobs.
- * bench/path.py runs it on each carrier.
+ * path_jobs PATH [COUNTERS [DIVISOR]]: what a job costs on the way, by kind. PATH is a VM's socket
+ * or the device in a guest; COUNTERS the device's counters/ in sysfs, or - for none; DIVISOR makes
+ * it so many times fewer jobs. One line a kind: name, jobs, time of a job in ns, sleeps of this
+ * process per thousand jobs, then each counter per thousand jobs. bench/path.py runs it on each
+ * carrier, and bench/xen.py, which finds the kinds in a hypervisor's trace by mark().
  */
 #include <inttypes.h>
 #include <stdio.h>
@@ -18,6 +19,8 @@
 #define SMALL  (4u << 10)
 #define LARGE  (1u << 20)
 #define COUNTS 8
+#define MARK   0x76670000u
+#define FEWEST 100u /* jobs of the kinds of which there are least */
 
 static const char *const counter_names[COUNTS] = {"doorbells",    "turns",          "ring_bytes",
                                                   "upload_bytes", "download_bytes", "worker_kicks",
@@ -25,6 +28,8 @@ static const char *const counter_names[COUNTS] = {"doorbells",    "turns",      
 
 static const char nothing[] = ".version 7.0\n.target sm_70\n.address_size 64\n"
                               ".visible .entry nothing()\n{\nret;\n}\n";
+
+static unsigned divisor = 1;
 
 static struct {
     CUfunction function;
@@ -120,22 +125,40 @@ static uint64_t sleeps(void)
     return (uint64_t)usage.ru_nvcsw;
 }
 
+/*
+ * CPUID of a leaf that means nothing to a processor. A hypervisor has an exit for it, outside of
+ * the time that is measured, and notes the leaf in its trace: 2 i begins kind i, 2 i + 1 ends it.
+ */
+static void mark(unsigned number)
+{
+#ifdef __x86_64__
+    uint32_t eax = MARK + number, ebx, ecx = 0, edx;
+
+    __asm__ volatile("cpuid" : "+a"(eax), "=b"(ebx), "+c"(ecx), "=d"(edx));
+#endif
+}
+
 static void measure(const char *name, void (*job)(unsigned), unsigned jobs, const char *folder)
 {
+    static unsigned kind;
     uint64_t before[COUNTS] = {0}, after[COUNTS] = {0};
-    uint64_t began, slept;
+    uint64_t began, took, slept;
 
-    for (unsigned i = 0; i < 100; i++)
+    jobs /= divisor;
+    for (unsigned i = 0; i < 100 / divisor; i++)
         job(i);
     synchronize();
     read_counters(folder, before);
+    mark(2 * kind);
     slept = sleeps();
     began = vgpu_clock_ns();
     for (unsigned i = 0; i < jobs; i++)
         job(i);
     synchronize();
-    printf("%s %u %" PRIu64 " %" PRIu64, name, jobs, (vgpu_clock_ns() - began) / jobs,
-           (sleeps() - slept) * 1000 / jobs);
+    took = vgpu_clock_ns() - began;
+    slept = sleeps() - slept;
+    mark(2 * kind++ + 1);
+    printf("%s %u %" PRIu64 " %" PRIu64, name, jobs, took / jobs, slept * 1000 / jobs);
     read_counters(folder, after);
     for (int i = 0; folder && i < COUNTS; i++)
         printf(" %" PRIu64, (after[i] - before[i]) * 1000 / jobs);
@@ -145,14 +168,16 @@ static void measure(const char *name, void (*job)(unsigned), unsigned jobs, cons
 
 int main(int argc, char **argv)
 {
-    const char *folder = argc > 2 ? argv[2] : NULL;
+    const char *folder = argc > 2 && strcmp(argv[2], "-") != 0 ? argv[2] : NULL;
     struct vgpu_failure failure;
     CUcontext context;
     CUmodule module;
     void *pinned;
 
-    if (argc < 2 || argc > 3) {
-        fputs("usage: path_jobs PATH [COUNTERS]\n", stderr);
+    if (argc == 4)
+        divisor = (unsigned)atoi(argv[3]);
+    if (argc < 2 || argc > 4 || divisor == 0 || divisor > FEWEST) {
+        fputs("usage: path_jobs PATH [COUNTERS [DIVISOR]]\n", stderr);
         return 2;
     }
     if (vgpu_connect(argv[1], NULL, &failure) != VGPU_OK) {
