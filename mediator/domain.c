@@ -258,8 +258,9 @@ static void acceptable(void *context, uint32_t events)
 
     if (sock < 0 || getsockopt(sock, SOL_SOCKET, SO_PEERCRED, &who, &size) < 0)
         return;
-    vgpu_log(VGPU_LOG_INFO, "xenbus-connect", "peer_uid=%d peer_pid=%d", (int)who.uid,
-             (int)who.pid);
+    if (mediator_may_log(domains->mediator))
+        vgpu_log(VGPU_LOG_INFO, "xenbus-connect", "peer_uid=%d peer_pid=%d", (int)who.uid,
+                 (int)who.pid);
     if (!user_allowed(domains->mediator->settings, who.uid))
         return;
     hang_up(domains);
@@ -276,7 +277,9 @@ int domains_init(struct domains *domains, struct mediator *mediator, struct vgpu
     if (snprintf(domains->path, sizeof(domains->path), "%s/xenbus.sock",
                  mediator->settings->run_dir) >= (int)sizeof(domains->path))
         return vgpu_err_set(err, ENAMETOOLONG, "--run-dir is too long for a socket path");
-    rc = vgpu_listen(domains->path, SOCK_SEQPACKET, 0660, &domains->listener, err);
+    /* user_allowed() decides, not the file: vgpu-xenbus is to be in no group that opens other
+     * sockets of this directory. */
+    rc = vgpu_listen(domains->path, SOCK_SEQPACKET, 0666, &domains->listener, err);
     if (rc < 0)
         return rc;
     rc = loop_watch_add(mediator->loop, &domains->listening, domains->listener, EPOLLIN, acceptable,

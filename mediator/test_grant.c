@@ -858,6 +858,28 @@ static void test_xenbus_nonsense_ends_its_connection(void **state)
     assert_int_equal(xenbus_set(setting, DOMID, "1").vm_id, 1);
 }
 
+/* Anybody may knock, and hears nothing: who it is decides, not who may open the socket. */
+static void test_stranger_names_no_domains(void **state)
+{
+    struct setting *setting = *state;
+    char byte;
+    int sock;
+
+    if (geteuid() != 0) {
+        print_message("only root can be somebody else\n");
+        skip();
+    }
+    assert_int_equal(chmod(setting->host.dir, 0755), 0);
+    assert_int_equal(setegid(54321), 0);
+    assert_int_equal(seteuid(54321), 0);
+    sock = xenbus_connect(&setting->host);
+    assert_int_equal(seteuid(0), 0);
+    assert_int_equal(setegid(0), 0);
+    assert_int_equal(recv(sock, &byte, sizeof(byte), 0), 0);
+    close(sock);
+    assert_int_equal(xenbus_set(setting, DOMID, "1").vm_id, 1);
+}
+
 static void test_flood_of_events_harms_nobody(void **state)
 {
     struct setting *setting = *state;
@@ -922,6 +944,7 @@ int main(int argc, char **argv)
         TEST(test_domain_is_shown),
         TEST(test_domain_is_one_vm),
         TEST(test_xenbus_nonsense_ends_its_connection),
+        TEST(test_stranger_names_no_domains),
         TEST(test_flood_of_events_harms_nobody),
         TEST(test_nonsense_in_the_page_ends_the_channel),
     };

@@ -10,7 +10,7 @@
 # makes it old enough is the compiler: zig's clang, told to link against glibc 2.17, which a newer
 # build host's C library cannot get past. Libraries are built by it too and linked statically
 # (jansson, libseccomp, libcap-ng, HdrHistogram_c, and SQLite 3.7.17, so that no other SQL than
-# that dom0's can get in). Everything is kept under .cache/dom0 (VGPU_CACHE names another place
+# that dom0's can get in); libxenstore is dom0's own, loaded when vgpu-xenbus starts. Everything is kept under .cache/dom0 (VGPU_CACHE names another place
 # than .cache), and a call with nothing to do takes seconds.
 set -euo pipefail
 
@@ -26,7 +26,7 @@ SUITE=bookworm
 SQLITE=sqlite-autoconf-3071700
 SQLITE_SUM=8ff46d0baa9e64c0815544e829e985f1161c096aa6344c8f430791dbeadc2baf
 PROGRAMS="launcher/vgpu-launcher mediator/vgpu-mediator mediator/vgpu-nvml worker/vgpu-worker
-    store/vgpu-store admin/vgpu-admin"
+    store/vgpu-store xenbus/vgpu-xenbus admin/vgpu-admin"
 
 say()
 {
@@ -175,7 +175,7 @@ with_configure()
 {
     local name=$1 version=$2 library=$3 work=$top/work/$1
     shift 3
-    cp -r "$top/source/$name" "$work"
+    cp -a "$top/source/$name" "$work" # with its times: else make wants to make configure anew
     (cd "$work" && ./configure CC="$top/cc" AR="$top/ar" RANLIB="$top/ranlib" CFLAGS="-O2 -g -fPIC" \
         --host=x86_64-linux-gnu --prefix=/ --disable-shared --enable-static "$@" &&
         make -C src && make -C src DESTDIR="$work/out" install &&
@@ -192,7 +192,10 @@ build_libraries()
     say "building the libraries"
     rm -rf "$libraries.new" "$top/work"
     mkdir -p "$libraries.new/lib/pkgconfig" "$libraries.new/include" "$top/work"
-    cp /usr/include/ut*.h "$libraries.new/include/"
+    mkdir -p "$libraries.new/include/xen/io"
+    cp /usr/include/ut*.h /usr/include/xenstore*.h "$libraries.new/include/"
+    cp /usr/include/xen/io/xs_wire.h "$libraries.new/include/xen/io/"
+    describe xenstore 4 xenstore # its header only: dom0's own library is loaded at run time
     jansson
     sqlite
     histogram
@@ -209,14 +212,14 @@ configure()
     rm -rf "$build"
     CC=$top/cc AR=$top/ar PKG_CONFIG_PATH=$libraries/lib/pkgconfig \
         meson setup "$build" "$here" -Ddom0=true -Dwerror=false -Dagent=disabled -Dtop=disabled \
-        -Dpci=disabled -Dweb=disabled -Dhdr_dir="$libraries/hdr" -Dbuildtype=debugoptimized \
+        -Dpci=disabled -Dweb=disabled -Dxen=enabled -Dhdr_dir="$libraries/hdr" -Dbuildtype=debugoptimized \
         -Db_pie=true \
         -Dc_args="-I$libraries/include" -Dprefer_static=true >>"$log" 2>&1 ||
         die "configuring failed; the log is $log"
 }
 
 # shellcheck disable=SC2086
-needs_packages $NEEDS_BUILD make gperf dpkg-dev xz-utils util-linux >&2
+needs_packages $NEEDS_BUILD $NEEDS_XEN make gperf dpkg-dev xz-utils util-linux >&2
 command -v npm >/dev/null || die "npm is not installed" "It carries the source of SQLite 3.7.17."
 exec 9>"$top/lock"
 flock 9

@@ -12,7 +12,7 @@ import tempfile
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 PROGRAMS = ['launcher/vgpu-launcher', 'mediator/vgpu-mediator', 'mediator/vgpu-nvml',
-            'worker/vgpu-worker', 'store/vgpu-store', 'admin/vgpu-admin']
+            'worker/vgpu-worker', 'store/vgpu-store', 'xenbus/vgpu-xenbus', 'admin/vgpu-admin']
 NEWEST = (2, 17)
 # All of them are glibc's.
 LIBRARIES = {'libc.so.6', 'libdl.so.2', 'libm.so.6', 'libpthread.so.0', 'librt.so.1',
@@ -92,6 +92,14 @@ def test_they_work(build):
                                   env={**os.environ, 'VGPU_BUILD': mixed}, capture_output=True,
                                   text=True, check=False)
             assert done.returncode == 0, (test, done.stdout[-3000:], done.stderr[-3000:])
+
+
+def test_xenbus_works(build):
+    """In its sandbox, with this host's libxenstore in the place of dom0's."""
+    done = subprocess.run([sys.executable, os.path.join(ROOT, 'tests/xenbus/test_program.py'),
+                           os.path.join(build, 'xenbus/vgpu-xenbus')], capture_output=True,
+                          text=True, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
 
 
 if __name__ == '__main__':

@@ -81,6 +81,30 @@ def test_paths_agree():
         assert 'd %s ' % config.DEFAULTS[key] in tmpfiles, key
     assert '--device-dir %s ' % config.DEFAULTS['device-dir'] in mediator
     assert '--run-dir %s ' % os.path.dirname(config.DEFAULTS['admin-socket']) in mediator
+    name = os.path.basename(config.DEFAULTS['xenbus'])
+    assert '\n%{_sbindir}/' + name in spec
+    unit = read('integrations/xcp-ng/systemd/vgpu-xenbus.service')
+    assert 'exec %s ' % config.DEFAULTS['xenbus'] in unit
+
+
+def test_users_are_made():
+    """Those that units and tmpfiles name, by the package."""
+    spec = read('integrations/xcp-ng/vgpu.spec')
+    users, groups = set(), set()
+    for name in os.listdir(os.path.join(PLACE, 'systemd')):
+        text = read('integrations/xcp-ng/systemd', name)
+        users |= set(re.findall(r'\(id -[ug] ([a-z-]+)\)', text)) | set(
+            re.findall('^User=(.*)$', text, re.M))
+        groups |= set(re.findall('^Group=(.*)$', text, re.M))
+    for user, group in re.findall(r'^d \S+ \d+ (\S+) (\S+)',
+                                  read('integrations/xcp-ng/tmpfiles.conf'), re.M):
+        users.add(user)
+        groups.add(group)
+    assert {'vgpu', 'vgpu-xenbus'} <= users and {'vgpu', 'vgpu-vm'} <= groups
+    for user in users - {'root'}:
+        assert re.search('useradd -r .* %s\n' % user, spec), user
+    for group in groups - {'root'}:
+        assert 'groupadd -r %s\n' % group in spec, group
 
 
 if __name__ == '__main__':

@@ -132,5 +132,52 @@ class Program(unittest.TestCase):
         self.run_as('--uid=70002')
 
 
+class Library(unittest.TestCase):
+    """libxenstore, which is found when the program starts: here in a folder that comes first."""
+
+    def setUp(self):
+        self.dir = tempfile.mkdtemp(prefix='vgpu-xenbus-')
+        self.addCleanup(shutil.rmtree, self.dir)
+        self.store = Xenstored(self.dir)
+        self.addCleanup(self.store.close)
+        self.store.living.add(5)
+
+    def attach(self, **libraries):
+        """With these files as libxenstore; the program's exit status and its words."""
+        for name, source in libraries.items():
+            place = os.path.join(self.dir, 'libxenstore.so.' + name.replace('_', '.').lstrip('.'))
+            if source:
+                shutil.copy(source, place)
+            else:
+                with open(place, 'wb') as file:
+                    file.write(b'no library' * 1000)
+        env = dict(os.environ, XENSTORED_PATH=self.store.path, LSAN_OPTIONS='detect_leaks=0',
+                   LD_LIBRARY_PATH=self.dir)
+        done = subprocess.run([PROGRAM, '--run-dir', self.dir, 'attach', '5', 'web'], env=env,
+                              capture_output=True, text=True, timeout=PATIENCE, check=False)
+        return done.returncode, done.stderr
+
+    @staticmethod
+    def real(name):
+        listing = subprocess.run(['/sbin/ldconfig', '-p'], capture_output=True, text=True, check=True)
+        return next(line.split()[-1] for line in listing.stdout.split('\n')
+                    if line.split()[:1] == [name] and 'x86-64' in line)
+
+    def test_no_library_is_told(self):
+        status, said = self.attach(_4=None, _3_0=None)
+        self.assertEqual(status, 1)
+        self.assertRegex(said, "cannot load libxenstore, a part of Xen's tools: .*libxenstore.so.4")
+
+    def test_other_library_is_told(self):
+        status, said = self.attach(_4=self.real('libc.so.6'))
+        self.assertEqual(status, 1)
+        self.assertIn('libxenstore.so.4 lacks xs_open', said)
+
+    def test_name_of_before_xen_4_15(self):
+        status, said = self.attach(_4=None, _3_0=self.real('libxenstore.so.4'))
+        self.assertEqual((status, said), (0, ''))
+        self.assertEqual(self.store.read(BACK + '/state'), '1')
+
+
 if __name__ == '__main__':
     unittest.main()
