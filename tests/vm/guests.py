@@ -6,9 +6,11 @@ guest for each VM named in `boot`. After each test nothing may be left: no chann
 descriptor more than before, no complaint of a guest's kernel. main() runs the classes of a file
 and prints what cmocka would, for tools/check-report.py.
 """
+import faulthandler
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 import time
@@ -313,6 +315,8 @@ class Result(unittest.TestResult):
 
 def main():
     """Runs the test classes of the calling file: all, or the tests named as arguments."""
+    # Who ends a test for its time shall see where it was.
+    faulthandler.register(signal.SIGTERM, chain=True)
     loader = unittest.TestLoader()
     module = sys.modules['__main__']
     suite = loader.loadTestsFromModule(module)
