@@ -175,9 +175,9 @@ static int fd(struct store *store)
     return store->event;
 }
 
-static bool lives(struct store *store, uint32_t domid)
+static int lives(struct store *store, uint32_t domid)
 {
-    return domid != store->dead;
+    return store->tells_nobody ? -EACCES : domid != store->dead;
 }
 
 const struct store_ops fake_store_ops = {

@@ -19,7 +19,8 @@ struct store {
     char watches[FAKE_STORE_WATCHES][STORE_PATH_BYTES];
     char changes[FAKE_STORE_CHANGES][STORE_PATH_BYTES];
     unsigned first, n_changes;
-    uint32_t dead; /* a domain that does not live; 0: all do */
+    uint32_t dead;     /* a domain that does not live; 0: all do */
+    bool tells_nobody; /* who lives, as in a driver domain */
     int event;
 };
 

@@ -101,6 +101,42 @@ static void scan_guest(struct server *server, const char *tree, uint32_t domid)
     }
 }
 
+/* Its end of the device is the guest's to read and to write, and goes with it. */
+static bool has_frontend(const struct server *server, uint32_t domid, uint32_t devid)
+{
+    const struct device place = {.backend = &server->backend, .domid = domid, .devid = devid};
+    char path[STORE_PATH_BYTES], value[STORE_VALUE_BYTES];
+    int rc;
+
+    device_frontend_path(&place, "", path);
+    rc = server->backend.store_ops->read(server->backend.store, path, value);
+    return rc == 0 || rc == -E2BIG;
+}
+
+/*
+ * A driver domain is not told which domains live, nor, unless dom0 lets it hear of that, when one
+ * ends: there a guest lives as long as an end of one of its devices does, and is looked for now and
+ * then.
+ */
+static bool lives(struct server *server, const char *tree, uint32_t domid)
+{
+    const struct store_ops *ops = server->backend.store_ops;
+    int told = ops->lives(server->backend.store, domid), n;
+    uint32_t devids[DEVICES_OF_GUEST];
+    char path[STORE_PATH_BYTES];
+
+    server->untold = told < 0;
+    if (told >= 0)
+        return told;
+    if (snprintf(path, sizeof(path), "%.100s/%" PRIu32, tree, domid) >= (int)sizeof(path))
+        return false;
+    n = ops->numbers(server->backend.store, path, devids, DEVICES_OF_GUEST);
+    for (int i = 0; i < n; i++)
+        if (has_frontend(server, domid, devids[i]))
+            return true;
+    return false;
+}
+
 /* A domain that is dead takes its devices along, keys and all: nobody else may. */
 static void bury(struct server *server, uint32_t domid)
 {
@@ -128,7 +164,7 @@ static void scan(struct server *server)
     for (int i = 0; i < n; i++) {
         if (domids[i] == 0 || domids[i] >= VGPU_DOMAIN_FIRST_RESERVED)
             continue;
-        if (ops->lives(server->backend.store, domids[i]))
+        if (lives(server, tree, domids[i]))
             scan_guest(server, tree, domids[i]);
         else
             bury(server, domids[i]);
@@ -257,6 +293,7 @@ static void tick(struct server *server)
     }
     if (now_ns >= server->repeat_ns) {
         server->repeat_ns = now_ns + REPEAT_NS;
+        server->scan = server->scan || server->untold;
         tell_all(server);
     }
 }

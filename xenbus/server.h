@@ -23,6 +23,7 @@ struct server {
     struct tell tell;
     bool scan;    /* the backend's tree is to be listed */
     bool scanned; /* it was, at least once */
+    bool untold;  /* who lives, as in a driver domain: the tree is listed every few seconds */
     uint64_t retry_ns, repeat_ns;
 };
 

@@ -31,8 +31,9 @@ struct store_ops {
     bool (*changed)(struct store *store, char path[STORE_PATH_BYTES]);
     /* Readable when something has changed. */
     int (*fd)(struct store *store);
-    /* Does this domain live? */
-    bool (*lives)(struct store *store, uint32_t domid);
+    /* Does this domain live? -EACCES: xenstore does not tell us, who are neither dom0 nor
+     * privileged otherwise. */
+    int (*lives)(struct store *store, uint32_t domid);
 };
 
 /* A decimal number of at most `most`, without anything else. */

@@ -117,9 +117,13 @@ static int fd(struct store *store)
     return xen.xs_fileno(handle(store));
 }
 
-static bool lives(struct store *store, uint32_t domid)
+/* The library's answer is false as well where it was not told. */
+static int lives(struct store *store, uint32_t domid)
 {
-    return xen.xs_is_domain_introduced(handle(store), domid);
+    errno = 0;
+    if (xen.xs_is_domain_introduced(handle(store), domid))
+        return true;
+    return -errno;
 }
 
 const struct store_ops store_xen_ops = {

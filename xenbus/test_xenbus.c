@@ -212,6 +212,9 @@ static void test_keys_belong_to_their_sides(void **state)
 
     assert_int_equal(back->owner, 0);
     assert_int_equal(back->reader, DOMID);
+    assert_int_equal(fake_store_node(&setting->store, "/local/domain/0/backend/vgpu/5")->owner, 0);
+    assert_int_equal(fake_store_node(&setting->store, "/local/domain/0/backend/vgpu/5")->reader,
+                     DOMID);
     assert_int_equal(front->owner, DOMID);
     assert_int_equal(front->reader, 0);
 }
@@ -307,6 +310,43 @@ static void test_end_of_domain_takes_all_along(void **state)
     assert_null(fake_store_node(&setting->store, BACK "state"));
 }
 
+/* A driver domain is told neither of the end of a domain nor whether one lives. */
+static void tell_nothing(struct setting *setting)
+{
+    setting->store.tells_nobody = true;
+    setting->server.scan = true;
+    turn(setting);
+}
+
+static void test_guest_of_a_driver_domain_is_not_taken_for_dead(void **state)
+{
+    struct setting *setting = *state;
+
+    tell_nothing(setting);
+    assert_int_equal(setting->server.n_devices, 1);
+    assert_string_equal(value(setting, BACK "state"), "2");
+    guest_connects(setting);
+    assert_string_equal(value(setting, BACK "state"), "4");
+}
+
+static void test_end_of_domain_is_seen_in_a_driver_domain(void **state)
+{
+    struct setting *setting = *state;
+
+    guest_connects(setting);
+    tell_nothing(setting);
+    assert_string_equal(value(setting, BACK "state"), "4");
+    fake_store_ops.remove(&setting->store, "/local/domain/5");
+    fake_store_fire(&setting->store, FRONT "state"); /* Xen's fires for all that is removed */
+    turn(setting);
+    assert_null(fake_xen_bound(&setting->xen, PORT));
+    assert_null(setting->server.devices->pages.at);
+    setting->server.repeat_ns = 0; /* some seconds later */
+    turn(setting);
+    assert_int_equal(setting->server.n_devices, 0);
+    assert_null(fake_store_node(&setting->store, BACK "state"));
+}
+
 static void test_toolstack_makes_a_device_once(void **state)
 {
     struct setting *setting = *state;
@@ -373,6 +413,22 @@ static void test_toolstack_detaches_what_a_dead_domain_left(void **state)
     assert_null(fake_store_node(&setting->store, BACK "state"));
     turn(setting);
     assert_int_equal(setting->server.n_devices, 0);
+}
+
+/* A driver domain takes its keys along; the guest's stay, and no other device can take their place.
+ */
+static void test_toolstack_detaches_what_a_dead_backend_left(void **state)
+{
+    struct setting *setting = *state;
+    struct vgpu_err err;
+
+    fake_store_ops.remove(&setting->store, "/local/domain/0");
+    assert_int_equal(toolstack_detach(&setting->backend, DOMID, 0, 0, &err), 0);
+    assert_null(fake_store_node(&setting->store, FRONT "state"));
+    assert_int_equal(toolstack_detach(&setting->backend, DOMID, 0, 0, &err), -ENOENT);
+    guest_says(setting, "backend", "/local/domain/7/backend/vgpu/5/0");
+    assert_int_equal(toolstack_detach(&setting->backend, DOMID, 0, 0, &err), -ENOENT);
+    assert_non_null(fake_store_node(&setting->store, FRONT "backend"));
 }
 
 /* Hostile keys and pages: the device is refused with a reason, and nothing stays. */
@@ -618,9 +674,12 @@ int main(void)
         TEST(test_flood_of_changes_is_taken_in_turns),
         TEST(test_toolstack_takes_it_away),
         TEST(test_end_of_domain_takes_all_along),
+        TEST(test_guest_of_a_driver_domain_is_not_taken_for_dead),
+        TEST(test_end_of_domain_is_seen_in_a_driver_domain),
         TEST(test_toolstack_makes_a_device_once),
         TEST(test_device_that_is_being_made_is_left_alone),
         TEST(test_toolstack_detaches_what_a_dead_domain_left),
+        TEST(test_toolstack_detaches_what_a_dead_backend_left),
         TEST(test_hostile_keys_are_refused),
         TEST(test_control_page_without_magic_is_refused),
         TEST(test_states_that_mean_nothing_are_left_alone),

@@ -13,7 +13,8 @@
 int toolstack_attach(const struct backend *backend, uint32_t domid, uint32_t devid, const char *vm,
                      struct vgpu_err *err);
 /*
- * Asks for the end, waits for it up to wait_ms, unless the domain is dead, and removes the keys.
+ * Asks for the end, waits for it up to wait_ms, unless the domain is dead, and removes the keys;
+ * those of the guest alone where the backend's have gone with its domain.
  * -ETIMEDOUT: they are there.
  */
 int toolstack_detach(const struct backend *backend, uint32_t domid, uint32_t devid, int wait_ms,

@@ -126,6 +126,18 @@ class Program(unittest.TestCase):
     def test_same_uid_lives_in_its_sandbox(self):
         self.run_as('--same-uid')
 
+    def test_driver_domain_serves_a_guest(self):
+        """xenstored refuses to say who lives: no guest is taken for dead, until its keys are gone."""
+        self.attach()
+        self.store.tells = False
+        self.start('--same-uid')
+        self.mediator.accept()
+        self.assertEqual(self.mediator.identify(), (5, 0, 'web'))
+        self.await_state('2')
+        self.store.remove(FRONT)
+        self.await_(lambda: not self.store.read(BACK + '/state'), 'its keys are removed')
+        self.assertEqual(self.stop()[0], 0)
+
     def test_other_user_lives_in_its_sandbox(self):
         if os.geteuid() != 0:
             self.skipTest('not root')

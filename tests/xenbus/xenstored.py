@@ -16,6 +16,7 @@ class Xenstored:
         self.path = os.path.join(directory, 'xenstored')
         self.nodes = {}
         self.living = set()
+        self.tells = True   # who lives; in a driver domain not
         self.asked = 0
         self.lock = threading.Lock()
         self.peers = {}   # socket: list of (path, token)
@@ -43,6 +44,15 @@ class Xenstored:
     def read(self, path):
         with self.lock:
             return self.nodes.get(path, b'').decode()
+
+    def remove(self, path):
+        with self.lock:
+            self.take_away(path)
+
+    def take_away(self, path):
+        for node in [n for n in self.nodes if n == path or n.startswith(path + '/')]:
+            del self.nodes[node]
+        self.fire(path)
 
     def put(self, path, value):
         changed = path
@@ -114,6 +124,8 @@ class Xenstored:
             self.peers[sock].append((path, words[1].decode()))
         elif kind == UNWATCH:
             self.peers[sock].remove((path, words[1].decode()))
+        elif kind == INTRODUCED and not self.tells:
+            return ERROR, 'EACCES\0'
         elif kind == INTRODUCED:
             return kind, 'T\0' if int(path) in self.living else 'F\0'
         elif kind == WRITE:
@@ -121,9 +133,7 @@ class Xenstored:
         elif kind == MKDIR:
             self.put(path, self.nodes.get(path, b''))
         elif kind == RM:
-            for node in [n for n in self.nodes if n == path or n.startswith(path + '/')]:
-                del self.nodes[node]
-            self.fire(path)
+            self.take_away(path)
         elif kind == READ:
             return (kind, self.nodes[path]) if path in self.nodes else (ERROR, 'ENOENT\0')
         elif kind == DIRECTORY:
