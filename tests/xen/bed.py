@@ -17,7 +17,6 @@ Everything is made when it is not there: tools/xen.sh (Xen's packages), tools/qe
 outer QEMU and Xen's device model), tools/guest-image.sh --xen; dom0's files come from VGPU_BUILD, a
 build directory (tests/xen/dom0.py). VGPU_XEN_KEEP=1 keeps the run directory with all logs.
 """
-import json
 import os
 import queue
 import re
@@ -34,6 +33,7 @@ sys.path[:0] = [os.path.join(ROOT, 'tools'), os.path.join(ROOT, 'tests/vm')]
 # pylint: disable=wrong-import-position
 from guest import Guest, GuestError, Line, no_core_file, wait_until  # noqa: E402
 from dom0 import OWN, Parts  # noqa: E402
+from host import HOST, Host  # noqa: E402
 
 TROUBLE = re.compile(r'BUG:|WARNING: |Oops|Kernel panic|general protection|Call Trace|blocked for more'
                      r'|refcount_t|leaked|Panic on CPU')
@@ -49,8 +49,6 @@ XEN_WORDS = ('console=com1 com1=115200,8n1 dom0_mem=1G,max:1G dom0_max_vcpus=1 s
 CPU = 'max,-smap,-xsave,-avx,-avx2,-fma,-f16c'
 DOM0_WORDS = ('console=hvc0 panic=-1 quiet nokaslr lsm= cryptomgr.notests random.trust_cpu=on '
               'no_timer_check')
-HOST = '/run/vgpu'  # the host side's directory in dom0
-XENBUS_UID = 881000
 DEVICE_MODEL = ['device_model_version="qemu-xen"', 'vga="none"', 'vnc=0', 'usb=0']
 CONFINED = DEVICE_MODEL + ['device_model_override="/%s/xenopsd-wrapper"' % OWN, 'dm_restrict=1']
 
@@ -145,7 +143,7 @@ class XenGuest(Guest):
         self.destroy()
 
 
-class Bed(Guest):
+class Bed(Host, Guest):
     """The outer machine; as a Guest, its dom0."""
 
     def __init__(self, memory_mib=3072):
@@ -153,7 +151,6 @@ class Bed(Guest):
         self.memory_mib = memory_mib
         self.parts = None
         self.guests = {}
-        self.with_xenbus = False
         self.last_domid = 0
 
     # The machine
@@ -224,17 +221,18 @@ class Bed(Guest):
     # Guests
 
     def create(self, number, kind, name=None, device='', config=(), memory=None, words='',
-               attach=True, platform=None, before=None):
+               attach=True, platform=None, before=None, ramdisk='/guest/image.cpio',
+               like=XenGuest):
         """Starts guest `number`, and does not wait until it is up. device: options for vgpu-stub of
         an HVM guest, or None for no such device; config: further lines of its configuration;
         attach: tell vgpu-xenbus of it, once start_host() has started that; platform: the lines of
         VM.platform, for an HVM guest whose device model starts as XCP-ng starts it; before:
-        called with its domain before it runs."""
-        guest = XenGuest(self, number, kind, name or '%s%d' % (kind, number))
+        called with its domain before it runs; ramdisk: in dom0; like: the class of what is returned."""
+        guest = like(self, number, kind, name or '%s%d' % (kind, number))
         lines = ['name="%s"' % guest.name, 'type="%s"' % kind, 'vcpus=1',
                  'memory=%d' % (memory or GUEST_MIB[kind]),
                  'kernel="/guest/vmlinu%s"' % ('z' if kind == 'hvm' else 'x'),
-                 'ramdisk="/guest/image.cpio"', 'extra="%s %s"' % (GUEST_WORDS, words),
+                 'ramdisk="%s"' % ramdisk, 'extra="%s %s"' % (GUEST_WORDS, words),
                  'on_crash="preserve"', 'on_reboot="destroy"', *config]
         if kind != 'pv':
             lines.append('tsc_mode="native"')
@@ -315,75 +313,6 @@ class Bed(Guest):
             found = [line for line in text if TROUBLE.search(line)]
         return found + [line for line in self.run('dmesg').text_output().split('\n')
                         if TROUBLE.search(line)]
-
-    # The host side, in dom0
-
-    def start_host(self, vms=(), options='', launcher_options='', environment=''):
-        """Launcher, mediator, vgpu-xenbus and softgpu; vms: (number, pool, priority[, name]) for the
-        store."""
-        self.run('mkdir -p %s/bin && chmod 755 %s && cp /%s/vgpu-* /%s/libsoftgpu* %s/bin/' % (
-            HOST, HOST, OWN, OWN, HOST))
-        self.start_launcher(launcher_options, environment)
-        self.start_mediator(options)
-        self.start_xenbus()
-        self.admin('scan-gpus')
-        for pool in sorted({vm[1] for vm in vms}):
-            self.admin('create-pool --pool=%s' % pool)
-            self.admin('assign-gpu --gpu-id=0 --pool=%s' % pool)
-        for number, pool, priority, *name in vms:
-            self.admin('register-vm --vm-id=%d --pool=%s --priority=%s%s' % (
-                number, pool, priority, ' --name=' + name[0] if name else ''))
-
-    def start_launcher(self, options='', environment=''):
-        self.start_daemon('launcher', '%s %s/bin/vgpu-launcher --socket %s/launcher.sock '
-                          '--base-uid 880000 --worker %s/bin/vgpu-worker --driver '
-                          '%s/bin/libsoftgpu.so --grant-device /dev/xen/gntdev '
-                          '--event-device /dev/xen/evtchn %s' % (environment, HOST, HOST, HOST, HOST,
-                                                                 options),
-                          'launcher.sock')
-
-    def start_mediator(self, options=''):
-        self.start_daemon('mediator', '%s/bin/vgpu-mediator --run-dir %s --database %s/vgpu.db '
-                          '--create-database --launcher-socket %s/launcher.sock --helper-dir %s/bin '
-                          '--nvml %s/bin/libsoftgpu-nvml.so --driver-name softgpu --spares 0 '
-                          '--overrun-ms 60000 --xenbus-uid %d %s' % ((HOST,) * 6 + (XENBUS_UID, options)),
-                          'admin.sock')
-
-    def start_xenbus(self):
-        """It is up when the mediator has it, one more than the log has of those before it."""
-        connects = 'grep -c event=xenbus-connect %s/log' % HOST
-        before = int(self.run(connects, check=False).text_output())
-        self.start_daemon('xenbus', 'vgpu-xenbus --run-dir %s --uid %d --gid 0' % (HOST, XENBUS_UID))
-        wait_until(lambda: int(self.run(connects, check=False).text_output()) > before, 60,
-                   'the mediator has vgpu-xenbus')
-        self.with_xenbus = True
-
-    def start_daemon(self, name, command, waits_for=None):
-        """In a session of its own; its pid goes to NAME.pid, and it is up when a socket is there."""
-        self.run('{2} setsid {3} </dev/null >>{0}/log 2>&1 & echo $! >{0}/{1}.pid'.format(
-            HOST, name, 'rm -f %s/%s;' % (HOST, waits_for) if waits_for else '', command))
-        if waits_for:
-            self.run('for i in $(seq 300); do [ -S {0}/{1} ] && exit; sleep 0.1; done; '
-                     'tail -n 5 {0}/log; exit 1'.format(HOST, waits_for), 60)
-
-    def kill_mediator(self, signal=9):
-        self.run('kill -{1} $(cat {0}/mediator.pid); '
-                 'while kill -0 $(cat {0}/mediator.pid) 2>/dev/null; do usleep 20000; done'.format(
-                     HOST, signal))
-
-    def admin(self, words, check=True):
-        return self.run('vgpu-admin --socket %s/admin.sock --database %s/vgpu.db %s' % (
-            HOST, HOST, words), 60, check).text_output()
-
-    def status(self):
-        return json.loads(self.admin('status --json'))
-
-    def vm_status(self, number):
-        return next(row for row in self.status()['vms'] if row['vm_id'] == number)
-
-    def workers(self):
-        """Pids of the workers in dom0."""
-        return [int(pid) for pid in self.run('pidof vgpu-worker', check=False).text_output().split()]
 
     def wait(self, condition, seconds, what):
         """Until a condition that looks into dom0 holds; each look takes a while by itself."""
