@@ -3,12 +3,10 @@
 """Two HVM guests, a PVH and a PV guest on real Xen, all at once, with the host side in dom0.
 
 The first HVM guest, PVH and PV give their channels by grants; the second HVM guest's are relayed by
-QEMU. Each test ends with the guests that it began with, and with no more grants, event channels,
-mappings, workers and GPU memory in use than before, as Xen itself, dom0's kernel and the mediator
-say.
+QEMU. Nothing is left of what a test did (cases.py).
 """
-from bed import GuestError, HOST, TROUBLE, wait_until
-from cases import BedTest
+from bed import GuestError, HOST, wait_until
+from cases import LeavesNothing, WORK_SECONDS
 from guests import main  # in tests/vm; bed.py has set the path
 
 VMS = [(1, 'A', 'high'), (2, 'A', 'low'), (3, 'B', 'high'), (4, 'B', 'low')]
@@ -16,10 +14,12 @@ KINDS = {1: 'hvm', 2: 'hvm', 3: 'pvh', 4: 'pv'}
 RELAYED = (2,)
 BY_LINE = (2,)  # the device's interrupts come by INTx, not by MSI-X
 KERNELS = 14
-WORK_SECONDS = 400  # for what takes some seconds of an idle machine: all share one emulated processor
 
 
-class Xen(BedTest):
+class Xen(LeavesNothing):
+    VMS = VMS
+    KINDS = KINDS
+
     @classmethod
     def prepare(cls):
         cls.stack.start_host(VMS)
@@ -33,54 +33,6 @@ class Xen(BedTest):
         return cls.stack.create(number, KINDS[number],
                                 device=',grants=off' if number in RELAYED else '',
                                 words='pci=nomsi' if number in BY_LINE else '')
-
-    def setUp(self):
-        self.before = self.settled()
-
-    def tearDown(self):
-        after = self.settled()
-        for what, value in self.before.items():
-            self.assertEqual(after[what], value, what)
-        self.assertEqual([line for line in self.stack.trouble()
-                          if 'CONSOLE OUTPUT IS SYNCHRONOUS' not in line], [])
-        for number in KINDS:
-            words = self.guest(number).run('dmesg').text_output().split('\n')
-            self.assertEqual([line for line in words if TROUBLE.search(line)], [])
-
-    def guest(self, number):
-        return self.stack.guests[number]
-
-    def settled(self):
-        """What is in use once no channel and no worker is left."""
-        wait_until(lambda: not self.stack.workers(), 60, 'no workers')
-        status = self.stack.status()
-        self.assertEqual([row['channels'] for row in status['vms']], [0] * len(VMS))
-        grants = self.stack.grants()
-        return {
-            'GPU memory': sum(row['memory_used_bytes'] or 0 for row in status['gpus']),
-            'grants by kind': {KINDS[number]: len([row for row in grants
-                                                   if row['granter'] == guest.domid])
-                               for number, guest in self.stack.guests.items()},
-            'granters': len({row['granter'] for row in grants}),
-            'event channels': len(self.stack.event_channels()),
-            'backends': len(self.stack.list('/local/domain/0/backend/vgpu')),
-            'mappings': len(self.stack.mappings('gntdev')),
-        }
-
-    def load(self, number, arguments, seconds=WORK_SECONDS):
-        return self.guest(number).spawn(arguments + ' 2>&1', seconds)
-
-    def finished(self, command, seconds=WORK_SECONDS):
-        self.assertEqual(command.wait(seconds), 0, command.text_output()[-3000:])
-        return command.text_output()
-
-    def wait_working(self, *numbers, more=2):
-        """Until each of these has completed some more jobs than now."""
-        def done():
-            return {row['vm_id']: row['jobs_done'] for row in self.stack.status()['vms']}
-        before = done()
-        wait_until(lambda: all(done()[n] >= before[n] + more for n in numbers), 120,
-                   'VMs %s do jobs' % (numbers,))
 
     def test_xen_every_kernel_verified_in_all_at_once(self):
         loads = [self.load(number, 'vgpu-client --data-size 1M run --all') for number in KINDS]
