@@ -38,6 +38,7 @@ say()
 # Programs of ours. Those that this build does not have are left out.
 programs=(tools/guest/guest-exec bench/path_jobs guest/client/vgpu-client tests/isolation tests/flood tests/copies
     tests/stress guest/driver/test_driver tests/nvml_show)
+[ -z "$flavour" ] || programs+=(tests/hostile_grants)
 libraries=(guest/libvgpu/libcuda.so.1 guest/libnvml/libnvidia-ml.so.1)
 
 # shellcheck disable=SC2119
