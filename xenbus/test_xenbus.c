@@ -401,6 +401,33 @@ static void test_device_that_is_being_made_is_left_alone(void **state)
     assert_int_equal(setting->server.n_devices, 2);
 }
 
+static int own_to_be_listed(struct store *store, const char *path, uint32_t owner, uint32_t reader)
+{
+    attached_to->server.scan = true;
+    return own_to_be_seen(store, path, owner, reader);
+}
+
+/* A guest of which there is nothing yet is not taken for dead there, and its keys removed again. */
+static void test_driver_domain_sees_the_keys_only_when_they_are_made(void **state)
+{
+    struct setting *setting = *state;
+    struct backend toolstack = setting->backend;
+    struct store_ops seen = fake_store_ops;
+    const struct fake_node *dir;
+    struct vgpu_err err;
+
+    attached_to = setting;
+    setting->store.tells_nobody = true;
+    seen.write = write_to_be_seen;
+    seen.own = own_to_be_listed;
+    toolstack.store_ops = &seen;
+    assert_int_equal(toolstack_attach(&toolstack, 6, 0, "vm", &err), 0);
+    assert_string_equal(value(setting, "/local/domain/0/backend/vgpu/6/0/state"), "2");
+    dir = fake_store_node(&setting->store, "/local/domain/0/backend/vgpu/6");
+    assert_non_null(dir);
+    assert_int_equal(dir->reader, 6);
+}
+
 /* Nobody is there whose channels would have to end first. */
 static void test_toolstack_detaches_what_a_dead_domain_left(void **state)
 {
@@ -678,6 +705,7 @@ int main(void)
         TEST(test_end_of_domain_is_seen_in_a_driver_domain),
         TEST(test_toolstack_makes_a_device_once),
         TEST(test_device_that_is_being_made_is_left_alone),
+        TEST(test_driver_domain_sees_the_keys_only_when_they_are_made),
         TEST(test_toolstack_detaches_what_a_dead_domain_left),
         TEST(test_toolstack_detaches_what_a_dead_backend_left),
         TEST(test_hostile_keys_are_refused),

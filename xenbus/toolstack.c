@@ -31,7 +31,8 @@ static struct device place(const struct backend *backend, uint32_t domid, uint32
 }
 
 /* The frontend's first: what sees the backend's keys may look at once. `state` comes last. What is
- * above the device's keys is the backend's too, which removes it when the guest is dead. */
+ * above the device's keys is the backend's too, which removes it when the guest is dead; not alone
+ * at any time, which would look to a driver domain as if the guest were. */
 int toolstack_attach(const struct backend *backend, uint32_t domid, uint32_t devid, const char *vm,
                      struct vgpu_err *err)
 {
@@ -58,9 +59,9 @@ int toolstack_attach(const struct backend *backend, uint32_t domid, uint32_t dev
     snprintf(host, sizeof(host), "%" PRIu32, backend->domid);
     rc = ops->own(backend->store, front, domid, backend->domid);
     if (rc == 0)
-        rc = ops->own(backend->store, guest_dir, backend->domid, domid);
-    if (rc == 0)
         rc = ops->own(backend->store, back, backend->domid, domid);
+    if (rc == 0)
+        rc = ops->own(backend->store, guest_dir, backend->domid, domid);
     if (rc == 0)
         rc = write_keys(backend, front, fronts, 3);
     if (rc == 0)
