@@ -87,12 +87,13 @@ class Hostile(LeavesNothing):
 
     @contextlib.contextmanager
     def neighbour_works(self):
-        """It does jobs before, meanwhile and after; none fails, and each sum is what it must be."""
+        """It does jobs before, meanwhile and after; none fails, and each sum is what it must be. Its
+        channel is small, as each of its pages is a line of Xen's dump."""
         guest = self.guest(NEIGHBOUR)
         guest.run('rm -f /tmp/enough')
         failed = self.vm(NEIGHBOUR)['jobs_failed']
         load = self.load(NEIGHBOUR, 'while [ ! -e /tmp/enough ]; do '
-                         'vgpu-client run saxpy --seconds 4 || exit 1; done')
+                         'vgpu-client --data-size 1M run saxpy --seconds 4 || exit 1; done')
         try:
             self.wait_working(NEIGHBOUR)
             yield
