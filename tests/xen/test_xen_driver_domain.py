@@ -175,7 +175,7 @@ class Domains(BedTest):
         self.driver.destroy()
         self.assertNotEqual(load.wait(60), 0)
         self.assertFalse(load.timed_out)
-        self.assertIn('gone', load.text_output())
+        self.assertIn('the channel has ended', load.text_output())
         self.assertEqual(self.mapped_by(gone), 0)
         self.assertFalse(self.driver.alive())
         done = client.run('vgpu-client vector-add 1,2 3,4 2>&1', SECONDS, check=False)
