@@ -20,9 +20,10 @@
 #include "common/log.h"
 #include "mediator/mediator.h"
 
-#define EXIT_USAGE     2
-#define MIB            (UINT64_C(1) << 20)
-#define MEMORY_MIB_MAX (UINT64_C(16) << 20)
+#define EXIT_USAGE      2
+#define MIB             (UINT64_C(1) << 20)
+#define GRANT_PAGES_MAX (UINT64_C(1) << 24)
+#define MEMORY_MIB_MAX  (UINT64_C(16) << 20)
 
 static const char usage[] =
     "usage: vgpu-mediator [OPTION]...\n"
@@ -36,6 +37,7 @@ static const char usage[] =
     "  --driver-name TEXT     what workers load, as status shows it\n"
     "  --spares N             workers started ahead of time, of each GPU (default 1; 0: none)\n"
     "  --max-data-mib N       the largest data area of a channel (default 16384)\n"
+    "  --grant-pages N        pages that a Xen guest may have mapped by grants (default 16384)\n"
     "  --context-memory-mib N what a context counts as in a VM's memory quota (default 0)\n"
     "  --memory-margin-mib N  what NVML may show beyond a worker's grant (default 1024)\n"
     "  --memory-grace-ms N    for so long, before the kill (default 3000; 0: never)\n"
@@ -73,6 +75,7 @@ enum {
     OPTION_DRIVER_NAME,
     OPTION_SPARES,
     OPTION_MAX_DATA,
+    OPTION_GRANT_PAGES,
     OPTION_CONTEXT_MEMORY,
     OPTION_MEMORY_MARGIN,
     OPTION_MEMORY_GRACE,
@@ -104,6 +107,7 @@ static const struct option options[] = {
     {"driver-name", required_argument, NULL, OPTION_DRIVER_NAME},
     {"spares", required_argument, NULL, OPTION_SPARES},
     {"max-data-mib", required_argument, NULL, OPTION_MAX_DATA},
+    {"grant-pages", required_argument, NULL, OPTION_GRANT_PAGES},
     {"context-memory-mib", required_argument, NULL, OPTION_CONTEXT_MEMORY},
     {"memory-margin-mib", required_argument, NULL, OPTION_MEMORY_MARGIN},
     {"memory-grace-ms", required_argument, NULL, OPTION_MEMORY_GRACE},
@@ -179,6 +183,8 @@ static bool numeric_option(struct mediator_settings *settings, int option, const
             settings->default_data_bytes = settings->max_data_bytes;
         return true;
     }
+    if (option == OPTION_GRANT_PAGES)
+        return number_from(value, 0, GRANT_PAGES_MAX, &settings->grant_pages);
     if (option == OPTION_SPARES) {
         if (!number_from(value, 0, VGPU_LAUNCH_MAX_SPARES, &n))
             return false;
@@ -458,6 +464,7 @@ int main(int argc, char **argv)
                           .helper_dir = VGPU_HELPER_DIR,
                           .max_data_bytes = 16384 * MIB,
                           .default_data_bytes = 4096 * MIB,
+                          .grant_pages = 16384,
                           .resume_ns = 5 * VGPU_NS_PER_S,
                           .stop_ns = 2 * VGPU_NS_PER_S,
                           .ready_ns = 60 * VGPU_NS_PER_S,

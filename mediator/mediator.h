@@ -37,10 +37,11 @@ struct mediator_settings {
     const char *device_dir; /* dial.c's; NULL: no device listens */
     bool create_database;
     uint64_t max_data_bytes, default_data_bytes;
-    uint64_t resume_ns;                        /* how long adopted channels wait for their guest */
-    uint64_t stop_ns;                          /* from telling a worker to end to killing it */
-    uint64_t ready_ns;                         /* for a worker to start */
-    uint64_t handshake_ns;                     /* for a guest to say HELLO */
+    uint64_t grant_pages;  /* that all channels by grants of one VM may have mapped together */
+    uint64_t resume_ns;    /* how long adopted channels wait for their guest */
+    uint64_t stop_ns;      /* from telling a worker to end to killing it */
+    uint64_t ready_ns;     /* for a worker to start */
+    uint64_t handshake_ns; /* for a guest to say HELLO */
     uid_t guest_uids[MEDIATOR_GUEST_UIDS_MAX]; /* who may connect, besides root and ourselves */
     unsigned n_guest_uids;
     uid_t agent_uid; /* whose peers may say on whose behalf they ask */

@@ -571,13 +571,26 @@ static void test_grant_refuses_what_cannot_be_mapped(void **state)
     guest_close(&guest);
 }
 
+static void restart_with(struct setting *setting, const char *option, const char *value)
+{
+    const char *extra[] = {option, value, NULL};
+
+    host_kill(&setting->host.mediator, SIGKILL);
+    host_start_mediator(&setting->host, extra);
+    xenbus_hello(setting);
+    xenbus_set(setting, DOMID, "1");
+}
+
 static void test_grant_size_is_bounded(void **state)
 {
     struct setting *setting = *state;
-    struct guest guest = guest_hello_over(&setting->host, 1, VGPU_CARRIER_RELAY);
-    struct vgpu_msg_open open = grant_open(&guest);
+    struct vgpu_msg_open open;
     union message message;
+    struct guest guest;
 
+    restart_with(setting, "--grant-pages", "131072");
+    guest = guest_hello_over(&setting->host, 1, VGPU_CARRIER_RELAY);
+    open = grant_open(&guest);
     open.data_bytes = VGPU_GRANT_MAX_DATA_BYTES;
     guest_send(&guest, &open, sizeof(open));
     guest_expect(&guest, VGPU_MSG_PROMISED, &message);
@@ -585,6 +598,66 @@ static void test_grant_size_is_bounded(void **state)
     guest_send(&guest, &open, sizeof(open));
     guest_expect_refused(&guest, open.head.tag, VGPU_LIMIT, &message);
     open.data_bytes = 0;
+    guest_send(&guest, &open, sizeof(open));
+    guest_expect(&guest, VGPU_MSG_PROMISED, &message);
+    assert_int_equal(message.promised.geometry.data_bytes, VGPU_GRANT_DEFAULT_DATA_BYTES);
+    guest_close(&guest);
+}
+
+/* A page of a channel, 64 granules twice, 65536 bytes: 19 pages, a table, a directory. */
+static void test_granted_pages_of_a_vm_are_bounded(void **state)
+{
+    struct setting *setting = *state;
+    struct grant_channel channels[2];
+    struct vgpu_msg_open open;
+    union message message;
+    struct guest guest;
+
+    restart_with(setting, "--grant-pages", "42");
+    guest = guest_hello_over(&setting->host, 1, VGPU_CARRIER_GRANT);
+    promised(setting, &guest, &channels[0]);
+    assert_int_equal(channels[0].n_pages, 19);
+    promised(setting, &guest, &channels[1]);
+    open = grant_open(&guest);
+    guest_send(&guest, &open, sizeof(open));
+    guest_expect_refused(&guest, open.head.tag, VGPU_LIMIT, &message);
+    assert_non_null(strstr(message.refused.text, "21 granted pages"));
+    close_channel(setting, &guest, &channels[0]);
+    open.data_bytes += 4096;
+    guest_send(&guest, &open, sizeof(open));
+    guest_expect_refused(&guest, open.head.tag, VGPU_LIMIT, &message);
+    promised(setting, &guest, &channels[0]);
+    guest_close(&guest);
+}
+
+/* Those that ask for no size get less and less, until there is none; another VM has its own. */
+static void test_granted_pages_are_shared_among_channels(void **state)
+{
+    struct setting *setting = *state;
+    struct guest guest = guest_hello_over(&setting->host, 1, VGPU_CARRIER_GRANT);
+    struct vgpu_msg_open open = grant_open(&guest);
+    uint64_t bytes = 0, last = VGPU_GRANT_DEFAULT_DATA_BYTES;
+    union message message;
+    unsigned n = 0;
+
+    open.data_bytes = 0;
+    for (;; n++) {
+        guest_send(&guest, &open, sizeof(open));
+        assert_true(guest_receive(&guest, &message, NULL) > 0);
+        if (message.head.type == VGPU_MSG_REFUSED)
+            break;
+        assert_int_equal(message.head.type, VGPU_MSG_PROMISED);
+        assert_true(message.promised.geometry.data_bytes <= last);
+        last = message.promised.geometry.data_bytes;
+        bytes += message.promised.geometry.total_bytes;
+    }
+    assert_int_equal(message.refused.status, VGPU_LIMIT);
+    assert_true(n >= 8);
+    assert_int_equal(last, 1 << 20);
+    assert_true(bytes <= UINT64_C(16384) * 4096);
+    assert_int_equal(xenbus_set(setting, DOMID + 1, "2").vm_id, 2);
+    guest_close(&guest);
+    guest = guest_hello_over(&setting->host, 2, VGPU_CARRIER_GRANT);
     guest_send(&guest, &open, sizeof(open));
     guest_expect(&guest, VGPU_MSG_PROMISED, &message);
     assert_int_equal(message.promised.geometry.data_bytes, VGPU_GRANT_DEFAULT_DATA_BYTES);
@@ -634,16 +707,12 @@ static void test_promise_can_be_closed(void **state)
 
 static void test_promise_does_not_last(void **state)
 {
-    const char *extra[] = {"--ready-ms", "50", NULL};
     struct setting *setting = *state;
     struct grant_channel channel;
     struct guest guest;
     union message message;
 
-    host_kill(&setting->host.mediator, SIGKILL);
-    host_start_mediator(&setting->host, extra);
-    xenbus_hello(setting);
-    xenbus_set(setting, DOMID, "1");
+    restart_with(setting, "--ready-ms", "50");
     guest = guest_hello_over(&setting->host, 1, VGPU_CARRIER_GRANT);
     promised(setting, &guest, &channel);
     expect(setting, &guest, VGPU_MSG_GONE, &message);
@@ -931,6 +1000,8 @@ int main(int argc, char **argv)
         TEST(test_missing_device_is_the_reason),
         TEST(test_grant_refuses_what_cannot_be_mapped),
         TEST(test_grant_size_is_bounded),
+        TEST(test_granted_pages_of_a_vm_are_bounded),
+        TEST(test_granted_pages_are_shared_among_channels),
         TEST(test_grant_is_no_part_of_the_local_carrier),
         TEST(test_grant_carrier_has_nothing_else),
         TEST(test_promise_can_be_closed),

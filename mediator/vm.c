@@ -16,15 +16,15 @@
 #include "common/listen.h"
 #include "common/clock.h"
 #include "common/status.h"
+#include "mediator/carrier.h"
 #include "mediator/conduct.h"
 #include "mediator/doubt.h"
 #include "mediator/drain.h"
 #include "mediator/mediator.h"
 #include "mediator/window.h"
 
-#define DEFAULT_SUB_GRANULES   8192u /* 512 KiB */
-#define DEFAULT_COMP_GRANULES  2048u /* 128 KiB */
-#define DEFAULT_MIRRORED_BYTES (UINT64_C(256) << 20)
+#define DEFAULT_SUB_GRANULES  8192u /* 512 KiB */
+#define DEFAULT_COMP_GRANULES 2048u /* 128 KiB */
 
 #define NO VM_N_STATES
 
@@ -557,101 +557,6 @@ static bool granules_ok(uint32_t granules)
            (granules & (granules - 1)) == 0;
 }
 
-/*
- * The memory is sparse, and only what is used of it costs anything; but a mirrored channel's is
- * there twice, and the guest's driver keeps a list of its pages.
- */
-static void fill_data_bytes(const struct vgpu_msg_open *open, const struct vm *vm,
-                            struct channel_ask *ask)
-{
-    uint64_t bytes = vm->mediator->settings->default_data_bytes;
-
-    if (ask->mirrored && bytes > DEFAULT_MIRRORED_BYTES)
-        bytes = DEFAULT_MIRRORED_BYTES;
-    ask->data_bytes = open->data_bytes ? open->data_bytes : bytes;
-}
-
-/*
- * Does the channel hold a place in this connection's window? Until the guest has closed it, also
- * when its worker has ended; and so does one that waits for its guest after a restart.
- */
-static bool holds_place(const struct channel *channel, const struct connection *connection)
-{
-    if (channel->window == 0)
-        return false;
-    if (channel->connection)
-        return channel->connection == connection;
-    return channel->state == CHANNEL_ORPHAN || channel->state == CHANNEL_ENDED;
-}
-
-/* Gives the channel a place in the window. False: there is no room. */
-static bool place(const struct vm *vm, const struct connection *connection,
-                  const struct vgpu_msg_open *open, struct channel_ask *ask)
-{
-    struct window_part taken[2 * VGPU_VM_MAX_CHANNELS];
-    struct vgpu_channel_geometry geometry;
-    uint64_t offset;
-    unsigned n = 0;
-
-    for (const struct channel *c = vm->channels; c; c = c->next) {
-        if (!holds_place(c, connection))
-            continue;
-        if (n == sizeof(taken) / sizeof(taken[0]))
-            return false;
-        taken[n++] = (struct window_part){window_decode(c->window), c->geometry.total_bytes};
-    }
-    if (!channel_lay_out(ask, &geometry))
-        return false;
-    if (open->data_bytes == 0) {
-        ask->data_bytes = window_default_data_bytes(connection->window_bytes, geometry.data_offset,
-                                                    vm->mediator->settings->default_data_bytes);
-        if (!channel_lay_out(ask, &geometry))
-            return false;
-    }
-    if (!window_place(connection->window_bytes, taken, n, geometry.total_bytes, &offset))
-        return false;
-    ask->window = window_encode(offset);
-    return true;
-}
-
-/* The memory is the guest's own, and so its size is the guest's concern. */
-static enum vgpu_status choose_grants(const struct vm *vm, const struct vgpu_msg_open *open,
-                                      struct channel_ask *ask, struct vgpu_err *err)
-{
-    vgpu_err_set(err, ENXIO, "it is not known which domain this VM is; see vgpu-xenbus");
-    if (vm->domid == 0)
-        return VGPU_NOT_CONFIGURED;
-    ask->domid = vm->domid;
-    ask->data_bytes = open->data_bytes ? open->data_bytes : VGPU_GRANT_DEFAULT_DATA_BYTES;
-    vgpu_err_set(err, ERANGE, "a data area by grants has up to %" PRIu64 " bytes",
-                 VGPU_GRANT_MAX_DATA_BYTES);
-    return ask->data_bytes > VGPU_GRANT_MAX_DATA_BYTES ? VGPU_LIMIT : VGPU_OK;
-}
-
-/* Where the guest's side of the channel is to be, and how large the data area is. */
-static enum vgpu_status choose_carrier(const struct vm *vm, const struct connection *connection,
-                                       const struct vgpu_msg_open *open, struct channel_ask *ask,
-                                       struct vgpu_err *err)
-{
-    bool window = (open->head.flags & VGPU_MSG_OPEN_WINDOW) != 0;
-
-    if (open->head.flags & VGPU_MSG_OPEN_GRANT)
-        return choose_grants(vm, open, ask, err);
-    ask->data_bytes = open->data_bytes;
-    if (window && place(vm, connection, open, ask))
-        return VGPU_OK;
-    ask->mirrored =
-        connection->carrier == VGPU_CARRIER_RELAY || connection->carrier == VGPU_CARRIER_WINDOW;
-    fill_data_bytes(open, vm, ask);
-    vgpu_err_set(err, ERANGE, "a mirrored channel has at least %u granules for completions",
-                 VGPU_MIRRORED_MIN_GRANULES);
-    if (ask->mirrored && ask->comp_granules < VGPU_MIRRORED_MIN_GRANULES)
-        return VGPU_LIMIT;
-    vgpu_err_set(err, ENOSPC,
-                 "the window has no room for this data area, which is too large without it");
-    return window && ask->data_bytes > VGPU_RELAY_MAX_DATA_BYTES ? VGPU_LIMIT : VGPU_OK;
-}
-
 /* Channels that a guest has not closed, whether they have a worker or not. */
 static unsigned count_open(const struct vm *vm)
 {
@@ -683,7 +588,7 @@ static enum vgpu_status check_open(const struct vm *vm, const struct connection 
                  settings->max_data_bytes);
     if (open->data_bytes % 4096 || open->data_bytes > settings->max_data_bytes)
         return VGPU_LIMIT;
-    status = choose_carrier(vm, connection, open, ask, err);
+    status = carrier_choose(vm, connection, open, ask, err);
     if (status != VGPU_OK)
         return status;
     vgpu_err_set(err, ENOSPC, "this VM has %u channels open, the most that it may have",
