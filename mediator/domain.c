@@ -258,11 +258,14 @@ static void acceptable(void *context, uint32_t events)
 
     if (sock < 0 || getsockopt(sock, SOL_SOCKET, SO_PEERCRED, &who, &size) < 0)
         return;
-    if (mediator_may_log(domains->mediator))
-        vgpu_log(VGPU_LOG_INFO, "xenbus-connect", "peer_uid=%d peer_pid=%d", (int)who.uid,
-                 (int)who.pid);
-    if (!user_allowed(domains->mediator->settings, who.uid))
+    if (!user_allowed(domains->mediator->settings, who.uid)) {
+        if (mediator_may_log(domains->mediator))
+            vgpu_log(VGPU_LOG_WARN, "xenbus-stranger", "peer_uid=%d peer_pid=%d", (int)who.uid,
+                     (int)who.pid);
         return;
+    }
+    vgpu_log(VGPU_LOG_INFO, "xenbus-connect", "peer_uid=%d peer_pid=%d", (int)who.uid,
+             (int)who.pid);
     hang_up(domains);
     if (loop_watch_add(domains->mediator->loop, &domains->reading, sock, EPOLLIN, readable,
                        domains) == 0)

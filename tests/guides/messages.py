@@ -14,7 +14,7 @@ import unittest
 import blocks
 
 PLACES = ('admin', 'agent', 'carrier', 'common', 'fault', 'guest', 'include', 'launcher', 'mediator',
-          'qemu', 'store', 'tools', 'worker', 'cuda', 'quickstart', 'softgpu')
+          'qemu', 'store', 'tools', 'worker', 'cuda', 'quickstart', 'softgpu', 'xenbus')
 CONVERSION = re.compile(r'%[-+ #0]*[\d*]*(?:\.[\d*]+)?(?:hh|h|ll|l|z|j|t)?[a-zA-Z]')
 
 

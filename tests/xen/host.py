@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The host's programs in a domain of the test bed: launcher, mediator, vgpu-xenbus, softgpu. The
-domain is dom0 (bed.py) or a driver domain (driver_domain.py)."""
+domain is dom0 (bed.py) or a driver domain (test_xen_driver_domain.py)."""
 import json
 
 from dom0 import OWN
