@@ -269,20 +269,19 @@ void device_look(struct device *device)
 
 struct device *device_new(const struct backend *backend, uint32_t domid, uint32_t devid)
 {
-    struct device *device = calloc(1, sizeof(*device));
+    const struct device place = {.backend = backend, .domid = domid, .devid = devid};
+    struct device *device;
     char value[STORE_VALUE_BYTES];
     uint32_t state;
 
-    if (!device)
+    if (!read_ours(&place, "state", value) || !(device = calloc(1, sizeof(*device))))
         return NULL;
-    device->backend = backend;
-    device->domid = domid;
-    device->devid = devid;
+    *device = place;
     device->link.sock = -1;
     device->state = XENBUS_INITIALISING;
     device->dirty = true;
     /* As another process left it: what that had mapped and bound went with it, its workers not. */
-    if (read_ours(device, "state", value) && store_number(value, XENBUS_N_STATES - 1, &state)) {
+    if (store_number(value, XENBUS_N_STATES - 1, &state)) {
         device->inherited = state == XENBUS_CONNECTED;
         if (state == XENBUS_CLOSED || state == XENBUS_CLOSING)
             device->state = (enum xenbus_state)state;

@@ -73,6 +73,7 @@ struct device {
     struct slot slots[VGPU_XEN_COMMANDS]; /* the last one is the monitor's */
 };
 
+/* NULL: out of memory, or it is still being made: the toolstack writes its `state` last. */
 struct device *device_new(const struct backend *backend, uint32_t domid, uint32_t devid);
 /* Lets go of all; the guest's domain may be gone. */
 void device_free(struct device *device);

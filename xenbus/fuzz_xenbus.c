@@ -100,6 +100,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     fake_store_init(&store);
     memset(pages, 0, sizeof(pages));
     fake_store_ops.write(&store, "/local/domain/0/backend/vgpu/5/0/online", "1");
+    fake_store_ops.write(&store, "/local/domain/0/backend/vgpu/5/0/state", "1");
     device = device_new(&backend, 5, 0);
     data = put("/local/domain/5/device/vgpu/0/ring-ref", data + 3, end, data[0] & 31);
     data = put("/local/domain/5/device/vgpu/0/event-channel", data, end, 4);

@@ -71,16 +71,6 @@ static void add(struct server *server, uint32_t domid, uint32_t devid)
     vgpu_log(VGPU_LOG_INFO, "device", "domid=%" PRIu32 " devid=%" PRIu32, domid, devid);
 }
 
-/* The toolstack writes a device's `state` last: before that it is still being made. */
-static bool is_made(const struct server *server, uint32_t domid, uint32_t devid)
-{
-    const struct device place = {.backend = &server->backend, .domid = domid, .devid = devid};
-    char path[STORE_PATH_BYTES], value[STORE_VALUE_BYTES];
-
-    device_backend_path(&place, "state", path);
-    return server->backend.store_ops->read(server->backend.store, path, value) == 0;
-}
-
 static void scan_guest(struct server *server, const char *tree, uint32_t domid)
 {
     const struct store_ops *ops = server->backend.store_ops;
@@ -96,7 +86,7 @@ static void scan_guest(struct server *server, const char *tree, uint32_t domid)
 
         if (device)
             device->seen = true;
-        else if (devids[i] < VGPU_XEN_CONTROL_MAX && is_made(server, domid, devids[i]))
+        else if (devids[i] < VGPU_XEN_CONTROL_MAX)
             add(server, domid, devids[i]);
     }
 }
